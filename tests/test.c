@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+//
+// The main() of every test program: runs the cases that TEST has added and prints their results in
+// TAP (version 12), which `meson test` reads. The results are printed at the end and by this process
+// alone, and what the cases themselves print goes to standard error, so that nothing can get between
+// the lines that are counted.
+#include "test.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool chosen(const struct test *test, int argc, char **argv);
+static Suite *make_suite(int argc, char **argv);
+static int print_results(FILE *out, SRunner *runner);
+
+static struct test *first;
+static struct test **last = &first;
+
+void test_add(struct test *test) {
+    *last = test;
+    last = &test->next;
+}
+
+int main(int argc, char **argv) {
+    FILE *out = fdopen(dup(STDOUT_FILENO), "w");
+    if (out == NULL || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
+        perror("test runner");
+        return EXIT_FAILURE;
+    }
+    SRunner *runner = srunner_create(make_suite(argc, argv));
+    srunner_run_all(runner, CK_SILENT);
+    int failed = print_results(out, runner);
+    srunner_free(runner);
+    fclose(out);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+// One libcheck "test case" each, because only that has a time limit.
+static Suite *make_suite(int argc, char **argv) {
+    Suite *suite = suite_create(argv[0]);
+    for (struct test *test = first; test != NULL; test = test->next) {
+        if (!chosen(test, argc, argv))
+            continue;
+        TCase *tcase = tcase_create(test->check.name);
+        tcase_set_timeout(tcase, test->seconds_max > 0 ? test->seconds_max : 60);
+        _tcase_add_test(tcase, &test->check, test->signal, test->exit_status, 0, 1);
+        suite_add_tcase(suite, tcase);
+    }
+    return suite;
+}
+
+static bool chosen(const struct test *test, int argc, char **argv) {
+    for (int i = 1; i < argc; i++)
+        if (strcmp(test->check.name, argv[i]) == 0)
+            return true;
+    return argc < 2;
+}
+
+// Returns how many failed. Why one failed goes to standard error, which `meson test` shows.
+static int print_results(FILE *out, SRunner *runner) {
+    int n = srunner_ntests_run(runner);
+    TestResult **results = srunner_results(runner);
+    int failed = 0;
+    fprintf(out, "1..%d\n", n);
+    for (int i = 0; i < n; i++) {
+        TestResult *result = results[i];
+        bool passed = tr_rtype(result) == CK_PASS;
+        fprintf(out, "%s %d - %s\n", passed ? "ok" : "not ok", i + 1, tr_tcname(result));
+        if (!passed) {
+            failed++;
+            fprintf(stderr, "%s:%d: %s: %s\n", tr_lfile(result), tr_lno(result), tr_tcname(result),
+                    tr_msg(result));
+        }
+    }
+    free(results);
+    return failed;
+}

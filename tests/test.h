@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+//
+// What a test file needs. A test file contains cases and nothing else; main() is in test.c:
+//
+//     #include "test.h"
+//     #include "base/base.h"
+//
+//     TEST(an_empty_heap_has_no_least) {
+//         ck_assert_ptr_null(heap_least(&heap));
+//     }
+//
+//     TEST(a_stack_overflow_is_caught, .signal = SIGSEGV, .seconds_max = 10) { ... }
+//
+// A case's name says what is true. Each case runs in a process of its own (libcheck), so a crash, a
+// hang or what it does to global state ends with it. All of libcheck's ck_assert_* may be used, from
+// any stack. `build/tests/test-base_heap NAME...` runs the cases named; with CK_FORK=no in the
+// environment they run in the one process, for a debugger.
+#ifndef TESTS_TEST_H
+#define TESTS_TEST_H
+
+#include <check.h>
+#include <signal.h>
+
+struct test {
+    TTest check;        // what libcheck wants to know: name, function, file, line
+    int signal;         // the signal that must end the case; 0: none
+    int exit_status;    // the status with which the case must exit
+    double seconds_max; // how long it may take; 0: the default, 60 s
+    struct test *next;  // the next one in the order of the file; owned by test.c
+};
+
+// Adds a case to those that main() runs. TEST calls it before main().
+void test_add(struct test *test);
+
+#define TEST(name_, ...)                                                                           \
+    static void name_(int);                                                                        \
+    static struct test name_##_test = {.check = {#name_, name_, __FILE__, __LINE__},               \
+                                       __VA_ARGS__};                                               \
+    __attribute__((constructor)) static void name_##_add(void) {                                   \
+        test_add(&name_##_test);                                                                   \
+    }                                                                                              \
+    static void name_(int test_round __attribute__((unused)))
+
+#endif
