@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+#
+# The short names of what is done here. Each first installs the packages that it needs and that are
+# missing; docs/HACKING.md says more.
+#
+#   make          build the library, the program and the examples into build/
+#   make demo     build, then show the library at work
+#   make test     build, then run every test; the last line says how many passed and failed
+#   make test-asan  the same with the address and undefined-behaviour sanitizers, in build-asan/
+#   make bench    measure; ONLY="yield-2 spawn" measures these alone
+#   make tidy     check the rules of docs/STYLE.md that a script can check
+#   make install  install to PREFIX (/usr/local), under DESTDIR if it is set
+#   make clean    remove what was built
+
+BUILD ?= build
+BUILD_ASAN ?= $(BUILD)-asan
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+ONLY ?=
+
+# $(call setup,DIRECTORY,OPTIONS): configures once; afterwards the build itself notices changes.
+setup = test -f $(1)/build.ninja || meson setup $(2) $(1)
+
+all: packages-build
+	@$(call setup,$(BUILD),$(if $(shell pkg-config --exists check 2>/dev/null && echo yes),,-Dtests=false))
+	ninja -C $(BUILD) -j $(JOBS)
+
+demo: all
+	examples/demo.sh $(BUILD)
+
+test: packages-build packages-test
+	@$(call setup,$(BUILD),-Dtests=true)
+	@test -d $(BUILD)/tests || meson configure $(BUILD) -Dtests=true
+	ninja -C $(BUILD) -j $(JOBS)
+	scripts/run-tests $(BUILD)
+
+test-asan: packages-build packages-test
+	@$(call setup,$(BUILD_ASAN),-Db_sanitize=address$(comma)undefined -Dtests=true)
+	ninja -C $(BUILD_ASAN) -j $(JOBS)
+	scripts/run-tests $(BUILD_ASAN)
+
+bench: packages-bench all
+	bench/run $(BUILD) $(ONLY)
+
+tidy: packages-test all
+	scripts/tidy --build $(BUILD)
+
+install: all
+	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	meson install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(BUILD_ASAN)
+
+packages-%:
+	@scripts/install-packages $*
+
+comma := ,
+
+.PHONY: all demo test test-asan bench tidy install clean
