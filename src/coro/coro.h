@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT
+// The face of coro/: loops, coroutines, waiting and waking.
+//
+//   loop.c       the loop: its turn, timers, posts from other threads, how it ends
+//   coro.c       the record of a coroutine, spawn, end, the public calls
+//   operation.c  waiting for operations of the poller
+//   work.c       blocking work handed to helper threads
+//   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
+//
+// One verb waits, coro_wait, and one verb wakes, coro_wake; nothing else parks a coroutine. A parking coroutine
+// switches straight to the next ready one; only when nobody is ready, or after a number of switches, does the
+// loop's own context ("home", on the stack of the thread) run and ask the clock and the poller:
+//
+//      spawn            first turn            coro_wait
+//    ---------> READY -------------> RUNNING -----------> WAITING
+//                 ^                     |                    |
+//                 |      (yield)        |     coro_wake      |
+//                 +---------------------+--------------------+
+//                                       |
+//                                       +---> ended: the record is free, its generation one higher
+//
+// A call that waits does its book-keeping first and returns coro_wait(...) as a tail call, and the switch ends in a jump:
+// a mispredicted return would cost more than the switch.
+//
+// The waker hands the result over: coro_wake(coro, result) makes coro_wait return `result` there.
+#ifndef CORO_CORO_H
+#define CORO_CORO_H
+
+#include "base/base.h"
+#include "sys/sys.h"
+#include "value/value.h"
+
+#include <asyncoro/coro.h>
+
+struct coro;
+struct loop;
+struct guest;
+
+// ---- references ----
+
+// ac_ref.id = generation (32) | index (24) | loop (6) | sort (2)
+enum ref_sort { REF_COROUTINE = 0, REF_CHANNEL = 1, REF_FUNCTION = 2 };
+
+static inline uint64_t ref_id(enum ref_sort sort, uint32_t loop, uint32_t index, uint32_t generation) {
+    return (uint64_t)generation << 32 | (uint64_t)index << 8 | loop << 2 | (uint32_t)sort;
+}
+static inline enum ref_sort ref_sort(uint64_t id) { return (enum ref_sort)(id & 3); }
+static inline uint32_t ref_index(uint64_t id) { return (uint32_t)id >> 8; }
+static inline uint32_t ref_generation(uint64_t id) { return (uint32_t)(id >> 32); }
+
+static inline ac_ref ref_none(int err) { return (ac_ref){.peer = 0, .id = (uint64_t)(-err)}; }
+
+// ---- waiting ----
+
+struct wait_kind {
+    const char *name; // what tools show: "receive", "sleep"
+    // The wait ends early (time is up, or the coroutine is cancelled): takes the coroutine out of whatever it waits in.
+    // True: it can be woken now. False: an operation must finish first, and its end will wake it; `reason`
+    // (-ETIMEDOUT or -ECANCELED) is kept in coro->early for that moment. Must not wait or wake.
+    bool (*abandon)(struct coro *coro);
+};
+
+enum coro_state { CORO_FREE, CORO_READY, CORO_RUNNING, CORO_WAITING, CORO_ENDED };
+
+// Told of the end of a coroutine: a link in its list of watchers.
+struct end_watch {
+    struct list link;
+    // Called once, on the loop of the coroutine, after its link was taken out. `exit->value` belongs to the caller.
+    // Must not wait.
+    void (*ended)(struct end_watch *watch, const struct ac_exit *exit);
+};
+
+struct coro {
+    struct sys_context context;
+    struct coro *ready_next;      // in the ready queue, or in the list of free records
+    struct loop *loop;            // for life
+    const struct wait_kind *wait; // what it waits for; NULL: nothing
+    void *wait_for;               // belongs to the wait kind: the operation, the receiver's variable, ...
+    uint32_t index;               // of its record in the loop
+    uint32_t generation;          // how many coroutines this record has been
+    struct heap_node timer;       // its deadline while it waits with one
+    uint8_t state;                // enum coro_state
+    uint8_t stack_class;
+    bool daemon : 1;
+    bool joinable : 1;
+    bool cancelled : 1;      // asked to end
+    bool cancel_known : 1;   // a wait has told it so
+    bool internal : 1;       // the library's own: not counted, not shown
+    bool exported : 1;       // its reference has left the process: remote/ is told of its end
+    int early;               // why the wait was abandoned, while its operation still finishes; else 0
+    uint32_t ignored;        // waits begun after the cancellation was known
+    void *mail_head;         // first and last message: belong to message/
+    void *mail_tail;
+    uint64_t mail_count;
+    void (*mail_done)(struct coro *coro); // set by message/: the coroutine ends, its mail goes
+    ac_function function;
+    ac_value argument;
+    void *stack; // top of its stack; NULL before its first turn
+    const char *name;
+    const char *where;
+    struct list watchers;    // struct end_watch
+    struct ac_exit end;      // how it ended, while CORO_ENDED (joinable and not joined yet)
+};
+
+// ---- posts: what other threads ask a loop to do ----
+
+struct post {
+    struct post *next;
+    // Called once on the loop's thread, at home. Owns the post again. Must not wait.
+    void (*run)(struct post *post);
+};
+
+// What the floors above hang on a loop.
+enum loop_floor { LOOP_MESSAGE, LOOP_WORK, LOOP_IO, LOOP_REMOTE, LOOP_CLUSTER, LOOP_FLOORS };
+struct loop_extra {
+    void *state;
+    // Called from the top floor down when nothing but what the library does itself is left: may spawn internal
+    // coroutines (not daemons), for which the loop waits, to say goodbye. May be NULL.
+    void (*stopping)(struct loop *loop, void *state);
+    // Called from the top floor down when no coroutine is left: frees the state. May be NULL.
+    void (*done)(struct loop *loop, void *state);
+};
+
+enum { LOOP_COROS_MAX = 1 << 24, LOOP_CHUNK = 512 };
+
+struct loop {
+    struct coro *ready_head; // ready coroutines, first come first served
+    struct coro *ready_tail;
+    struct coro *running;    // NULL: home runs
+    struct coro *free;       // records to use again, the latest first
+    uint32_t budget;         // switches left before home runs
+    uint32_t number;         // of the loop in its process
+    struct sys_context home; // the thread's own stack
+    uint64_t peer;           // identity of this process, never 0
+    ac_time now;             // when home last asked
+    ac_time asked;           // when the poller was last asked
+    struct sys *sys;
+    struct heap timers;
+    struct sys_stacks stacks;
+    struct coro **chunks; // records, LOOP_CHUNK to a chunk, never moved
+    uint32_t chunk_count;
+    uint32_t coro_count; // records ever made
+    uint32_t alive;      // coroutines that keep ac_run from returning
+    uint32_t all;        // coroutines that have not ended
+    bool stopping;       // only daemons are left
+    struct post *inbox;  // atomic: posts, the latest first
+    bool asleep;         // atomic: home waits in the poller
+    uint64_t turns;      // atomic: how often home has run, for the guardian
+    struct guest *guest; // a loop that this one drives, or NULL
+    struct loop_extra extra[LOOP_FLOORS];
+    uint64_t random[2]; // state of the generator of ac_random_*
+};
+
+// The loop of the calling thread, or NULL. The only thread-local variable of the library.
+extern _Thread_local struct loop *loop_here __attribute__((tls_model("initial-exec")));
+
+// ---- loop.c ----
+
+// A new loop. NULL and *err if there is no memory or no poller.
+struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *err);
+// All coroutines have ended.
+void loop_destroy(struct loop *loop);
+// The loop of this thread, made if there is none. NULL and *err.
+struct loop *loop_need(int *err);
+// Runs until no coroutine keeps the loop alive, then stops it in order; does not destroy it.
+int loop_run(struct loop *loop);
+// One turn of a loop that is driven from outside: timers, posts, poller (without waiting), then ready coroutines until
+// none is left or time is due. Sets loop_here meanwhile. 0 or the poller's error.
+int loop_turn(struct loop *loop);
+// When the loop next has something to do by itself: AC_NOW, a timer's deadline or AC_FOREVER.
+ac_time loop_due(const struct loop *loop);
+// From any thread: has post->run called on the loop's thread soon.
+void loop_post(struct loop *loop, struct post *post);
+// Attaches a floor's state.
+static inline void loop_extend(struct loop *loop, enum loop_floor floor, struct loop_extra extra) {
+    loop->extra[floor] = extra;
+}
+
+// ---- coro.c ----
+
+// As ac_spawn_with, on a given loop. `internal`: the library's own, which keeps no loop alive unless the options say so
+// by daemon = false and is not shown to users.
+struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
+                         const struct ac_spawn_options *options, bool internal, int *err);
+
+// The running coroutine; NULL outside.
+static inline struct coro *coro_here(void) {
+    struct loop *loop = loop_here;
+    return likely(loop != NULL) ? loop->running : NULL;
+}
+static inline ac_ref coro_ref(const struct coro *coro) {
+    return (ac_ref){coro->loop->peer, ref_id(REF_COROUTINE, coro->loop->number, coro->index, coro->generation)};
+}
+// The coroutine that a reference to this loop names: alive, or ended and kept for joining; NULL otherwise.
+static inline struct coro *coro_find(const struct loop *loop, uint64_t id) {
+    uint32_t index = ref_index(id);
+    if (unlikely(index >= loop->coro_count))
+        return NULL;
+    struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
+    bool found = coro->generation == ref_generation(id) && coro->state != CORO_FREE;
+    return likely(found) ? coro : NULL;
+}
+
+// Whether the running coroutine may begin a wait: 0; -EPERM outside coroutines; -ECANCELED if it is cancelled;
+// -ETIMEDOUT if the deadline is over. To be asked before the coroutine is put into any queue.
+int coro_may_wait(struct coro *coro, ac_time deadline);
+// Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT or -ECANCELED after
+// kind->abandon. `return coro_wait(...)` as a tail call.
+intptr_t coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
+// Makes a waiting coroutine ready. From the thread that drives its loop.
+void coro_wake(struct coro *coro, intptr_t result);
+// As ac_cancel.
+void coro_cancel(struct coro *coro);
+// Asks to be told of the end of a living coroutine.
+static inline void coro_watch(struct coro *coro, struct end_watch *watch) {
+    list_append(&coro->watchers, &watch->link);
+}
+static inline void coro_unwatch(struct end_watch *watch) { list_remove(&watch->link); }
+// Appends to the ready queue. Private to coro/.
+void coro_make_ready(struct coro *coro);
+// Goes on with the next ready coroutine, or home. Private to coro/.
+intptr_t coro_park(struct coro *coro);
+// Ends what is left of a coroutine without running it: for daemons that ignore their cancellation. Private to coro/.
+void coro_abandon(struct coro *coro);
+
+// ---- operation.c ----
+
+// Starts an operation and waits until it has finished or the deadline is over. Returns op->result, -ETIMEDOUT,
+// -ECANCELED or -EPERM. After it has returned the poller knows nothing of the operation any more. Can wait.
+int64_t coro_operate(struct sys_op *op, ac_time deadline);
+// Ends the wait of the coroutine behind a pending operation with `err`, because its handle is being closed.
+void coro_operation_abort(struct sys_op *op, int err);
+
+// ---- work.c: blocking work on at most four helper threads per process loop ----
+
+struct work {
+    struct post post;             // private
+    void (*run)(struct work *it); // on a helper thread: may block; must not touch the loop
+    // On the loop, when nobody waits any more (time-out, cancellation): frees the record.
+    void (*orphaned)(struct work *it);
+    struct coro *waiter; // private
+    struct loop *loop;   // private
+    struct work *next;   // private
+};
+
+// Has `it->run` called on a helper thread and waits for its end. 0: it has run, and the record is the caller's again.
+// -ETIMEDOUT, -ECANCELED: the record is no longer the caller's and `orphaned` will be called. -EPERM, -ENOMEM, -EAGAIN (256
+// waiting already, or no thread): it has not run and is the caller's. Can wait.
+int work_do(struct work *it, ac_time deadline);
+
+// ---- guest.c ----
+
+// Gives `host` a guest: a second loop with a poller of its own that `host` drives each time it polls, and that a
+// guardian thread drives while the host has not polled for 10 ms. So its coroutines run in turn on two threads, never
+// at once: the guest's lock is held meanwhile. NULL and *err.
+struct guest *guest_create(struct loop *host, const struct sys_driver *driver, int *err);
+// Ends the guardian and the guest loop, whose coroutines must have ended.
+void guest_destroy(struct guest *guest);
+struct loop *guest_loop(struct guest *guest);
+// Between these two calls the caller, on the host's thread and outside the guest, may touch what belongs to the guest: wake and
+// create its coroutines. Not to be nested; must not wait in between.
+void guest_enter(struct guest *guest);
+void guest_leave(struct guest *guest);
+// Drives the guest if it has something to do. Called by the host at home.
+int guest_drive(struct guest *guest);
+// When the host has to drive it next.
+ac_time guest_due(struct guest *guest);
+// True while the guardian thread, not the host, runs the guest. Call from inside the guest.
+bool guest_is_guarded(struct guest *guest);
+
+#endif

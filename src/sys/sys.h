@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: MIT
+// The face of sys/: THE CONTRACT with the operating system. Nothing above includes a header of the system.
+//
+//   epoll.c     the poller: operations that finish later, over edge-triggered epoll
+//   net.c       addresses as bytes and text; opening sockets; the network interfaces
+//   clock.c     time and randomness
+//   stack.c     stacks from slabs with guards; overflow.c names the one that overflowed
+//   switch_*.S  the context switch
+//   thread.c    threads, mutexes, conditions
+//   process.c   starting, watching and ending processes
+//   file.c      small blocking calls on files, for start-up and helper threads
+//
+// Completion. An operation (accept, connect, read, write, ...) is started and finishes later: sys_start returns
+// true if it finished at once, and otherwise its `finished` is called once, from inside a later sys_poll. From the
+// start until it has finished, the operation, its handle and its memory belong to the poller. sys_cancel
+// asks for an early finish; the operation then still finishes, with -ECANCELED or with the result that was quicker:
+// bytes that were read are never lost. epoll (try at once, then wait for readiness), io_uring and the simulator
+// (an operation finishes when a seeded network says so) all fit below this contract: a driver is a table.
+//
+// A poller belongs to one loop. All its calls are made by the thread that drives this loop, but for sys_wake.
+#ifndef SYS_SYS_H
+#define SYS_SYS_H
+
+#include "base/base.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SYS_SANITIZED 1
+#endif
+
+// ---- context switch (switch_x86_64.S, switch_aarch64.S) ----
+
+struct sys_context {
+    void *sp;        // where its registers lie on its stack; NULL: it has no stack yet
+    intptr_t result; // what sys_switch returns in this context when it goes on: set by the one who wakes it
+#ifdef SYS_SANITIZED
+    void *fake_stack;   // AddressSanitizer's
+    const void *bottom; // of the stack
+    size_t bytes;
+    void *fiber; // ThreadSanitizer's
+#endif
+};
+
+// ---- stacks (stack.c) ----
+
+// Counts of address space: every stack has one of these sizes, the guard page included.
+enum { SYS_STACK_CLASSES = 5 }; // 16, 64, 256 KiB, 1, 8 MiB
+
+struct sys_slab; // private: 64 MiB of address space cut into stacks of one size
+
+struct sys_stacks {
+    void *free[SYS_STACK_CLASSES];            // stacks to use again, the latest given back first
+    struct sys_slab *slabs[SYS_STACK_CLASSES]; // the slab that is being cut, the full ones behind it
+};
+
+// How overflow of a stack is noticed on this machine.
+enum sys_guard {
+    SYS_GUARD_MARKER,   // MADV_GUARD_INSTALL (Linux 6.13): a fault; costs no memory mapping
+    SYS_GUARD_MPROTECT, // a fault; costs a mapping each, so only a quarter of vm.max_map_count
+    SYS_GUARD_CANARY    // a word at the low end, checked when the stack is given back
+};
+
+void sys_stacks_init(struct sys_stacks *stacks);
+// Unmaps all. No stack may be in use.
+void sys_stacks_done(struct sys_stacks *stacks);
+// The class of the smallest size that holds `bytes`; -EINVAL over the largest. 0 bytes: the default, 64 KiB.
+int sys_stack_class(size_t bytes);
+size_t sys_stack_bytes(int class);
+// The top (highest address, 16-byte aligned) of a stack, whose owner the overflow handler names through `describe`.
+// NULL if there is no memory.
+void *sys_stack_take(struct sys_stacks *stacks, int class, const void *owner);
+// The same stack passes to another owner.
+void sys_stack_own(void *top, int class, const void *owner);
+void sys_stack_give(struct sys_stacks *stacks, int class, void *top);
+// False if the canary of a stack without guard was overwritten.
+bool sys_stack_intact(void *top, int class);
+enum sys_guard sys_stack_guard(void);
+
+// Installs the handler for stack overflows in this process (once) and an alternative signal stack for this thread.
+// `describe` writes "coroutine 'name' ..." for an owner given to sys_stack_take; it runs in a signal handler.
+int sys_overflow_watch(size_t (*describe)(const void *owner, char *text, size_t bytes));
+// Gives the thread's alternative signal stack back.
+void sys_overflow_unwatch(void);
+
+// Lays out a new context: the first switch to it calls entry(argument) on the stack; entry never returns.
+void sys_context_prepare(struct sys_context *context, void *top, int class, void (*entry)(void *),
+                         void *argument);
+
+// Parks the running context in `from` and goes on with `to`. Returns, when somebody switches back, from->result.
+intptr_t sys_context_switch(struct sys_context *from, struct sys_context *to);
+// Goes on with `to`; what ran until now is given up.
+_Noreturn void sys_context_leave(struct sys_context *to);
+
+#ifdef SYS_SANITIZED
+// The same, telling the sanitizers.
+intptr_t sys_switch(struct sys_context *from, struct sys_context *to);
+_Noreturn void sys_leave(struct sys_context *from, struct sys_context *to);
+// First thing on a new stack.
+void sys_entered(void);
+// The context of a thread's own stack: learns its bounds.
+void sys_context_of_thread(struct sys_context *context);
+void sys_context_done(struct sys_context *context);
+#else
+static inline intptr_t sys_switch(struct sys_context *from, struct sys_context *to) {
+    return sys_context_switch(from, to);
+}
+_Noreturn static inline void sys_leave(struct sys_context *from, struct sys_context *to) {
+    (void)from;
+    sys_context_leave(to);
+}
+static inline void sys_entered(void) {}
+static inline void sys_context_of_thread(struct sys_context *context) { (void)context; }
+static inline void sys_context_done(struct sys_context *context) { (void)context; }
+#endif
+
+// ---- addresses (net.c) ----
+
+struct sys_address {
+    uint8_t family; // 4, 6 or 0 for none
+    uint8_t unused;
+    uint16_t port;   // in host order
+    uint32_t scope;  // of an IPv6 link-local address: the interface
+    uint8_t ip[16];  // network order; an IPv4 address in the first four
+};
+
+enum { SYS_ADDRESS_TEXT_BYTES = 64 };
+
+// "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80". False if the text is not a numeric address with a port.
+bool sys_address_parse(const char *text, struct sys_address *address);
+void sys_address_text(const struct sys_address *address, char text[SYS_ADDRESS_TEXT_BYTES]);
+bool sys_address_equal(const struct sys_address *a, const struct sys_address *b);
+bool sys_address_is_loopback(const struct sys_address *address);
+// Looks a name up and BLOCKS: for helper threads. Returns how many addresses were stored, or -ENOENT, -EAGAIN, -ENOMEM.
+int sys_lookup(const char *host, const char *service, struct sys_address *found, size_t found_max);
+
+struct sys_interface {
+    unsigned index;
+    bool is_loopback;
+    struct sys_address address;   // IPv4 or IPv6, port 0
+    struct sys_address broadcast; // of an IPv4 interface that has one; 127.255.255.255 on loopback
+    char name[16];
+};
+// The addresses of the interfaces that are up. Returns how many were stored, or a negative error.
+int sys_interfaces(struct sys_interface *found, size_t found_max);
+// This computer's name, cut to `bytes`.
+void sys_host_name(char *name, size_t bytes);
+
+// ---- poller ----
+
+struct sys;
+
+// What can be read or written: embedded in the object of its owner, who leaves it alone between open and close.
+struct sys_handle {
+    struct sys *sys;       // the poller; NULL: not open
+    int fd;                // of the system, or of the simulator
+    uint8_t readable;      // an attempt to read may succeed
+    uint8_t writable;      // an attempt to write may succeed
+    uint8_t hung_up;       // the other side has closed: reading never waits again
+    uint8_t registered;    // the poller watches it
+    uint8_t shared;        // its mode may not be changed: wait for readiness before each attempt
+    uint8_t always_ready;  // a regular file
+    struct sys_op *reader; // the operation that waits to read or accept
+    struct sys_op *writer; // the operation that waits to write or connect
+};
+
+enum sys_verb {
+    SYS_ACCEPT,  // result: a descriptor for sys_adopt; address: of the other side
+    SYS_CONNECT, // address: where to; result 0
+    SYS_READ,    // result: bytes, 0 at the end of the stream
+    SYS_WRITE,   // result: bytes, maybe fewer than asked
+    SYS_RECEIVE, // a datagram; result: its bytes; address: from where
+    SYS_SEND,    // a datagram; address: where to; `interface` != 0: through that interface
+    SYS_WATCH    // result 0 as soon as the descriptor can be read: process handles and the like
+};
+
+struct sys_op {
+    enum sys_verb verb;
+    unsigned interface;
+    struct sys_handle *handle;
+    void *bytes; // of SYS_WRITE and SYS_SEND they are only read
+    size_t count;
+    struct sys_address address;
+    int64_t result; // 0 or more, or a negative errno value
+    // Called once, inside sys_poll, when an operation that did not finish at once has finished. May start no
+    // operation and free nothing: it notes the result and makes its waiter ready.
+    void (*finished)(struct sys_op *op);
+    void *owner; // for `finished`
+};
+
+enum sys_transport { SYS_TCP, SYS_UDP };
+
+struct sys_open {
+    enum sys_transport transport;
+    const struct sys_address *bind; // NULL: not bound
+    bool listen;
+    bool share_port; // several programs may bind it and each gets every broadcast
+    bool broadcast;
+    uint8_t family; // 4 or 6, when there is nothing to bind to
+    struct sys_address group; // multicast group to join on `interface`; family 0: none
+    unsigned interface;
+};
+
+// A poller's table. Each function is called by the thread that drives the loop, unless said otherwise.
+struct sys_driver {
+    const char *name;
+    // Makes a poller; NULL and *err (negative) if it cannot.
+    struct sys *(*create)(int *err);
+    // All handles are closed by now.
+    void (*destroy)(struct sys *sys);
+    ac_time (*now)(struct sys *sys);
+    uint64_t (*random)(struct sys *sys); // 64 bits that nobody can guess (but for the simulator's)
+    int (*open)(struct sys *sys, struct sys_handle *handle, const struct sys_open *how);
+    void (*adopt)(struct sys *sys, struct sys_handle *handle, int fd, bool shared);
+    void (*close)(struct sys_handle *handle);
+    bool (*start)(struct sys_op *op);
+    bool (*cancel)(struct sys_op *op);
+    int (*poll)(struct sys *sys, ac_time deadline);
+    void (*wake)(struct sys *sys); // from any thread
+    int (*nest)(struct sys *outer, struct sys *inner);
+    int (*local)(struct sys_handle *handle, struct sys_address *address);
+    int (*remote)(struct sys_handle *handle, struct sys_address *address);
+    int (*shut)(struct sys_handle *handle);
+};
+
+struct sys {
+    const struct sys_driver *driver;
+    bool inner_due; // set by sys_poll: the nested poller has something to do
+};
+
+extern const struct sys_driver sys_epoll;
+
+// A new poller of the default driver.
+static inline struct sys *sys_create(const struct sys_driver *driver, int *err) {
+    return driver->create(err);
+}
+static inline void sys_destroy(struct sys *sys) { sys->driver->destroy(sys); }
+
+// The present moment of this poller's clock.
+static inline ac_time sys_now(struct sys *sys) { return sys->driver->now(sys); }
+static inline uint64_t sys_random(struct sys *sys) { return sys->driver->random(sys); }
+
+// Opens a socket into `handle`. Does not wait. 0 or a negative error.
+static inline int sys_open(struct sys *sys, struct sys_handle *handle, const struct sys_open *how) {
+    return sys->driver->open(sys, handle, how);
+}
+// Takes over an open descriptor. `shared`: other programs use it too, so that it must stay in its mode.
+static inline void sys_adopt(struct sys *sys, struct sys_handle *handle, int fd, bool shared) {
+    sys->driver->adopt(sys, handle, fd, shared);
+}
+// Closes the handle. No operation may be pending on it.
+static inline void sys_close(struct sys_handle *handle) { handle->sys->driver->close(handle); }
+
+// Starts an operation. At most one that reads and one that writes at a time on a handle; the caller sees to it.
+// True if it has finished: then op->result is set and `finished` is not called.
+static inline bool sys_start(struct sys_op *op) { return op->handle->sys->driver->start(op); }
+// Asks a pending operation to finish early. True if it has finished now: op->result is -ECANCELED, and `finished` is
+// not called. False: `finished` follows, with whatever result was quicker.
+static inline bool sys_cancel(struct sys_op *op) { return op->handle->sys->driver->cancel(op); }
+
+// Lets operations finish; waits until one does, sys_wake is called, the nested poller is due or the deadline
+// is over (AC_NOW: does not wait). 0 or a negative error.
+static inline int sys_poll(struct sys *sys, ac_time deadline) {
+    return sys->driver->poll(sys, deadline);
+}
+// Makes the present or the next sys_poll return. From any thread.
+static inline void sys_wake(struct sys *sys) { sys->driver->wake(sys); }
+// sys_poll of `outer` also returns, with inner_due set, when `inner` has something to do. NULL ends this.
+static inline int sys_nest(struct sys *outer, struct sys *inner) {
+    return outer->driver->nest(outer, inner);
+}
+
+// Addresses of a connection or of a bound socket. 0 or a negative error.
+static inline int sys_local(struct sys_handle *handle, struct sys_address *address) {
+    return handle->sys->driver->local(handle, address);
+}
+static inline int sys_remote(struct sys_handle *handle, struct sys_address *address) {
+    return handle->sys->driver->remote(handle, address);
+}
+// Ends the writing half of a connection.
+static inline int sys_shut(struct sys_handle *handle) { return handle->sys->driver->shut(handle); }
+
+// ---- clock and randomness without a poller (clock.c) ----
+
+ac_time sys_clock(void);
+// Seconds since 1970, for what people and other computers read.
+double sys_wall_clock(void);
+// Unguessable bytes. 0 or a negative error.
+int sys_random_bytes(void *to, size_t bytes);
+
+// ---- threads (thread.c) ----
+
+struct sys_thread;
+struct sys_mutex;
+
+// Starts a thread with all signals blocked. 0 or -EAGAIN, -ENOMEM.
+int sys_thread_start(struct sys_thread **thread, void (*run)(void *), void *argument,
+                     size_t stack_bytes, const char *name);
+// Waits for its end and frees it. Blocks.
+void sys_thread_join(struct sys_thread *thread);
+
+struct sys_mutex *sys_mutex_create(void); // NULL if there is no memory
+void sys_mutex_destroy(struct sys_mutex *mutex);
+void sys_mutex_lock(struct sys_mutex *mutex);
+bool sys_mutex_try_lock(struct sys_mutex *mutex);
+void sys_mutex_unlock(struct sys_mutex *mutex);
+
+struct sys_condition;
+struct sys_condition *sys_condition_create(void); // NULL if there is no memory
+void sys_condition_destroy(struct sys_condition *condition);
+// Waits with the mutex held until signalled or the deadline. False when time was up.
+bool sys_condition_wait(struct sys_condition *condition, struct sys_mutex *mutex, ac_time deadline);
+void sys_condition_signal(struct sys_condition *condition);
+
+// ---- processes (process.c) ----
+
+struct sys_process {
+    int id;     // as the system and people name it
+    int handle; // becomes readable when the process has ended; closed by sys_process_reap
+};
+
+struct sys_process_options {
+    const char *path;         // the executable; NULL: `executable` is an open descriptor of it
+    int executable;           // used when path is NULL
+    char *const *arguments;   // NULL-terminated; [0] is the name
+    char *const *environment; // NULL-terminated; NULL: this process's own
+    const char *folder;       // to start in; NULL: this process's own
+    int input;                // descriptors for standard input, output, error; -1: /dev/null
+    int output;
+    int error;
+    int extra;            // a descriptor that becomes number 3; -1: none
+    bool dies_with_us;    // gets SIGKILL when this process ends; start it from the main thread then
+    bool own_session;     // leads a session of its own, so that all its children can be ended with it
+    bool no_new_rights;   // cannot gain rights by running set-user-id programs; makes no core files
+};
+
+// How a process ended.
+struct sys_process_end {
+    bool by_signal;
+    int code; // exit code, or number of the signal
+};
+
+// Starts a process. 0 or a negative error, also when the executable cannot be run.
+int sys_process_start(struct sys_process *process, const struct sys_process_options *how);
+// Sends SIGTERM or, with `hard`, SIGKILL; with `whole_session` to all processes of its session.
+void sys_process_end(const struct sys_process *process, bool hard, bool whole_session);
+// Takes the end of a process whose handle was readable. Does not wait: -EAGAIN if it still runs.
+int sys_process_reap(struct sys_process *process, struct sys_process_end *end);
+// "killed by signal 11 (Segmentation fault)", "exit code 3".
+void sys_process_end_text(const struct sys_process_end *end, char *text, size_t bytes);
+// A pipe: reads from ends[0] what is written to ends[1]. Both are closed when a program is run. 0 or an error.
+int sys_pipe(int ends[2]);
+void sys_fd_close(int fd);
+
+// ---- files (file.c): small blocking calls ----
+
+// Reads a whole file of at most `bytes_max`. 0; -EFBIG over that; or the system's error.
+int sys_file_read(const char *path, struct buffer *into, size_t bytes_max);
+// As sys_file_read for a file that must belong to this user and be readable by nobody else: -EACCES if not.
+int sys_file_read_secret(const char *path, struct buffer *into, size_t bytes_max);
+// Makes a new file, mode 0600, with all its bytes or not at all. -EEXIST if there is one.
+int sys_file_create_secret(const char *path, const void *bytes, size_t count);
+// Makes a folder, mode 0700, and those above it. 0 also if it is there.
+int sys_folder_make(const char *path);
+// $XDG_CONFIG_HOME/asyncoro or ~/.config/asyncoro. -ENOENT if neither variable is set; -EMSGSIZE.
+int sys_folder_config(char *path, size_t bytes);
+// $XDG_CACHE_HOME/asyncoro or ~/.cache/asyncoro, likewise.
+int sys_folder_cache(char *path, size_t bytes);
+
+#endif
