@@ -9,6 +9,7 @@
 #   make test-asan  the same with the address and undefined-behaviour sanitizers, in build-asan/
 #   make bench    measure; ONLY="yield-2 spawn" measures these alone
 #   make tidy     check the rules of docs/STYLE.md that a script can check
+#   make format   let clang-format lay out every C file, comments included
 #   make install  install to PREFIX (/usr/local), under DESTDIR if it is set
 #   make clean    remove what was built
 
@@ -45,6 +46,9 @@ bench: packages-bench all
 tidy: packages-test all
 	scripts/tidy --build $(BUILD)
 
+format: packages-format
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
 install: all
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
 	meson install -C $(BUILD)
@@ -57,4 +61,4 @@ packages-%:
 
 comma := ,
 
-.PHONY: all demo test test-asan bench tidy install clean
+.PHONY: all demo test test-asan bench tidy format install clean

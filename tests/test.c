@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // The main() of every test program: runs the cases that TEST has added and prints their results in
-// TAP (version 12), which `meson test` reads. The results are printed at the end and by this process
-// alone, and what the cases themselves print goes to standard error, so that nothing can get between
-// the lines that are counted.
+// TAP (version 12), which `meson test` reads. The results are printed at the end and by this
+// process alone, and what the cases themselves print goes to standard error, so that nothing can
+// get between the lines that are counted.
 #include "test.h"
 
 #include <stdbool.h>

@@ -12,8 +12,8 @@
 //     TEST(a_stack_overflow_is_caught, .signal = SIGSEGV, .seconds_max = 10) { ... }
 //
 // A case's name says what is true. Each case runs in a process of its own (libcheck), so a crash, a
-// hang or what it does to global state ends with it. All of libcheck's ck_assert_* may be used, from
-// any stack. `build/tests/test-base_heap NAME...` runs the cases named; with CK_FORK=no in the
+// hang or what it does to global state ends with it. All of libcheck's ck_assert_* may be used,
+// from any stack. `build/tests/test-base_heap NAME...` runs the cases named; with CK_FORK=no in the
 // environment they run in the one process, for a debugger.
 #ifndef TESTS_TEST_H
 #define TESTS_TEST_H
@@ -34,11 +34,8 @@ void test_add(struct test *test);
 
 #define TEST(name_, ...)                                                                           \
     static void name_(int);                                                                        \
-    static struct test name_##_test = {.check = {#name_, name_, __FILE__, __LINE__},               \
-                                       __VA_ARGS__};                                               \
-    __attribute__((constructor)) static void name_##_add(void) {                                   \
-        test_add(&name_##_test);                                                                   \
-    }                                                                                              \
+    static struct test name_##_test = {.check = {#name_, name_, __FILE__, __LINE__}, __VA_ARGS__}; \
+    __attribute__((constructor)) static void name_##_add(void) { test_add(&name_##_test); }        \
     static void name_(int test_round __attribute__((unused)))
 
 #endif
