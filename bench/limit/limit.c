@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+// The limit programs: for each figure the least code that does just this one thing, on bare stacks.
+//
+// They say what the processor allows, so that our own figures can be read as a multiple of it. This
+// file makes stacks, passes the turn around a ring (figures `switch`, `yield-2`, `yield-10k`) and
+// holds main.
+#define _GNU_SOURCE
+#include "limit.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { SLOT_BYTES = 64 * 1024, COLOURS = 32, COLOUR_BYTES = 64 };
+
+struct stack *limit_current;
+
+static void ring_prepare(size_t n);
+static void pass_on(void);
+static void switch_back(void);
+
+struct stack *limit_stacks(size_t n) {
+    size_t bytes = n * SLOT_BYTES;
+    char *slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct stack *stacks = calloc(n, sizeof *stacks);
+    if (slots == MAP_FAILED || !stacks) {
+        perror("stacks");
+        exit(1);
+    }
+    madvise(slots, bytes, MADV_NOHUGEPAGE);
+    for (size_t i = 0; i < n; i++) {
+        stacks[i].top = slots + (i + 1) * SLOT_BYTES - i % COLOURS * COLOUR_BYTES;
+        stacks[i].next = &stacks[(i + 1) % n];
+    }
+    return stacks;
+}
+
+void limit_prepare(struct stack *s, void (*entry)(void)) {
+    void **sp = s->top;
+#if defined(__x86_64__)
+    sp -= 8; // six registers, the resume address, a return address of 0
+    sp[6] = (void *)entry;
+    sp[7] = NULL;
+#else
+    sp -= 20;
+    sp[11] = (void *)entry;
+#endif
+    s->sp = sp;
+}
+
+void limit_yield(void) {
+    struct stack *me = limit_current;
+    struct stack *next = me->next;
+    limit_current = next;
+    limit_switch(&me->sp, next->sp);
+}
+
+// ---- switch: to the other stack and back, two switches ----
+
+static struct stack *other;
+static void *main_sp;
+
+static void switch_back(void) {
+    for (;;)
+        limit_switch(&other->sp, main_sp);
+}
+
+void switch_prepare(void) {
+    other = limit_stacks(1);
+    limit_prepare(other, switch_back);
+}
+
+uint64_t switch_work(uint64_t n) {
+    uint64_t done;
+    for (done = 0; done < n; done += 2)
+        limit_switch(&main_sp, other->sp);
+    return done;
+}
+
+// ---- yield: each stack of a ring passes the turn on; the program's own stack is one of them ----
+
+static void pass_on(void) {
+    for (;;)
+        limit_yield();
+}
+
+static void ring_prepare(size_t n) {
+    struct stack *ring = limit_stacks(n);
+    for (size_t i = 1; i < n; i++)
+        limit_prepare(&ring[i], pass_on);
+    limit_current = &ring[0];
+}
+
+void yield_2_prepare(void) { ring_prepare(2); }
+
+uint64_t yield_2_work(uint64_t n) {
+    uint64_t done;
+    for (done = 0; done < n; done += 2)
+        limit_yield();
+    return done;
+}
+
+void yield_10k_prepare(void) { ring_prepare(MEASURE_MANY); }
+
+uint64_t yield_10k_work(uint64_t n) {
+    uint64_t done;
+    for (done = 0; done < n; done += MEASURE_MANY)
+        limit_yield();
+    return done;
+}
+
+int main(int argc, char **argv) {
+    static const struct measure_figure figures[] = {
+        {"switch", switch_prepare, switch_work},
+        {"yield-2", yield_2_prepare, yield_2_work},
+        {"yield-10k", yield_10k_prepare, yield_10k_work},
+        {"spawn", spawn_prepare, spawn_work},
+        {"roundtrip", roundtrip_prepare, roundtrip_work},
+        {"oneway", oneway_prepare, oneway_work},
+        {NULL, NULL, NULL},
+    };
+    return measure_main(argc, argv, figures);
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// Bare stacks for the limit programs: what a coroutine is when everything but its stack and its
+// place in a ring has been left out.
+//
+// Stacks are 64 KiB slots of one mapping, as in the library. Their tops are shifted by up to 31
+// cache lines, or they would all share the same few sets of the first-level cache.
+#ifndef BENCH_LIMIT_H
+#define BENCH_LIMIT_H
+
+#include "../measure.h"
+
+#include <stddef.h>
+
+struct stack {
+    void *sp;           // where it stopped; valid while it does not run
+    struct stack *next; // in the ring of ready stacks, or in the pool
+    void *top;          // highest address, aligned to 16 bytes
+    int64_t *waiting;   // where a message goes that arrives while it waits
+};
+
+// The stack that runs now.
+extern struct stack *limit_current;
+
+// Saves the callee-saved registers, stores the stack pointer in *save, goes on at `load`. In
+// switch.S.
+void limit_switch(void **save, void *load);
+
+// n stacks, linked to a ring in the order of their addresses. Never freed: the program ends soon.
+struct stack *limit_stacks(size_t n);
+
+// Lets `s` start with entry() when it is first switched to; entry never returns.
+void limit_prepare(struct stack *s, void (*entry)(void));
+
+// The rest of the ring gets its turn.
+void limit_yield(void);
+
+// The measured work and, where it needs partners, what makes them.
+void switch_prepare(void);
+uint64_t switch_work(uint64_t n);
+void yield_2_prepare(void);
+uint64_t yield_2_work(uint64_t n);
+void yield_10k_prepare(void);
+uint64_t yield_10k_work(uint64_t n);
+void spawn_prepare(void);
+uint64_t spawn_work(uint64_t n);
+void roundtrip_prepare(void);
+uint64_t roundtrip_work(uint64_t n);
+void oneway_prepare(void);
+uint64_t oneway_work(uint64_t n);
+
+#endif
