@@ -69,7 +69,7 @@ static uint64_t spawn_work(uint64_t n) {
         ac_yield();
     }
     if (ended - before != n)
-        must(-ENOMEM, "ac_spawn");
+        must(-ECHILD, "spawned, and not run after one yield");
     return n;
 }
 
