@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+// Taking a list apart into the variables of the caller, with a check of shape, kinds and ranges.
+#include "value/flat.h"
+
+#include <limits.h>
+#include <math.h>
+
+static int store(const ac_target *target, ac_value it);
+static int store_number(const ac_target *target, ac_value it);
+static int store_float(float *to, ac_value it);
+static int store_text(const char **to, ac_value it);
+static void give_back(const ac_target *targets, size_t count);
+
+int ac_unpack_to(ac_value it, const ac_target *targets, size_t count) {
+    if (it.kind == AC_INVALID)
+        return (int)it.as.integer;
+    if (it.kind != AC_LIST) {
+        int err = count == 1 ? store(targets, it) : -EMSGSIZE;
+        if (!err && targets->want == AC_WANT_VALUE)
+            ac_hold(it);
+        return err;
+    }
+    if (ac_count(it) != count)
+        return -EMSGSIZE;
+    ac_value item;
+    size_t cursor = 0;
+    for (size_t i = 0; ac_next(it, &cursor, &item); i++) {
+        int err = store(&targets[i], item);
+        // What points into the item stays valid, as the caller holds the list.
+        if (err || targets[i].want != AC_WANT_VALUE)
+            ac_drop(item);
+        if (err) {
+            give_back(targets, i);
+            return err;
+        }
+    }
+    return 0;
+}
+
+// Stores the item; holds nothing.
+static int store(const ac_target *target, ac_value it) {
+    switch (target->want) {
+    case AC_WANT_VALUE: *(ac_value *)target->to = it; return 0;
+    case AC_WANT_TEXT: return store_text(target->to, it);
+    case AC_WANT_FLOAT: return store_float(target->to, it);
+    case AC_WANT_BOOL:
+        if (it.kind != AC_BOOL)
+            return -EINVAL;
+        *(bool *)target->to = it.as.boolean;
+        return 0;
+    case AC_WANT_REAL:
+        if (it.kind != AC_REAL && it.kind != AC_INT)
+            return -EINVAL;
+        *(double *)target->to = ac_real_of(it);
+        return 0;
+    case AC_WANT_SPAN:
+        if (it.kind != AC_TEXT && it.kind != AC_BYTES)
+            return -EINVAL;
+        *(ac_span *)target->to = ac_span_of(it);
+        return 0;
+    case AC_WANT_REF:
+        if (it.kind != AC_REF && it.kind != AC_NIL)
+            return -EINVAL;
+        *(ac_ref *)target->to = ac_ref_of(it);
+        return 0;
+    case AC_WANT_POINTER:
+        if (it.kind != AC_POINTER)
+            return -EINVAL;
+        *(void **)target->to = it.as.pointer;
+        return 0;
+    default: return it.kind == AC_INT ? store_number(target, it) : -EINVAL;
+    }
+}
+
+#define STORE_IN_RANGE(type, low, high)                                                            \
+    do {                                                                                           \
+        if (number < (low) || number > (high))                                                     \
+            return -ERANGE;                                                                        \
+        *(type *)target->to = (type)number;                                                        \
+        return 0;                                                                                  \
+    } while (0)
+
+static int store_number(const ac_target *target, ac_value it) {
+    int64_t number = it.as.integer;
+    switch (target->want) {
+    case AC_WANT_INT: STORE_IN_RANGE(int, INT_MIN, INT_MAX);
+    case AC_WANT_UNSIGNED: STORE_IN_RANGE(unsigned, 0, UINT_MAX);
+    case AC_WANT_LONG: STORE_IN_RANGE(long, LONG_MIN, LONG_MAX);
+    case AC_WANT_LONG_LONG: STORE_IN_RANGE(long long, LLONG_MIN, LLONG_MAX);
+    case AC_WANT_UNSIGNED_LONG: STORE_IN_RANGE(unsigned long, 0, INT64_MAX);
+    case AC_WANT_UNSIGNED_LONG_LONG: STORE_IN_RANGE(unsigned long long, 0, INT64_MAX);
+    default: return -EINVAL;
+    }
+}
+
+static int store_float(float *to, ac_value it) {
+    if (it.kind != AC_REAL && it.kind != AC_INT)
+        return -EINVAL;
+    double real = ac_real_of(it);
+    if (isfinite(real) && isinf((float)real))
+        return -ERANGE;
+    *to = (float)real;
+    return 0;
+}
+
+static int store_text(const char **to, ac_value it) {
+    if (it.kind == AC_NIL) {
+        *to = NULL;
+        return 0;
+    }
+    return it.kind == AC_TEXT ? value_text(it, to) : -EINVAL;
+}
+
+// Drops the items that the first `count` targets hold already.
+static void give_back(const ac_target *targets, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (targets[i].want != AC_WANT_VALUE)
+            continue;
+        ac_value *held = targets[i].to;
+        ac_drop(*held);
+        *held = ac_nil;
+    }
+}
