@@ -112,6 +112,7 @@ struct map {
     uint32_t entry_count;      // used entries, holes included
     uint32_t live_count;       // entries that hold something
     uint32_t slot_count;       // power of two, or 0
+    uint32_t first_live;       // index of the first entry that is not a hole
     uint64_t stamp;            // of the next insertion
 };
 

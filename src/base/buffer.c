@@ -5,9 +5,7 @@
 
 enum { CAPACITY_FIRST = 64 };
 
-void buffer_init(struct buffer *buffer) {
-    *buffer = (struct buffer){0};
-}
+void buffer_init(struct buffer *buffer) { *buffer = (struct buffer){0}; }
 
 void buffer_done(struct buffer *buffer) {
     memory_release(buffer->bytes);

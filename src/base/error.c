@@ -62,9 +62,7 @@ static const struct error_text {
 };
 
 // The code as a positive number.
-static int positive(int err) {
-    return err == INT32_MIN ? INT32_MAX : err < 0 ? -err : err;
-}
+static int positive(int err) { return err == INT32_MIN ? INT32_MAX : err < 0 ? -err : err; }
 
 static const struct error_text *find(int code) {
     for (size_t i = 0; i < countof(error_texts); i++)
@@ -100,6 +98,4 @@ const char *error_name(int err) {
 #endif
 }
 
-const char *ac_version(void) {
-    return AC_VERSION;
-}
+const char *ac_version(void) { return AC_VERSION; }

@@ -23,9 +23,7 @@ static void place(struct heap *heap, uint32_t i, struct heap_entry entry);
 static void sift_up(struct heap *heap, uint32_t i, struct heap_entry entry);
 static void sift_down(struct heap *heap, uint32_t i, struct heap_entry entry);
 
-void heap_init(struct heap *heap) {
-    *heap = (struct heap){0};
-}
+void heap_init(struct heap *heap) { *heap = (struct heap){0}; }
 
 void heap_done(struct heap *heap) {
     memory_release(heap->entries);

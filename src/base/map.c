@@ -41,9 +41,7 @@ static int grow(struct map *map);
 static void fill_slots(struct map *map);
 static uint32_t free_slot(const struct map *map, uint64_t hash);
 
-void map_init(struct map *map) {
-    *map = (struct map){0};
-}
+void map_init(struct map *map) { *map = (struct map){0}; }
 
 void map_done(struct map *map) {
     for (uint32_t i = 0; i < map->entry_count; i++)
@@ -96,18 +94,23 @@ void *map_take(struct map *map, const void *key, size_t bytes) {
         memory_release(entry->key.copy);
     entry->it = NULL;
     map->live_count--;
+    // Who takes out the oldest again and again must not walk over all holes again and again.
+    while (map->first_live < map->entry_count && !map->entries[map->first_live].it)
+        map->first_live++;
     return it;
 }
 
 void *map_next(const struct map *map, uint64_t *cursor, const void **key, size_t *bytes) {
     // The first entry with a stamp of at least *cursor. Stamps rise, so it cannot lie behind
     // `high`; while nothing was packed it lies there exactly.
-    uint32_t low = 0, high = map->entry_count;
-    if (high > 0) {
-        uint64_t first = map->entries[0].stamp;
-        uint64_t guess = *cursor > first ? *cursor - first : 0;
+    uint32_t low = map->first_live, high = map->entry_count;
+    if (low<high && * cursor> map->entries[low].stamp) {
+        uint64_t guess = low + (*cursor - map->entries[low].stamp);
         high = guess < high ? (uint32_t)guess : high;
-        low = high < map->entry_count && map->entries[high].stamp == *cursor ? high : 0;
+        if (high < map->entry_count && map->entries[high].stamp == *cursor)
+            low = high;
+    } else {
+        high = low;
     }
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -185,6 +188,7 @@ static void pack(struct map *map) {
         if (map->entries[from].it)
             map->entries[to++] = map->entries[from];
     map->entry_count = to;
+    map->first_live = 0;
     fill_slots(map);
 }
 

@@ -35,9 +35,7 @@ void *memory_resize(void *old, size_t bytes) {
     return realloc(old, bytes ? bytes : 1);
 }
 
-void memory_release(void *it) {
-    free(it);
-}
+void memory_release(void *it) { free(it); }
 
 char *memory_copy_text(const char *text) {
     if (!text)
@@ -54,9 +52,7 @@ void memory_fail_nth(long n) {
     fault.failed = false;
 }
 
-bool memory_has_failed(void) {
-    return fault.failed;
-}
+bool memory_has_failed(void) { return fault.failed; }
 
 static bool must_fail(void) {
     if (--fault.countdown > 0)
