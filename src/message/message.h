@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The face of message/: mailboxes, monitors and channels of one loop, and the door through which values for
-// references elsewhere leave.
+// The face of message/: mailboxes, monitors and channels of one loop, and the door through which
+// values for references elsewhere leave.
 //
 //   mailbox.c   put, receive, send, deliver; the free list of message cells
 //   monitor.c   exit notices
 //   channel.c   channels and subscriptions
 //
-// A receiver that waits gets the message straight into its variable; otherwise the message goes into a cell, taken
-// from a free list of the loop, at the end of the receiver's mailbox.
+// A receiver that waits gets the message straight into its variable; otherwise the message goes
+// into a cell, taken from a free list of the loop, at the end of the receiver's mailbox.
 #ifndef MESSAGE_MESSAGE_H
 #define MESSAGE_MESSAGE_H
 
@@ -15,17 +15,19 @@
 
 #include <asyncoro/message.h>
 
-// The door up: what to do with references into other processes. Declared here, filled by remote/, called on the loop's
-// thread by a coroutine or, where said, from outside one. Without a door such references give -EHOSTUNREACH.
+// The door up: what to do with references into other processes. Declared here, filled by remote/,
+// called on the loop's thread by a coroutine or, where said, from outside one. Without a door such
+// references give -EHOSTUNREACH.
 struct message_door {
-    // As ac_send_value and, without may_wait, ac_try_send_value. Takes the message. May wait if may_wait.
+    // As ac_send_value and, without may_wait, ac_try_send_value. Takes the message. May wait if
+    // may_wait.
     int (*send)(struct loop *loop, ac_ref to, ac_value message, bool may_wait);
     // As ac_deliver_value. Takes the message. May wait.
     int (*deliver)(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
     // As ac_monitor, for the running coroutine. Must not wait.
     int (*monitor)(struct loop *loop, ac_ref of);
-    // A coroutine whose `exported` bit is set has ended: after its mailbox was closed, before its watchers are told.
-    // Must not wait.
+    // A coroutine whose `exported` bit is set has ended: after its mailbox was closed, before its
+    // watchers are told. Must not wait.
     void (*ended)(struct loop *loop, struct coro *coro);
 };
 
@@ -33,11 +35,16 @@ struct message_door {
 int message_set_door(struct loop *loop, const struct message_door *door);
 const struct message_door *message_door(struct loop *loop);
 
-// Puts a message into a mailbox of this thread's loop. Takes it. 0; -ESRCH if the coroutine has ended; -ENOMEM.
+// Puts a message into a mailbox of this thread's loop. Takes it. 0; -ESRCH if the coroutine has
+// ended; -ENOMEM.
 int mailbox_put(struct coro *to, ac_value message);
 
-// Hands a message to whatever `to` names on this loop, a coroutine or a channel. Takes it. The number of coroutines that
-// have it in their mailbox; -ESRCH, -ENOTSUP, -ENOMEM.
+// The coroutine's reference leaves the process: at its end the door is told, after its mailbox was
+// closed. Cannot fail.
+void mailbox_export(struct coro *coro);
+
+// Hands a message to whatever `to` names on this loop, a coroutine or a channel. Takes it. The
+// number of coroutines that have it in their mailbox; -ESRCH, -ENOTSUP, -ENOMEM.
 int message_deliver_here(struct loop *loop, ac_ref to, ac_value message);
 
 // The message that is an exit notice. Takes exit->value. AC_INVALID with -ENOMEM.
