@@ -58,9 +58,14 @@ struct wait_kind {
     // True: it can be woken now. False: an operation must finish first, and its end will wake it; `reason`
     // (-ETIMEDOUT or -ECANCELED) is kept in coro->early for that moment. Must not wait or wake.
     bool (*abandon)(struct coro *coro);
+    bool until_deadline; // the deadline is what is waited for: its result is 0 and not -ETIMEDOUT
 };
 
-enum coro_state { CORO_FREE, CORO_READY, CORO_RUNNING, CORO_WAITING, CORO_ENDED };
+enum coro_state {
+    CORO_FREE,
+    CORO_ALIVE, // running, waiting (then `wait` is set) or ready
+    CORO_ENDED  // its end is kept for whoever joins it
+};
 
 // Told of the end of a coroutine: a link in its list of watchers.
 struct end_watch {
@@ -147,6 +152,7 @@ struct loop {
     bool asleep;         // atomic: home waits in the poller
     uint64_t turns;      // atomic: how often home has run, for the guardian
     struct guest *guest; // a loop that this one drives, or NULL
+    struct guest *in;    // as which guest this loop is driven; NULL: it runs by itself
     struct loop_extra extra[LOOP_FLOORS];
     uint64_t random[2]; // state of the generator of ac_random_*
 };
@@ -201,9 +207,15 @@ static inline struct coro *coro_find(const struct loop *loop, uint64_t id) {
     return likely(found) ? coro : NULL;
 }
 
+int coro_may_wait_slowly(struct coro *coro, ac_time deadline);
 // Whether the running coroutine may begin a wait: 0; -EPERM outside coroutines; -ECANCELED if it is cancelled;
-// -ETIMEDOUT if the deadline is over. To be asked before the coroutine is put into any queue.
-int coro_may_wait(struct coro *coro, ac_time deadline);
+// -ETIMEDOUT if the deadline is over. To be asked before the coroutine is put into any queue. A coroutine that goes on
+// waiting after it was told of its cancellation lets the others run first, so that it cannot hold up the loop.
+static inline int coro_may_wait(struct coro *coro, ac_time deadline) {
+    if (likely(coro && !coro->cancelled && deadline == AC_FOREVER))
+        return 0;
+    return coro_may_wait_slowly(coro, deadline);
+}
 // Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT or -ECANCELED after
 // kind->abandon. `return coro_wait(...)` as a tail call.
 intptr_t coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
@@ -216,12 +228,26 @@ static inline void coro_watch(struct coro *coro, struct end_watch *watch) {
     list_append(&coro->watchers, &watch->link);
 }
 static inline void coro_unwatch(struct end_watch *watch) { list_remove(&watch->link); }
-// Appends to the ready queue. Private to coro/.
-void coro_make_ready(struct coro *coro);
-// Goes on with the next ready coroutine, or home. Private to coro/.
-intptr_t coro_park(struct coro *coro);
-// Ends what is left of a coroutine without running it: for daemons that ignore their cancellation. Private to coro/.
+// Appends a coroutine to the ready queue: the last step of waking it. Private to coro/.
+static inline void coro_make_ready(struct coro *coro) {
+    struct loop *loop = coro->loop;
+    coro->ready_next = NULL;
+    if (loop->ready_head)
+        loop->ready_tail->ready_next = coro;
+    else
+        loop->ready_head = coro;
+    loop->ready_tail = coro;
+}
+// Lets the others run first, cancelled or not. Private to coro/.
+void coro_step_back(struct coro *coro);
+// The wait of a coroutine ends early, for -ETIMEDOUT or -ECANCELED. Private to coro/.
+void coro_end_wait(struct coro *coro, int reason);
+// Switches from home to the first ready coroutine; returns when a coroutine goes home. Private to coro/.
+void coro_run_ready(struct loop *loop);
+// Ends a coroutine without running it: one that ignores its cancellation. Its stack is not unwound. Private to coro/.
 void coro_abandon(struct coro *coro);
+// "coroutine #17 'name' (file.c:12)": for the overflow handler, so it calls nothing that is unsafe in a signal handler.
+size_t coro_describe(const void *coro, char *text, size_t bytes);
 
 // ---- operation.c ----
 
@@ -265,6 +291,11 @@ void guest_leave(struct guest *guest);
 int guest_drive(struct guest *guest);
 // When the host has to drive it next.
 ac_time guest_due(struct guest *guest);
+// The host has left its poller, in which it had waited. Private to coro/.
+void guest_host_awake(struct guest *guest);
+// From any thread: the guest has got a post. Private to coro/.
+void guest_poke(struct guest *guest);
+bool guest_is_poked(struct guest *guest);
 // True while the guardian thread, not the host, runs the guest. Call from inside the guest.
 bool guest_is_guarded(struct guest *guest);
 

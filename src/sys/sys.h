@@ -45,18 +45,19 @@ struct sys_context {
 // Counts of address space: every stack has one of these sizes, the guard page included.
 enum { SYS_STACK_CLASSES = 5 }; // 16, 64, 256 KiB, 1, 8 MiB
 
-struct sys_slab; // private: 64 MiB of address space cut into stacks of one size
+struct sys_slab; // private: 64 MiB of address space, aligned to its size, cut into stacks of one size
 
 struct sys_stacks {
-    void *free[SYS_STACK_CLASSES];            // stacks to use again, the latest given back first
-    struct sys_slab *slabs[SYS_STACK_CLASSES]; // the slab that is being cut, the full ones behind it
+    void *free[SYS_STACK_CLASSES]; // tops of stacks to use again, the latest given back first
+    struct sys_slab *slabs;        // the latest first
+    bool canaries;                 // some stack has a canary in place of a guard page
 };
 
 // How overflow of a stack is noticed on this machine.
 enum sys_guard {
     SYS_GUARD_MARKER,   // MADV_GUARD_INSTALL (Linux 6.13): a fault; costs no memory mapping
-    SYS_GUARD_MPROTECT, // a fault; costs a mapping each, so only a quarter of vm.max_map_count
-    SYS_GUARD_CANARY    // a word at the low end, checked when the stack is given back
+    SYS_GUARD_MPROTECT, // a fault; costs mappings, so only a quarter of vm.max_map_count
+    SYS_GUARD_CANARY    // a word at the low end, checked by sys_stack_intact
 };
 
 void sys_stacks_init(struct sys_stacks *stacks);
@@ -65,14 +66,16 @@ void sys_stacks_done(struct sys_stacks *stacks);
 // The class of the smallest size that holds `bytes`; -EINVAL over the largest. 0 bytes: the default, 64 KiB.
 int sys_stack_class(size_t bytes);
 size_t sys_stack_bytes(int class);
-// The top (highest address, 16-byte aligned) of a stack, whose owner the overflow handler names through `describe`.
-// NULL if there is no memory.
-void *sys_stack_take(struct sys_stacks *stacks, int class, const void *owner);
-// The same stack passes to another owner.
-void sys_stack_own(void *top, int class, const void *owner);
+// A stack: its top (the highest usable address, 16-byte aligned; the word there is the stack's own). NULL if there is no
+// memory.
+void *sys_stack_take(struct sys_stacks *stacks, int class);
+// Names the owner, for sys_overflow_watch.
+static inline void sys_stack_own(void *top, const void *owner) { *(const void **)top = owner; }
+// The latest given back is the first taken again. Never gives memory back to the system.
 void sys_stack_give(struct sys_stacks *stacks, int class, void *top);
-// False if the canary of a stack without guard was overwritten.
-bool sys_stack_intact(void *top, int class);
+// False if the canary of a stack without a guard page was overwritten.
+bool sys_stack_intact(const void *top, int class);
+// How stacks that were cut last are guarded.
 enum sys_guard sys_stack_guard(void);
 
 // Installs the handler for stack overflows in this process (once) and an alternative signal stack for this thread.
@@ -96,6 +99,8 @@ intptr_t sys_switch(struct sys_context *from, struct sys_context *to);
 _Noreturn void sys_leave(struct sys_context *from, struct sys_context *to);
 // First thing on a new stack.
 void sys_entered(void);
+// A context that begins in a call on a stack that is in use already.
+void sys_context_inherit(struct sys_context *context, void *top, int class);
 // The context of a thread's own stack: learns its bounds.
 void sys_context_of_thread(struct sys_context *context);
 void sys_context_done(struct sys_context *context);
@@ -108,6 +113,9 @@ _Noreturn static inline void sys_leave(struct sys_context *from, struct sys_cont
     sys_context_leave(to);
 }
 static inline void sys_entered(void) {}
+static inline void sys_context_inherit(struct sys_context *context, void *top, int class) {
+    (void)context, (void)top, (void)class;
+}
 static inline void sys_context_of_thread(struct sys_context *context) { (void)context; }
 static inline void sys_context_done(struct sys_context *context) { (void)context; }
 #endif
@@ -296,6 +304,8 @@ int sys_thread_start(struct sys_thread **thread, void (*run)(void *), void *argu
                      size_t stack_bytes, const char *name);
 // Waits for its end and frees it. Blocks.
 void sys_thread_join(struct sys_thread *thread);
+// Lets a thread whose `run` has begun go its own way: it ends alone, and nothing is to be freed after it.
+void sys_thread_detach(struct sys_thread *thread);
 
 struct sys_mutex *sys_mutex_create(void); // NULL if there is no memory
 void sys_mutex_destroy(struct sys_mutex *mutex);
@@ -340,15 +350,19 @@ struct sys_process_end {
 
 // Starts a process. 0 or a negative error, also when the executable cannot be run.
 int sys_process_start(struct sys_process *process, const struct sys_process_options *how);
-// Sends SIGTERM or, with `hard`, SIGKILL; with `whole_session` to all processes of its session.
+// Sends SIGTERM or, with `hard`, SIGKILL; with `whole_session` to all processes of its session. Does nothing once the
+// process was reaped: its number may be somebody else's then, so what a session left behind is to be ended before that.
 void sys_process_end(const struct sys_process *process, bool hard, bool whole_session);
-// Takes the end of a process whose handle was readable. Does not wait: -EAGAIN if it still runs.
+// Takes the end of a process whose handle was readable. Does not wait: -EAGAIN if it still runs; -ECHILD if somebody
+// else in this program has taken it.
 int sys_process_reap(struct sys_process *process, struct sys_process_end *end);
 // "killed by signal 11 (Segmentation fault)", "exit code 3".
 void sys_process_end_text(const struct sys_process_end *end, char *text, size_t bytes);
 // A pipe: reads from ends[0] what is written to ends[1]. Both are closed when a program is run. 0 or an error.
 int sys_pipe(int ends[2]);
 void sys_fd_close(int fd);
+// Another descriptor for what `fd` is open for, closed when a program is run. It or an error.
+int sys_fd_copy(int fd);
 
 // ---- files (file.c): small blocking calls ----
 

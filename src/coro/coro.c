@@ -1,0 +1,546 @@
+// SPDX-License-Identifier: MIT
+// Coroutines: their records, spawning, parking, waking, ending; the public calls about them.
+//
+// A record lies in a chunk that never moves and is used again when its coroutine has ended, with a generation one higher, so
+// that a reference to the former one finds nothing. A record whose generations are used up is left aside.
+//
+// A stack is taken when the coroutine first runs. When a coroutine ends and the next ready one has not run yet, that one
+// begins on the same stack in the same call (run_coroutines), without any switch.
+#include "coro/coro.h"
+
+#include <stdlib.h>
+
+enum {
+    BUDGET = 128,               // switches between two looks at the clock
+    ASK_EVERY_NS = 50 * 1000,   // how long the poller is left alone while coroutines are ready
+};
+
+static void run_coroutines(void *argument);
+static struct coro *record_take(struct loop *loop, int *err);
+static void record_give(struct coro *coro);
+static void finish(struct coro *coro, ac_value result);
+
+// ---- switching ----
+
+static inline struct coro *take_ready(struct loop *loop) {
+    struct coro *next = loop->ready_head;
+    loop->ready_head = next->ready_next;
+    loop->running = next;
+    return next;
+}
+
+// Gives a coroutine that has not run yet its stack. False if there is no memory for it.
+static bool give_stack(struct coro *coro) {
+    struct loop *loop = coro->loop;
+    coro->stack = sys_stack_take(&loop->stacks, coro->stack_class);
+    if (!coro->stack)
+        return false;
+    sys_stack_own(coro->stack, coro);
+    sys_context_prepare(&coro->context, coro->stack, coro->stack_class, run_coroutines, loop);
+    return true;
+}
+
+// What goes on after a coroutine has parked or ended, when it is not simply the next ready one that has run before: home
+// if nobody is ready or the poller must be asked; else the next one, which gets its stack.
+static __attribute__((noinline)) struct sys_context *choose(struct loop *loop) {
+    if (loop->budget <= 1 && loop->ready_head) {
+        loop->budget = BUDGET;
+        if (sys_now(loop->sys) - loop->asked > ASK_EVERY_NS) {
+            loop->running = NULL;
+            return &loop->home;
+        }
+    }
+    while (loop->ready_head) {
+        struct coro *next = take_ready(loop);
+        if (next->context.sp || give_stack(next))
+            return &next->context;
+        finish(next, ac_of_error(-ENOMEM, "no memory for the stack"));
+    }
+    loop->running = NULL;
+    return &loop->home;
+}
+
+// Goes on with the next ready coroutine, or home; returns when this one is switched to again.
+static inline __attribute__((always_inline)) intptr_t park(struct coro *coro) {
+    struct loop *loop = coro->loop;
+    struct coro *next = loop->ready_head;
+    if (likely(next && next->context.sp && --loop->budget > 1)) {
+        loop->ready_head = next->ready_next;
+        loop->running = next;
+        return sys_switch(&coro->context, &next->context);
+    }
+    return sys_switch(&coro->context, choose(loop));
+}
+
+intptr_t coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline) {
+    coro->wait = kind;
+    if (deadline != AC_FOREVER)
+        heap_insert(&coro->loop->timers, &coro->timer, deadline);
+    return park(coro);
+}
+
+void coro_wake(struct coro *coro, intptr_t result) {
+    assert(coro->wait);
+    coro->wait = NULL;
+    if (coro->timer.at != 0)
+        heap_remove(&coro->loop->timers, &coro->timer);
+    coro->context.result = result;
+    coro_make_ready(coro);
+}
+
+void coro_step_back(struct coro *coro) {
+    coro->context.result = 0;
+    coro_make_ready(coro);
+    park(coro);
+}
+
+void coro_run_ready(struct loop *loop) {
+    loop->budget = BUDGET;
+    struct sys_context *next = choose(loop);
+    if (next != &loop->home)
+        sys_switch(&loop->home, next);
+}
+
+// Whether two coroutines can use the same stack one after the other.
+static inline bool fits(const struct coro *next, int class) {
+    return next && !next->context.sp && next->stack_class == class;
+}
+
+// What runs on every stack: the coroutine it was taken for, and then, one after the other, those that are ready and have not
+// run yet. Then the stack goes back to the pool.
+static void run_coroutines(void *argument) {
+    struct loop *loop = argument;
+    struct sys_context here;
+    sys_entered();
+    for (;;) {
+        struct coro *self = loop->running;
+        void *stack = self->stack;
+        int class = self->stack_class;
+        bool run = !self->cancelled;
+        ac_value result = run ? self->function(self->argument) : ac_nil;
+        self->cancel_known |= !run;
+        if (unlikely(loop->stacks.canaries && !sys_stack_intact(stack, class)))
+            abort(); // the stacks of others are damaged: going on would spread it
+        finish(self, result);
+        if (fits(loop->ready_head, class) && --loop->budget > 1) {
+            struct coro *next = take_ready(loop);
+            next->stack = stack;
+            sys_stack_own(stack, next);
+            next->context.sp = stack; // not NULL: it has begun
+            sys_context_inherit(&next->context, stack, class);
+            continue;
+        }
+        // Chosen first: the next one must not get the stack on which this still runs.
+        struct sys_context *next = choose(loop);
+        sys_stack_give(&loop->stacks, class, stack);
+        sys_leave(&here, next);
+    }
+}
+
+// ---- records ----
+
+static struct coro *record_take(struct loop *loop, int *err) {
+    struct coro *coro = loop->free;
+    if (likely(coro != NULL)) {
+        loop->free = coro->ready_next;
+        return coro;
+    }
+    *err = -EAGAIN;
+    if (loop->coro_count == LOOP_COROS_MAX)
+        return NULL;
+    *err = -ENOMEM;
+    if (loop->coro_count == loop->chunk_count * LOOP_CHUNK) {
+        struct coro **chunks =
+            memory_resize(loop->chunks, (loop->chunk_count + 1) * sizeof *loop->chunks);
+        if (!chunks)
+            return NULL;
+        loop->chunks = chunks;
+        struct coro *chunk = memory_allocate(LOOP_CHUNK * sizeof *chunk);
+        if (!chunk)
+            return NULL;
+        loop->chunks[loop->chunk_count++] = chunk;
+    }
+    if (heap_reserve(&loop->timers) < 0)
+        return NULL;
+    uint32_t index = loop->coro_count++;
+    coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
+    memset(coro, 0, sizeof *coro);
+    coro->loop = loop;
+    coro->index = index;
+    coro->generation = 1;
+    list_init(&coro->watchers);
+    return coro;
+}
+
+static void record_give(struct coro *coro) {
+    coro->state = CORO_FREE;
+    if (unlikely(++coro->generation == 0))
+        return; // its generations are used up: it is never used again
+    coro->ready_next = coro->loop->free;
+    coro->loop->free = coro;
+}
+
+static struct coro *record_fill(struct coro *coro, ac_function function, ac_value argument,
+                                const struct ac_spawn_options *options, int class) {
+    coro->context.sp = NULL;
+    coro->context.result = 0;
+    coro->wait = NULL;
+    coro->state = CORO_ALIVE;
+    coro->stack_class = (uint8_t)class;
+    coro->daemon = options->daemon;
+    coro->joinable = options->joinable;
+    coro->cancelled = false;
+    coro->cancel_known = false;
+    coro->exported = false;
+    coro->early = 0;
+    coro->mail_done = NULL;
+    coro->function = function;
+    coro->argument = argument;
+    coro->stack = NULL;
+    coro->name = options->name;
+    coro->where = options->where;
+    return coro;
+}
+
+struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
+                         const struct ac_spawn_options *options, bool internal, int *err) {
+    static const struct ac_spawn_options defaults;
+    if (!options)
+        options = &defaults;
+    int class = sys_stack_class(options->stack_bytes);
+    if (unlikely(argument.kind == AC_INVALID || !function || class < 0)) {
+        *err = argument.kind == AC_INVALID ? ac_error_of(argument) : -EINVAL;
+        ac_drop(argument);
+        return NULL;
+    }
+    struct coro *coro = record_take(loop, err);
+    if (unlikely(!coro)) {
+        ac_drop(argument);
+        return NULL;
+    }
+    record_fill(coro, function, argument, options, class);
+    coro->internal = internal;
+    loop->all++;
+    loop->alive += !coro->daemon;
+    coro_make_ready(coro);
+    return coro;
+}
+
+// ---- ending ----
+
+static struct ac_exit make_exit(struct coro *coro, ac_value result) {
+    struct ac_exit exit = {.who = coro_ref(coro), .how = AC_FINISHED, .value = result};
+    if (unlikely(coro->cancel_known)) {
+        exit.how = AC_CANCELLED;
+        exit.reason = -ECANCELED;
+    } else if (unlikely(result.kind == AC_ERROR || result.kind == AC_INVALID)) {
+        exit.how = AC_FAILED;
+        exit.reason = ac_error_of(result);
+        if (result.kind == AC_INVALID)
+            exit.value = ac_of_error(exit.reason, NULL);
+    }
+    return exit;
+}
+
+// The coroutine has returned `result`: its mail goes, then those who watch are told, in the order in which they asked.
+static void finish(struct coro *coro, ac_value result) {
+    struct loop *loop = coro->loop;
+    ac_drop(coro->argument);
+    loop->all--;
+    loop->alive -= !coro->daemon;
+    if (likely(!coro->mail_done && list_empty(&coro->watchers) && !coro->joinable)) {
+        ac_drop(result);
+        record_give(coro);
+        return;
+    }
+    struct ac_exit exit = make_exit(coro, result);
+    coro->state = CORO_ENDED;
+    if (coro->mail_done)
+        coro->mail_done(coro);
+    struct list *link;
+    while ((link = list_take(&coro->watchers))) {
+        struct end_watch *watch = container_of(link, struct end_watch, link);
+        watch->ended(watch, &exit);
+    }
+    if (coro->joinable && !loop->stopping) {
+        coro->end = exit;
+        return;
+    }
+    ac_drop(exit.value);
+    record_give(coro);
+}
+
+void coro_abandon(struct coro *coro) {
+    if (coro->timer.at != 0)
+        heap_remove(&coro->loop->timers, &coro->timer);
+    if (coro->wait)
+        coro->wait->abandon(coro);
+    coro->wait = NULL;
+    coro->cancel_known = true;
+    if (coro->stack)
+        sys_stack_give(&coro->loop->stacks, coro->stack_class, coro->stack);
+    finish(coro, ac_nil);
+}
+
+// ---- waits that end early ----
+
+void coro_end_wait(struct coro *coro, int reason) {
+    const struct wait_kind *kind = coro->wait;
+    if (coro->early != 0)
+        return; // it ends early already
+    if (reason == -ECANCELED)
+        coro->cancel_known = true;
+    if (!kind->abandon(coro)) {
+        coro->early = reason;
+        return;
+    }
+    coro_wake(coro, reason == -ETIMEDOUT && kind->until_deadline ? 0 : reason);
+}
+
+void coro_cancel(struct coro *coro) {
+    if (coro->cancelled)
+        return;
+    coro->cancelled = true;
+    if (coro->wait)
+        coro_end_wait(coro, -ECANCELED);
+}
+
+int coro_may_wait_slowly(struct coro *coro, ac_time deadline) {
+    if (!coro)
+        return -EPERM;
+    if (coro->cancelled) {
+        if (coro->cancel_known)
+            coro_step_back(coro);
+        coro->cancel_known = true;
+        return -ECANCELED;
+    }
+    if (deadline == AC_NOW || (deadline != AC_FOREVER && deadline <= sys_now(coro->loop->sys)))
+        return -ETIMEDOUT;
+    return 0;
+}
+
+// ---- the public calls ----
+
+ac_ref ac_spawn_with(ac_function function, ac_value argument, const struct ac_spawn_options *options) {
+    int err = 0;
+    struct loop *loop = loop_need(&err);
+    if (unlikely(!loop)) {
+        ac_drop(argument);
+        return ref_none(err);
+    }
+    struct coro *coro = coro_create(loop, function, argument, options, false, &err);
+    return likely(coro != NULL) ? coro_ref(coro) : ref_none(err);
+}
+
+ac_ref ac_self(void) {
+    struct coro *self = coro_here();
+    return self ? coro_ref(self) : ac_no_ref;
+}
+
+int ac_set_daemon(bool daemon) {
+    struct coro *self = coro_here();
+    if (!self)
+        return -EPERM;
+    self->loop->alive += (uint32_t)self->daemon - (uint32_t)daemon;
+    self->daemon = daemon;
+    return 0;
+}
+
+int ac_yield(void) {
+    struct coro *self = coro_here();
+    if (unlikely(!self || self->cancelled))
+        return coro_may_wait(self, AC_FOREVER);
+    self->context.result = 0;
+    coro_make_ready(self);
+    return (int)park(self);
+}
+
+static bool abandon_nothing(struct coro *coro) {
+    (void)coro;
+    return true;
+}
+
+static const struct wait_kind sleep_wait = {"sleep", abandon_nothing, .until_deadline = true};
+static const struct wait_kind suspend_wait = {"suspend", abandon_nothing, .until_deadline = false};
+
+int ac_sleep_until(ac_time until) {
+    struct coro *self = coro_here();
+    int err = coro_may_wait(self, until);
+    if (err == -ETIMEDOUT)
+        return ac_yield();
+    if (err < 0)
+        return err;
+    return (int)coro_wait(self, &sleep_wait, until);
+}
+
+int ac_sleep(double seconds) {
+    if (seconds != seconds)
+        return -EINVAL;
+    return ac_sleep_until(ac_after(seconds));
+}
+
+int ac_suspend(ac_value *update, ac_time deadline) {
+    struct coro *self = coro_here();
+    int err = coro_may_wait(self, deadline);
+    if (err < 0)
+        return err;
+    self->wait_for = update;
+    return (int)coro_wait(self, &suspend_wait, deadline);
+}
+
+// The living coroutine of this loop that a reference names: NULL, and why, if there is none.
+static struct coro *find_here(ac_ref ref, int *err) {
+    struct loop *loop = loop_here;
+    *err = -ESRCH;
+    if (ref.peer == 0 || !loop)
+        return NULL;
+    *err = -ENOTSUP;
+    if (ref.peer != loop->peer || ref_sort(ref.id) != REF_COROUTINE)
+        return NULL;
+    *err = -ESRCH;
+    return coro_find(loop, ref.id);
+}
+
+int ac_resume_with(ac_ref coroutine, ac_value update) {
+    int err;
+    struct coro *coro = find_here(coroutine, &err);
+    if (!coro || coro->state == CORO_ENDED) {
+        ac_drop(update);
+        return coro ? -ESRCH : err;
+    }
+    if (coro->wait != &suspend_wait || update.kind == AC_INVALID) {
+        err = update.kind == AC_INVALID ? ac_error_of(update) : -EAGAIN;
+        ac_drop(update);
+        return err;
+    }
+    if (coro->wait_for)
+        *(ac_value *)coro->wait_for = update;
+    else
+        ac_drop(update);
+    coro_wake(coro, 0);
+    return 0;
+}
+
+int ac_cancel(ac_ref coroutine) {
+    int err;
+    struct coro *coro = find_here(coroutine, &err);
+    if (!coro || coro->state == CORO_ENDED)
+        return coro ? -ESRCH : err;
+    coro_cancel(coro);
+    return 0;
+}
+
+const char *ac_name_of(ac_ref coroutine) {
+    int err;
+    struct coro *coro = find_here(coroutine, &err);
+    return coro && coro->name ? coro->name : "";
+}
+
+// ---- join ----
+
+struct joiner {
+    struct end_watch watch;
+    struct coro *of;      // whose end it waits for
+    struct coro *coro;    // who waits
+    struct ac_exit *exit; // where it wants to know; may be NULL
+};
+
+static void joined(struct end_watch *watch, const struct ac_exit *exit) {
+    struct joiner *joiner = container_of(watch, struct joiner, watch);
+    if (joiner->exit) {
+        *joiner->exit = *exit;
+        ac_hold(exit->value);
+    }
+    joiner->of->joinable = false; // its end is known: nothing need be kept
+    coro_wake(joiner->coro, 0);
+}
+
+static bool abandon_join(struct coro *coro) {
+    struct joiner *joiner = coro->wait_for;
+    coro_unwatch(&joiner->watch);
+    return true;
+}
+
+static const struct wait_kind join_wait = {"join", abandon_join, .until_deadline = false};
+
+int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) {
+    struct coro *self = coro_here();
+    if (!self)
+        return -EPERM;
+    int err;
+    struct coro *coro = find_here(coroutine, &err);
+    if (!coro)
+        return err;
+    if (coro == self)
+        return -EDEADLK;
+    if (coro->state == CORO_ENDED) {
+        if (exit)
+            *exit = coro->end;
+        else
+            ac_drop(coro->end.value);
+        record_give(coro);
+        return 0;
+    }
+    err = coro_may_wait(self, deadline);
+    if (err < 0)
+        return err;
+    struct joiner joiner = {.watch.ended = joined, .of = coro, .coro = self, .exit = exit};
+    coro_watch(coro, &joiner.watch);
+    self->wait_for = &joiner;
+    return (int)coro_wait(self, &join_wait, deadline);
+}
+
+const char *ac_end_name(enum ac_end how) {
+    switch (how) {
+    case AC_FINISHED:
+        return "finished";
+    case AC_FAILED:
+        return "failed";
+    case AC_CANCELLED:
+        return "cancelled";
+    case AC_LOST:
+        return "lost";
+    }
+    return "unknown";
+}
+
+// ---- naming ----
+
+static size_t put_text(char *to, size_t bytes, const char *text) {
+    size_t length = strlen(text);
+    length = length < bytes ? length : bytes;
+    memcpy(to, text, length);
+    return length;
+}
+
+static size_t put_number(char *to, size_t bytes, uint32_t number) {
+    char digits[10];
+    size_t count = 0;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while ((number /= 10) != 0);
+    size_t length = 0;
+    while (count > 0 && length < bytes)
+        to[length++] = digits[--count];
+    return length;
+}
+
+size_t coro_describe(const void *owner, char *text, size_t bytes) {
+    const struct coro *coro = owner;
+    size_t length = put_text(text, bytes, "coroutine #");
+    length += put_number(text + length, bytes - length, coro->index);
+    if (coro->name) {
+        length += put_text(text + length, bytes - length, " '");
+        length += put_text(text + length, bytes - length, coro->name);
+        length += put_text(text + length, bytes - length, "'");
+    }
+    if (coro->where) {
+        length += put_text(text + length, bytes - length, ", spawned at ");
+        length += put_text(text + length, bytes - length, coro->where);
+    }
+    length += put_text(text + length, bytes - length, ", stack of ");
+    size_t kib = sys_stack_bytes(coro->stack_class) >> 10;
+    length += put_number(text + length, bytes - length, (uint32_t)kib);
+    length += put_text(text + length, bytes - length, " KiB: spawn it with a larger .stack_bytes");
+    return length;
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+// The loop: what runs at home, on the stack of the thread.
+//
+// A turn: ask the poller (waiting only when nobody is ready), read the clock, end the waits whose time is up, run the
+// posts of other threads, drive the guest; then switch to the first ready coroutine. Coroutines switch to one another
+// and come back home when none is ready or when it is time to ask the poller again (coro.c).
+//
+// The end, loop_run: when only daemons are left they are cancelled and clean up; then the floors above say goodbye
+// (loop_extra.stopping), from the top floor down; then the library's own coroutines are cancelled; what has
+// not ended after its second is abandoned.
+#include "coro/coro.h"
+
+enum { STOP_GRACE_NS = 1000 * 1000 * 1000 };
+
+_Thread_local struct loop *loop_here __attribute__((tls_model("initial-exec")));
+
+static uint64_t random_next(struct loop *loop);
+
+// ---- making and ending ----
+
+struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *err) {
+    struct loop *loop = memory_allocate_zeroed(sizeof *loop);
+    if (!loop) {
+        *err = -ENOMEM;
+        return NULL;
+    }
+    *err = sys_overflow_watch(coro_describe);
+    if (*err < 0) {
+        memory_release(loop);
+        return NULL;
+    }
+    loop->sys = sys_create(driver, err);
+    if (!loop->sys) {
+        sys_overflow_unwatch();
+        memory_release(loop);
+        return NULL;
+    }
+    heap_init(&loop->timers);
+    sys_stacks_init(&loop->stacks);
+    loop->random[0] = sys_random(loop->sys);
+    loop->random[1] = sys_random(loop->sys) | 1;
+    loop->peer = peer;
+    while (loop->peer == 0)
+        loop->peer = sys_random(loop->sys);
+    loop->asked = loop->now = sys_now(loop->sys);
+    return loop;
+}
+
+void loop_destroy(struct loop *loop) {
+    for (int floor = LOOP_FLOORS - 1; floor >= 0; floor--)
+        if (loop->extra[floor].done)
+            loop->extra[floor].done(loop, loop->extra[floor].state);
+    for (uint32_t i = 0; i < loop->coro_count; i++) {
+        struct coro *coro = &loop->chunks[i / LOOP_CHUNK][i % LOOP_CHUNK];
+        if (coro->state == CORO_ENDED)
+            ac_drop(coro->end.value); // its end was kept, and nobody asked
+    }
+    for (uint32_t i = 0; i < loop->chunk_count; i++)
+        memory_release(loop->chunks[i]);
+    memory_release(loop->chunks);
+    heap_done(&loop->timers);
+    sys_stacks_done(&loop->stacks);
+    sys_destroy(loop->sys);
+    sys_overflow_unwatch();
+    memory_release(loop);
+}
+
+struct loop *loop_need(int *err) {
+    if (unlikely(!loop_here))
+        loop_here = loop_create(&sys_epoll, 0, err);
+    return loop_here;
+}
+
+// ---- a turn ----
+
+static void run_timers(struct loop *loop) {
+    loop->now = sys_now(loop->sys);
+    struct heap_node *node;
+    while ((node = heap_take_due(&loop->timers, loop->now)))
+        coro_end_wait(container_of(node, struct coro, timer), -ETIMEDOUT);
+}
+
+void loop_post(struct loop *loop, struct post *post) {
+    struct post *first = __atomic_load_n(&loop->inbox, __ATOMIC_RELAXED);
+    do
+        post->next = first;
+    while (!__atomic_compare_exchange_n(&loop->inbox, &first, post, true, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED));
+    // The loop says that it sleeps before it looks into the inbox a last time, so one of the two sees the other.
+    if (first)
+        return;
+    if (loop->in)
+        guest_poke(loop->in);
+    else if (__atomic_load_n(&loop->asleep, __ATOMIC_SEQ_CST))
+        sys_wake(loop->sys);
+}
+
+static void run_posts(struct loop *loop) {
+    if (!__atomic_load_n(&loop->inbox, __ATOMIC_RELAXED))
+        return;
+    struct post *latest = __atomic_exchange_n(&loop->inbox, NULL, __ATOMIC_ACQUIRE);
+    struct post *oldest = NULL;
+    while (latest) {
+        struct post *next = latest->next;
+        latest->next = oldest;
+        oldest = latest;
+        latest = next;
+    }
+    while (oldest) {
+        struct post *next = oldest->next;
+        oldest->run(oldest);
+        oldest = next;
+    }
+}
+
+// Asks the poller, waiting until the deadline at most.
+static int ask(struct loop *loop, ac_time deadline) {
+    if (loop->ready_head || deadline <= loop->now)
+        return sys_poll(loop->sys, AC_NOW);
+    __atomic_store_n(&loop->asleep, true, __ATOMIC_SEQ_CST);
+    int err = 0;
+    bool asked = __atomic_load_n(&loop->inbox, __ATOMIC_SEQ_CST) ||
+                 (loop->guest && guest_is_poked(loop->guest));
+    if (!asked)
+        err = sys_poll(loop->sys, deadline);
+    __atomic_store_n(&loop->asleep, false, __ATOMIC_SEQ_CST);
+    if (loop->guest)
+        guest_host_awake(loop->guest);
+    return err;
+}
+
+static ac_time earlier(ac_time a, ac_time b) { return a < b ? a : b; }
+
+static int turn(struct loop *loop, ac_time deadline) {
+    __atomic_fetch_add(&loop->turns, 1, __ATOMIC_RELAXED);
+    deadline = earlier(deadline, heap_earliest(&loop->timers));
+    if (loop->guest)
+        deadline = earlier(deadline, guest_due(loop->guest));
+    int err = ask(loop, deadline);
+    if (err < 0)
+        return err;
+    run_timers(loop);
+    if (loop->guest) {
+        err = guest_drive(loop->guest);
+        if (err < 0)
+            return err;
+    }
+    run_posts(loop);
+    loop->asked = loop->now;
+    coro_run_ready(loop);
+    return 0;
+}
+
+int loop_turn(struct loop *loop) {
+    struct loop *outer = loop_here;
+    loop_here = loop;
+    int err = 0;
+    // As long as turns make coroutines ready, but not so long that the one who drives this loop is held up.
+    for (int i = 0; i < 16; i++) {
+        err = turn(loop, AC_NOW);
+        if (err < 0 || loop_due(loop) > loop->now)
+            break;
+    }
+    loop_here = outer;
+    return err;
+}
+
+ac_time loop_due(const struct loop *loop) {
+    if (loop->ready_head || __atomic_load_n(&loop->inbox, __ATOMIC_RELAXED))
+        return AC_NOW;
+    return heap_earliest(&loop->timers);
+}
+
+// ---- the end ----
+
+static struct coro *coro_at(struct loop *loop, uint32_t index) {
+    return &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
+}
+
+static uint32_t count_living(struct loop *loop, bool internal) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < loop->coro_count; i++) {
+        struct coro *coro = coro_at(loop, i);
+        count += coro->state == CORO_ALIVE && (internal || !coro->internal);
+    }
+    return count;
+}
+
+// Cancels what is left, the library's own only if `internal`, and lets it clean up for a second at the most.
+static int end_all(struct loop *loop, bool internal) {
+    ac_time until = sys_now(loop->sys) + STOP_GRACE_NS;
+    int err = 0;
+    uint32_t seen = UINT32_MAX; // coroutines alive when they were last counted
+    while (err == 0 && sys_now(loop->sys) < until) {
+        if (loop->all != seen) {
+            seen = loop->all;
+            for (uint32_t i = 0; i < loop->coro_count; i++) {
+                struct coro *coro = coro_at(loop, i);
+                if (coro->state == CORO_ALIVE && (internal || !coro->internal))
+                    coro_cancel(coro);
+            }
+            if (count_living(loop, internal) == 0)
+                break;
+        }
+        err = turn(loop, until);
+    }
+    for (uint32_t i = 0; i < loop->coro_count; i++) {
+        struct coro *coro = coro_at(loop, i);
+        if (coro->state == CORO_ALIVE && (internal || !coro->internal)) {
+            trace(TRACE_CORO, "coroutine %u '%s' did not end when it was cancelled: abandoned", i,
+                  coro->name ? coro->name : "");
+            coro_abandon(coro);
+        }
+    }
+    return err;
+}
+
+static int run_while_alive(struct loop *loop) {
+    int err = 0;
+    while (err == 0 && loop->alive > 0)
+        err = turn(loop, AC_FOREVER);
+    return err;
+}
+
+int loop_run(struct loop *loop) {
+    sys_context_of_thread(&loop->home);
+    int err = run_while_alive(loop);
+    int later = end_all(loop, false);
+    err = err < 0 ? err : later;
+    for (int floor = LOOP_FLOORS - 1; floor >= 0; floor--) {
+        if (!loop->extra[floor].stopping)
+            continue;
+        loop->extra[floor].stopping(loop, loop->extra[floor].state);
+        later = run_while_alive(loop);
+        err = err < 0 ? err : later;
+    }
+    loop->stopping = true;
+    later = end_all(loop, true);
+    return err < 0 ? err : later;
+}
+
+int ac_run_with(const struct ac_run_options *options) {
+    (void)options;
+    struct loop *loop = loop_here;
+    if (!loop)
+        return 0;
+    if (loop->running)
+        return -EPERM;
+    int err = loop_run(loop);
+    loop_destroy(loop);
+    loop_here = NULL;
+    return err;
+}
+
+// ---- time and random numbers ----
+
+ac_time ac_now(void) { return loop_here ? sys_now(loop_here->sys) : sys_clock(); }
+
+ac_time ac_after(double seconds) {
+    ac_time now = ac_now();
+    if (!(seconds > 0))
+        return now;
+    double ns = seconds * 1e9;
+    if (ns >= (double)(AC_FOREVER - now))
+        return AC_FOREVER;
+    ac_time whole = (ac_time)ns;
+    return now + whole + ((double)whole < ns); // rounded up: never early
+}
+
+// xoroshiro128+ (David Blackman, Sebastiano Vigna, prng.di.unimi.it), seeded by the poller.
+static uint64_t random_next(struct loop *loop) {
+    uint64_t a = loop->random[0], b = loop->random[1];
+    uint64_t result = a + b;
+    b ^= a;
+    loop->random[0] = (a << 24 | a >> 40) ^ b ^ b << 16;
+    loop->random[1] = b << 37 | b >> 27;
+    return result;
+}
+
+static uint64_t random_number(void) {
+    int err;
+    struct loop *loop = loop_need(&err);
+    if (loop)
+        return random_next(loop);
+    uint64_t number = 0;
+    (void)sys_random_bytes(&number, sizeof number);
+    return number;
+}
+
+double ac_random_real(double low, double high) {
+    if (!(high > low))
+        return low;
+    double it = low + (high - low) * ((double)(random_number() >> 11) * 0x1p-53);
+    return it < high ? it : low; // rounding may reach the upper end
+}
+
+int64_t ac_random_int(int64_t low, int64_t high) {
+    if (high <= low)
+        return low;
+    uint64_t range = (uint64_t)high - (uint64_t)low + 1;
+    if (range == 0)
+        return (int64_t)random_number();
+    // What is above the largest multiple of the range would make some numbers likelier.
+    uint64_t limit = UINT64_MAX - UINT64_MAX % range;
+    uint64_t number;
+    do
+        number = random_number();
+    while (number >= limit);
+    return (int64_t)((uint64_t)low + number % range);
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// Time and randomness, without a poller.
+#include "sys/sys.h"
+
+#include <sys/random.h>
+#include <time.h>
+
+ac_time sys_clock(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (ac_time)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+double sys_wall_clock(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+int sys_random_bytes(void *to, size_t bytes) {
+    char *at = to;
+    while (bytes > 0) {
+        ssize_t got = getrandom(at, bytes, 0);
+        if (got < 0 && errno != EINTR)
+            return -errno;
+        if (got > 0) {
+            at += got;
+            bytes -= (size_t)got;
+        }
+    }
+    return 0;
+}

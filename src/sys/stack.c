@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT
+// Stacks: cut from slabs of 64 MiB of address space, guarded at the low end, used again last in, first out.
+//
+//      slab (aligned to 64 MiB, MAP_NORESERVE, no huge pages)
+//      | guard | ... usable ... | owner | colour || guard | ... usable ... | owner | colour || ...
+//      low                        ^ top
+//
+// A page of a stack takes memory when it is first touched and keeps it. `colour` shifts the tops by up to 31 cache lines:
+// otherwise all tops would compete for the same sets of the first-level cache. Huge pages must be refused, or the first
+// touch of a stack of 64 KiB costs all of it.
+//
+// Guards: MADV_GUARD_INSTALL marks a page as inaccessible without splitting the mapping (Linux 6.13). Where the kernel
+// lacks it, mprotect does the same but costs mappings, of which a process has vm.max_map_count: a quarter of them is used.
+// After that a canary word at the low end must do, which is checked when the coroutine ends.
+//
+// Slabs of all pools stand in one list, so that the signal handler of overflow.c can tell whose stack an address
+// belongs to. The list is only changed under a lock; the handler reads it without.
+#include "sys/stack_private.h"
+#include "sys/sys.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define VALGRIND_STACK_REGISTER(low, high) 0
+#define VALGRIND_STACK_DEREGISTER(id) (void)(id)
+#endif
+
+#ifdef SYS_SANITIZED
+void __asan_unpoison_memory_region(void const volatile *at, size_t bytes) __attribute__((weak));
+#endif
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+enum { COLOURS = 32, LINE = 64 };
+
+static const uint64_t canary = 0x5ca1ab1e0ddba11;
+
+static pthread_mutex_t slabs_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sys_slab *all_slabs;    // atomic for the reader in the signal handler
+static enum sys_guard guard_kind;     // under slabs_lock; only grows
+static long mprotect_left = -1;       // guards that mprotect may still make; -1: not known yet
+
+static size_t page_bytes(void);
+static struct sys_slab *slab_create(int class);
+static void slab_destroy(struct sys_slab *slab);
+static void *cut(struct sys_stacks *stacks, struct sys_slab *slab);
+static enum sys_guard guard_install(void *low);
+
+void sys_stacks_init(struct sys_stacks *stacks) { memset(stacks, 0, sizeof *stacks); }
+
+void sys_stacks_done(struct sys_stacks *stacks) {
+    while (stacks->slabs) {
+        struct sys_slab *slab = stacks->slabs;
+        stacks->slabs = slab->next;
+        slab_destroy(slab);
+    }
+    memset(stacks->free, 0, sizeof stacks->free);
+}
+
+size_t sys_stack_bytes(int class) {
+    static const size_t bytes[SYS_STACK_CLASSES] = {16 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20};
+    return bytes[class];
+}
+
+int sys_stack_class(size_t bytes) {
+#ifdef SYS_SANITIZED
+    // Frames of sanitized code are several times larger.
+    bytes = bytes < (256 << 10) ? 256 << 10 : bytes;
+#endif
+    if (bytes == 0)
+        return 1;
+    for (int class = 0; class < SYS_STACK_CLASSES; class++)
+        if (bytes <= sys_stack_bytes(class))
+            return class;
+    return -EINVAL;
+}
+
+void *sys_stack_take(struct sys_stacks *stacks, int class) {
+    void **top = stacks->free[class];
+    if (likely(top != NULL)) {
+        stacks->free[class] = *top;
+        return top;
+    }
+    struct sys_slab *slab = stacks->slabs;
+    while (slab && (slab->class != class || slab->cut == slab->count))
+        slab = slab->next;
+    if (!slab) {
+        slab = slab_create(class);
+        if (!slab)
+            return NULL;
+        slab->next = stacks->slabs;
+        stacks->slabs = slab;
+    }
+    return cut(stacks, slab);
+}
+
+void sys_stack_give(struct sys_stacks *stacks, int class, void *top) {
+#ifdef SYS_SANITIZED
+    // Frames that never returned have left red zones behind.
+    if (__asan_unpoison_memory_region) {
+        char *low = sys_stack_low(top, class) + page_bytes();
+        __asan_unpoison_memory_region(low, (size_t)((char *)top - low));
+    }
+#endif
+    *(void **)top = stacks->free[class];
+    stacks->free[class] = top;
+}
+
+bool sys_stack_intact(const void *top, int class) {
+    char *low = sys_stack_low(top, class);
+    struct sys_slab *slab = sys_slab_find(low);
+    size_t index = (size_t)(low - slab->base) / sys_stack_bytes(class);
+    if (likely(index < slab->guarded))
+        return true;
+    return *(uint64_t *)low == canary;
+}
+
+enum sys_guard sys_stack_guard(void) {
+    pthread_mutex_lock(&slabs_lock);
+    enum sys_guard kind = guard_kind;
+    pthread_mutex_unlock(&slabs_lock);
+    return kind;
+}
+
+struct sys_slab *sys_slab_find(const void *address) {
+    struct sys_slab *slab = __atomic_load_n(&all_slabs, __ATOMIC_ACQUIRE);
+    for (; slab; slab = __atomic_load_n(&slab->next_of_all, __ATOMIC_ACQUIRE))
+        if ((const char *)address >= slab->base && (const char *)address < slab->base + SLAB_BYTES)
+            return slab;
+    return NULL;
+}
+
+void *sys_stack_top_at(const struct sys_slab *slab, size_t index) {
+    char *end = slab->base + (index + 1) * sys_stack_bytes(slab->class);
+    return end - 16 - index % COLOURS * LINE;
+}
+
+static size_t page_bytes(void) {
+    static size_t bytes; // the same whoever stores it
+    size_t known = __atomic_load_n(&bytes, __ATOMIC_RELAXED);
+    if (unlikely(known == 0)) {
+        known = (size_t)sysconf(_SC_PAGESIZE);
+        __atomic_store_n(&bytes, known, __ATOMIC_RELAXED);
+    }
+    return known;
+}
+
+// Twice the address space is asked for and what is not aligned given back.
+static char *map_aligned(void) {
+    char *raw = mmap(NULL, 2 * SLAB_BYTES, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (raw == MAP_FAILED)
+        return NULL;
+    char *base = (char *)(((uintptr_t)raw + SLAB_BYTES - 1) & ~(uintptr_t)(SLAB_BYTES - 1));
+    if (base > raw)
+        munmap(raw, (size_t)(base - raw));
+    munmap(base + SLAB_BYTES, (size_t)(raw + SLAB_BYTES - base));
+    madvise(base, SLAB_BYTES, MADV_NOHUGEPAGE);
+    return base;
+}
+
+static struct sys_slab *slab_create(int class) {
+    struct sys_slab *slab = memory_allocate_zeroed(sizeof *slab);
+    if (!slab)
+        return NULL;
+    slab->base = map_aligned();
+    if (!slab->base) {
+        memory_release(slab);
+        return NULL;
+    }
+    slab->class = class;
+    slab->count = SLAB_BYTES / sys_stack_bytes(class);
+    pthread_mutex_lock(&slabs_lock);
+    slab->next_of_all = all_slabs;
+    __atomic_store_n(&all_slabs, slab, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&slabs_lock);
+    return slab;
+}
+
+static void slab_destroy(struct sys_slab *slab) {
+    pthread_mutex_lock(&slabs_lock);
+    struct sys_slab **link = &all_slabs;
+    while (*link != slab)
+        link = &(*link)->next_of_all;
+    __atomic_store_n(link, slab->next_of_all, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&slabs_lock);
+    for (size_t i = 0; slab->valgrind_ids && i < slab->cut; i++)
+        VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
+    memory_release(slab->valgrind_ids);
+    munmap(slab->base, SLAB_BYTES);
+    memory_release(slab);
+}
+
+// Cuts the next stack of a slab that has one left.
+static void *cut(struct sys_stacks *stacks, struct sys_slab *slab) {
+    size_t bytes = sys_stack_bytes(slab->class);
+    size_t index = slab->cut++;
+    char *low = slab->base + index * bytes;
+    if (guard_install(low) != SYS_GUARD_CANARY) {
+        slab->guarded = index + 1;
+    } else {
+        *(uint64_t *)low = canary;
+        stacks->canaries = true;
+    }
+#ifdef RUNNING_ON_VALGRIND
+    if (RUNNING_ON_VALGRIND) {
+        if (!slab->valgrind_ids)
+            slab->valgrind_ids = memory_allocate_zeroed(slab->count * sizeof *slab->valgrind_ids);
+        if (slab->valgrind_ids)
+            slab->valgrind_ids[index] = VALGRIND_STACK_REGISTER(low, low + bytes);
+    }
+#endif
+    return sys_stack_top_at(slab, index);
+}
+
+// How many guards mprotect may make: a quarter of the mappings that the system allows, and each costs two.
+static long mprotect_guards(void) {
+    long maps = 65530;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    if (file) {
+        if (fscanf(file, "%ld", &maps) != 1)
+            maps = 65530;
+        fclose(file);
+    }
+    return maps / 8;
+}
+
+static enum sys_guard guard_install(void *low) {
+    if (__atomic_load_n(&guard_kind, __ATOMIC_RELAXED) == SYS_GUARD_MARKER &&
+        madvise(low, page_bytes(), MADV_GUARD_INSTALL) == 0)
+        return SYS_GUARD_MARKER;
+    pthread_mutex_lock(&slabs_lock);
+    if (mprotect_left < 0)
+        mprotect_left = mprotect_guards();
+    enum sys_guard kind = SYS_GUARD_CANARY;
+    if (mprotect_left > 0 && mprotect(low, page_bytes(), PROT_NONE) == 0) {
+        mprotect_left--;
+        kind = SYS_GUARD_MPROTECT;
+    }
+    __atomic_store_n(&guard_kind, kind, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&slabs_lock);
+    return kind;
+}
