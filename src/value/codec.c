@@ -68,31 +68,7 @@ static bool check_leave(struct check *check);
 
 size_t cbor_put_head(uint8_t *to, unsigned major, uint64_t argument) {
     assert(major <= CBOR_SIMPLE);
-    uint8_t type = (uint8_t)(major << 5);
-    if (argument < 24) {
-        *to = type | (uint8_t)argument;
-        return 1;
-    }
-    size_t bytes = cbor_head_bytes(argument) - 1;
-    *to = type | (uint8_t)(24 + __builtin_ctz((unsigned)bytes));
-    for (size_t i = bytes; i > 0; i--, argument >>= 8)
-        to[i] = (uint8_t)argument;
-    return 1 + bytes;
-}
-
-uint8_t *cbor_put_tag(uint8_t *to, unsigned tag) {
-    to[0] = CBOR_TAG_FIRST;
-    to[1] = (uint8_t)(tag >> 8);
-    to[2] = (uint8_t)tag;
-    return to + TAG_BYTES;
-}
-
-uint8_t *cbor_put_u64(uint8_t *to, uint64_t number) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    number = __builtin_bswap64(number);
-#endif
-    memcpy(to, &number, sizeof number);
-    return to + sizeof number;
+    return (size_t)(cbor_put(to, major, argument) - to);
 }
 
 int ac_encode(ac_value it, void **encoded, size_t *bytes) {
@@ -421,15 +397,14 @@ ac_value cbor_read_value(struct cbor_reader *reader, bool notices) {
     if (reader->err)
         return value_invalid(reader->err);
     const uint8_t *at = reader->at;
-    if (!plain_from(at, &it)) {
+    if (!plain_read(at, &it)) {
         struct ac_flat *flat = flat_create(&extent);
         if (!flat) {
             reader->err = -ENOMEM;
             return value_invalid(-ENOMEM);
         }
         memcpy(flat->encoded, at, extent.bytes);
-        it = flat_item(flat, 0);
-        flat->holders--; // the hold of its creation
+        flat_read(flat, flat->encoded, &it); // the hold of its creation becomes that of the value
     }
     reader->at += extent.bytes;
     return it;

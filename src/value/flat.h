@@ -66,8 +66,11 @@ struct ac_flat {
 struct ac_flat *flat_create(const struct extent *extent);
 void flat_release(struct ac_flat *flat);
 
-// The value of the checked item at `at` if its kind is a plain one.
-bool plain_from(const uint8_t *at, ac_value *it);
+// Reads the checked item at `at`, in the buffer if its kind is not a plain one, and returns where
+// it ends. The value has no hold of its own.
+const uint8_t *flat_read(struct ac_flat *flat, const uint8_t *at, ac_value *it);
+// The same if its kind is a plain one, else NULL.
+const uint8_t *plain_read(const uint8_t *at, ac_value *it);
 // The value of the item at `offset` of the buffer, with a hold of its own.
 ac_value flat_item(struct ac_flat *flat, uint32_t offset);
 
@@ -87,15 +90,10 @@ int cbor_check(const uint8_t *at, const uint8_t *end, unsigned flags, struct ext
 // Where the checked item at `at` ends.
 const uint8_t *cbor_skip(const uint8_t *at);
 
-uint8_t *cbor_put_tag(uint8_t *to, unsigned tag);
-uint8_t *cbor_put_u64(uint8_t *to, uint64_t number);
-
+// Sums of comparisons, not branches: numbers of all sizes come mixed.
 static inline size_t cbor_head_bytes(uint64_t argument) {
-    return argument < 24            ? 1
-           : argument <= UINT8_MAX  ? 2
-           : argument <= UINT16_MAX ? 3
-           : argument <= UINT32_MAX ? 5
-                                    : 9;
+    return 1 + (argument >= 24) + (argument > UINT8_MAX) + 2 * (argument > UINT16_MAX) +
+           4 * (argument > UINT32_MAX);
 }
 
 static inline uint64_t cbor_get_u64(const uint8_t *at) {
@@ -110,19 +108,61 @@ static inline uint64_t cbor_get_u64(const uint8_t *at) {
 static inline unsigned cbor_major(const uint8_t *at) { return *at >> 5; }
 static inline unsigned cbor_tag(const uint8_t *at) { return (unsigned)at[1] << 8 | at[2]; }
 
+static inline uint8_t *cbor_put_tag(uint8_t *to, unsigned tag) {
+    to[0] = CBOR_TAG_FIRST;
+    to[1] = (uint8_t)(tag >> 8);
+    to[2] = (uint8_t)tag;
+    return to + TAG_BYTES;
+}
+
+static inline uint8_t *cbor_put_u64(uint8_t *to, uint64_t number) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    number = __builtin_bswap64(number);
+#endif
+    memcpy(to, &number, sizeof number);
+    return to + sizeof number;
+}
+
 // Reads the head of a checked item and returns what follows it.
 static inline const uint8_t *cbor_get_head(const uint8_t *at, uint64_t *argument) {
-    unsigned low = *at++ & 31;
-    if (low < 24) {
-        *argument = low;
-        return at;
+    unsigned low = *at & 31;
+    switch (low) {
+    case 24: *argument = at[1]; return at + 2;
+    case 25: *argument = (uint64_t)at[1] << 8 | at[2]; return at + 3;
+    case 26:
+        *argument = (uint64_t)at[1] << 24 | (uint64_t)at[2] << 16 | (uint64_t)at[3] << 8 | at[4];
+        return at + 5;
+    case 27: *argument = cbor_get_u64(at + 1); return at + 9;
+    default: *argument = low; return at + 1;
     }
-    size_t bytes = (size_t)1 << (low - 24);
-    uint64_t number = 0;
-    for (size_t i = 0; i < bytes; i++)
-        number = number << 8 | at[i];
-    *argument = number;
-    return at + bytes;
+}
+
+// As cbor_put_head, but returns what follows the head.
+static inline uint8_t *cbor_put(uint8_t *to, unsigned major, uint64_t argument) {
+    uint8_t type = (uint8_t)(major << 5);
+    if (argument < 24) {
+        *to = (uint8_t)(type | argument);
+        return to + 1;
+    }
+    size_t bytes = cbor_head_bytes(argument) - 1;
+    *to = (uint8_t)(type | (24 + __builtin_ctzll(bytes)));
+    for (size_t i = bytes; i > 0; i--, argument >>= 8)
+        to[i] = (uint8_t)argument;
+    return to + 1 + bytes;
+}
+
+// The makers of plain values, as they are used inside: the public ones may be replaced by another
+// library's when this one is loaded, and so are never inlined.
+static inline ac_value plain_int(int64_t it) {
+    return (ac_value){.kind = AC_INT, .as.integer = it};
+}
+static inline ac_value plain_bool(bool it) { return (ac_value){.kind = AC_BOOL, .as.boolean = it}; }
+static inline ac_value plain_real(double it) { return (ac_value){.kind = AC_REAL, .as.real = it}; }
+static inline ac_value plain_pointer(void *it) {
+    return (ac_value){.kind = AC_POINTER, .as.pointer = it};
+}
+static inline ac_value plain_error(int64_t code) {
+    return (ac_value){.kind = AC_ERROR, .as.integer = code};
 }
 
 #endif

@@ -14,22 +14,17 @@ static void give_back(const ac_target *targets, size_t count);
 int ac_unpack_to(ac_value it, const ac_target *targets, size_t count) {
     if (it.kind == AC_INVALID)
         return (int)it.as.integer;
-    if (it.kind != AC_LIST) {
-        int err = count == 1 ? store(targets, it) : -EMSGSIZE;
-        if (!err && targets->want == AC_WANT_VALUE)
-            ac_hold(it);
-        return err;
-    }
+    if (it.kind != AC_LIST)
+        return count == 1 ? store(targets, it) : -EMSGSIZE;
     if (ac_count(it) != count)
         return -EMSGSIZE;
-    ac_value item;
-    size_t cursor = 0;
-    for (size_t i = 0; ac_next(it, &cursor, &item); i++) {
+    uint64_t items;
+    const uint8_t *at = cbor_get_head(it.as.flat->encoded + it.offset, &items);
+    for (size_t i = 0; i < count; i++) {
+        ac_value item;
+        at = flat_read(it.as.flat, at, &item);
         int err = store(&targets[i], item);
-        // What points into the item stays valid, as the caller holds the list.
-        if (err || targets[i].want != AC_WANT_VALUE)
-            ac_drop(item);
-        if (err) {
+        if (unlikely(err)) {
             give_back(targets, i);
             return err;
         }
@@ -37,10 +32,11 @@ int ac_unpack_to(ac_value it, const ac_target *targets, size_t count) {
     return 0;
 }
 
-// Stores the item; holds nothing.
+// Only an item that is wanted as a value is held; what points into others stays valid with the
+// list.
 static int store(const ac_target *target, ac_value it) {
     switch (target->want) {
-    case AC_WANT_VALUE: *(ac_value *)target->to = it; return 0;
+    case AC_WANT_VALUE: *(ac_value *)target->to = ac_hold(it); return 0;
     case AC_WANT_TEXT: return store_text(target->to, it);
     case AC_WANT_FLOAT: return store_float(target->to, it);
     case AC_WANT_BOOL:

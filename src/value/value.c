@@ -20,17 +20,15 @@ struct key {
 };
 
 static ac_value value_of_flat(struct ac_flat *flat, enum ac_kind kind, size_t offset);
-static size_t plain_bytes(ac_value it);
-static uint8_t *plain_put(uint8_t *to, ac_value it);
 static ac_value of_string(unsigned major, const void *data, size_t bytes);
-static int add_item(struct extent *total, ac_value it);
+static int add_flat(struct extent *total, ac_value it);
 static int add_all(struct extent *total, const ac_value *items, size_t n, size_t entries);
 static void measure(ac_value it, struct extent *extent);
 static uint8_t *put_item(uint8_t *to, ac_value it);
 static int map_write(const ac_value *items, size_t count, ac_value *map);
 static int keys_sort(struct key *keys, const ac_value *items, size_t count);
 static int keys_compare(const void *a, const void *b);
-static enum ac_kind flat_kind(const uint8_t *at);
+static enum ac_kind tag_kind(const uint8_t *at);
 static const uint8_t *item_at(ac_value it);
 static const uint8_t *first_item(ac_value of, uint64_t *items);
 static ac_value item_value(ac_value of, const uint8_t *at);
@@ -80,19 +78,17 @@ void ac_drop(ac_value it) { drop(it); }
 
 // ---- making what needs no memory ----
 
-ac_value ac_of_bool(bool it) { return (ac_value){.kind = AC_BOOL, .as.boolean = it}; }
+ac_value ac_of_bool(bool it) { return plain_bool(it); }
 
-ac_value ac_of_int(int64_t it) { return (ac_value){.kind = AC_INT, .as.integer = it}; }
+ac_value ac_of_int(int64_t it) { return plain_int(it); }
 
 ac_value ac_of_unsigned(uint64_t it) {
     return it <= INT64_MAX ? ac_of_int((int64_t)it) : value_invalid(-ERANGE);
 }
 
-ac_value ac_of_real(double it) { return (ac_value){.kind = AC_REAL, .as.real = it}; }
+ac_value ac_of_real(double it) { return plain_real(it); }
 
-ac_value ac_of_pointer(void *pointer) {
-    return (ac_value){.kind = AC_POINTER, .as.pointer = pointer};
-}
+ac_value ac_of_pointer(void *pointer) { return plain_pointer(pointer); }
 
 ac_value ac_result(int err) { return err < 0 ? ac_of_error(err, NULL) : ac_nil; }
 
@@ -104,43 +100,43 @@ ac_value value_invalid(int err) {
 // The number that follows the head's major type: a negative n is encoded as -1-n.
 static uint64_t magnitude(int64_t it) { return it < 0 ? ~(uint64_t)it : (uint64_t)it; }
 
-static size_t plain_bytes(ac_value it) {
-    switch (it.kind) {
-    case AC_INT: return cbor_head_bytes(magnitude(it.as.integer));
-    case AC_REAL: return 9;
-    case AC_ERROR: return TAG_BYTES + 1 + cbor_head_bytes(magnitude(it.as.integer)) + 1;
-    case AC_POINTER: return TAG_BYTES + cbor_head_bytes((uintptr_t)it.as.pointer);
-    default: return 1;
-    }
+// The kinds that come most are asked first: a table of jumps costs more than the whole of an int.
+static inline size_t plain_bytes(ac_value it) {
+    if (it.kind == AC_INT)
+        return cbor_head_bytes(magnitude(it.as.integer));
+    if (it.kind == AC_REAL)
+        return 9;
+    if (it.kind == AC_ERROR)
+        return TAG_BYTES + 1 + cbor_head_bytes(magnitude(it.as.integer)) + 1;
+    if (it.kind == AC_POINTER)
+        return TAG_BYTES + cbor_head_bytes((uintptr_t)it.as.pointer);
+    return 1;
 }
 
-static uint8_t *put_int(uint8_t *to, int64_t it) {
-    return to + cbor_put_head(to, it < 0 ? CBOR_NEGATIVE : CBOR_UNSIGNED, magnitude(it));
+static inline uint8_t *put_int(uint8_t *to, int64_t it) {
+    return cbor_put(to, it < 0 ? CBOR_NEGATIVE : CBOR_UNSIGNED, magnitude(it));
 }
 
-static uint8_t *plain_put(uint8_t *to, ac_value it) {
-    uint64_t bits;
-    switch (it.kind) {
-    case AC_BOOL: *to++ = it.as.boolean ? CBOR_TRUE : CBOR_FALSE; return to;
-    case AC_INT: return put_int(to, it.as.integer);
-    case AC_REAL:
+static inline __attribute__((always_inline)) uint8_t *plain_put(uint8_t *to, ac_value it) {
+    if (it.kind == AC_INT)
+        return put_int(to, it.as.integer);
+    if (it.kind == AC_REAL) {
+        uint64_t bits;
         memcpy(&bits, &it.as.real, sizeof bits);
         *to++ = CBOR_REAL;
         return cbor_put_u64(to, bits);
-    case AC_ERROR:
-        to = cbor_put_tag(to, TAG_ERROR);
-        to += cbor_put_head(to, CBOR_ARRAY, 2);
+    }
+    if (it.kind == AC_ERROR) {
+        to = cbor_put(cbor_put_tag(to, TAG_ERROR), CBOR_ARRAY, 2);
         to = put_int(to, it.as.integer);
         *to++ = CBOR_NULL;
         return to;
-    case AC_POINTER:
-        to = cbor_put_tag(to, TAG_POINTER);
-        return to + cbor_put_head(to, CBOR_UNSIGNED, (uintptr_t)it.as.pointer);
-    default:
-        assert(it.kind == AC_NIL);
-        *to++ = CBOR_NULL;
-        return to;
     }
+    if (it.kind == AC_POINTER)
+        return cbor_put(cbor_put_tag(to, TAG_POINTER), CBOR_UNSIGNED, (uintptr_t)it.as.pointer);
+    assert(it.kind == AC_NIL || it.kind == AC_BOOL);
+    *to++ = it.kind == AC_NIL ? CBOR_NULL : it.as.boolean ? CBOR_TRUE : CBOR_FALSE;
+    return to;
 }
 
 // ---- making text, bytes, references and errors ----
@@ -190,7 +186,7 @@ ac_value ac_of_ref(ac_ref ref) {
 ac_value ac_of_error(int code, const char *text) {
     if (code >= 0)
         return value_invalid(-EINVAL);
-    ac_value plain = {.kind = AC_ERROR, .as.integer = code};
+    ac_value plain = plain_error(code);
     size_t length = text ? strlen(text) : 0;
     if (length == 0)
         return plain;
@@ -269,39 +265,47 @@ static int map_write(const ac_value *items, size_t count, ac_value *map) {
 
 // Adds up n items of a list or map with `entries` entries, and its own head.
 static int add_all(struct extent *total, const ac_value *items, size_t n, size_t entries) {
-    *total = (struct extent){.bytes = cbor_head_bytes(entries), .items = 1};
+    if (n >= VALUE_ITEMS_MAX)
+        return -EMSGSIZE;
+    *total = (struct extent){0};
+    // Plain items are added up aside, in registers.
+    size_t bytes = cbor_head_bytes(entries), plain = 1;
+    bool local = false;
     for (size_t i = 0; i < n; i++) {
-        int err = add_item(total, items[i]);
-        if (err)
-            return err;
-        // Checked each time, so that the sums cannot overflow.
-        if (unlikely(total->bytes > AC_VALUE_BYTES_MAX || total->items > VALUE_ITEMS_MAX))
-            return -EMSGSIZE;
+        ac_value it = items[i];
+        if (unlikely(it.kind == AC_INVALID))
+            return (int)it.as.integer;
+        if (it.form == FORM_PLAIN) {
+            bytes += plain_bytes(it);
+            local |= it.kind == AC_POINTER;
+            plain++;
+        } else {
+            int err = add_flat(total, it);
+            if (err)
+                return err;
+        }
     }
-    return ++total->depth <= AC_VALUE_DEPTH_MAX ? 0 : -EMSGSIZE;
+    total->bytes += bytes;
+    total->items += plain;
+    total->local |= local;
+    total->depth++;
+    bool fits = total->bytes <= AC_VALUE_BYTES_MAX && total->items <= VALUE_ITEMS_MAX &&
+                total->depth <= AC_VALUE_DEPTH_MAX;
+    return fits ? 0 : -EMSGSIZE;
 }
 
-static int add_item(struct extent *total, ac_value it) {
-    struct extent part = {.items = 1};
-    if (it.form == FORM_PLAIN) {
-        if (it.kind == AC_INVALID)
-            return (int)it.as.integer;
-        part.bytes = plain_bytes(it);
-        part.local = it.kind == AC_POINTER;
-    } else {
-        const struct ac_flat *flat = it.as.flat;
-        if (it.offset == 0)
-            part = (struct extent){flat->bytes, flat->items, flat->depth, flat->local};
-        else
-            measure(it, &part);
-        part.local |= it.kind == AC_NOTICE;
-    }
+// The limits are checked each time, so that the sums cannot overflow.
+static int add_flat(struct extent *total, ac_value it) {
+    const struct ac_flat *flat = it.as.flat;
+    struct extent part = {flat->bytes, flat->items, flat->depth, flat->local};
+    if (it.offset > 0)
+        measure(it, &part);
     total->bytes += part.bytes;
     total->items += part.items;
-    total->local |= part.local;
+    total->local |= part.local || it.kind == AC_NOTICE;
     if (part.depth > total->depth)
         total->depth = part.depth;
-    return 0;
+    return total->bytes > AC_VALUE_BYTES_MAX || total->items > VALUE_ITEMS_MAX ? -EMSGSIZE : 0;
 }
 
 // What an item of a larger buffer amounts to.
@@ -347,49 +351,51 @@ static int keys_compare(const void *a, const void *b) {
 
 // ---- from encoded items to values ----
 
-bool plain_from(const uint8_t *at, ac_value *it) {
+const uint8_t *plain_read(const uint8_t *at, ac_value *it) {
     uint64_t number;
-    switch (cbor_major(at)) {
-    case CBOR_UNSIGNED:
-        cbor_get_head(at, &number);
-        *it = ac_of_int((int64_t)number);
-        return true;
-    case CBOR_NEGATIVE:
-        cbor_get_head(at, &number);
-        *it = ac_of_int((int64_t)~number);
-        return true;
-    case CBOR_SIMPLE:
-        if (*at == CBOR_REAL) {
-            number = cbor_get_u64(at + 1);
-            *it = (ac_value){.kind = AC_REAL};
-            memcpy(&it->as.real, &number, sizeof number);
-        } else {
-            *it = *at == CBOR_NULL ? ac_nil : ac_of_bool(*at == CBOR_TRUE);
-        }
-        return true;
-    case CBOR_TAG:
-        if (cbor_tag(at) == TAG_POINTER) {
-            cbor_get_head(at + TAG_BYTES, &number);
-            *it = ac_of_pointer((void *)(uintptr_t)number);
-            return true;
-        }
-        if (cbor_tag(at) == TAG_ERROR && *cbor_get_head(at + TAG_BYTES + 1, &number) == CBOR_NULL) {
-            *it = (ac_value){.kind = AC_ERROR, .as.integer = (int64_t)~number};
-            return true;
-        }
-        return false;
-    default: return false;
+    unsigned major = cbor_major(at);
+    const uint8_t *end = cbor_get_head(at, &number);
+    if (major <= CBOR_NEGATIVE) {
+        *it = plain_int((int64_t)(major == CBOR_NEGATIVE ? ~number : number));
+        return end;
     }
+    if (major == CBOR_SIMPLE) {
+        double real;
+        memcpy(&real, &number, sizeof real);
+        *it = *at == CBOR_REAL   ? plain_real(real)
+              : *at == CBOR_NULL ? ac_nil
+                                 : plain_bool(*at == CBOR_TRUE);
+        return end;
+    }
+    if (major != CBOR_TAG)
+        return NULL;
+    if (number == TAG_POINTER) {
+        end = cbor_get_head(end, &number);
+        *it = plain_pointer((void *)(uintptr_t)number);
+        return end;
+    }
+    if (number != TAG_ERROR)
+        return NULL;
+    end = cbor_get_head(end + 1, &number);
+    *it = plain_error((int64_t)~number);
+    return *end == CBOR_NULL ? end + 1 : NULL;
 }
 
-static enum ac_kind flat_kind(const uint8_t *at) {
-    switch (cbor_major(at)) {
-    case CBOR_BYTES: return AC_BYTES;
-    case CBOR_TEXT: return AC_TEXT;
-    case CBOR_ARRAY: return AC_LIST;
-    case CBOR_MAP: return AC_MAP;
-    default: break;
-    }
+const uint8_t *flat_read(struct ac_flat *flat, const uint8_t *at, ac_value *it) {
+    const uint8_t *end = plain_read(at, it);
+    if (end)
+        return end;
+    unsigned major = cbor_major(at);
+    enum ac_kind kind = major == CBOR_TEXT    ? AC_TEXT
+                        : major == CBOR_BYTES ? AC_BYTES
+                        : major == CBOR_ARRAY ? AC_LIST
+                        : major == CBOR_MAP   ? AC_MAP
+                                              : tag_kind(at);
+    *it = value_of_flat(flat, kind, (size_t)(at - flat->encoded));
+    return kind == AC_REF ? at + REF_ENCODED_BYTES : cbor_skip(at);
+}
+
+static enum ac_kind tag_kind(const uint8_t *at) {
     switch (cbor_tag(at)) {
     case TAG_REF: return AC_REF;
     case TAG_ERROR: return AC_ERROR;
@@ -399,10 +405,8 @@ static enum ac_kind flat_kind(const uint8_t *at) {
 
 ac_value flat_item(struct ac_flat *flat, uint32_t offset) {
     ac_value it;
-    const uint8_t *at = flat->encoded + offset;
-    if (plain_from(at, &it))
-        return it;
-    return ac_hold(value_of_flat(flat, flat_kind(at), offset));
+    flat_read(flat, flat->encoded + offset, &it);
+    return ac_hold(it);
 }
 
 static const uint8_t *item_at(ac_value it) {
@@ -568,8 +572,9 @@ bool ac_next(ac_value of, size_t *cursor, ac_value *item) {
         return false;
     if (index > 0)
         at = start + (uint32_t)*cursor;
-    *item = item_value(of, at);
-    *cursor = (index + 1) << 32 | (uint32_t)(cbor_skip(at) - start);
+    at = flat_read(of.as.flat, at, item);
+    ac_hold(*item);
+    *cursor = (index + 1) << 32 | (uint32_t)(at - start);
     return true;
 }
 
@@ -589,9 +594,7 @@ ac_value value_notice(ac_value list) {
     struct extent total = {.bytes = TAG_BYTES};
     int err = list.kind == AC_INVALID ? (int)list.as.integer : list.kind != AC_LIST ? -EINVAL : 0;
     if (!err)
-        err = add_item(&total, list);
-    if (!err && total.bytes > AC_VALUE_BYTES_MAX)
-        err = -EMSGSIZE;
+        err = add_flat(&total, list);
     struct ac_flat *flat = err ? NULL : flat_create(&total);
     if (flat)
         put_item(cbor_put_tag(flat->encoded, TAG_NOTICE), list);
@@ -620,7 +623,7 @@ ac_value value_detach(ac_value it) {
     if (it.form == FORM_PLAIN || it.as.flat->holders == 1)
         return it;
     struct extent total = {0};
-    add_item(&total, it);
+    add_flat(&total, it);
     total.local = value_is_local(it);
     struct ac_flat *flat = flat_create(&total);
     if (flat)
