@@ -122,7 +122,8 @@ struct loop_extra {
     // Called from the top floor down when nothing but what the library does itself is left: may spawn internal
     // coroutines (not daemons), for which the loop waits, to say goodbye. May be NULL.
     void (*stopping)(struct loop *loop, void *state);
-    // Called from the top floor down when no coroutine is left: frees the state. May be NULL.
+    // Called from the top floor down when no coroutine is left: frees the state. Posts that have not run by then are
+    // never run: the loop has forgotten them. May be NULL.
     void (*done)(struct loop *loop, void *state);
 };
 
@@ -260,9 +261,9 @@ void coro_operation_abort(struct sys_op *op, int err);
 // ---- work.c: blocking work on at most four helper threads per process loop ----
 
 struct work {
-    struct post post;             // private
     void (*run)(struct work *it); // on a helper thread: may block; must not touch the loop
-    // On the loop, when nobody waits any more (time-out, cancellation): frees the record.
+    // When nobody waits any more (time-out, cancellation): frees the record. On the loop, perhaps before work_do returns; on
+    // the helper thread when the loop has ended meanwhile.
     void (*orphaned)(struct work *it);
     struct coro *waiter; // private
     struct loop *loop;   // private

@@ -213,6 +213,7 @@ static void crew_done(struct loop *loop, void *state) {
     crew->queue_end = &crew->queue;
     crew->done_end = &crew->done;
     crew->queued = 0;
+    crew->holders -= crew->posted; // the loop runs no posts any more
     sys_mutex_unlock(crew->lock);
     for (uint32_t i = 0; i < join_count; i++)
         sys_thread_join(to_join[i]);

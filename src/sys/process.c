@@ -10,10 +10,8 @@
 //
 //      signals: all to their defaults, none blocked
 //      session, death of the parent, rights, limits, folder
-//      descriptors: those to be passed are first copied above any target, then put in their places,
-//      so that
-//                   no order among them can make one overwrite another; all others are closed by
-//                   the exec
+//      descriptors: those to be passed are first copied above any target, then put in their
+//                   places, so that none can overwrite another; all others close with the exec
 //      exec
 //
 // A process is named by a pidfd from its first moment, so no number is used that could have passed

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// The face of io/: streams and listeners for users, over the operations of sys/.
+//
+//   object.c   what streams and listeners share: their users, closing, the end of the loop
+//   stream.c   reading and writing
+//   socket.c   listening, accepting, connecting
+//   name.c     from the text of an address to addresses
+//   input.c    standard input
+//   crypto.h   TLS and digests, over bytes in memory
+//
+// An object is closed by its owner while others may still be inside a call on it. So each call
+// counts as a user from its first line to its last; closing ends their waits, and the last one out
+// frees the memory:
+//
+//      OPEN --ac_close, nobody inside--------------------------> freed
+//        \----ac_close--> CLOSED (waits end with -EBADF) --last user leaves--> freed
+//
+// The handle itself is closed at once, unless the poller still holds an operation on it: then by
+// the last user too. What is open when its loop ends is closed then, and its memory stays with its
+// owner until ac_close.
+#ifndef IO_IO_H
+#define IO_IO_H
+
+#include "coro/coro.h"
+
+#include <asyncoro/io.h>
+
+enum { IO_ADDRESSES_MAX = 16 }; // of one name, that are tried
+
+// ---- object.c ----
+
+struct io_object {
+    struct sys_handle handle;                  // handle.sys is NULL when it is closed
+    struct list link;                          // among the open objects of the loop
+    uint32_t users;                            // coroutines inside a call on it
+    bool reading;                              // a coroutine reads or accepts
+    bool writing;                              // a coroutine writes or connects
+    bool closed;                               // its owner has closed it
+    void (*release)(struct io_object *object); // frees it
+};
+
+// Takes an object into the books of the loop, which is needed before it gets a handle. 0 or
+// -ENOMEM.
+int io_prepare(struct loop *loop, struct io_object *object,
+               void (*release)(struct io_object *object));
+// First and last thing in a call that waits: counts the user, and frees what was closed meanwhile.
+// io_enter: 0; -EPERM outside coroutines; -ECANCELED; -EBADF; then io_leave is not to be called.
+int io_enter(struct io_object *object);
+void io_leave(struct io_object *object);
+// Carries out an operation on the object, waiting for it if need be. Between io_enter and io_leave.
+// As coro_operate; -EBUSY if another coroutine reads, or writes; -EBADF if the object was closed.
+int64_t io_operate(struct io_object *object, struct sys_op *op, ac_time deadline);
+// Closes it for its owner.
+void io_close(struct io_object *object);
+
+// What the floor keeps in a loop.
+struct io {
+    struct list open;        // io_object.link
+    struct ac_stream *input; // standard input, or NULL
+};
+// NULL if there is no memory.
+struct io *io_of(struct loop *loop);
+
+// ---- stream.c ----
+
+struct ac_stream {
+    struct io_object object;
+    struct buffer ahead;       // what ac_read_line has read beyond its line
+    size_t ahead_taken;        // of these, how many bytes were given out
+    struct sys_address remote; // family 0: it is no connection
+};
+
+// A stream without a handle. NULL if there is no memory.
+struct ac_stream *stream_create(struct loop *loop);
+
+// ---- name.c ----
+
+// The addresses behind a text, for connecting: numeric ones at once, names through a helper thread.
+// Can wait. Returns how many were stored (at least one); the errors of ac_connect.
+int io_resolve(const char *text, struct sys_address *found, size_t found_max, ac_time deadline);
+
+#endif
