@@ -28,14 +28,16 @@
 
 // ---- memory.c ----
 
-// As malloc, calloc, realloc and free; NULL when there is no memory or when a test asked this call to fail.
+// As malloc, calloc, realloc and free; NULL when there is no memory or when a test asked this call
+// to fail.
 void *memory_allocate(size_t bytes);
 void *memory_allocate_zeroed(size_t bytes);
 void *memory_resize(void *old, size_t bytes);
 void memory_release(void *it);
 char *memory_copy_text(const char *text);
 
-// For tests: the n-th of the allocations that follow in this thread fails (1: the next one; 0: none), once.
+// For tests: the n-th of the allocations that follow in this thread fails (1: the next one; 0:
+// none), once.
 void memory_fail_nth(long n);
 // For tests: true once that allocation has failed.
 bool memory_has_failed(void);
@@ -103,7 +105,8 @@ ac_time heap_earliest(const struct heap *heap);
 // Takes out the earliest node if its deadline is `now` or before; NULL if there is none.
 struct heap_node *heap_take_due(struct heap *heap, ac_time now);
 
-// ---- map.c: open addressing; iteration in the order of insertion, so that nothing depends on hashes ----
+// ---- map.c: open addressing; iteration in the order of insertion, so that nothing depends on
+// hashes ----
 
 struct map_entry; // private
 struct map {
@@ -135,9 +138,10 @@ static inline void *map_get_id(const struct map *map, uint64_t id) {
 static inline void *map_take_id(struct map *map, uint64_t id) {
     return map_take(map, &id, sizeof id);
 }
-// Visits the entries in the order of insertion: *cursor starts at 0. Returns NULL after the last. Entries may be taken
-// out and put in meanwhile: what is in the map throughout is visited once. `key` and `bytes` may be NULL; the
-// key stays where it is until the next map_put or the taking out of its entry.
+// Visits the entries in the order of insertion: *cursor starts at 0. Returns NULL after the last.
+// Entries may be taken out and put in meanwhile: what is in the map throughout is visited once.
+// `key` and `bytes` may be NULL; the key stays where it is until the next map_put or the taking out
+// of its entry.
 void *map_next(const struct map *map, uint64_t *cursor, const void **key, size_t *bytes);
 
 // ---- buffer.c ----
@@ -164,15 +168,25 @@ const char *error_name(int err);
 
 // ---- trace.c ----
 
-enum trace_floor { TRACE_SYS, TRACE_CORO, TRACE_MESSAGE, TRACE_IO, TRACE_FABRIC, TRACE_REMOTE, TRACE_CLUSTER };
+enum trace_floor {
+    TRACE_SYS,
+    TRACE_CORO,
+    TRACE_MESSAGE,
+    TRACE_IO,
+    TRACE_FABRIC,
+    TRACE_REMOTE,
+    TRACE_CLUSTER
+};
 
-// One line to standard error if the environment variable AC_TRACE names the floor ("fabric", or "all").
+// One line to standard error if the environment variable AC_TRACE names the floor ("fabric", or
+// "all").
 #define trace(floor, ...)                                                                          \
     do {                                                                                           \
         if (unlikely(trace_on(floor)))                                                             \
             trace_line(floor, __VA_ARGS__);                                                        \
     } while (0)
 bool trace_on(enum trace_floor floor);
-void trace_line(enum trace_floor floor, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void trace_line(enum trace_floor floor, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif
