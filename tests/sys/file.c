@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+// Tests of src/sys/file.c.
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "test.h"
+
+#include "sys/sys.h"
+
+static char folder[64];
+
+// A folder of the test's own, in which it then works.
+static void enter_folder(void) {
+    snprintf(folder, sizeof folder, "/tmp/asyncoro-test.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_int_eq(chdir(folder), 0);
+}
+
+static void remove_folder(void) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static void write_file(const char *path, const char *text, mode_t mode) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    ck_assert_int_eq(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+// How many files the folder has.
+static int count_files(void) {
+    int count = 0;
+    DIR *all = opendir(".");
+    for (struct dirent *at; (at = readdir(all));)
+        count += at->d_name[0] != '.' || strlen(at->d_name) > 2;
+    closedir(all);
+    return count;
+}
+
+TEST(a_file_is_read_whole) {
+    struct buffer buffer;
+    enter_folder();
+    write_file("it", "some text", 0644);
+    buffer_init(&buffer);
+    ck_assert_int_eq(sys_file_read("it", &buffer, 100), 0);
+    ck_assert_int_eq(sys_file_read("it", &buffer, 9), 0); // appends
+    ck_assert_uint_eq(buffer.length, 18);
+    ck_assert_mem_eq(buffer.bytes, "some textsome text", 18);
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+TEST(a_large_file_is_read_whole) {
+    struct buffer buffer;
+    enter_folder();
+    int fd = open("it", O_WRONLY | O_CREAT, 0600);
+    ck_assert_int_eq(ftruncate(fd, 1000000), 0);
+    close(fd);
+    buffer_init(&buffer);
+    ck_assert_int_eq(sys_file_read("it", &buffer, 1000000), 0);
+    ck_assert_uint_eq(buffer.length, 1000000);
+    ck_assert_int_eq(sys_file_read("it", &buffer, 999999), -EFBIG);
+    ck_assert_uint_eq(buffer.length, 1000000);
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+TEST(what_cannot_be_read_is_an_error) {
+    struct buffer buffer;
+    enter_folder();
+    write_file("it", "1234", 0600);
+    write_file("empty", "", 0600);
+    buffer_init(&buffer);
+    ck_assert_int_eq(sys_file_read("none", &buffer, 100), -ENOENT);
+    ck_assert_int_eq(sys_file_read(".", &buffer, 100), -EISDIR);
+    ck_assert_int_eq(sys_file_read("it", &buffer, 3), -EFBIG);
+    ck_assert_int_eq(sys_file_read("it", &buffer, 0), -EFBIG);
+    ck_assert_int_eq(sys_file_read("empty", &buffer, 0), 0);
+    ck_assert_uint_eq(buffer.length, 0);
+    memory_fail_nth(1);
+    ck_assert_int_eq(sys_file_read("it", &buffer, 100), memory_has_failed() ? -ENOMEM : 0);
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+TEST(a_secret_is_read_if_nobody_else_can_read_it) {
+    struct buffer buffer;
+    enter_folder();
+    buffer_init(&buffer);
+    write_file("it", "secret", 0600);
+    ck_assert_int_eq(sys_file_read_secret("it", &buffer, 100), 0);
+    ck_assert_mem_eq(buffer.bytes, "secret", 6);
+    buffer.length = 0;
+    ck_assert_int_eq(chmod("it", 0400), 0);
+    ck_assert_int_eq(sys_file_read_secret("it", &buffer, 100), 0);
+    static const mode_t open_to_others[] = {0640, 0620, 0610, 0604, 0602, 0601};
+    for (size_t i = 0; i < countof(open_to_others); i++) {
+        ck_assert_int_eq(chmod("it", open_to_others[i]), 0);
+        buffer.length = 0;
+        ck_assert_int_eq(sys_file_read_secret("it", &buffer, 100), -EACCES);
+        ck_assert_uint_eq(buffer.length, 0);
+    }
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+TEST(a_secret_is_no_link_pipe_or_folder) {
+    struct buffer buffer;
+    enter_folder();
+    buffer_init(&buffer);
+    write_file("it", "secret", 0600);
+    ck_assert_int_eq(symlink("it", "link"), 0);
+    ck_assert_int_eq(mkfifo("pipe", 0600), 0);
+    ck_assert_int_eq(mkdir("folder", 0700), 0);
+    ck_assert_int_eq(sys_file_read_secret("link", &buffer, 100), -EACCES);
+    ck_assert_int_eq(sys_file_read_secret("pipe", &buffer, 100), -EACCES);
+    ck_assert_int_eq(sys_file_read_secret("folder", &buffer, 100), -EACCES);
+    ck_assert_int_eq(sys_file_read_secret("none", &buffer, 100), -ENOENT);
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+TEST(a_secret_of_somebody_else_is_refused) {
+    struct buffer buffer;
+    if (geteuid() != 0)
+        return; // only root can give a file away
+    enter_folder();
+    buffer_init(&buffer);
+    write_file("it", "secret", 0600);
+    ck_assert_int_eq(chown("it", 12345, (gid_t)-1), 0);
+    ck_assert_int_eq(sys_file_read_secret("it", &buffer, 100), -EACCES);
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+TEST(a_secret_is_made_whole_with_its_mode_whatever_the_umask) {
+    static const mode_t masks[] = {0, 022, 0777};
+    struct buffer buffer;
+    struct stat facts;
+    enter_folder();
+    buffer_init(&buffer);
+    for (size_t i = 0; i < countof(masks); i++) {
+        umask(masks[i]);
+        ck_assert_int_eq(sys_file_create_secret("it", "secret", 6), 0);
+        ck_assert_int_eq(stat("it", &facts), 0);
+        ck_assert_int_eq(facts.st_mode & 07777, 0600);
+        buffer.length = 0;
+        ck_assert_int_eq(sys_file_read_secret("it", &buffer, 6), 0);
+        ck_assert_mem_eq(buffer.bytes, "secret", 6);
+        ck_assert_int_eq(count_files(), 1); // and nothing beside it
+        ck_assert_int_eq(unlink("it"), 0);
+    }
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+TEST(what_is_there_is_not_overwritten) {
+    struct buffer buffer;
+    enter_folder();
+    buffer_init(&buffer);
+    write_file("it", "old", 0600);
+    ck_assert_int_eq(symlink("nowhere", "link"), 0);
+    ck_assert_int_eq(sys_file_create_secret("it", "new", 3), -EEXIST);
+    ck_assert_int_eq(sys_file_create_secret("link", "new", 3), -EEXIST);
+    ck_assert_int_eq(sys_file_create_secret("none/it", "new", 3), -ENOENT);
+    ck_assert_int_eq(sys_file_read("it", &buffer, 3), 0);
+    ck_assert_mem_eq(buffer.bytes, "old", 3);
+    ck_assert_int_eq(count_files(), 2);
+    memory_fail_nth(1);
+    ck_assert_int_eq(sys_file_create_secret("another", "new", 3), -ENOMEM);
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+// Each of many processes makes the file or reads what another has made; all end with the same
+// bytes.
+TEST(of_many_that_make_a_secret_at_once_one_wins_and_all_read_it) {
+    enum { PROCESSES = 8, BYTES = 4096, ROUNDS = 20 };
+    static char mine[BYTES];
+    enter_folder();
+    for (int round = 0; round < ROUNDS; round++) {
+        char path[32];
+        int winners = 0;
+        snprintf(path, sizeof path, "secret%d", round);
+        for (int i = 0; i < PROCESSES; i++) {
+            if (fork() != 0)
+                continue;
+            struct buffer buffer;
+            buffer_init(&buffer);
+            memset(mine, 'a' + i, sizeof mine);
+            int err = sys_file_create_secret(path, mine, sizeof mine);
+            bool good = (err == 0 || err == -EEXIST) &&
+                        sys_file_read_secret(path, &buffer, BYTES) == 0 && buffer.length == BYTES;
+            for (size_t at = 0; good && at < BYTES; at++)
+                good = buffer.bytes[at] == buffer.bytes[0];
+            _exit(!good ? 1 : err == 0 ? 42 : 0);
+        }
+        for (int i = 0; i < PROCESSES; i++) {
+            int status;
+            ck_assert_int_gt(wait(&status), 0);
+            ck_assert_int_ne(WEXITSTATUS(status), 1);
+            winners += WEXITSTATUS(status) == 42;
+        }
+        ck_assert_int_eq(winners, 1);
+    }
+    ck_assert_int_eq(count_files(), ROUNDS);
+    remove_folder();
+}
+
+TEST(folders_are_made_with_those_above) {
+    struct stat facts;
+    enter_folder();
+    ck_assert_int_eq(sys_folder_make("a/b//c/"), 0);
+    ck_assert_int_eq(stat("a/b/c", &facts), 0);
+    ck_assert_int_eq(facts.st_mode & 0777, 0700);
+    ck_assert_int_eq(sys_folder_make("a/b/c"), 0);
+    ck_assert_int_eq(sys_folder_make("a"), 0);
+    ck_assert_int_eq(sys_folder_make("/"), 0);
+    ck_assert_int_eq(sys_folder_make(""), -ENOENT);
+    write_file("file", "", 0600);
+    ck_assert_int_eq(sys_folder_make("file"), -ENOTDIR);
+    ck_assert_int_eq(sys_folder_make("file/below"), -ENOTDIR);
+    memory_fail_nth(1);
+    ck_assert_int_eq(sys_folder_make("a"), -ENOMEM);
+    remove_folder();
+}
+
+TEST(the_folders_of_the_user_are_where_the_standard_says) {
+    char path[64];
+    setenv("HOME", "/home/her", 1);
+    setenv("XDG_CONFIG_HOME", "/elsewhere", 1);
+    unsetenv("XDG_CACHE_HOME");
+    ck_assert_int_eq(sys_folder_config(path, sizeof path), 0);
+    ck_assert_str_eq(path, "/elsewhere/asyncoro");
+    ck_assert_int_eq(sys_folder_cache(path, sizeof path), 0);
+    ck_assert_str_eq(path, "/home/her/.cache/asyncoro");
+    setenv("XDG_CONFIG_HOME", "relative", 1); // to be ignored, says the standard
+    ck_assert_int_eq(sys_folder_config(path, sizeof path), 0);
+    ck_assert_str_eq(path, "/home/her/.config/asyncoro");
+    ck_assert_int_eq(sys_folder_config(path, 26), -EMSGSIZE);
+    ck_assert_int_eq(sys_folder_config(path, 27), 0);
+    unsetenv("HOME");
+    ck_assert_int_eq(sys_folder_config(path, sizeof path), -ENOENT);
+}
