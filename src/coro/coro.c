@@ -150,31 +150,27 @@ static struct coro *record_take(struct loop *loop, int *err) {
         return NULL;
     *err = -ENOMEM;
     if (loop->coro_count == loop->chunk_count * LOOP_CHUNK) {
-        struct coro **chunks =
-            memory_resize(loop->chunks, (loop->chunk_count + 1) * sizeof *loop->chunks);
-        if (!chunks)
-            return NULL;
-        loop->chunks = chunks;
-        struct coro *chunk = memory_allocate(LOOP_CHUNK * sizeof *chunk);
+        struct coro *chunk = memory_allocate_zeroed(LOOP_CHUNK * sizeof *chunk);
         if (!chunk)
             return NULL;
         loop->chunks[loop->chunk_count++] = chunk;
     }
     if (heap_reserve(&loop->timers) < 0)
         return NULL;
-    uint32_t index = loop->coro_count++;
+    uint32_t index = loop->coro_count;
     coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
-    memset(coro, 0, sizeof *coro);
     coro->loop = loop;
     coro->index = index;
     coro->generation = 1;
     list_init(&coro->watchers);
+    __atomic_store_n(&loop->coro_count, index + 1, __ATOMIC_RELEASE); // for coro_is_alive
     return coro;
 }
 
 static void record_give(struct coro *coro) {
-    coro->state = CORO_FREE;
-    if (unlikely(++coro->generation == 0))
+    __atomic_store_n(&coro->state, CORO_FREE, __ATOMIC_RELAXED);
+    __atomic_store_n(&coro->generation, coro->generation + 1, __ATOMIC_RELAXED);
+    if (unlikely(coro->generation == 0))
         return; // its generations are used up: it is never used again
     coro->ready_next = coro->loop->free;
     coro->loop->free = coro;
@@ -185,7 +181,7 @@ static struct coro *record_fill(struct coro *coro, ac_function function, ac_valu
     coro->context.sp = NULL;
     coro->context.result = 0;
     coro->wait = NULL;
-    coro->state = CORO_ALIVE;
+    __atomic_store_n(&coro->state, CORO_ALIVE, __ATOMIC_RELAXED);
     coro->stack_class = (uint8_t)class;
     coro->daemon = options->daemon;
     coro->joinable = options->joinable;
@@ -254,7 +250,7 @@ static void finish(struct coro *coro, ac_value result) {
         return;
     }
     struct ac_exit exit = make_exit(coro, result);
-    coro->state = CORO_ENDED;
+    __atomic_store_n(&coro->state, CORO_ENDED, __ATOMIC_RELAXED);
     if (coro->mail_done)
         coro->mail_done(coro);
     struct list *link;

@@ -143,7 +143,7 @@ struct loop {
     struct sys *sys;
     struct heap timers;
     struct sys_stacks stacks;
-    struct coro **chunks; // records, LOOP_CHUNK to a chunk, never moved
+    struct coro **chunks; // records, LOOP_CHUNK to a chunk; neither they nor this table ever move
     uint32_t chunk_count;
     uint32_t coro_count; // records ever made
     uint32_t alive;      // coroutines that keep ac_run from returning
@@ -206,6 +206,16 @@ static inline struct coro *coro_find(const struct loop *loop, uint64_t id) {
     struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
     bool found = coro->generation == ref_generation(id) && coro->state != CORO_FREE;
     return likely(found) ? coro : NULL;
+}
+
+// From any thread while the loop runs: whether the coroutine lives. It may have ended when the caller learns of it.
+static inline bool coro_is_alive(const struct loop *loop, uint64_t id) {
+    uint32_t index = ref_index(id);
+    if (index >= __atomic_load_n(&loop->coro_count, __ATOMIC_ACQUIRE))
+        return false;
+    const struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
+    return __atomic_load_n(&coro->generation, __ATOMIC_RELAXED) == ref_generation(id) &&
+           __atomic_load_n(&coro->state, __ATOMIC_RELAXED) == CORO_ALIVE;
 }
 
 int coro_may_wait_slowly(struct coro *coro, ac_time deadline);

@@ -24,17 +24,14 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
         *err = -ENOMEM;
         return NULL;
     }
-    *err = sys_overflow_watch(coro_describe);
-    if (*err < 0) {
-        memory_release(loop);
-        return NULL;
-    }
+    // Pages of the table that name no chunk yet take no memory.
+    loop->chunks = memory_allocate_zeroed(LOOP_COROS_MAX / LOOP_CHUNK * sizeof *loop->chunks);
+    *err = loop->chunks ? sys_overflow_watch(coro_describe) : -ENOMEM;
+    if (*err < 0)
+        goto no_watch;
     loop->sys = sys_create(driver, err);
-    if (!loop->sys) {
-        sys_overflow_unwatch();
-        memory_release(loop);
-        return NULL;
-    }
+    if (!loop->sys)
+        goto no_poller;
     heap_init(&loop->timers);
     sys_stacks_init(&loop->stacks);
     loop->random[0] = sys_random(loop->sys);
@@ -44,6 +41,12 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
         loop->peer = sys_random(loop->sys);
     loop->asked = loop->now = sys_now(loop->sys);
     return loop;
+no_poller:
+    sys_overflow_unwatch();
+no_watch:
+    memory_release(loop->chunks);
+    memory_release(loop);
+    return NULL;
 }
 
 void loop_destroy(struct loop *loop) {
