@@ -26,10 +26,13 @@ struct cell_chunk {
 };
 
 static inline int put(struct coro *to, ac_value message);
+static int hand_over(struct coro *to, ac_value message);
+static int put_slowly(struct coro *to, ac_value message);
 static inline void append(struct coro *to, struct cell *cell, ac_value message);
 static int refuse(ac_value message, int err);
 static int send_otherwise(ac_ref to, ac_value message, bool may_wait);
-static int wait_for_message(struct coro *coro, ac_value *message, ac_time deadline);
+static int receive_slowly(struct coro *coro, ac_value *message, ac_time deadline);
+static inline int take_first(struct coro *coro, ac_value *message);
 static bool leave_receive(struct coro *coro);
 static void close_mailbox(struct coro *coro);
 static void end_state(struct loop *loop, void *it);
@@ -95,18 +98,33 @@ void mailbox_put_cell(struct coro *to, struct cell *cell, ac_value message) {
     }
 }
 
+// The three ways below are calls in the last place, so that the common one needs no stack frame.
 static inline int put(struct coro *to, ac_value message) {
     if (unlikely(message.kind == AC_INVALID))
         return ac_error_of(message);
-    if (to->wait == &receiving) {
-        *(ac_value *)to->wait_for = message;
-        coro_wake(to, 0);
-        return 0;
-    }
-    if (unlikely(to->state == CORO_ENDED))
+    if (to->wait == &receiving)
+        return hand_over(to, message);
+    struct message_state *state = message_state(to->loop);
+    if (unlikely(to->state == CORO_ENDED || !state || !state->free))
+        return put_slowly(to, message);
+    struct cell *cell = state->free;
+    state->free = cell->next;
+    append(to, cell, message);
+    return 0;
+}
+
+// To a coroutine that waits in ac_receive.
+static __attribute__((noinline)) int hand_over(struct coro *to, ac_value message) {
+    *(ac_value *)to->wait_for = message;
+    coro_wake(to, 0);
+    return 0;
+}
+
+static __attribute__((noinline)) int put_slowly(struct coro *to, ac_value message) {
+    if (to->state == CORO_ENDED)
         return refuse(message, -ESRCH);
     struct cell *cell = cell_take(to->loop);
-    if (unlikely(!cell))
+    if (!cell)
         return refuse(message, -ENOMEM);
     append(to, cell, message);
     return 0;
@@ -156,11 +174,31 @@ int ac_receive(ac_value *message, ac_time deadline) {
     struct coro *coro = coro_here();
     if (unlikely(!coro))
         return -EPERM;
+    if (unlikely(coro->cancelled))
+        return receive_slowly(coro, message, deadline);
+    if (coro->mail_head)
+        return take_first(coro, message);
+    if (deadline != AC_FOREVER)
+        return receive_slowly(coro, message, deadline);
+    coro->wait_for = message;
+    return (int)coro_wait(coro, &receiving, AC_FOREVER);
+}
+
+// With a deadline or after a cancellation. A cancelled coroutine must learn of it even if its
+// mailbox never gets empty; with AC_NOW it may still take out what is there, as that is no wait.
+static __attribute__((noinline)) int receive_slowly(struct coro *coro, ac_value *message,
+                                                    ac_time deadline) {
+    if (deadline == AC_NOW && coro->mail_head)
+        return take_first(coro, message);
+    int err = coro_may_wait(coro, deadline);
+    if (err)
+        return err;
+    coro->wait_for = message;
+    return (int)coro_wait(coro, &receiving, deadline);
+}
+
+static inline int take_first(struct coro *coro, ac_value *message) {
     struct cell *cell = coro->mail_head;
-    // A cancelled coroutine must learn of it even if its mailbox never gets empty. With AC_NOW it
-    // may still take out what is there: that is no wait.
-    if (!cell || (unlikely(coro->cancelled) && deadline != AC_NOW))
-        return wait_for_message(coro, message, deadline);
     coro->mail_head = cell->next;
     if (!cell->next)
         coro->mail_tail = NULL;
@@ -168,14 +206,6 @@ int ac_receive(ac_value *message, ac_time deadline) {
     *message = cell->message;
     cell_give(coro->loop, cell);
     return 0;
-}
-
-static int wait_for_message(struct coro *coro, ac_value *message, ac_time deadline) {
-    int err = coro_may_wait(coro, deadline);
-    if (unlikely(err))
-        return err;
-    coro->wait_for = message;
-    return (int)coro_wait(coro, &receiving, deadline);
 }
 
 size_t ac_mailbox_count(void) {
