@@ -9,6 +9,8 @@
 //   thread.c    threads, mutexes, conditions
 //   process.c   starting, watching and ending processes
 //   file.c      small blocking calls on files, for start-up and helper threads
+//   program.c   the same for executables and what is sent as one
+//   signal.c    the signals that ask a program to end
 //
 // Completion. An operation (accept, connect, read, write, ...) is started and finishes later: sys_start returns
 // true if it finished at once, and otherwise its `finished` is called once, from inside a later sys_poll. From the
@@ -378,5 +380,45 @@ int sys_folder_make(const char *path);
 int sys_folder_config(char *path, size_t bytes);
 // $XDG_CACHE_HOME/asyncoro or ~/.cache/asyncoro, likewise.
 int sys_folder_cache(char *path, size_t bytes);
+
+// ---- executables and what is sent as one (program.c): small blocking calls on descriptors ----
+
+// This process's own executable, also when its file was replaced meanwhile. A descriptor or an error.
+int sys_program_open(void);
+// A file for reading; one that must not be there yet, mode 0700, for reading and writing. A descriptor or an error.
+int sys_file_open(const char *path);
+int sys_file_create(const char *path);
+// A nameless file in memory that can be run. A descriptor or an error.
+int sys_memory_create(const char *name);
+// The size of a regular file; -EINVAL for anything else.
+int64_t sys_file_bytes(int fd);
+// All `count` bytes at a place of a file. 0; -ENODATA where the file ends before; or the system's error.
+int sys_file_read_at(int fd, uint64_t offset, void *to, size_t count);
+int sys_file_write_at(int fd, uint64_t offset, const void *from, size_t count);
+bool sys_file_exists(const char *path);
+int sys_file_rename(const char *from, const char *to);
+int sys_file_remove(const char *path);
+// Removes the files of a folder that were used longest ago, until at most `keep` are left. 0 or an error.
+int sys_folder_prune(const char *path, size_t keep);
+// Says that a file was used now, for sys_folder_prune.
+void sys_file_touch(int fd);
+// What lies in a pipe, `count` bytes of it, without waiting. 0; -EINVAL if `fd` is no pipe; -ENODATA if less lies there.
+int sys_pipe_take(int fd, void *to, size_t count);
+// Makes a descriptor close when a program is run.
+int sys_fd_keep(int fd);
+// Writes all the bytes, waiting for whoever reads them. 0 or an error.
+int sys_fd_write(int fd, const void *from, size_t count);
+// The version of the C library: 2, 36. Zeros where it tells none.
+void sys_libc_version(int *major, int *minor);
+// Processors that this process may use, at least 1.
+int sys_processors(void);
+
+// ---- signals (signal.c) ----
+
+// From now on SIGTERM, SIGINT and SIGHUP do not end this process but are read here: a descriptor that becomes readable, or an
+// error. To be called by the main thread before it starts others.
+int sys_signals_open(void);
+// The number of the next signal; -EAGAIN if there is none.
+int sys_signals_next(int fd);
 
 #endif

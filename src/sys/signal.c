@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// The signals that ask a program to end, read like data: they are blocked, so that no handler runs
+// in the middle of anything, and a signalfd tells of them.
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "sys/sys.h"
+
+int sys_signals_open(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    int err = -pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (err) {
+        close(fd);
+        return err;
+    }
+    return fd;
+}
+
+int sys_signals_next(int fd) {
+    struct signalfd_siginfo info;
+    ssize_t got = read(fd, &info, sizeof info);
+    if (got < 0)
+        return -errno;
+    return got == sizeof info ? (int)info.ssi_signo : -EAGAIN;
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// Executables and pipes, as src/sys/program.c reads and stores them.
+#include "test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "sys/sys.h"
+
+TEST(ones_own_executable_can_be_read) {
+    int fd = sys_program_open();
+    ck_assert_int_ge(fd, 0);
+    int64_t bytes = sys_file_bytes(fd);
+    ck_assert_int_gt(bytes, 64);
+    char magic[4], last;
+    ck_assert_int_eq(sys_file_read_at(fd, 0, magic, 4), 0);
+    ck_assert_mem_eq(magic, "\177ELF", 4);
+    ck_assert_int_eq(sys_file_read_at(fd, (uint64_t)bytes - 1, &last, 1), 0);
+    ck_assert_int_eq(sys_file_read_at(fd, (uint64_t)bytes - 1, magic, 2), -ENODATA);
+    sys_fd_close(fd);
+}
+
+TEST(a_folder_is_pruned_from_the_oldest) {
+    char folder[] = "/tmp/asyncoro-test.XXXXXX", path[64];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    for (int i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "%s/%d", folder, i);
+        int fd = sys_file_create(path);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(sys_file_create(path), -EEXIST);
+        ck_assert_int_eq(sys_file_write_at(fd, 0, "x", 1), 0);
+        sys_file_touch(fd);
+        sys_fd_close(fd);
+        usleep(20000); // the clock of a file system ticks this slowly
+    }
+    ck_assert_int_eq(sys_folder_prune(folder, 2), 0);
+    for (int i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "%s/%d", folder, i);
+        ck_assert_int_eq(sys_file_exists(path), i >= 3);
+        if (i >= 3)
+            ck_assert_int_eq(sys_file_remove(path), 0);
+    }
+    ck_assert_int_eq(sys_folder_prune(folder, 2), 0);
+    ck_assert_int_eq(rmdir(folder), 0);
+    ck_assert_int_eq(sys_folder_prune(folder, 2), -ENOENT);
+}
+
+TEST(what_lies_in_a_pipe_is_taken_without_waiting) {
+    int ends[2];
+    char text[8];
+    ck_assert_int_eq(sys_pipe(ends), 0);
+    ck_assert_int_eq(sys_pipe_take(ends[0], text, 4), -ENODATA);
+    ck_assert_int_eq(sys_fd_write(ends[1], "four", 4), 0);
+    ck_assert_int_eq(sys_pipe_take(ends[0], text, 5), -ENODATA);
+    ck_assert_int_eq(sys_pipe_take(ends[0], text, 4), 0);
+    ck_assert_mem_eq(text, "four", 4);
+    int fd = sys_program_open();
+    ck_assert_int_eq(sys_pipe_take(fd, text, 4), -EINVAL);
+    ck_assert_int_eq(sys_pipe_take(999, text, 4), -EINVAL);
+}
+
+TEST(the_computer_tells_its_library_and_processors) {
+    int major, minor;
+    sys_libc_version(&major, &minor);
+    ck_assert_int_ge(major, 2);
+    ck_assert_int_ge(sys_processors(), 1);
+}
+
+TEST(a_nameless_file_can_be_run) {
+    int from = sys_file_open("/bin/true"), to = sys_memory_create("true");
+    ck_assert_int_ge(to, 0);
+    size_t bytes = (size_t)sys_file_bytes(from);
+    char *all = malloc(bytes);
+    ck_assert_int_eq(sys_file_read_at(from, 0, all, bytes), 0);
+    ck_assert_int_eq(sys_file_write_at(to, 0, all, bytes), 0);
+    free(all);
+    char *const arguments[] = {(char *)"true", NULL};
+    struct sys_process process;
+    ck_assert_int_eq(
+        sys_process_start(&process, &(struct sys_process_options){.executable = to,
+                                                                  .arguments = arguments,
+                                                                  .input = -1,
+                                                                  .output = -1,
+                                                                  .error = -1,
+                                                                  .extra = -1}),
+        0);
+    struct sys_process_end end;
+    while (sys_process_reap(&process, &end) == -EAGAIN)
+        usleep(1000);
+    ck_assert(!end.by_signal);
+    ck_assert_int_eq(end.code, 0);
+}
