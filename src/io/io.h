@@ -25,6 +25,8 @@
 
 #include <asyncoro/io.h>
 
+#include "io/crypto.h"
+
 enum { IO_ADDRESSES_MAX = 16 }; // of one name, that are tried
 
 // ---- object.c ----

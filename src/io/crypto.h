@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+// Digests, keyed digests, derived keys and TLS: the part of the face of io/ behind which OpenSSL is
+// hidden.
+//
+//   digest.c   SHA-256, HMAC-SHA-256, HKDF, comparing and wiping secrets
+//   tls.c      TLS 1.3 between two holders of the same secret, over bytes in memory
+//
+// No call waits, and none keeps anything in thread-local variables from one call to the next, so
+// that the same object may be used on one thread now and on another later, but never on two at
+// once.
+#ifndef IO_CRYPTO_H
+#define IO_CRYPTO_H
+
+#include "base/base.h"
+
+enum { DIGEST_BYTES = 32, TLS_IDENTITY_BYTES_MAX = 127 };
+
+// ---- digest.c ----
+
+// A SHA-256 that grows with what it is given.
+struct digest;
+
+struct digest *digest_create(void); // NULL if there is no memory
+void digest_destroy(struct digest *digest);
+// 0 or -ENOMEM.
+int digest_add(struct digest *digest, const void *bytes, size_t count);
+// Stores the digest of all that was added; the next one starts empty. 0 or -ENOMEM.
+int digest_end(struct digest *digest, uint8_t out[DIGEST_BYTES]);
+// SHA-256 of bytes that lie in one piece. 0 or -ENOMEM.
+int digest_of(const void *bytes, size_t count, uint8_t out[DIGEST_BYTES]);
+
+// HMAC-SHA-256 under one key, for many short messages.
+struct digest_mac;
+
+struct digest_mac *digest_mac_create(const uint8_t *key,
+                                     size_t count); // NULL if there is no memory
+// Wipes the key.
+void digest_mac_destroy(struct digest_mac *mac);
+// 0 or -ENOMEM.
+int digest_mac_of(struct digest_mac *mac, const void *bytes, size_t count,
+                  uint8_t out[DIGEST_BYTES]);
+
+// HKDF-SHA-256 (RFC 5869): `count` bytes for the purpose `info` from a secret, which they do not
+// give away. 0 or -ENOMEM.
+int digest_derive(const uint8_t *secret, size_t secret_count, const char *salt, const char *info,
+                  uint8_t *out, size_t count);
+
+// Takes the same time wherever the bytes differ.
+bool digest_equal(const void *a, const void *b, size_t count);
+// Overwrites a secret, also where the compiler thinks that nobody will look.
+void digest_wipe(void *secret, size_t count);
+
+// ---- tls.c ----
+
+// What all connections under one secret share.
+struct tls_context;
+// One connection: bytes from the wire go in by tls_room and tls_came, bytes for the wire come out
+// by tls_output.
+struct tls;
+
+// For the 32-byte secret that goes by the name `identity`, which travels in clear. NULL and *err:
+// -ENOMEM, -EINVAL for an identity that is too long, -ENOSYS if OpenSSL lacks what is needed.
+struct tls_context *tls_context_create(const uint8_t secret[32], const char *identity, int *err);
+// All its connections are destroyed by now.
+void tls_context_destroy(struct tls_context *context);
+
+// NULL if there is no memory.
+struct tls *tls_create(struct tls_context *context, bool server);
+void tls_destroy(struct tls *tls);
+
+// Where the next bytes from the wire are to be put and, in *count, how many at most: never 0 after
+// tls_read or tls_handshake has said -EAGAIN. NULL if there is no memory. The place stays until
+// tls_came.
+uint8_t *tls_room(struct tls *tls, size_t *count);
+void tls_came(struct tls *tls, size_t count);
+// Moves what is to be sent into `into`, which is empty: the two change buffers. Whoever has called
+// any other function of the connection looks here afterwards.
+void tls_output(struct tls *tls, struct buffer *into);
+bool tls_has_output(const struct tls *tls);
+
+// Goes on with the handshake. 0: done, and the other side holds the secret; -EAGAIN: more bytes
+// must come; -EACCES: the other side does not hold the secret or speaks something else; there may
+// be an alert to send. The client's handshake is done before the server has checked the client:
+// wait for its first word.
+int tls_handshake(struct tls *tls);
+// Encrypts all the bytes. 0; -ENOMEM; -EPROTO. After a failure the connection is of no more use.
+int tls_write(struct tls *tls, const void *bytes, size_t count);
+// Decrypts at most `count` bytes. How many; 0 when the other side has closed in order; -EAGAIN:
+// more bytes must come; -EPROTO: they were forged or garbled.
+int64_t tls_read(struct tls *tls, void *to, size_t count);
+// What went wrong last, in OpenSSL's words; "" if nothing did. Constant text.
+const char *tls_problem(const struct tls *tls);
+
+#endif
