@@ -2,6 +2,7 @@
 // The face of fabric/: THE CONTRACT for moving frames between peers. It knows bytes and peers, no coroutines of the
 // user, no values and no names.
 //
+//   fabric.c     the functions below; peers, the ticker, the end
 //   frame.c      the frame on the wire; the greeting
 //   link.c       one link: what was sent and not yet taken, what came, sequence numbers, heartbeats, resuming
 //   tcp.c        the fabric over TCP and TLS: listening, connecting, one link per pair of peers

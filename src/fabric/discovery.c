@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT
+// Beacons: how programs that hold the same key find each other on the local network without being
+// told anything.
+//
+// A beacon is a datagram of 72 bytes to the discovery port, numbers with the most significant byte
+// first:
+//
+//    0  8  "asyncoro"
+//    8  2  version of the wire
+//   10  2  TCP port on which the sender listens
+//   12  4  0
+//   16  8  the sender's peer id
+//   24  8  number of this beacon of this sender, growing; the same on all interfaces
+//   32  8  0
+//   40 32  HMAC-SHA-256 of bytes 0 to 39, with a key derived from the shared one
+//
+// A beacon introduces and nothing else: its sender becomes known, at the address from which it came
+// and the port in it. It proves neither that the sender is well nor who it is; TLS and the greeting
+// do. The numbers only keep an old beacon from changing the address of a peer that has been heard
+// of since; whoever repeats the beacon of a process that has ended can make its name appear for a
+// while. There is no wall clock in it, because clocks are wrong.
+//
+// Where they go: IPv4, to the broadcast address of each interface that is up, pinned to that
+// interface, 127.255.255.255 on loopback; IPv6, to ff02::6163:6f72 on each interface with a
+// link-local address, but loopback, where multicast fails. When: at the start, 50, 150 and 350 ms
+// after it, then every 2 s; and soon after an unknown peer was heard, so that it need not wait for
+// us. The interfaces are read again every 5 s.
+//
+// What strangers can do: make us compute BEACONS_PER_S digests a second. What is over that is
+// dropped unseen.
+#include "fabric/fabric_private.h"
+
+#include <stdio.h>
+
+#define BEACON_NS (2 * NS_PER_S)
+#define ANSWER_NS (100 * NS_PER_MS) // two beacons are never closer
+#define INTERFACES_NS (5 * NS_PER_S)
+#define SILENT_NS (60 * NS_PER_S)
+#define GONE_DEAF_NS (2 * NS_PER_S) // beacons still on their way when the process ended
+
+enum { BEACON_BYTES = 72, SIGNED_BYTES = 40, BEACONS_PER_S = 1000, INTERFACES_MAX = 64 };
+
+static const uint8_t magic[8] = {'a', 's', 'y', 'n', 'c', 'o', 'r', 'o'};
+static const uint8_t group_ip[16] = {0xff, 0x02, [12] = 'a', 'c', 'o', 'r'};
+
+static ac_value send_all(ac_value argument);
+static ac_value hear_all(ac_value argument);
+static void socket_ended(struct task *task);
+
+// ---- sockets ----
+
+static int open_socket(struct fabric *fabric, struct beacon_socket *it, uint8_t family,
+                       unsigned interface) {
+    struct sys_address bind = {.family = family, .port = fabric->discovery->port};
+    struct sys_open how = {.transport = SYS_UDP, .bind = &bind, .share_port = true};
+    how.broadcast = family == 4;
+    if (family == 6) {
+        // Bound to the group, it hears nothing that is meant for another socket.
+        memcpy(bind.ip, group_ip, sizeof bind.ip);
+        bind.scope = interface;
+        how.group = bind;
+        how.interface = interface;
+    }
+    int err = sys_open(fabric->sys, &it->handle, &how);
+    if (err) {
+        it->handle.sys = NULL;
+        return err;
+    }
+    it->fabric = fabric;
+    it->interface = interface;
+    it->closing = false;
+    it->task.ended = socket_ended;
+    return 0;
+}
+
+static void close_socket(struct beacon_socket *it) {
+    it->closing = true;
+    if (it->task.coro)
+        task_cancel(&it->task);
+    else if (it->handle.sys)
+        sys_close(&it->handle);
+}
+
+static void socket_ended(struct task *task) {
+    struct beacon_socket *it = container_of(task, struct beacon_socket, task);
+    if (it->closing && it->handle.sys)
+        sys_close(&it->handle);
+}
+
+static bool is_open(const struct beacon_socket *it) { return it->handle.sys && !it->closing; }
+
+static bool is_link_local(const struct sys_address *it) {
+    return it->family == 6 && it->ip[0] == 0xfe && (it->ip[1] & 0xc0) == 0x80;
+}
+
+static bool has_interface(const struct sys_interface *found, int count, unsigned index) {
+    for (int i = 0; i < count; i++)
+        if (found[i].index == index && is_link_local(&found[i].address))
+            return true;
+    return false;
+}
+
+// One IPv6 socket for each interface that has a link-local address. Where there is no IPv6 there is
+// none.
+static void match_sockets(struct fabric *fabric, const struct sys_interface *found, int count) {
+    struct discovery *it = fabric->discovery;
+    for (size_t i = 1; i < BEACON_SOCKETS_MAX; i++)
+        if (is_open(&it->sockets[i]) && !has_interface(found, count, it->sockets[i].interface))
+            close_socket(&it->sockets[i]);
+    for (int n = 0; n < count && !fabric->loopback_only; n++) {
+        struct beacon_socket *unused = NULL;
+        bool there = !is_link_local(&found[n].address) || found[n].is_loopback;
+        for (size_t i = 1; i < BEACON_SOCKETS_MAX; i++) {
+            struct beacon_socket *at = &it->sockets[i];
+            there |= is_open(at) && at->interface == found[n].index;
+            if (!at->handle.sys && !at->task.coro)
+                unused = at;
+        }
+        if (!there && unused)
+            (void)open_socket(fabric, unused, 6, found[n].index);
+    }
+}
+
+// ---- life ----
+
+int discovery_start(struct fabric *fabric, const struct fabric_options *options,
+                    const uint8_t key[KEY_BYTES], char text[256]) {
+    struct discovery *it = memory_allocate_zeroed(sizeof *it);
+    if (!it)
+        return -ENOMEM;
+    fabric->discovery = it;
+    it->port = options->discovery_port ? options->discovery_port : FABRIC_PORT;
+    it->tokens = BEACONS_PER_S;
+    it->filled = fabric_now(fabric);
+    it->mac = digest_mac_create(key, KEY_BYTES);
+    if (!it->mac)
+        return -ENOMEM;
+    int err = open_socket(fabric, &it->sockets[0], 4, 0);
+    if (err)
+        snprintf(text, 256, "cannot hear beacons on UDP port %u: %s", (unsigned)it->port,
+                 ac_strerror(err));
+    return err;
+}
+
+void discovery_run(struct fabric *fabric) {
+    struct discovery *it = fabric->discovery;
+    if (!it || fabric->closing)
+        return;
+    for (size_t i = 0; i < BEACON_SOCKETS_MAX; i++)
+        if (is_open(&it->sockets[i]) && !it->sockets[i].task.coro)
+            (void)task_start(fabric, &it->sockets[i].task, hear_all, &it->sockets[i],
+                             "fabric beacons in");
+    if (!it->task.coro)
+        (void)task_start(fabric, &it->task, send_all, fabric, "fabric beacons out");
+}
+
+void discovery_stop(struct fabric *fabric) {
+    struct discovery *it = fabric->discovery;
+    if (!it)
+        return;
+    task_cancel(&it->task);
+    for (size_t i = 0; i < BEACON_SOCKETS_MAX; i++)
+        close_socket(&it->sockets[i]);
+}
+
+void discovery_free(struct fabric *fabric) {
+    struct discovery *it = fabric->discovery;
+    if (!it)
+        return;
+    discovery_stop(fabric);
+    digest_mac_destroy(it->mac);
+    memory_release(it);
+    fabric->discovery = NULL;
+}
+
+// ---- sending ----
+
+static int make_beacon(struct fabric *fabric, uint8_t beacon[BEACON_BYTES]) {
+    struct discovery *it = fabric->discovery;
+    memset(beacon, 0, BEACON_BYTES);
+    memcpy(beacon, magic, sizeof magic);
+    frame_put_u64(beacon + 8, (uint64_t)WIRE_VERSION << 48 | (uint64_t)fabric->address.port << 32);
+    frame_put_u64(beacon + 16, fabric->self);
+    frame_put_u64(beacon + 24, ++it->sequence);
+    return digest_mac_of(it->mac, beacon, SIGNED_BYTES, beacon + SIGNED_BYTES);
+}
+
+static int send_to(struct beacon_socket *from, const struct sys_address *to, unsigned interface,
+                   uint8_t *beacon) {
+    struct sys_op op = {.verb = SYS_SEND,
+                        .handle = &from->handle,
+                        .interface = interface,
+                        .bytes = beacon,
+                        .count = BEACON_BYTES,
+                        .address = *to};
+    op.address.port = from->fabric->discovery->port;
+    return (int)coro_operate(&op, fabric_now(from->fabric) + ANSWER_NS);
+}
+
+// An interface may be gone or refuse: the others get their beacons all the same. -ECANCELED ends
+// it.
+static int send_beacons(struct fabric *fabric, const struct sys_interface *found, int count) {
+    struct discovery *it = fabric->discovery;
+    uint8_t beacon[BEACON_BYTES];
+    int err = make_beacon(fabric, beacon);
+    for (int i = 0; i < count && !err; i++) {
+        if (found[i].broadcast.family != 4 || (fabric->loopback_only && !found[i].is_loopback))
+            continue;
+        if (send_to(&it->sockets[0], &found[i].broadcast, found[i].index, beacon) == -ECANCELED)
+            return -ECANCELED;
+    }
+    for (size_t i = 1; i < BEACON_SOCKETS_MAX && !err; i++) {
+        struct sys_address to = {.family = 6, .scope = it->sockets[i].interface};
+        memcpy(to.ip, group_ip, sizeof to.ip);
+        if (is_open(&it->sockets[i]) &&
+            send_to(&it->sockets[i], &to, to.scope, beacon) == -ECANCELED)
+            return -ECANCELED;
+    }
+    return 0;
+}
+
+static ac_value send_all(ac_value argument) {
+    static const ac_time burst[] = {50 * NS_PER_MS, 100 * NS_PER_MS, 200 * NS_PER_MS};
+    struct fabric *fabric = ac_pointer_of(argument);
+    struct discovery *it = fabric->discovery;
+    struct sys_interface found[INTERFACES_MAX];
+    ac_time read_at = 0;
+    int count = 0;
+    for (size_t n = 0;; n++) {
+        ac_time now = fabric_now(fabric);
+        if (count <= 0 || now - read_at >= INTERFACES_NS) {
+            count = sys_interfaces(found, INTERFACES_MAX);
+            read_at = now;
+            match_sockets(fabric, found, count);
+            discovery_run(fabric);
+        }
+        if (send_beacons(fabric, found, count) == -ECANCELED)
+            return ac_nil;
+        it->last = now;
+        it->next = now + (n < countof(burst) ? burst[n] : BEACON_NS);
+        int err;
+        do // the bell may have moved the moment
+            err = bell_wait(&it->bell, it->next);
+        while (err == 0);
+        if (err == -ECANCELED)
+            return ac_nil;
+    }
+}
+
+static void send_soon(struct fabric *fabric) {
+    struct discovery *it = fabric->discovery;
+    ac_time now = fabric_now(fabric), when = it->last + ANSWER_NS;
+    if (when < now)
+        when = now;
+    if (when >= it->next)
+        return;
+    it->next = when;
+    bell_ring(&it->bell);
+}
+
+// ---- hearing ----
+
+static bool may_look(struct fabric *fabric) {
+    struct discovery *it = fabric->discovery;
+    ac_time now = fabric_now(fabric);
+    it->tokens += (double)(now - it->filled) * BEACONS_PER_S / 1e9;
+    it->filled = now;
+    if (it->tokens > BEACONS_PER_S)
+        it->tokens = BEACONS_PER_S;
+    if (it->tokens < 1)
+        return false;
+    it->tokens -= 1;
+    return true;
+}
+
+static bool is_genuine(struct fabric *fabric, const uint8_t *beacon, size_t bytes) {
+    uint8_t digest[DIGEST_BYTES];
+    return bytes == BEACON_BYTES &&
+           digest_mac_of(fabric->discovery->mac, beacon, SIGNED_BYTES, digest) == 0 &&
+           digest_equal(digest, beacon + SIGNED_BYTES, sizeof digest) &&
+           memcmp(beacon, magic, sizeof magic) == 0;
+}
+
+// A beacon of somebody who holds the key.
+static void take_beacon(struct fabric *fabric, const uint8_t *beacon,
+                        const struct sys_address *from) {
+    uint64_t head = frame_read_u64(beacon + 8), id = frame_read_u64(beacon + 16);
+    uint64_t sequence = frame_read_u64(beacon + 24);
+    uint16_t port = (uint16_t)(head >> 32);
+    ac_time now = fabric_now(fabric);
+    if (head >> 48 != WIRE_VERSION || id == fabric->self || id == 0 || port == 0)
+        return;
+    struct peer *peer = peer_need(fabric, id);
+    if (!peer || sequence <= peer->beacon)
+        return;
+    peer->beacon = sequence;
+    if (peer->gone && now - peer->since < GONE_DEAF_NS)
+        return;
+    if (peer->state == LINK_NONE) {
+        peer->address = *from;
+        peer->address.port = port;
+        peer->doubtful = false;
+        peer->heard = now;
+        peer->forget_at = now + SILENT_NS;
+    }
+    bool unknown = !peer->met;
+    peer_meet(peer);
+    if (unknown)
+        send_soon(fabric);
+}
+
+static ac_value hear_all(ac_value argument) {
+    struct beacon_socket *it = ac_pointer_of(argument);
+    struct fabric *fabric = it->fabric;
+    for (;;) {
+        uint8_t beacon[BEACON_BYTES + 1];
+        struct sys_op op = {
+            .verb = SYS_RECEIVE, .handle = &it->handle, .bytes = beacon, .count = sizeof beacon};
+        int64_t got = coro_operate(&op, AC_FOREVER);
+        if (got == -ECANCELED)
+            return ac_nil;
+        if (got < 0) {
+            if (ac_sleep_until(fabric_now(fabric) + ANSWER_NS) < 0)
+                return ac_nil;
+        } else if (may_look(fabric)) {
+            if (is_genuine(fabric, beacon, (size_t)got))
+                take_beacon(fabric, beacon, &op.address);
+            else
+                fabric->refused_beacons++;
+        }
+    }
+}

@@ -1,0 +1,670 @@
+// SPDX-License-Identifier: MIT
+// The functions of the face, the peers and what happens to their links, the ticker, and the end.
+//
+// A peer and its link:
+//
+//            fabric_send, reach          connected                 connection breaks
+//     NONE ----------------------> OPENING ---------> UP -------------------------------> BROKEN
+//      ^ ^                            |               | ^                                   | |
+//      | +------- lost: grace over, nobody listens ---+ |  +------ resumed within grace ----+ |
+//      |                                      goodbye, | silence                              |
+//      +-----------------------------------------------+--------------------------------------+
+//      lost
+//
+// While a link is OPENING or BROKEN the peer's dialer (tcp.c) tries to connect. Who decides that a
+// peer is lost:
+//   the dialer   nobody listens there any more, or another process does: -ECONNRESET
+//   the reader   goodbye: -ECONNRESET; a breach of the protocol: -ENOTCONN
+//   the ticker   nothing heard for the heartbeat limit: -ETIMEDOUT; grace over: -ENOTCONN
+// No function of the face decides it, so that the door is never called from inside one of them.
+//
+// The ticker also starts what could not be started for want of memory: listeners, dialers,
+// discovery. So the opening of a fabric has one coroutine to start, as its last step, and needs no
+// undoing after it.
+//
+// A lost peer is remembered for its address for REMEMBER_NS; one whose process is gone for GONE_NS,
+// so that what others tell does not bring it back. A peer known by beacons alone is forgotten after
+// SILENT_NS without one.
+#include "fabric/fabric_private.h"
+
+#include <stdio.h>
+
+#define HEARTBEAT_NS (10 * NS_PER_S)
+#define HEARTBEAT_NS_MIN (NS_PER_S / 5)
+#define GRACE_NS (10 * NS_PER_S)
+#define TICK_NS_MAX (NS_PER_S / 2)
+#define IDLE_TICK_NS (5 * NS_PER_S)
+#define REMEMBER_NS (600 * NS_PER_S)
+#define GONE_NS (60 * NS_PER_S)
+#define CLOSER_LOOKS_NS (20 * NS_PER_MS)
+
+static ac_value tick(ac_value argument);
+static ac_value close_down(ac_value argument);
+static void dial_ended(struct task *task);
+static void reach_ended(struct task *task);
+static void answer_reaches(struct fabric *fabric, uint64_t peer, int err);
+
+ac_time fabric_now(const struct fabric *fabric) { return sys_now(fabric->sys); }
+
+// ---- tasks ----
+
+static void task_has_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    struct task *task = container_of(watch, struct task, watch);
+    struct fabric *fabric = task->fabric;
+    (void)exit;
+    task->coro = NULL;
+    fabric->tasks--;
+    if (task->ended)
+        task->ended(task); // may free what the task lies in
+    if (fabric->closing)
+        bell_ring(&fabric->closer_bell);
+}
+
+int task_start(struct fabric *fabric, struct task *task, ac_function run, void *argument,
+               const char *name) {
+    assert(!task->coro);
+    if (fabric->ending)
+        return -ECANCELED;
+    struct ac_spawn_options options = {.size = sizeof options, .name = name, .daemon = true};
+    int err = -ENOMEM;
+    struct coro *coro = coro_create(fabric->loop, run, ac_of_pointer(argument), &options, true,
+                                    &err);
+    if (!coro)
+        return err;
+    task->fabric = fabric;
+    task->coro = coro;
+    task->watch.ended = task_has_ended;
+    list_init(&task->watch.link);
+    coro_watch(coro, &task->watch);
+    fabric->tasks++;
+    return 0;
+}
+
+void task_cancel(struct task *task) {
+    if (task->coro && task->coro != task->fabric->loop->running)
+        coro_cancel(task->coro);
+}
+
+// ---- bells ----
+
+static bool abandon_bell(struct coro *coro) {
+    struct bell *bell = coro->wait_for;
+    bell->waiting = NULL;
+    return true;
+}
+
+static const struct wait_kind waits_for_bell = {.name = "fabric", .abandon = abandon_bell};
+
+int bell_wait(struct bell *bell, ac_time deadline) {
+    struct coro *self = coro_here();
+    int err = coro_may_wait(self, deadline);
+    if (err)
+        return err;
+    if (bell->rung) {
+        bell->rung = false;
+        return 0;
+    }
+    assert(!bell->waiting);
+    bell->waiting = self;
+    self->wait_for = bell;
+    return (int)coro_wait(self, &waits_for_bell, deadline);
+}
+
+void bell_ring(struct bell *bell) {
+    struct coro *waiting = bell->waiting;
+    bell->waiting = NULL;
+    bell->rung = !waiting;
+    if (waiting)
+        coro_wake(waiting, 0);
+}
+
+// ---- opening ----
+
+static ac_time limit_or(ac_time wanted, ac_time otherwise, ac_time least) {
+    ac_time it = wanted ? wanted : otherwise;
+    return it < least ? least : it;
+}
+
+static int read_options(struct fabric *fabric, const struct fabric_options *options,
+                        char text[256]) {
+    if (options->peer == 0) {
+        snprintf(text, 256, "a process needs an identity other than 0");
+        return -EINVAL;
+    }
+    fabric->self = options->peer;
+    fabric->loopback_only = options->loopback_only;
+    fabric->heartbeat = limit_or(options->heartbeat, HEARTBEAT_NS, HEARTBEAT_NS_MIN);
+    fabric->grace = limit_or(options->grace, GRACE_NS, NS_PER_MS);
+    snprintf(fabric->name, sizeof fabric->name, "%s", options->name ? options->name : "");
+    return key_find(options, fabric->key, text);
+}
+
+static int open_parts(struct fabric *fabric, const struct fabric_options *options, char text[256]) {
+    struct key_derived derived;
+    int err = read_options(fabric, options, text);
+    if (err)
+        return err;
+    err = key_derive(fabric->key, &derived);
+    if (!err)
+        fabric->tls = tls_context_create(derived.tls, derived.identity, &err);
+    if (!err || fabric->tls)
+        err = tcp_listen(fabric, options, text);
+    if (!err && !options->no_discovery)
+        err = discovery_start(fabric, options, derived.beacon, text);
+    if (!err)
+        err = task_start(fabric, &fabric->ticker, tick, fabric, "fabric ticker");
+    digest_wipe(&derived, sizeof derived);
+    return err;
+}
+
+struct fabric *fabric_open(struct guest *guest, const struct fabric_options *options,
+                           const struct fabric_door *door, void *up, int *err, char text[256]) {
+    text[0] = 0;
+    *err = -ENOMEM;
+    struct fabric *fabric = memory_allocate_zeroed(sizeof *fabric);
+    if (!fabric)
+        return NULL;
+    fabric->guest = guest;
+    fabric->loop = guest_loop(guest);
+    fabric->sys = fabric->loop->sys;
+    fabric->door = *door;
+    fabric->up = up;
+    map_init(&fabric->peers);
+    list_init(&fabric->connections);
+    list_init(&fabric->reaches);
+    fabric->tokens = HANDSHAKES_PER_S;
+    fabric->filled = fabric_now(fabric);
+    *err = open_parts(fabric, options, text);
+    if (*err == 0)
+        return fabric;
+    if (text[0] == 0)
+        snprintf(text, 256, "the network cannot be started: %s", ac_strerror(*err));
+    fabric_free(fabric);
+    return NULL;
+}
+
+void fabric_free(struct fabric *fabric) {
+    assert(fabric->tasks == 0 && list_empty(&fabric->connections));
+    tcp_stop_listening(fabric);
+    discovery_free(fabric);
+    uint64_t cursor = 0;
+    struct peer *peer;
+    while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL))) {
+        link_reset(&peer->link);
+        memory_release(peer);
+    }
+    map_done(&fabric->peers);
+    tls_context_destroy(fabric->tls);
+    digest_wipe(fabric->key, sizeof fabric->key);
+    memory_release(fabric);
+}
+
+// ---- peers ----
+
+struct peer *peer_find(const struct fabric *fabric, uint64_t id) {
+    return map_get_id(&fabric->peers, id);
+}
+
+static void peer_free(struct peer *peer) {
+    assert(peer->state == LINK_NONE && !peer->connection && !peer->dial.coro);
+    (void)map_take_id(&peer->fabric->peers, peer->id);
+    link_reset(&peer->link);
+    memory_release(peer);
+}
+
+static bool peer_may_be_freed(const struct peer *peer) {
+    return peer->state == LINK_NONE && !peer->connection && !peer->dial.coro;
+}
+
+// Makes room in the table at the cost of those that nobody has been told of.
+static bool make_room(struct fabric *fabric) {
+    uint64_t cursor = 0;
+    struct peer *peer;
+    if (map_count(&fabric->peers) < FABRIC_PEERS_MAX)
+        return true;
+    while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL)))
+        if (!peer->met && peer_may_be_freed(peer)) {
+            peer_free(peer);
+            return true;
+        }
+    return false;
+}
+
+struct peer *peer_need(struct fabric *fabric, uint64_t id) {
+    struct peer *peer = peer_find(fabric, id);
+    if (peer || id == fabric->self || !make_room(fabric))
+        return peer;
+    peer = memory_allocate_zeroed(sizeof *peer);
+    if (!peer)
+        return NULL;
+    peer->id = id;
+    peer->fabric = fabric;
+    peer->dial.ended = dial_ended;
+    link_init(&peer->link);
+    peer->forget_at = fabric_now(fabric) + REMEMBER_NS;
+    if (map_put_id(&fabric->peers, id, peer) < 0) {
+        memory_release(peer);
+        return NULL;
+    }
+    return peer;
+}
+
+void peer_meet(struct peer *peer) {
+    struct fabric *fabric = peer->fabric;
+    peer->gone = false;
+    if (peer->met)
+        return;
+    peer->met = true;
+    trace(TRACE_FABRIC, "met %016llx", (unsigned long long)peer->id);
+    if (!fabric->closing)
+        fabric->door.met(fabric->up, peer->id);
+}
+
+static void start_dialer(struct peer *peer) {
+    // If one is still ending, its end starts the next; if there is no memory, the ticker will try.
+    if (!peer->dial.coro && !peer->fabric->ending)
+        (void)task_start(peer->fabric, &peer->dial, tcp_dial, peer, "fabric dialer");
+}
+
+static void dial_ended(struct task *task) {
+    struct peer *peer = container_of(task, struct peer, dial);
+    peer->hello_sent = false;
+    if (peer->state == LINK_OPENING || peer->state == LINK_BROKEN)
+        start_dialer(peer);
+}
+
+static ac_time tick_period(const struct fabric *fabric) {
+    ac_time least = fabric->heartbeat < fabric->grace ? fabric->heartbeat : fabric->grace;
+    ac_time period = least / 16;
+    return period > TICK_NS_MAX ? TICK_NS_MAX : period < NS_PER_MS ? NS_PER_MS : period;
+}
+
+static void peer_set_state(struct peer *peer, enum link_state state) {
+    struct fabric *fabric = peer->fabric;
+    peer->state = state;
+    peer->since = fabric_now(fabric);
+    fabric_tick_by(fabric, peer->since + tick_period(fabric));
+}
+
+void peer_open(struct peer *peer) {
+    if (peer->state != LINK_NONE)
+        return;
+    peer_set_state(peer, LINK_OPENING);
+    start_dialer(peer);
+}
+
+void peer_broke(struct peer *peer) {
+    assert(peer->state == LINK_UP);
+    peer->connection = NULL;
+    if (peer->doom)
+        return peer_lose(peer, peer->doom);
+    trace(TRACE_FABRIC, "connection to %016llx broke", (unsigned long long)peer->id);
+    peer_set_state(peer, LINK_BROKEN);
+    start_dialer(peer);
+}
+
+void peer_linked(struct peer *peer, struct connection *connection) {
+    struct fabric *fabric = peer->fabric;
+    bool first = peer->state != LINK_BROKEN && peer->state != LINK_UP;
+    struct connection *old = peer->connection;
+    peer->connection = connection;
+    connection->peer = peer;
+    if (old) {
+        old->peer = NULL;
+        connection_end(old);
+    }
+    task_cancel(&peer->dial);
+    peer->heard = connection->sent_at = fabric_now(fabric);
+    peer_set_state(peer, LINK_UP);
+    if (!first)
+        return;
+    trace(TRACE_FABRIC, "linked with %016llx '%s'", (unsigned long long)peer->id, peer->name);
+    peer->linked_at = peer->heard;
+    peer_meet(peer);
+    if (!fabric->closing)
+        fabric->door.linked(fabric->up, peer->id);
+    answer_reaches(fabric, peer->id, 0);
+}
+
+void peer_lose(struct peer *peer, int reason) {
+    struct fabric *fabric = peer->fabric;
+    assert(peer->state != LINK_NONE);
+    trace(TRACE_FABRIC, "lost %016llx: %s", (unsigned long long)peer->id, ac_strerror(reason));
+    struct connection *connection = peer->connection;
+    peer->connection = NULL;
+    if (connection) {
+        connection->peer = NULL;
+        connection_end(connection);
+    }
+    task_cancel(&peer->dial);
+    link_reset(&peer->link);
+    peer_set_state(peer, LINK_NONE);
+    peer->doom = 0;
+    peer->met = false;
+    peer->gone = reason == -ECONNRESET;
+    peer->forget_at = peer->since + (peer->gone ? GONE_NS : REMEMBER_NS);
+    if (fabric->closing)
+        return bell_ring(&fabric->closer_bell);
+    fabric->door.lost(fabric->up, peer->id, reason);
+    answer_reaches(fabric, peer->id, reason);
+}
+
+// ---- sending and taking ----
+
+int fabric_send(struct fabric *fabric, uint64_t id, unsigned type, const ac_span *parts,
+                size_t count, bool urgent) {
+    struct peer *peer = peer_find(fabric, id);
+    if (!peer || peer->gone || peer->address.family == 0 || fabric->closing)
+        return -EHOSTUNREACH;
+    if (peer->doom)
+        return 0; // it is as good as lost, and what is queued for one who is lost is dropped
+    int err = link_queue(&peer->link, type, parts, count, urgent);
+    if (err == -ENOBUFS) {
+        peer->doom = -ETIMEDOUT;
+        fabric_tick_by(fabric, AC_NOW);
+        return 0;
+    }
+    if (err)
+        return err;
+    if (peer->state == LINK_UP)
+        bell_ring(&peer->connection->work);
+    else
+        peer_open(peer);
+    return 0;
+}
+
+void fabric_taken(struct fabric *fabric, uint64_t id, size_t bytes) {
+    struct peer *peer = peer_find(fabric, id);
+    if (!peer || peer->state == LINK_NONE)
+        return;
+    struct link *link = &peer->link;
+    int owed = link_owes(link);
+    // What belongs to an earlier link must not be counted for this one.
+    uint64_t most = link->payload_in - link->payload_taken;
+    link->payload_taken += bytes < most ? bytes : most;
+    int owes = link_owes(link);
+    if (peer->state != LINK_UP || owes == owed)
+        return;
+    if (owes == 1)
+        return fabric_tick_by(fabric, fabric_now(fabric) + TELL_NS);
+    peer->connection->tell = true;
+    bell_ring(&peer->connection->work);
+}
+
+// ---- reaching ----
+
+int fabric_reach(struct fabric *fabric, const struct sys_address *address, ac_time deadline,
+                 void *token) {
+    struct reach *reach = memory_allocate_zeroed(sizeof *reach);
+    if (!reach)
+        return -ENOMEM;
+    reach->fabric = fabric;
+    reach->address = *address;
+    reach->deadline = deadline;
+    reach->token = token;
+    reach->task.ended = reach_ended;
+    if (task_start(fabric, &reach->task, tcp_reach, reach, "fabric reach") < 0) {
+        memory_release(reach);
+        return -ENOMEM;
+    }
+    list_append(&fabric->reaches, &reach->link);
+    fabric_tick_by(fabric, deadline);
+    return 0;
+}
+
+// Gives the answer, once; the record goes when its task has ended.
+void reach_answer(struct reach *reach, uint64_t peer, int err) {
+    struct fabric *fabric = reach->fabric;
+    void *token = reach->token;
+    list_remove(&reach->link);
+    if (reach->task.coro) {
+        reach->peer = 0;
+        task_cancel(&reach->task);
+    } else {
+        memory_release(reach);
+    }
+    if (!fabric->closing)
+        fabric->door.reached(fabric->up, token, peer, err);
+}
+
+// A reach whose question is answered waits in the list for the link; one that is in no list has
+// been answered.
+static void reach_ended(struct task *task) {
+    struct reach *reach = container_of(task, struct reach, task);
+    if (list_empty(&reach->link))
+        memory_release(reach);
+    else if (reach->peer == 0)
+        reach_answer(reach, 0, -ECANCELED);
+}
+
+static void answer_reaches(struct fabric *fabric, uint64_t peer, int err) {
+    list_each (link, &fabric->reaches) {
+        struct reach *reach = container_of(link, struct reach, link);
+        if (reach->peer == peer)
+            reach_answer(reach, peer, err);
+    }
+}
+
+// ---- what is known ----
+
+int fabric_introduce(struct fabric *fabric, uint64_t id, const struct sys_address *address) {
+    if (id == fabric->self || id == 0)
+        return 0;
+    bool known = peer_find(fabric, id) != NULL;
+    if (!known && !make_room(fabric))
+        return -ENOSPC;
+    struct peer *peer = peer_need(fabric, id);
+    if (!peer)
+        return -ENOMEM;
+    if (peer->gone || (peer->met && peer->address.family))
+        return 0;
+    peer->address = *address;
+    peer->doubtful = false;
+    peer->forget_at = AC_FOREVER;
+    peer_meet(peer);
+    return 0;
+}
+
+static void describe(const struct peer *peer, struct fabric_peer *to) {
+    *to = (struct fabric_peer){
+        .id = peer->id,
+        .address = peer->address,
+        .linked = peer->state == LINK_UP,
+        .heard_seconds = -1,
+    };
+    if (peer->heard)
+        to->heard_seconds = (double)(fabric_now(peer->fabric) - peer->heard) / 1e9;
+    memcpy(to->name, peer->name, sizeof peer->name);
+}
+
+size_t fabric_peers(const struct fabric *fabric, struct fabric_peer *peers, size_t max) {
+    size_t count = 0;
+    uint64_t cursor = 0;
+    struct peer *peer;
+    while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL))) {
+        if (!peer->met)
+            continue;
+        if (count < max)
+            describe(peer, &peers[count]);
+        count++;
+    }
+    return count;
+}
+
+bool fabric_peer_find(const struct fabric *fabric, uint64_t id, struct fabric_peer *found) {
+    struct peer *peer = peer_find(fabric, id);
+    if (!peer || !peer->met)
+        return false;
+    describe(peer, found);
+    return true;
+}
+
+struct sys_address fabric_address(const struct fabric *fabric) {
+    return fabric->address;
+}
+const uint8_t *fabric_key(const struct fabric *fabric) { return fabric->key; }
+
+// ---- the ticker ----
+
+void fabric_tick_by(struct fabric *fabric, ac_time when) {
+    if (when >= fabric->tick_at)
+        return;
+    fabric->tick_at = when;
+    bell_ring(&fabric->tick);
+}
+
+static void tick_linked(struct peer *peer, ac_time now) {
+    struct fabric *fabric = peer->fabric;
+    struct connection *connection = peer->connection;
+    if (now - peer->heard >= fabric->heartbeat)
+        return peer_lose(peer, -ETIMEDOUT);
+    connection->tell |= link_owes(&peer->link) > 0;
+    connection->beat = now - connection->sent_at >= peer->beat_ns;
+    if (connection->tell || connection->beat || !link_is_flushed(&peer->link))
+        bell_ring(&connection->work);
+}
+
+// Looks after one peer. False if the peer needs no looking after soon.
+static bool tick_peer(struct peer *peer, ac_time now) {
+    if (peer->state == LINK_NONE) {
+        if (now >= peer->forget_at && peer_may_be_freed(peer))
+            peer_free(peer);
+        return false;
+    }
+    if (peer->doom)
+        peer_lose(peer, peer->doom);
+    else if (peer->state == LINK_UP)
+        tick_linked(peer, now);
+    else if (now - peer->since >= peer->fabric->grace)
+        peer_lose(peer, -ENOTCONN);
+    else
+        start_dialer(peer);
+    return true;
+}
+
+static void tick_reaches(struct fabric *fabric, ac_time now) {
+    list_each (link, &fabric->reaches) {
+        struct reach *reach = container_of(link, struct reach, link);
+        if (now >= reach->deadline)
+            reach_answer(reach, reach->peer, -ETIMEDOUT);
+        else
+            fabric_tick_by(fabric, reach->deadline);
+    }
+}
+
+// This process itself was held up: what the peers sent meanwhile lies in the sockets and counts as
+// heard.
+static void forgive(struct fabric *fabric, ac_time late) {
+    uint64_t cursor = 0;
+    struct peer *peer;
+    while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL)))
+        if (peer->state == LINK_UP)
+            peer->heard += late;
+}
+
+static ac_value tick(ac_value argument) {
+    struct fabric *fabric = ac_pointer_of(argument);
+    for (;;) {
+        tcp_accept(fabric);
+        discovery_run(fabric);
+        ac_time now = fabric_now(fabric), planned = fabric->tick_at;
+        bool busy = false;
+        uint64_t cursor = 0;
+        struct peer *peer;
+        if (planned && now - planned > fabric->heartbeat / 4)
+            forgive(fabric, now - planned);
+        fabric->tick_at = now + IDLE_TICK_NS;
+        tick_reaches(fabric, now);
+        while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL)))
+            busy |= tick_peer(peer, now);
+        if (busy)
+            fabric_tick_by(fabric, now + tick_period(fabric));
+        int err;
+        do // a bell may only have moved the moment
+            err = bell_wait(&fabric->tick, fabric->tick_at);
+        while (err == 0);
+        if (err == -ECANCELED)
+            return ac_nil;
+    }
+}
+
+// ---- the end ----
+
+void fabric_close(struct fabric *fabric, ac_time deadline) {
+    if (fabric->closing)
+        return;
+    fabric->closing = true;
+    fabric->close_deadline = deadline;
+    discovery_stop(fabric);
+    list_each (link, &fabric->reaches)
+        reach_answer(container_of(link, struct reach, link), 0, -ECANCELED);
+    if (task_start(fabric, &fabric->closer, close_down, fabric, "fabric closer") < 0)
+        fabric_end(fabric);
+}
+
+bool fabric_is_closed(const struct fabric *fabric) {
+    return fabric->closing && fabric->tasks == 0 && list_empty(&fabric->connections);
+}
+
+// Says goodbye to those who have got everything. False when nothing more is to be done for the
+// peer.
+static bool take_leave(struct peer *peer, bool hurry) {
+    switch (peer->state) {
+    case LINK_NONE: return false;
+    case LINK_UP:
+        if ((hurry || link_is_taken(&peer->link)) && !peer->connection->goodbye) {
+            peer->connection->goodbye = true;
+            bell_ring(&peer->connection->work);
+        }
+        return true;
+    default:
+        if (link_is_flushed(&peer->link) || hurry)
+            peer_lose(peer, -ENOTCONN);
+        return peer->state != LINK_NONE;
+    }
+}
+
+static bool leave_all(struct fabric *fabric, bool hurry) {
+    uint64_t cursor = 0;
+    struct peer *peer;
+    bool busy = false;
+    while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL)))
+        busy |= take_leave(peer, hurry);
+    return busy;
+}
+
+static ac_value close_down(ac_value argument) {
+    struct fabric *fabric = ac_pointer_of(argument);
+    ac_time now = fabric_now(fabric);
+    while (now < fabric->close_deadline && leave_all(fabric, false)) {
+        ac_time look = now + CLOSER_LOOKS_NS;
+        if (look > fabric->close_deadline)
+            look = fabric->close_deadline;
+        if (bell_wait(&fabric->closer_bell, look) == -ECANCELED)
+            break;
+        now = fabric_now(fabric);
+    }
+    // Time is up: the goodbye still leaves if the socket takes it at once.
+    if (leave_all(fabric, true))
+        (void)bell_wait(&fabric->closer_bell, now + CLOSER_LOOKS_NS);
+    fabric_end(fabric);
+    return ac_nil;
+}
+
+// Ends all tasks; each cleans up behind itself.
+void fabric_end(struct fabric *fabric) {
+    fabric->ending = true;
+    tcp_stop_listening(fabric);
+    discovery_stop(fabric);
+    uint64_t cursor = 0;
+    struct peer *peer;
+    while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL))) {
+        if (peer->state != LINK_NONE)
+            peer_lose(peer, -ENOTCONN);
+        task_cancel(&peer->dial);
+    }
+    list_each (link, &fabric->connections)
+        connection_end(container_of(link, struct connection, link));
+    task_cancel(&fabric->ticker);
+    task_cancel(&fabric->closer);
+}

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: MIT
+// What the files of fabric/ share and nobody else sees.
+//
+// Who holds whom: a fabric has peers; a peer has a link, and a connection while the link is up; a
+// connection has a reader and a writer. The link outlives its connections. All of it lives in the
+// guest loop and is touched under its lock.
+#ifndef FABRIC_FABRIC_PRIVATE_H
+#define FABRIC_FABRIC_PRIVATE_H
+
+#include "fabric/fabric.h"
+#include "io/io.h"
+
+#define NS_PER_MS ((ac_time)1000000)
+#define NS_PER_S ((ac_time)1000000000)
+#define GREETING_NS (5 * NS_PER_S) // for the handshake and the greeting
+
+enum {
+    KEY_BYTES = 32,
+    NAME_BYTES_MAX = 63,
+    URGENT_BYTES_MAX = 16 * 1024 * 1024, // of frames that the window does not hold back
+    TELL_BYTES = FABRIC_WINDOW / 4,      // after so many bytes the other side is told at once
+    TELL_NS = 20 * 1000 * 1000,          // and after so long in any case
+    BATCH_BYTES = 64 * 1024,             // given to a connection at once
+    STRANGER_BYTES_MAX = 16 * 1024,      // read from one who is not known yet
+    STRANGERS_MAX = 64,
+    STRANGERS_PER_ADDRESS_MAX = 8, // but for loopback
+    HANDSHAKES_PER_S = 200,
+    PAYLOAD_OVERDUE_MAX = FABRIC_WINDOW + URGENT_BYTES_MAX + FRAME_PAYLOAD_MAX
+};
+
+// ---- frame.c ----
+
+enum {
+    FRAME_HEADER_BYTES = 16,
+    FRAME_BYTES_MAX = FRAME_HEADER_BYTES + FRAME_PAYLOAD_MAX,
+    WIRE_VERSION = 1,
+    GREETING_BYTES_MAX = 512,
+    REFUSAL_TEXT_BYTES = 200,
+    TAKEN_BYTES = 16
+};
+
+enum frame_type {
+    FRAME_HELLO = 1,
+    FRAME_WELCOME,
+    FRAME_REFUSE,
+    FRAME_TAKEN,
+    FRAME_HEARTBEAT,
+    FRAME_GOODBYE,
+    FRAME_UP = 16 // this and the higher ones go up
+};
+
+enum refusal {
+    REFUSE_VERSION = 1, // the wire has another version here
+    REFUSE_SELF,        // you are talking to yourself
+    REFUSE_OTHER,       // this is another process than the one you look for
+    REFUSE_CROSSING,    // our own connection to you is under way: wait for it, or try again
+    REFUSE_GONE,        // the link you want to resume was given up here
+    REFUSE_CLOSING,     // this process is saying goodbye
+    REFUSE_FULL         // too many peers
+};
+
+struct frame {
+    uint64_t sequence; // 0: of the fabric's own, not numbered
+    uint32_t bytes;    // of payload
+    uint8_t type;
+};
+
+struct greeting {
+    uint64_t peer;     // who speaks
+    uint64_t to;       // who is meant; 0: whoever listens here
+    uint64_t link;     // which link; 0: none is wanted, only an introduction
+    bool resuming;     // the link has been up before
+    uint64_t received; // last sequence number that has come over this link
+    uint64_t taken;    // bytes of payload taken from it
+    uint64_t heartbeat_ms;
+    uint16_t port;  // where the speaker listens
+    uint8_t ip[16]; // the address of this connection as the speaker sees it; not as it is here: a
+                    // translator is between
+    uint8_t ip_bytes;
+    char name[NAME_BYTES_MAX + 1];
+    enum refusal refusal; // of FRAME_REFUSE, with the text for people
+    char text[REFUSAL_TEXT_BYTES + 1];
+};
+
+void frame_put_header(uint8_t to[FRAME_HEADER_BYTES], const struct frame *frame);
+// 0; -EPROTO for a header that no frame can have.
+int frame_read_header(const uint8_t from[FRAME_HEADER_BYTES], struct frame *frame);
+// Writes a whole frame of the type HELLO, WELCOME or REFUSE; returns its bytes.
+size_t frame_put_greeting(uint8_t to[FRAME_HEADER_BYTES + GREETING_BYTES_MAX], enum frame_type type,
+                          const struct greeting *greeting);
+// Reads its payload. 0; -EPROTONOSUPPORT for another version; -EPROTO.
+int frame_read_greeting(enum frame_type type, const uint8_t *payload, size_t bytes,
+                        struct greeting *greeting);
+uint64_t frame_read_u64(const uint8_t from[8]);
+void frame_put_u64(uint8_t to[8], uint64_t number);
+
+// ---- link.c ----
+
+// Bytes that come in at the end and go out at the beginning, always in one piece.
+struct fifo {
+    uint8_t *bytes;
+    size_t begin;
+    size_t end;
+    size_t capacity;
+};
+
+struct link {
+    uint64_t id;        // drawn by the one who opened it; 0: none yet
+    struct fifo urgent; // whole frames that wait, without a number yet
+    struct fifo normal;
+    struct fifo sent;           // numbered frames that the peer is not known to have received
+    size_t given;               // bytes of `sent` that the present connection has been given
+    uint64_t sequence;          // of the last frame in `sent`
+    uint64_t acknowledged;      // the last one that the peer has received
+    uint64_t payload_out;       // bytes of payload ever queued
+    uint64_t payload_out_taken; // of these, the peer's receivers have taken
+    size_t urgent_bytes;        // of frames in `urgent`
+    size_t refused; // the smallest payload that was refused since `room` was called; SIZE_MAX: none
+    uint64_t received;                             // the last sequence number that came
+    uint64_t payload_in;                           // bytes of payload that came
+    uint64_t payload_taken;                        // of these, our receivers have taken
+    uint64_t wire_in;                              // bytes of frames that came
+    uint64_t told_received, told_taken, told_wire; // as they were when the peer was last told
+};
+
+void link_init(struct link *link);
+// Frees what it holds and makes it a new link without an id.
+void link_reset(struct link *link);
+// Queues a frame. 0; -EAGAIN; -EMSGSIZE; -ENOMEM; -ENOBUFS for an urgent one over the limit.
+int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t count, bool urgent);
+// Numbers waiting frames, urgent ones first, until BATCH_BYTES are to be given to the connection or
+// none waits; *bytes whole frames lie at the pointer returned. The caller adds what it gives to
+// link->given.
+const uint8_t *link_load(struct link *link, size_t *bytes);
+// True if all that was queued has been received by the peer.
+bool link_is_flushed(const struct link *link);
+// The same, and its receivers have taken it.
+bool link_is_taken(const struct link *link);
+// The peer has told what it received and what was taken. 0; -EPROTO.
+int link_told(struct link *link, uint64_t received, uint64_t taken);
+// A new connection: what the peer has not received is given to it again. 0; -EPROTO.
+int link_resume(struct link *link, uint64_t received, uint64_t taken);
+// True, once, if a refused frame would fit now.
+bool link_has_room(struct link *link);
+// A numbered frame came. 1: hand it up; 0: it was here before; -EPROTO.
+int link_arrived(struct link *link, const struct frame *frame);
+// How urgently the peer is to be told: 0 not at all, 1 soon, 2 now.
+int link_owes(const struct link *link);
+// Writes what the peer is to be told into a whole frame of type TAKEN.
+void link_tell(struct link *link, uint8_t to[FRAME_HEADER_BYTES + TAKEN_BYTES]);
+
+// ---- key.c ----
+
+// Finds or makes the key. 0, or an error and a text.
+int key_find(const struct fabric_options *options, uint8_t key[KEY_BYTES], char text[256]);
+
+struct key_derived {
+    uint8_t tls[KEY_BYTES];
+    uint8_t beacon[KEY_BYTES];
+    char identity[64]; // the name under which TLS offers the key
+};
+// 0 or -ENOMEM.
+int key_derive(const uint8_t key[KEY_BYTES], struct key_derived *derived);
+
+// ---- tasks and bells (fabric.c): the fabric's coroutines, and how they wait for one another ----
+
+struct task {
+    struct end_watch watch;
+    struct coro *coro; // NULL: it does not run
+    struct fabric *fabric;
+    void (*ended)(struct task *task); // called once it has ended, also if it never ran; may be NULL
+};
+
+// 0 or -ENOMEM.
+int task_start(struct fabric *fabric, struct task *task, ac_function run, void *argument,
+               const char *name);
+// Lets its present and all later waits end with -ECANCELED. Harmless if it does not run or is the
+// one that runs now.
+void task_cancel(struct task *task);
+
+// One coroutine waits for it to ring; rung while nobody waits it stays rung.
+struct bell {
+    struct coro *waiting;
+    bool rung;
+};
+// 0, -ETIMEDOUT or -ECANCELED.
+int bell_wait(struct bell *bell, ac_time deadline);
+void bell_ring(struct bell *bell);
+
+// ---- peers and fabric ----
+
+enum link_state {
+    LINK_NONE,    // known, or remembered; nothing is queued
+    LINK_OPENING, // has never been up; frames may wait
+    LINK_UP,      // has a connection
+    LINK_BROKEN   // had one and may get another
+};
+
+struct connection;
+
+struct peer {
+    uint64_t id;
+    struct fabric *fabric;
+    struct sys_address address; // where it listens
+    bool doubtful;              // the address was guessed: that nobody listens there proves nothing
+    bool met;                   // the door has been told
+    bool gone; // its process has ended: kept for a while so that nobody introduces it again
+    bool room_due;
+    enum link_state state;
+    struct link link;
+    struct connection *connection; // while LINK_UP
+    struct task dial;              // tries to connect while LINK_OPENING and LINK_BROKEN
+    struct bell dial_bell;
+    bool hello_sent;   // by the dialer, whose answer has not come
+    int doom;          // the reason for which it is to be lost at the next tick; 0: none
+    ac_time since;     // when it came into LINK_OPENING or LINK_BROKEN
+    ac_time linked_at; // when the link was first up
+    ac_time heard;     // when anything last came from it; 0: never
+    ac_time forget_at; // when it may be forgotten, while LINK_NONE
+    ac_time beat_ns;   // how often it wants to hear from us
+    uint64_t beacon;   // number of its latest beacon
+    char name[NAME_BYTES_MAX + 1];
+};
+
+// One TCP connection, from its first byte on.
+struct connection {
+    struct list link; // in fabric->connections
+    struct fabric *fabric;
+    struct peer *peer; // NULL: not known yet, or no longer its connection
+    struct sys_handle handle;
+    struct sys_address remote;
+    struct tls *tls;
+    struct buffer plain; // decrypted bytes, whose first is that of a frame
+    struct buffer out;   // encrypted bytes, being written
+    struct task reader;  // of an accepted connection it greets first
+    struct task writer;
+    struct bell work; // rings when the writer has something to do
+    unsigned users;   // tasks that use it
+    bool stranger;    // accepted, and has not proved that it holds the key
+    bool ended;       // to be released when nobody uses it any more
+    bool tell;        // the writer shall send TAKEN
+    bool beat;        // the writer shall send HEARTBEAT
+    bool goodbye;     // the writer shall send GOODBYE and then end the stream
+    bool goodbye_sent;
+    bool greeted;          // the greeting is over
+    size_t stranger_bytes; // that came before it was
+    ac_time deadline;      // for all waits until the greeting is over
+    ac_time sent_at;       // when something was last written
+};
+
+struct reach {
+    struct list link; // in fabric->reaches
+    struct fabric *fabric;
+    struct task task; // asks who listens there
+    struct sys_address address;
+    ac_time deadline;
+    void *token;
+    uint64_t peer; // who does; 0 while that is asked
+};
+
+struct listener {
+    struct sys_handle handle;
+    struct task task;
+    struct fabric *fabric;
+};
+
+enum { BEACON_SOCKETS_MAX = 16 };
+
+struct beacon_socket {
+    struct fabric *fabric;
+    struct sys_handle handle; // handle.sys is NULL: not open
+    struct task task;
+    unsigned interface; // of an IPv6 one
+    bool closing;
+};
+
+struct discovery {
+    struct task task;                                 // sends
+    struct bell bell;                                 // rings when a beacon is to be sent earlier
+    struct beacon_socket sockets[BEACON_SOCKETS_MAX]; // the first is IPv4
+    struct digest_mac *mac;
+    uint64_t sequence; // of the last beacon sent
+    ac_time last;      // when
+    ac_time next;
+    double tokens; // how many beacons may be looked at
+    ac_time filled;
+    uint16_t port;
+};
+
+struct fabric {
+    struct guest *guest;
+    struct loop *loop;
+    struct sys *sys;
+    struct fabric_door door;
+    void *up;
+    uint64_t self;
+    uint8_t key[KEY_BYTES];
+    char name[NAME_BYTES_MAX + 1];
+    struct tls_context *tls;
+    struct sys_address address; // where this process listens
+    struct listener listeners[2];
+    struct map peers; // by id: struct peer
+    struct list connections;
+    struct list reaches;
+    unsigned strangers;
+    double tokens; // handshakes that may begin
+    ac_time filled;
+    ac_time heartbeat;
+    ac_time grace;
+    struct task ticker;
+    struct bell tick;
+    ac_time tick_at;
+    struct discovery *discovery; // NULL: none
+    bool loopback_only;
+    bool closing; // fabric_close was called; the door is not called any more
+    bool ending;  // all tasks have been cancelled: none may start
+    struct task closer;
+    struct bell closer_bell;
+    ac_time close_deadline;
+    unsigned tasks;             // that run
+    uint64_t refused_strangers; // counted for people and tests
+    uint64_t refused_beacons;
+};
+
+// fabric.c
+ac_time fabric_now(const struct fabric *fabric);
+// Has the ticker look around at this moment or before.
+void fabric_tick_by(struct fabric *fabric, ac_time when);
+struct peer *peer_find(const struct fabric *fabric, uint64_t id);
+// The peer of this id, remembered if it was not. NULL if there is no room or memory.
+struct peer *peer_need(struct fabric *fabric, uint64_t id);
+// The door learns of it, if it has not.
+void peer_meet(struct peer *peer);
+// Begins a link to it, if there is none.
+void peer_open(struct peer *peer);
+// Its connection has ended by accident.
+void peer_broke(struct peer *peer);
+// Its link is given up.
+void peer_lose(struct peer *peer, int reason);
+// The link has this connection now. `first`: it was not up before.
+void peer_linked(struct peer *peer, struct connection *connection);
+// Ends all tasks.
+void fabric_end(struct fabric *fabric);
+void reach_answer(struct reach *reach, uint64_t peer, int err);
+
+// tcp.c
+int tcp_listen(struct fabric *fabric, const struct fabric_options *options, char text[256]);
+// Starts the listeners that do not run, unless the fabric is ending.
+void tcp_accept(struct fabric *fabric);
+void tcp_stop_listening(struct fabric *fabric);
+ac_value tcp_dial(ac_value peer);
+ac_value tcp_reach(ac_value reach);
+// Ends its tasks and has it released after them.
+void connection_end(struct connection *connection);
+// For tests: breaks the connection to the peer without any goodbye. False if there is none.
+bool fabric_cut(struct fabric *fabric, uint64_t peer);
+
+// discovery.c
+int discovery_start(struct fabric *fabric, const struct fabric_options *options,
+                    const uint8_t key[KEY_BYTES], char text[256]);
+// Starts what does not run.
+void discovery_run(struct fabric *fabric);
+void discovery_stop(struct fabric *fabric);
+void discovery_free(struct fabric *fabric);
+
+#endif

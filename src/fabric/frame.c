@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT
+// The frame on the wire, and the greeting with which a connection begins. Everything travels inside
+// TLS.
+//
+// A frame, all numbers with the most significant byte first:
+//
+//    0  4  bytes of payload, 0 to FRAME_PAYLOAD_MAX
+//    4  1  type: below 16 the fabric's own, 16 to 255 go up
+//    5  1  flags: 0
+//    6  2  0
+//    8  8  sequence number: 1, 2, 3 ... over all frames that go up on one link; 0 for the fabric's
+//    own
+//   16     payload
+//
+// A header that breaks one of these rules ends the link before anything is allocated for it.
+//
+// The fabric's own frames:
+//
+//    1 HELLO      the first frame of the one who connected
+//    2 WELCOME    the answer: the link is up
+//    3 REFUSE     the answer: it is not, and why
+//    4 TAKEN      8 bytes: the last sequence number received; 8 bytes: how many bytes of payload
+//    the receivers have
+//                 taken, since the link exists. Cumulative, so that a lost one does no harm
+//    5 HEARTBEAT  nothing
+//    6 GOODBYE    nothing, and nothing follows
+//
+// The payload of a greeting (1, 2, 3), whose first ten bytes are the same in all versions of the
+// wire:
+//
+//    0  8  "asyncoro"
+//    8  2  version of the wire
+//   10     CBOR items, one after the other. HELLO and WELCOME: peer, to, link, resuming (0 or 1),
+//   received, taken,
+//          heartbeat in ms, port (all unsigned), IP address of the speaker as it sees it (bytes, 0,
+//          4 or 16), name (text). REFUSE: peer, code (unsigned), text, which is for people. REFUSE
+//          has the same form in all versions.
+//
+// A HELLO of another version is answered by REFUSE with REFUSE_VERSION.
+#include "fabric/fabric_private.h"
+
+static const uint8_t magic[8] = {'a', 's', 'y', 'n', 'c', 'o', 'r', 'o'};
+
+enum { MAJOR_UNSIGNED = 0, MAJOR_BYTES = 2, MAJOR_TEXT = 3, CLEAR_BYTES = 10 };
+
+_Static_assert(FRAME_BYTES_MAX <= 64 * 1024, "a frame is at most 64 KiB on the wire");
+// 10 clear bytes, 9 numbers of at most 9 bytes, three strings with heads of at most 3.
+_Static_assert(CLEAR_BYTES + 9 * 9 + 3 * 3 + 16 + NAME_BYTES_MAX + REFUSAL_TEXT_BYTES <=
+                   GREETING_BYTES_MAX,
+               "every greeting fits");
+
+void frame_put_u64(uint8_t to[8], uint64_t number) {
+    for (int i = 7; i >= 0; i--, number >>= 8)
+        to[i] = (uint8_t)number;
+}
+
+uint64_t frame_read_u64(const uint8_t from[8]) {
+    uint64_t number = 0;
+    for (int i = 0; i < 8; i++)
+        number = number << 8 | from[i];
+    return number;
+}
+
+void frame_put_header(uint8_t to[FRAME_HEADER_BYTES], const struct frame *frame) {
+    assert(frame->bytes <= FRAME_PAYLOAD_MAX);
+    frame_put_u64(to, (uint64_t)frame->bytes << 32 | (uint64_t)frame->type << 24);
+    frame_put_u64(to + 8, frame->sequence);
+}
+
+int frame_read_header(const uint8_t from[FRAME_HEADER_BYTES], struct frame *frame) {
+    uint64_t first = frame_read_u64(from);
+    frame->bytes = (uint32_t)(first >> 32);
+    frame->type = (uint8_t)(first >> 24);
+    frame->sequence = frame_read_u64(from + 8);
+    bool numbered = frame->sequence != 0, goes_up = frame->type >= FRAME_UP;
+    bool known = goes_up || (frame->type >= FRAME_HELLO && frame->type <= FRAME_GOODBYE);
+    bool good = known && numbered == goes_up && (first & 0xffffff) == 0;
+    return good && frame->bytes <= FRAME_PAYLOAD_MAX ? 0 : -EPROTO;
+}
+
+// ---- greetings ----
+
+static uint8_t *put_number(uint8_t *to, uint64_t number) {
+    return to + cbor_put_head(to, MAJOR_UNSIGNED, number);
+}
+
+static uint8_t *put_span(uint8_t *to, unsigned major, const void *bytes, size_t count) {
+    to += cbor_put_head(to, major, count);
+    memcpy(to, bytes, count);
+    return to + count;
+}
+
+size_t frame_put_greeting(uint8_t to[FRAME_HEADER_BYTES + GREETING_BYTES_MAX], enum frame_type type,
+                          const struct greeting *it) {
+    uint8_t *payload = to + FRAME_HEADER_BYTES, *at = payload;
+    memcpy(at, magic, sizeof magic);
+    at[8] = 0;
+    at[9] = WIRE_VERSION;
+    at = put_number(at + CLEAR_BYTES, it->peer);
+    if (type == FRAME_REFUSE) {
+        at = put_number(at, it->refusal);
+        at = put_span(at, MAJOR_TEXT, it->text, strnlen(it->text, REFUSAL_TEXT_BYTES));
+    } else {
+        at = put_number(at, it->to);
+        at = put_number(at, it->link);
+        at = put_number(at, it->resuming);
+        at = put_number(at, it->received);
+        at = put_number(at, it->taken);
+        at = put_number(at, it->heartbeat_ms);
+        at = put_number(at, it->port);
+        at = put_span(at, MAJOR_BYTES, it->ip, it->ip_bytes);
+        at = put_span(at, MAJOR_TEXT, it->name, strnlen(it->name, NAME_BYTES_MAX));
+    }
+    size_t bytes = (size_t)(at - payload);
+    assert(bytes <= GREETING_BYTES_MAX);
+    frame_put_header(to, &(struct frame){.bytes = (uint32_t)bytes, .type = (uint8_t)type});
+    return FRAME_HEADER_BYTES + bytes;
+}
+
+// A text for people from outside: what could do harm on a terminal becomes a question mark.
+static bool read_text(struct cbor_reader *reader, char *to, size_t bytes_max) {
+    ac_span span = cbor_read_span(reader);
+    if (reader->err || span.bytes > bytes_max)
+        return false;
+    const uint8_t *from = span.at;
+    for (size_t i = 0; i < span.bytes; i++)
+        to[i] = from[i] < 0x20 || from[i] == 0x7f ? '?' : (char)from[i];
+    to[span.bytes] = 0;
+    return true;
+}
+
+static bool read_items(struct cbor_reader *reader, struct greeting *it) {
+    it->to = cbor_read_unsigned(reader);
+    it->link = cbor_read_unsigned(reader);
+    uint64_t resuming = cbor_read_unsigned(reader);
+    it->received = cbor_read_unsigned(reader);
+    it->taken = cbor_read_unsigned(reader);
+    it->heartbeat_ms = cbor_read_unsigned(reader);
+    uint64_t port = cbor_read_unsigned(reader);
+    ac_span ip = cbor_read_span(reader);
+    if (reader->err || resuming > 1 || port > UINT16_MAX)
+        return false;
+    if (ip.bytes != 0 && ip.bytes != 4 && ip.bytes != 16)
+        return false;
+    it->resuming = resuming;
+    it->port = (uint16_t)port;
+    it->ip_bytes = (uint8_t)ip.bytes;
+    memcpy(it->ip, ip.at, ip.bytes);
+    return read_text(reader, it->name, NAME_BYTES_MAX);
+}
+
+int frame_read_greeting(enum frame_type type, const uint8_t *payload, size_t bytes,
+                        struct greeting *it) {
+    *it = (struct greeting){0};
+    if (bytes < CLEAR_BYTES || bytes > GREETING_BYTES_MAX ||
+        memcmp(payload, magic, sizeof magic) != 0)
+        return -EPROTO;
+    unsigned version = (unsigned)payload[8] << 8 | payload[9];
+    if (version != WIRE_VERSION && type != FRAME_REFUSE)
+        return -EPROTONOSUPPORT;
+    struct cbor_reader reader;
+    cbor_reader_init(&reader, payload + CLEAR_BYTES, bytes - CLEAR_BYTES);
+    it->peer = cbor_read_unsigned(&reader);
+    if (type == FRAME_REFUSE) {
+        uint64_t refusal = cbor_read_unsigned(&reader);
+        it->refusal = refusal <= REFUSE_FULL ? (enum refusal)refusal : 0;
+        return read_text(&reader, it->text, REFUSAL_TEXT_BYTES) ? 0 : -EPROTO;
+    }
+    bool good = read_items(&reader, it) && cbor_read_end(&reader) && it->peer != 0;
+    return good ? 0 : -EPROTO;
+}

@@ -1,0 +1,891 @@
+// SPDX-License-Identifier: MIT
+// The fabric over TCP and TLS: listening, connecting, the greeting, and the two coroutines of each
+// connection.
+//
+//   the one who connects                         the one who listens
+//   TCP connection, TLS handshake (io/tls.c): now both know that the other holds the key
+//   HELLO(who, to whom, link, received) ------>  judges
+//        <------ WELCOME(who, link, received)    the link is up here
+//   the link is up here                    or REFUSE(why): the connection ends
+//
+// One link per pair. If two connect to each other at once, the connection of the smaller id wins: a
+// HELLO that comes while one's own HELLO is unanswered is refused with CROSSING by the smaller and
+// accepted by the larger, whose own will be refused. So is a HELLO for a new link while there is a
+// young one, because it may have been overtaken; once that is GREETING_NS old, a new HELLO means
+// that the other side has given it up.
+//
+// A HELLO with link 0 asks only who listens (fabric_reach). A HELLO with the id of the link that is
+// there resumes it.
+//
+// What a stranger costs, until its HELLO has been read: one of STRANGERS_MAX places, of which one
+// address gets STRANGERS_PER_ADDRESS_MAX; a coroutine and the state of a handshake, about 30 KiB;
+// STRANGER_BYTES_MAX are read; after GREETING_NS in all it is out. HANDSHAKES_PER_S may begin, the
+// others wait in the queue of the system. What it says is not looked at by anybody but TLS before
+// TLS has found that it holds the key.
+#include "fabric/fabric_private.h"
+
+#include <stdio.h>
+
+#define ACCEPT_PAUSE_NS (100 * NS_PER_MS)
+#define RETRY_NS_MIN (20 * NS_PER_MS)
+#define RETRY_NS_MAX NS_PER_S
+#define CROSSING_NS (100 * NS_PER_MS)
+#define DIAL_NS (3 * NS_PER_S)   // for one attempt
+#define REACH_NS (15 * NS_PER_S) // for asking who listens somewhere
+
+enum { PLAIN_BYTES = 16 * 1024, PLAIN_BYTES_KEPT = 32 * 1024, LISTEN_ATTEMPTS = 8 };
+
+static ac_value accept_all(ac_value argument);
+static ac_value serve(ac_value argument);
+static ac_value read_on(ac_value argument);
+static ac_value write_all(ac_value argument);
+static void reader_ended(struct task *task);
+static void writer_ended(struct task *task);
+
+// ---- a connection ----
+
+static struct connection *connection_create(struct fabric *fabric, bool server,
+                                            const struct sys_address *remote) {
+    struct connection *it = memory_allocate_zeroed(sizeof *it);
+    if (!it)
+        return NULL;
+    it->tls = tls_create(fabric->tls, server);
+    if (!it->tls) {
+        memory_release(it);
+        return NULL;
+    }
+    it->fabric = fabric;
+    it->remote = *remote;
+    it->reader.ended = reader_ended;
+    it->writer.ended = writer_ended;
+    it->deadline = fabric_now(fabric) + GREETING_NS;
+    buffer_init(&it->plain);
+    buffer_init(&it->out);
+    list_append(&fabric->connections, &it->link);
+    return it;
+}
+
+static void not_a_stranger(struct connection *it) {
+    if (it->stranger)
+        it->fabric->strangers--;
+    it->stranger = false;
+}
+
+static void leave(struct connection *it) {
+    if (--it->users > 0)
+        return;
+    assert(!it->peer);
+    not_a_stranger(it);
+    list_remove(&it->link);
+    if (it->handle.sys)
+        sys_close(&it->handle);
+    tls_destroy(it->tls);
+    buffer_done(&it->plain);
+    buffer_done(&it->out);
+    memory_release(it);
+}
+
+void connection_end(struct connection *it) {
+    it->ended = true;
+    task_cancel(&it->reader);
+    task_cancel(&it->writer);
+}
+
+// The connection can be used no more: -EBADMSG for a breach of the protocol, else by accident.
+static void fail(struct connection *it, int err) {
+    struct peer *peer = it->peer;
+    it->peer = NULL;
+    connection_end(it);
+    if (!peer)
+        return;
+    trace(TRACE_FABRIC, "connection to %016llx: %s", (unsigned long long)peer->id,
+          ac_strerror(err));
+    if (err == -EBADMSG)
+        peer_lose(peer, -ENOTCONN);
+    else if (it->goodbye_sent)
+        peer_lose(peer, -ECONNRESET);
+    else
+        peer_broke(peer);
+}
+
+static int start(struct connection *it, struct task *task, ac_function run, const char *name) {
+    int err = task_start(it->fabric, task, run, it, name);
+    if (err == 0)
+        it->users++;
+    return err;
+}
+
+// A task ends after it has said how the connection fared, or without having run at all.
+static void task_left(struct connection *it) {
+    if (!it->ended)
+        fail(it, -ENOMEM);
+    leave(it);
+}
+
+static void reader_ended(struct task *task) {
+    task_left(container_of(task, struct connection, reader));
+}
+
+static void writer_ended(struct task *task) {
+    task_left(container_of(task, struct connection, writer));
+}
+
+bool fabric_cut(struct fabric *fabric, uint64_t id) {
+    struct peer *peer = peer_find(fabric, id);
+    if (!peer || !peer->connection)
+        return false;
+    fail(peer->connection, -ECONNABORTED);
+    return true;
+}
+
+// ---- bytes ----
+
+// Sends what TLS has for the wire.
+static int flush(struct connection *it, ac_time deadline) {
+    size_t at = 0;
+    if (it->out.length == 0)
+        tls_output(it->tls, &it->out);
+    while (at < it->out.length) {
+        struct sys_op op = {.verb = SYS_WRITE,
+                            .handle = &it->handle,
+                            .bytes = it->out.bytes + at,
+                            .count = it->out.length - at};
+        int64_t put = coro_operate(&op, deadline);
+        if (put < 0)
+            return (int)put;
+        at += (size_t)put;
+    }
+    it->out.length = 0;
+    return 0;
+}
+
+// Gives TLS some bytes from the wire.
+static int receive(struct connection *it, ac_time deadline) {
+    struct sys_op op = {.verb = SYS_READ, .handle = &it->handle};
+    op.bytes = tls_room(it->tls, &op.count);
+    if (!op.bytes)
+        return -ENOMEM;
+    int64_t got = coro_operate(&op, deadline);
+    if (got <= 0)
+        return got ? (int)got : -ECONNRESET;
+    tls_came(it->tls, (size_t)got);
+    if (it->peer)
+        it->peer->heard = fabric_now(it->fabric);
+    if (it->greeted)
+        return 0;
+    it->stranger_bytes += (size_t)got;
+    return it->stranger_bytes > STRANGER_BYTES_MAX ? -EMSGSIZE : 0;
+}
+
+// Decrypts some bytes more.
+static int pull(struct connection *it, ac_time deadline) {
+    struct buffer *plain = &it->plain;
+    for (;;) {
+        int err = buffer_reserve(plain, PLAIN_BYTES);
+        if (err)
+            return err;
+        int64_t got = tls_read(it->tls, plain->bytes + plain->length, PLAIN_BYTES);
+        if (got > 0) {
+            plain->length += (size_t)got;
+            return 0;
+        }
+        if (got != -EAGAIN)
+            return got ? (int)got : -ECONNRESET;
+        if (plain->length == 0 && plain->capacity > PLAIN_BYTES_KEPT)
+            buffer_done(plain);
+        if (tls_has_output(it->tls))
+            bell_ring(&it->work);
+        err = receive(it, deadline);
+        if (err)
+            return err;
+    }
+}
+
+static int handshake(struct connection *it) {
+    for (;;) {
+        int done = tls_handshake(it->tls);
+        int err = flush(it, it->deadline);
+        if (done != -EAGAIN)
+            return done ? done : err;
+        if (err == 0)
+            err = receive(it, it->deadline);
+        if (err)
+            return err;
+    }
+}
+
+// ---- the greeting ----
+
+static void fill_greeting(struct connection *it, struct greeting *to, uint64_t peer,
+                          struct link *link, bool resuming) {
+    struct fabric *fabric = it->fabric;
+    struct sys_address local;
+    *to = (struct greeting){
+        .peer = fabric->self,
+        .to = peer,
+        .resuming = resuming,
+        .heartbeat_ms = (uint64_t)(fabric->heartbeat / NS_PER_MS),
+        .port = fabric->address.port,
+    };
+    memcpy(to->name, fabric->name, sizeof to->name);
+    if (sys_local(&it->handle, &local) == 0) {
+        to->ip_bytes = local.family == 4 ? 4 : 16;
+        memcpy(to->ip, local.ip, to->ip_bytes);
+    }
+    if (!link)
+        return;
+    to->link = link->id;
+    to->received = link->told_received = link->received;
+    to->taken = link->told_taken = link->payload_taken;
+}
+
+static int say(struct connection *it, enum frame_type type, const struct greeting *greeting) {
+    uint8_t bytes[FRAME_HEADER_BYTES + GREETING_BYTES_MAX];
+    size_t count = frame_put_greeting(bytes, type, greeting);
+    return tls_write(it->tls, bytes, count);
+}
+
+// Waits for the other side's greeting. Its type, or an error.
+static int hear(struct connection *it, struct greeting *greeting) {
+    struct frame frame;
+    for (;;) {
+        const struct buffer *plain = &it->plain;
+        if (plain->length >= FRAME_HEADER_BYTES) {
+            int err = frame_read_header(plain->bytes, &frame);
+            if (err || frame.type > FRAME_REFUSE || frame.bytes > GREETING_BYTES_MAX)
+                return -EPROTO;
+            if (plain->length >= FRAME_HEADER_BYTES + frame.bytes)
+                break;
+        }
+        int err = pull(it, it->deadline);
+        if (err)
+            return err;
+    }
+    int err = frame_read_greeting(frame.type, it->plain.bytes + FRAME_HEADER_BYTES, frame.bytes,
+                                  greeting);
+    buffer_consume(&it->plain, FRAME_HEADER_BYTES + frame.bytes);
+    return err ? err : frame.type;
+}
+
+// Waits until the other side has hung up, so that what was said last is not lost in the ending of
+// the connection.
+static void linger(struct connection *it) {
+    if (flush(it, it->deadline) < 0 || sys_shut(&it->handle) < 0 ||
+        buffer_reserve(&it->plain, PLAIN_BYTES) < 0)
+        return;
+    while (receive(it, it->deadline) == 0)
+        while (tls_read(it->tls, it->plain.bytes, it->plain.capacity) > 0)
+            ;
+}
+
+static const char *refusal_text(enum refusal refusal) {
+    switch (refusal) {
+    case REFUSE_VERSION: return "this program speaks version 1 of the wire and no other";
+    case REFUSE_SELF: return "this is yourself";
+    case REFUSE_OTHER: return "another process listens here now";
+    case REFUSE_CROSSING: return "a connection the other way is under way";
+    case REFUSE_GONE: return "the link was given up here";
+    case REFUSE_CLOSING: return "this process is ending";
+    case REFUSE_FULL: return "too many peers";
+    }
+    return "refused";
+}
+
+static void refuse(struct connection *it, enum refusal refusal) {
+    struct greeting greeting = {.peer = it->fabric->self, .refusal = refusal};
+    snprintf(greeting.text, sizeof greeting.text, "%s", refusal_text(refusal));
+    if (say(it, FRAME_REFUSE, &greeting) == 0)
+        linger(it);
+}
+
+// What follows from the peer's greeting for its record.
+static void learn(struct connection *it, struct peer *peer, const struct greeting *greeting,
+                  bool accepted) {
+    struct fabric *fabric = it->fabric;
+    memcpy(peer->name, greeting->name, sizeof peer->name);
+    ac_time theirs = (ac_time)(greeting->heartbeat_ms % 1000000000) * NS_PER_MS;
+    ac_time limit = theirs && theirs < fabric->heartbeat ? theirs : fabric->heartbeat;
+    peer->beat_ns = limit < NS_PER_S / 5 ? NS_PER_S / 20 : limit / 4;
+    bool same_ip = greeting->ip_bytes == (it->remote.family == 4 ? 4 : 16) &&
+                   memcmp(greeting->ip, it->remote.ip, greeting->ip_bytes) == 0;
+    if (!accepted) {
+        peer->address = it->remote;
+        peer->doubtful = false;
+    } else if (same_ip || peer->doubtful || peer->address.family == 0) {
+        peer->address = it->remote;
+        peer->address.port = greeting->port;
+        peer->doubtful = !same_ip;
+    }
+}
+
+// The greeting is over: the link goes on over this connection.
+static int attach(struct connection *it, struct peer *peer, const struct greeting *greeting) {
+    int err = link_resume(&peer->link, greeting->received, greeting->taken);
+    if (err) {
+        if (peer->state != LINK_NONE)
+            peer_lose(peer, -ENOTCONN);
+        return err;
+    }
+    it->greeted = true;
+    err = start(it, &it->writer, write_all, "fabric writer");
+    if (err == 0)
+        peer_linked(peer, it);
+    return err;
+}
+
+// ---- listening ----
+
+// Whether the HELLO is refused; if not, *found is the peer, or NULL if it only asks who we are.
+static int judge(struct fabric *fabric, const struct greeting *hello, struct peer **found) {
+    *found = NULL;
+    if (hello->peer == fabric->self)
+        return REFUSE_SELF;
+    if (hello->to != 0 && hello->to != fabric->self)
+        return REFUSE_OTHER;
+    if (hello->link == 0)
+        return fabric->closing ? REFUSE_CLOSING : 0;
+    struct peer *peer = peer_find(fabric, hello->peer);
+    bool here = peer && peer->state != LINK_NONE;
+    bool same = here && peer->link.id == hello->link;
+    if (fabric->closing && !same)
+        return REFUSE_CLOSING;
+    if (here && peer->hello_sent && fabric->self < hello->peer)
+        return REFUSE_CROSSING;
+    if (!same && hello->resuming)
+        return REFUSE_GONE;
+    if (!same && here && peer->state != LINK_OPENING) {
+        if (fabric_now(fabric) - peer->linked_at < GREETING_NS)
+            return REFUSE_CROSSING;
+        peer_lose(peer, -ENOTCONN); // the other side has begun anew
+    }
+    *found = peer_need(fabric, hello->peer);
+    return *found ? 0 : REFUSE_FULL;
+}
+
+static int welcome(struct connection *it, const struct greeting *hello, struct peer *peer) {
+    struct greeting answer;
+    if (!peer) {
+        fill_greeting(it, &answer, hello->peer, NULL, false);
+        int err = say(it, FRAME_WELCOME, &answer);
+        if (err == 0)
+            linger(it);
+        return err ? err : -ECONNRESET;
+    }
+    peer->link.id = hello->link;
+    learn(it, peer, hello, true);
+    fill_greeting(it, &answer, peer->id, &peer->link, hello->resuming);
+    int err = say(it, FRAME_WELCOME, &answer); // the writer will send it before all else
+    return err ? err : attach(it, peer, hello);
+}
+
+// An accepted connection: the handshake and the greeting. 0 when it belongs to a peer.
+static int greet(struct connection *it) {
+    struct greeting hello;
+    struct peer *peer;
+    int err = handshake(it);
+    if (err) {
+        it->fabric->refused_strangers += err == -EACCES;
+        trace(TRACE_FABRIC, "stranger: %s %s", ac_strerror(err), tls_problem(it->tls));
+        return err;
+    }
+    int type = hear(it, &hello);
+    if (type == -EPROTONOSUPPORT)
+        refuse(it, REFUSE_VERSION);
+    if (type != FRAME_HELLO)
+        return type < 0 ? type : -EPROTO;
+    not_a_stranger(it);
+    int refusal = judge(it->fabric, &hello, &peer);
+    if (refusal) {
+        refuse(it, (enum refusal)refusal);
+        return -ECONNREFUSED;
+    }
+    return welcome(it, &hello, peer);
+}
+
+static ac_value serve(ac_value argument) {
+    struct connection *it = ac_pointer_of(argument);
+    int err = greet(it);
+    if (err == 0)
+        return read_on(argument);
+    if (!it->ended)
+        fail(it, err);
+    return ac_nil;
+}
+
+static bool same_host(const struct sys_address *a, const struct sys_address *b) {
+    return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 16) == 0;
+}
+
+static bool may_enter(const struct fabric *fabric, const struct sys_address *from) {
+    unsigned same = 0;
+    if (fabric->strangers >= STRANGERS_MAX)
+        return false;
+    if (sys_address_is_loopback(from))
+        return true;
+    list_each (link, &fabric->connections) {
+        const struct connection *it = container_of(link, struct connection, link);
+        same += it->stranger && same_host(&it->remote, from);
+    }
+    return same < STRANGERS_PER_ADDRESS_MAX;
+}
+
+static void admit(struct fabric *fabric, int fd, const struct sys_address *from) {
+    struct connection *it = NULL;
+    if (may_enter(fabric, from))
+        it = connection_create(fabric, true, from);
+    if (!it) {
+        fabric->refused_strangers++;
+        sys_fd_close(fd);
+        return;
+    }
+    it->stranger = true;
+    fabric->strangers++;
+    sys_adopt(fabric->sys, &it->handle, fd, false);
+    it->users++;
+    if (start(it, &it->reader, serve, "fabric reader") < 0)
+        it->ended = true;
+    leave(it);
+}
+
+// Takes one of the handshakes that may begin; when there will be one if there is none now.
+static ac_time next_handshake(struct fabric *fabric) {
+    ac_time now = fabric_now(fabric);
+    fabric->tokens += (double)(now - fabric->filled) * HANDSHAKES_PER_S / 1e9;
+    fabric->filled = now;
+    if (fabric->tokens > HANDSHAKES_PER_S)
+        fabric->tokens = HANDSHAKES_PER_S;
+    if (fabric->tokens < 1)
+        return now + NS_PER_S / HANDSHAKES_PER_S;
+    fabric->tokens -= 1;
+    return AC_NOW;
+}
+
+static ac_value accept_all(ac_value argument) {
+    struct listener *listener = ac_pointer_of(argument);
+    struct fabric *fabric = listener->fabric;
+    for (;;) {
+        ac_time when;
+        while ((when = next_handshake(fabric)) != AC_NOW)
+            if (ac_sleep_until(when) < 0)
+                return ac_nil;
+        struct sys_op op = {.verb = SYS_ACCEPT, .handle = &listener->handle};
+        int64_t fd = coro_operate(&op, AC_FOREVER);
+        if (fd >= 0)
+            admit(fabric, (int)fd, &op.address);
+        else if (fd == -ECANCELED)
+            return ac_nil;
+        else if (fd != -ECONNABORTED && ac_sleep_until(fabric_now(fabric) + ACCEPT_PAUSE_NS) < 0)
+            return ac_nil; // too many open files and the like: others may get better
+    }
+}
+
+static void listener_ended(struct task *task) {
+    struct listener *listener = container_of(task, struct listener, task);
+    if (task->fabric->ending && listener->handle.sys)
+        sys_close(&listener->handle);
+}
+
+void tcp_accept(struct fabric *fabric) {
+    for (size_t i = 0; i < countof(fabric->listeners); i++) {
+        struct listener *listener = &fabric->listeners[i];
+        if (listener->handle.sys && !listener->task.coro)
+            (void)task_start(fabric, &listener->task, accept_all, listener, "fabric listener");
+    }
+}
+
+void tcp_stop_listening(struct fabric *fabric) {
+    for (size_t i = 0; i < countof(fabric->listeners); i++) {
+        struct listener *listener = &fabric->listeners[i];
+        if (listener->task.coro)
+            task_cancel(&listener->task);
+        else if (listener->handle.sys)
+            sys_close(&listener->handle);
+    }
+}
+
+static int listen_at(struct fabric *fabric, struct listener *listener, uint8_t family,
+                     uint16_t port) {
+    struct sys_address address = {.family = family, .port = port};
+    if (fabric->loopback_only && family == 4)
+        memcpy(address.ip, (uint8_t[]){127, 0, 0, 1}, 4);
+    if (fabric->loopback_only && family == 6)
+        address.ip[15] = 1;
+    struct sys_open how = {.transport = SYS_TCP, .bind = &address, .listen = true};
+    int err = sys_open(fabric->sys, &listener->handle, &how);
+    if (err) {
+        listener->handle.sys = NULL;
+        return err;
+    }
+    listener->fabric = fabric;
+    listener->task.ended = listener_ended;
+    return sys_local(&listener->handle, &fabric->address);
+}
+
+// Everywhere: one socket for both families, or IPv4 alone where there is no IPv6. On loopback: one
+// for each family, with the same port.
+static int listen_on(struct fabric *fabric, uint16_t port) {
+    struct listener *first = &fabric->listeners[0], *second = &fabric->listeners[1];
+    if (!fabric->loopback_only) {
+        int err = listen_at(fabric, first, 6, port);
+        if (err == -EADDRINUSE || err == 0)
+            return err;
+        return listen_at(fabric, first, 4, port);
+    }
+    for (int i = 0;; i++) {
+        int err = listen_at(fabric, first, 4, port);
+        if (err)
+            return err;
+        struct sys_address address = fabric->address;
+        err = listen_at(fabric, second, 6, address.port);
+        fabric->address = address;
+        if (err != -EADDRINUSE || (port != 0 && i > 0))
+            return 0; // a computer without IPv6
+        if (i == LISTEN_ATTEMPTS)
+            return 0;
+        sys_close(&first->handle);
+    }
+}
+
+// What to tell others of where we listen: an address of this computer that is not its loopback, if
+// it has one.
+static void name_address(struct fabric *fabric) {
+    struct sys_interface found[32];
+    uint16_t port = fabric->address.port;
+    struct sys_address best = {.family = 4, .port = port, .ip = {127, 0, 0, 1}};
+    int count = fabric->loopback_only ? 0 : sys_interfaces(found, countof(found));
+    for (int i = 0; i < count; i++)
+        if (!found[i].is_loopback && found[i].address.family == 4) {
+            best = found[i].address;
+            best.port = port;
+            break;
+        }
+    fabric->address = best;
+}
+
+int tcp_listen(struct fabric *fabric, const struct fabric_options *options, char text[256]) {
+    int err = listen_on(fabric, options->port ? options->port : FABRIC_PORT);
+    if (err && options->port == 0)
+        err = listen_on(fabric, 0);
+    if (err) {
+        snprintf(text, 256, "cannot listen on TCP port %u: %s", (unsigned)options->port,
+                 ac_strerror(err));
+        return err;
+    }
+    name_address(fabric);
+    return 0;
+}
+
+// ---- connecting ----
+
+// Opens a connection up to the end of the TLS handshake. The caller is a user of it, also after a
+// failure.
+static int connect_to(struct connection *it) {
+    struct fabric *fabric = it->fabric;
+    struct sys_open how = {.transport = SYS_TCP, .family = it->remote.family};
+    int err = sys_open(fabric->sys, &it->handle, &how);
+    if (err) {
+        it->handle.sys = NULL;
+        return err;
+    }
+    struct sys_op op = {.verb = SYS_CONNECT, .handle = &it->handle, .address = it->remote};
+    int64_t result = coro_operate(&op, it->deadline);
+    if (result < 0)
+        return (int)result;
+    err = handshake(it);
+    if (err == -EACCES)
+        trace(TRACE_FABRIC, "handshake: %s", tls_problem(it->tls));
+    return err;
+}
+
+static int refusal_error(const struct greeting *refusal) {
+    trace(TRACE_FABRIC, "refused: %s", refusal->text);
+    switch (refusal->refusal) {
+    case REFUSE_VERSION: return -EPROTONOSUPPORT;
+    case REFUSE_SELF: return -ELOOP;
+    case REFUSE_OTHER: return -ESRCH;
+    case REFUSE_CROSSING: return -EALREADY;
+    case REFUSE_GONE: return -ESTALE;
+    case REFUSE_CLOSING: return -ESHUTDOWN;
+    case REFUSE_FULL: return -EBUSY;
+    }
+    return -EPROTO;
+}
+
+// Says HELLO and waits for the answer. 0 for a welcome.
+static int introduce(struct connection *it, const struct greeting *hello, struct greeting *answer) {
+    int err = say(it, FRAME_HELLO, hello);
+    if (err == 0)
+        err = flush(it, it->deadline);
+    int type = err ? err : hear(it, answer);
+    if (type == FRAME_REFUSE)
+        return refusal_error(answer);
+    if (type != FRAME_WELCOME)
+        return type < 0 ? type : -EPROTO;
+    return answer->peer == it->fabric->self ? -ELOOP : 0;
+}
+
+// One attempt to bring the link up. `it` may be used up.
+static int dial_over(struct connection *it, struct peer *peer) {
+    struct greeting hello, answer;
+    struct link *link = &peer->link;
+    int err = connect_to(it);
+    if (err)
+        return err;
+    while (link->id == 0)
+        link->id = sys_random(it->fabric->sys);
+    fill_greeting(it, &hello, peer->id, link, peer->state == LINK_BROKEN);
+    peer->hello_sent = true;
+    err = introduce(it, &hello, &answer);
+    peer->hello_sent = false;
+    if (err)
+        return err;
+    if (answer.peer != peer->id)
+        return -ESRCH;
+    if (answer.link != link->id || (peer->state != LINK_OPENING && peer->state != LINK_BROKEN))
+        return -EALREADY;
+    err = start(it, &it->reader, read_on, "fabric reader");
+    if (err)
+        return err;
+    learn(it, peer, &answer, false);
+    return attach(it, peer, &answer);
+}
+
+static int dial_once(struct peer *peer) {
+    struct connection *it = connection_create(peer->fabric, false, &peer->address);
+    if (!it)
+        return -ENOMEM;
+    it->users++;
+    it->deadline = fabric_now(peer->fabric) + DIAL_NS;
+    int err = dial_over(it, peer);
+    if (err)
+        connection_end(it);
+    leave(it);
+    return err;
+}
+
+// Why a peer is lost after an attempt that ended so; 0: another attempt may do better.
+static int verdict(const struct peer *peer, int err) {
+    switch (err) {
+    case -ECONNREFUSED: // nobody listens there any more, or another process, or even this one
+    case -ESRCH:
+    case -ELOOP: return peer->doubtful ? 0 : -ECONNRESET;
+    case -ESHUTDOWN: return -ECONNRESET;
+    case -ESTALE:
+    case -EPROTONOSUPPORT: return -ENOTCONN;
+    default: return 0;
+    }
+}
+
+ac_value tcp_dial(ac_value argument) {
+    struct peer *peer = ac_pointer_of(argument);
+    struct fabric *fabric = peer->fabric;
+    ac_time pause = RETRY_NS_MIN;
+    for (;;) {
+        int err = dial_once(peer);
+        if (err == 0 || err == -ECANCELED ||
+            (peer->state != LINK_OPENING && peer->state != LINK_BROKEN))
+            return ac_nil;
+        trace(TRACE_FABRIC, "dialling %016llx: %s", (unsigned long long)peer->id, ac_strerror(err));
+        int reason = verdict(peer, err);
+        if (reason) {
+            peer_lose(peer, reason);
+            return ac_nil;
+        }
+        ac_time wait = err == -EALREADY ? CROSSING_NS : pause;
+        wait -= (ac_time)(sys_random(fabric->sys) % (uint64_t)(wait / 2));
+        if (bell_wait(&peer->dial_bell, fabric_now(fabric) + wait) == -ECANCELED)
+            return ac_nil;
+        pause = 2 * pause < RETRY_NS_MAX ? 2 * pause : RETRY_NS_MAX;
+    }
+}
+
+// Asks who listens at an address. 0 and *answer.
+static int ask(struct reach *reach, struct greeting *answer) {
+    struct greeting hello;
+    struct connection *it = connection_create(reach->fabric, false, &reach->address);
+    if (!it)
+        return -ENOMEM;
+    it->users++;
+    it->deadline += REACH_NS - GREETING_NS;
+    if (it->deadline > reach->deadline)
+        it->deadline = reach->deadline;
+    int err = connect_to(it);
+    if (err == 0) {
+        fill_greeting(it, &hello, 0, NULL, false);
+        err = introduce(it, &hello, answer);
+    }
+    it->ended = true;
+    leave(it);
+    return err;
+}
+
+ac_value tcp_reach(ac_value argument) {
+    struct reach *reach = ac_pointer_of(argument);
+    struct fabric *fabric = reach->fabric;
+    struct greeting answer;
+    int err = ask(reach, &answer);
+    if (list_empty(&reach->link))
+        return ac_nil; // answered meanwhile: time is up
+    struct peer *peer = err ? NULL : peer_need(fabric, answer.peer);
+    if (!peer) {
+        reach_answer(reach, 0, err ? err : -ENOSPC);
+        return ac_nil;
+    }
+    reach->peer = peer->id;
+    if (peer->state == LINK_NONE) {
+        peer->address = reach->address;
+        peer->doubtful = false;
+        memcpy(peer->name, answer.name, sizeof peer->name);
+    }
+    peer_meet(peer);
+    if (peer->state == LINK_UP)
+        reach_answer(reach, peer->id, 0);
+    else
+        peer_open(peer);
+    return ac_nil;
+}
+
+// ---- reading ----
+
+static int take_up(struct connection *it, const struct frame *frame, const uint8_t *payload) {
+    struct fabric *fabric = it->fabric;
+    struct peer *peer = it->peer;
+    int fresh = link_arrived(&peer->link, frame);
+    if (fresh <= 0)
+        return fresh;
+    if (fabric->closing)
+        fabric_taken(fabric, peer->id, frame->bytes);
+    else
+        fabric->door.frame(fabric->up, peer->id, frame->type, payload, frame->bytes);
+    return 0;
+}
+
+static int take_told(struct connection *it, const struct frame *frame, const uint8_t *payload) {
+    struct fabric *fabric = it->fabric;
+    struct peer *peer = it->peer;
+    if (frame->bytes != TAKEN_BYTES)
+        return -EPROTO;
+    int err = link_told(&peer->link, frame_read_u64(payload), frame_read_u64(payload + 8));
+    if (err)
+        return err;
+    if (fabric->closing)
+        bell_ring(&fabric->closer_bell);
+    else if (link_has_room(&peer->link))
+        fabric->door.room(fabric->up, peer->id);
+    return 0;
+}
+
+static int take_frame(struct connection *it, const struct frame *frame, const uint8_t *payload) {
+    if (frame->type >= FRAME_UP)
+        return take_up(it, frame, payload);
+    switch (frame->type) {
+    case FRAME_TAKEN: return take_told(it, frame, payload);
+    case FRAME_HEARTBEAT: return 0;
+    case FRAME_GOODBYE: peer_lose(it->peer, -ECONNRESET); return 0;
+    default: return -EPROTO;
+    }
+}
+
+// Hands up the whole frames that have come.
+static int take_frames(struct connection *it) {
+    struct frame frame;
+    size_t at = 0;
+    int err = 0;
+    while (!it->ended && it->plain.length - at >= FRAME_HEADER_BYTES) {
+        const uint8_t *here = it->plain.bytes + at;
+        err = frame_read_header(here, &frame);
+        if (err || it->plain.length - at < FRAME_HEADER_BYTES + frame.bytes)
+            break;
+        err = take_frame(it, &frame, here + FRAME_HEADER_BYTES);
+        if (err)
+            break;
+        at += FRAME_HEADER_BYTES + frame.bytes;
+    }
+    buffer_consume(&it->plain, at);
+    return err ? -EBADMSG : 0;
+}
+
+// The peer is told at once of a lot, and of a little with the next tick.
+static void consider_telling(struct connection *it) {
+    int owes = link_owes(&it->peer->link);
+    if (owes == 2) {
+        it->tell = true;
+        bell_ring(&it->work);
+    } else if (owes == 1) {
+        fabric_tick_by(it->fabric, it->peer->heard + TELL_NS);
+    }
+}
+
+static ac_value read_on(ac_value argument) {
+    struct connection *it = ac_pointer_of(argument);
+    int err = 0;
+    while (!err) {
+        err = take_frames(it);
+        if (it->ended)
+            return ac_nil;
+        if (!err) {
+            consider_telling(it);
+            err = pull(it, AC_FOREVER);
+        }
+    }
+    if (!it->ended)
+        fail(it, err);
+    return ac_nil;
+}
+
+// ---- writing ----
+
+static int put_empty(struct connection *it, enum frame_type type) {
+    uint8_t header[FRAME_HEADER_BYTES];
+    frame_put_header(header, &(struct frame){.type = (uint8_t)type});
+    return tls_write(it->tls, header, sizeof header);
+}
+
+// Encrypts what there is to send, at most about BATCH_BYTES, always whole frames.
+static int gather(struct connection *it) {
+    struct link *link = &it->peer->link;
+    size_t count;
+    int err = 0;
+    if (it->tell) {
+        uint8_t told[FRAME_HEADER_BYTES + TAKEN_BYTES];
+        link_tell(link, told);
+        err = tls_write(it->tls, told, sizeof told);
+    }
+    const uint8_t *frames = link_load(link, &count);
+    if (!err && count > 0) {
+        err = tls_write(it->tls, frames, count);
+        link->given += count;
+    }
+    if (!err && it->beat && !it->tell && count == 0)
+        err = put_empty(it, FRAME_HEARTBEAT);
+    it->tell = it->beat = false;
+    if (!err && it->goodbye && !it->goodbye_sent && count == 0) {
+        err = put_empty(it, FRAME_GOODBYE);
+        it->goodbye_sent = true;
+    }
+    return err;
+}
+
+static int write_some(struct connection *it) {
+    bool was_sent = it->goodbye_sent;
+    int err = gather(it);
+    if (err)
+        return err;
+    if (!tls_has_output(it->tls))
+        return bell_wait(&it->work, AC_FOREVER);
+    err = flush(it, AC_FOREVER);
+    it->sent_at = fabric_now(it->fabric);
+    if (!err && it->goodbye_sent && !was_sent)
+        err = sys_shut(&it->handle); // the peer will hang up, which ends the reader
+    return err;
+}
+
+static ac_value write_all(ac_value argument) {
+    struct connection *it = ac_pointer_of(argument);
+    int err = 0;
+    while (!err && !it->ended)
+        err = write_some(it);
+    if (!it->ended)
+        fail(it, err);
+    return ac_nil;
+}
