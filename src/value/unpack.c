@@ -40,9 +40,10 @@ static int store(const ac_target *target, ac_value it) {
     case AC_WANT_TEXT: return store_text(target->to, it);
     case AC_WANT_FLOAT: return store_float(target->to, it);
     case AC_WANT_BOOL:
-        if (it.kind != AC_BOOL)
+        // In C11 `true` is an int, so that what was meant as a bool may have come as 0 or 1.
+        if (it.kind != AC_BOOL && !(it.kind == AC_INT && (it.as.integer | 1) == 1))
             return -EINVAL;
-        *(bool *)target->to = it.as.boolean;
+        *(bool *)target->to = ac_bool_of(it);
         return 0;
     case AC_WANT_REAL:
         if (it.kind != AC_REAL && it.kind != AC_INT)

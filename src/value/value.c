@@ -443,7 +443,9 @@ int64_t ac_int_of(ac_value it) { return it.kind == AC_INT ? it.as.integer : 0; }
 
 double ac_real_of(ac_value it) { return it.kind == AC_REAL ? it.as.real : (double)ac_int_of(it); }
 
-bool ac_bool_of(ac_value it) { return it.kind == AC_BOOL && it.as.boolean; }
+bool ac_bool_of(ac_value it) {
+    return it.kind == AC_BOOL ? it.as.boolean : it.kind == AC_INT && it.as.integer == 1;
+}
 
 void *ac_pointer_of(ac_value it) { return it.kind == AC_POINTER ? it.as.pointer : NULL; }
 
