@@ -2,12 +2,13 @@
 // What every floor shares: error codes, time, and how the library is linked.
 //
 // Errors. A function that can fail returns 0 or more when all went well and a negative errno value
-// (`-ETIMEDOUT`) when it did not; nothing is left in `errno`. Three results can never be mistaken for one
-// another: time was up (-ETIMEDOUT), the caller was cancelled (-ECANCELED), the end of a stream (0).
+// (`-ETIMEDOUT`) when it did not; nothing is left in `errno`. Three results can never be mistaken
+// for one another: time was up (-ETIMEDOUT), the caller was cancelled (-ECANCELED), the end of a
+// stream (0).
 //
-// Time. A call that can wait takes an absolute deadline on the monotonic clock: `ac_after(1.5)`, AC_NOW
-// (try, never wait) or AC_FOREVER. Such calls are marked "Can wait." and fail with -EPERM, waiting for
-// nothing, when they are called outside a coroutine.
+// Time. A call that can wait takes an absolute deadline on the monotonic clock: `ac_after(1.5)`,
+// AC_NOW (try, never wait) or AC_FOREVER. Such calls are marked "Can wait." and fail with -EPERM,
+// waiting for nothing, when they are called outside a coroutine.
 #ifndef ASYNCORO_BASE_H
 #define ASYNCORO_BASE_H
 
@@ -34,19 +35,20 @@ typedef int64_t ac_time;
 // The present moment. Never fails.
 AC_API ac_time ac_now(void);
 
-// The moment that lies `seconds` from now: what deadlines are made of. Zero, a negative number and a NaN
-// give a moment that is over; a number too large for the clock gives AC_FOREVER.
+// The moment that lies `seconds` from now: what deadlines are made of. Zero, a negative number and
+// a NaN give a moment that is over; a number too large for the clock gives AC_FOREVER.
 AC_API ac_time ac_after(double seconds);
 
-// What the error means, in a short English sentence without a full stop. Takes the negative value that a
-// call returned (or its positive form); the text is constant and is never NULL.
+// What the error means, in a short English sentence without a full stop. Takes the negative value
+// that a call returned (or its positive form); the text is constant and is never NULL.
 AC_API const char *ac_strerror(int err);
 
-// The version of the library that is linked, which may differ from AC_VERSION, the one compiled against.
+// The version of the library that is linked, which may differ from AC_VERSION, the one compiled
+// against.
 AC_API const char *ac_version(void);
 
-// A random real number, evenly spread over low <= x < high, from the generator of the current loop. Not
-// for secrets. Returns low when high is not above it.
+// A random real number, evenly spread over low <= x < high, from the generator of the current loop.
+// Not for secrets. Returns low when high is not above it.
 AC_API double ac_random_real(double low, double high);
 
 // A random integer, evenly spread over low <= x <= high. Returns low when high is not above it.

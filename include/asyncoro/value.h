@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT
 // Values: data that can travel, in a message, an argument or a result.
 //
-// A value is 16 bytes and is passed by value. Nil, booleans, integers, reals and errors without a text
-// need no memory of their own. Text, bytes, lists, maps, references and errors with a text point to one
-// flat, immutable, reference-counted buffer that is already the encoded form (CBOR, RFC 8949).
+// A value is 16 bytes and is passed by value. Nil, booleans, integers, reals and errors without a
+// text need no memory of their own. Text, bytes, lists, maps, references and errors with a text
+// point to one flat, immutable, reference-counted buffer that is already the encoded form (CBOR,
+// RFC 8949).
 //
-// Ownership. Whoever holds a value drops it once, with ac_drop or by giving it to a call that takes it.
-// ac_hold makes a second holder. Calls that take a value take it also when they fail. A value that could not
-// be made (no memory, too large) is of kind AC_INVALID and carries the error; it may be passed to any call
-// that takes values, which then returns that error, so that one check at the end is enough.
+// Ownership. Whoever holds a value drops it once, with ac_drop or by giving it to a call that takes
+// it. ac_hold makes a second holder. Calls that take a value take it also when they fail. A value
+// that could not be made (no memory, too large) is of kind AC_INVALID and carries the error; it may
+// be passed to any call that takes values, which then returns that error, so that one check at the
+// end is enough.
 //
-// Limits: AC_VALUE_BYTES_MAX encoded bytes, AC_VALUE_DEPTH_MAX levels of nesting.
+// Limits: AC_VALUE_BYTES_MAX encoded bytes, AC_VALUE_DEPTH_MAX lists and maps in each other,
+// 1,048,576 items with all that is inside. A value beyond them is AC_INVALID with -EMSGSIZE.
 #ifndef ASYNCORO_VALUE_H
 #define ASYNCORO_VALUE_H
 
@@ -25,8 +28,8 @@ extern "C" {
 #define AC_VALUE_BYTES_MAX ((size_t)256 << 20)
 #define AC_VALUE_DEPTH_MAX 32
 
-// A reference: the name, by value, of a coroutine, a channel or a remote function; the same near and far,
-// never reused. The fields are private; compare with ac_ref_equal.
+// A reference: the name, by value, of a coroutine, a channel or a remote function; the same near
+// and far, never reused. The fields are private; compare with ac_ref_equal.
 typedef struct ac_ref {
     uint64_t peer; // the process it lives in; 0: no reference
     uint64_t id;   // what it names there; without a process: the error that kept it from being made
@@ -45,7 +48,7 @@ enum ac_kind {
     AC_MAP,
     AC_REF,
     AC_ERROR,   // an error code with an optional text
-    AC_NOTICE,  // made by the runtime alone: an exit notice, a status message (see ac_exit_of, ac_status_of)
+    AC_NOTICE,  // made by the runtime alone: an exit notice, a status message (see ac_exit_of)
     AC_POINTER, // a local pointer: travels within this process only
     AC_INVALID  // a value that could not be made; carries the error
 };
@@ -90,8 +93,11 @@ AC_API ac_value ac_of_real(double it);
 AC_API ac_value ac_of_text(const char *text);
 AC_API ac_value ac_of_text_span(const char *text, size_t bytes);
 AC_API ac_value ac_of_bytes(const void *data, size_t bytes);
+// ac_no_ref gives nil; a reference that carries an error gives AC_INVALID with that error.
 AC_API ac_value ac_of_ref(ac_ref ref);
-// An error: `code` is a negative errno value, `text` says more and may be NULL.
+// An error: `code` is a negative errno value, `text` says more and may be NULL. Where the text is
+// not UTF-8 its foreign bytes become '?', and without memory there is no text: the code is kept in
+// any case.
 AC_API ac_value ac_of_error(int code, const char *text);
 // A pointer, for receivers in this process only: sending it far fails with -ENOTSUP.
 AC_API ac_value ac_of_pointer(void *pointer);
@@ -103,9 +109,10 @@ AC_API ac_value ac_result(int err);
 // A list of `count` items, which it takes. `items` may be NULL when count is 0.
 AC_API ac_value ac_list_of(const ac_value *items, size_t count);
 
-// A map of `count` entries from `items`, a key and a value in turn (2 x count items), which it takes. Keys are
-// text or integers (else AC_INVALID with -EINVAL); a key that comes twice gives -EEXIST. Entries are kept
-// in the order of their encoded keys, so that equal maps have equal encodings.
+// A map of `count` entries from `items`, a key and a value in turn (2 x count items), which it
+// takes. Keys are text or integers (else AC_INVALID with -EINVAL); a key that comes twice gives
+// -EEXIST. Entries are kept in the order of their encoded keys, so that equal maps have equal
+// encodings.
 AC_API ac_value ac_map_of(const ac_value *items, size_t count);
 
 // ---- owning ----
@@ -119,17 +126,18 @@ AC_API void ac_drop(ac_value it);
 
 static inline enum ac_kind ac_kind_of(ac_value it) { return (enum ac_kind)it.kind; }
 static inline bool ac_is_nil(ac_value it) { return it.kind == AC_NIL; }
-// The word for a kind: "list", "exit notice". Constant text.
+// The word for a kind: "list", "notice". Constant text.
 AC_API const char *ac_kind_name(enum ac_kind kind);
 
 // The number as such; 0 for anything else than an integer. ac_real_of converts integers.
 AC_API int64_t ac_int_of(ac_value it);
 AC_API double ac_real_of(ac_value it);
+// In C11 `true` is an int and ac_of(true) makes an integer: 1 counts as true.
 AC_API bool ac_bool_of(ac_value it);
 // {NULL, 0} for anything else than text or bytes; of an error, its text.
 AC_API ac_span ac_span_of(ac_value it);
-// The text ended by a NUL, valid while the value is held; NULL for anything else, for text with a NUL in
-// it, and when there is no memory.
+// The text ended by a NUL, valid while the value is held; NULL for anything else, for text with a
+// NUL in it, and when there is no memory.
 AC_API const char *ac_text_of(ac_value it);
 // ac_no_ref for anything else than a reference.
 AC_API ac_ref ac_ref_of(ac_value it);
@@ -140,25 +148,29 @@ AC_API void *ac_pointer_of(ac_value it);
 
 // Items of a list or entries of a map; 0 for anything else.
 AC_API size_t ac_count(ac_value it);
-// Item `i` of a list, to be dropped by the caller; AC_INVALID with -ERANGE where there is none. Walks the
-// list: to visit all items use ac_next.
+// Item `i` of a list, to be dropped by the caller; AC_INVALID with -ERANGE where there is none.
+// Walks the list: to visit all items use ac_next.
 AC_API ac_value ac_at(ac_value list, size_t i);
 // The value under a key, to be dropped by the caller; AC_INVALID with -ENOENT where there is none.
 AC_API ac_value ac_get(ac_value map, const char *key);
-// Visits items in order: `*cursor` starts at 0. Stores the next item (or, of a map, first a key and then
-// its value in turn), to be dropped by the caller, and returns true; returns false after the last.
+// Visits items in order: `*cursor` starts at 0. Stores the next item (or, of a map, first a key and
+// then its value in turn), to be dropped by the caller, and returns true; returns false after the
+// last.
 AC_API bool ac_next(ac_value of, size_t *cursor, ac_value *item);
 
+// Of the same kind and with the same encoding: 1 and 1.0 differ, as do 0.0 and -0.0; a NaN equals
+// itself.
 AC_API bool ac_equal(ac_value a, ac_value b);
 static inline bool ac_ref_equal(ac_ref a, ac_ref b) { return a.peer == b.peer && a.id == b.id; }
 static inline bool ac_ref_is(ac_ref ref) { return ref.peer != 0; }
-// Why a call that returns a reference returned none: a negative errno value; 0 for a reference and ac_no_ref.
+// Why a call that returns a reference returned none: a negative errno value; 0 for a reference and
+// ac_no_ref.
 static inline int ac_ref_error(ac_ref ref) { return ref.peer == 0 ? -(int)ref.id : 0; }
 
 // ---- unpacking ----
 
 enum ac_want {
-    AC_WANT_BOOL,
+    AC_WANT_BOOL, // the integers 0 and 1 are taken too, as `true` is one in C11
     AC_WANT_INT,
     AC_WANT_UNSIGNED,
     AC_WANT_LONG,
@@ -169,7 +181,7 @@ enum ac_want {
     AC_WANT_FLOAT, // likewise
     AC_WANT_TEXT,  // const char *, ended by a NUL, valid while the value is held; nil gives NULL
     AC_WANT_SPAN,  // text or bytes in place
-    AC_WANT_REF,
+    AC_WANT_REF,   // nil gives ac_no_ref
     AC_WANT_VALUE, // any item: a hold of its own, to be dropped
     AC_WANT_POINTER
 };
@@ -179,30 +191,32 @@ typedef struct ac_target {
     void *to;
 } ac_target;
 
-// Takes a list apart: item i is stored through targets[i]. The list must have `count` items exactly. A value that
-// is no list counts as a list of one, so that a single argument needs none. Does not take the value.
-// 0; -EMSGSIZE when the number of items differs; -EINVAL when an item is of another kind; -ERANGE when a
-// number does not fit; -EILSEQ for a text with a NUL in it; -ENOMEM. On failure nothing is held.
+// Takes a list apart: item i is stored through targets[i]. The list must have `count` items
+// exactly. A value that is no list counts as a list of one, so that a single argument needs none.
+// Does not take the value. 0; -EMSGSIZE when the number of items differs; -EINVAL when an item is
+// of another kind; -ERANGE when a number does not fit; -EILSEQ for a text with a NUL in it;
+// -ENOMEM. On failure nothing is held.
 AC_API int ac_unpack_to(ac_value it, const ac_target *targets, size_t count) AC_CHECKED;
 
 // ---- text forms ----
 
-// As fprintf to standard output (with the conversions of printf but no `*` and no `n$`), and "%v" prints an
-// ac_value, "%r" an ac_ref. The line is written in one piece. Does not take values. Returns the bytes
-// written, or a negative errno value.
+// As fprintf to standard output (with the conversions of printf but no `n$`, %n and %m), and "%v"
+// prints an ac_value, "%r" an ac_ref. The line is written in one piece. Does not take values.
+// Returns the bytes written, or a negative errno value.
 AC_API int ac_print(const char *format, ...);
 AC_API int ac_print_to(FILE *file, const char *format, ...);
-// The same into memory, as snprintf: at most `bytes` with the closing NUL; returns the length that the whole text
-// has, or a negative errno value.
+// The same into memory, as snprintf: at most `bytes` with the closing NUL; returns the length that
+// the whole text has, or a negative errno value.
 AC_API int ac_format(char *text, size_t bytes, const char *format, ...);
 
 // ---- encoded form ----
 
-// The CBOR encoding of the value. `*encoded` is to be freed by the caller with free(). 0; -ENOMEM; -ENOTSUP
-// for a value with a local pointer in it.
+// The CBOR encoding of the value. `*encoded` is to be freed by the caller with free(). 0; -ENOMEM;
+// -ENOTSUP for a value with a local pointer in it.
 AC_API int ac_encode(ac_value it, void **encoded, size_t *bytes) AC_CHECKED;
-// The value that the bytes encode, checked: definite lengths, shortest forms, UTF-8, limits on depth and
-// size, nothing after the end. AC_INVALID with -EBADMSG where they do not, -EMSGSIZE over a limit, -ENOMEM.
+// The value that the bytes encode, checked: definite lengths, shortest forms, UTF-8, limits on
+// depth and size, nothing after the end. AC_INVALID with -EBADMSG where they do not, -EMSGSIZE over
+// a limit, -ENOMEM.
 AC_API ac_value ac_decode(const void *encoded, size_t bytes);
 
 #ifdef __cplusplus
@@ -223,6 +237,8 @@ static inline ac_value ac_of(long long it) { return ac_of_int(it); }
 static inline ac_value ac_of(unsigned long long it) { return ac_of_unsigned(it); }
 static inline ac_value ac_of(double it) { return ac_of_real(it); }
 static inline ac_value ac_of(const char *it) { return ac_of_text(it); }
+// Without this one a pointer would quietly become a bool.
+static inline ac_value ac_of(void *it) { return ac_of_pointer(it); }
 static inline ac_value ac_of(ac_ref it) { return ac_of_ref(it); }
 static inline ac_value ac_of(ac_value it) { return it; }
 template <typename... Items> ac_value ac_list(Items... items) {
@@ -307,11 +323,11 @@ template <typename... Targets> int ac_unpack(ac_value it, Targets... targets) {
                      void **: AC_WANT_POINTER),                                                    \
                  (void *)(target)})
 
-// Takes a list of up to 16 items apart into variables: ac_unpack(message, &id, &name). See ac_unpack_to.
+// Takes a list of up to 16 items apart into variables: ac_unpack(message, &id, &name). See
+// ac_unpack_to.
 #define ac_unpack(it, ...)                                                                         \
     ac_unpack_to((it),                                                                             \
-                 (const ac_target[]){                                                              \
-                     AC_EACH_(ac_target_of, AC_COUNT_(__VA_ARGS__), __VA_ARGS__)},                 \
+                 (const ac_target[]){AC_EACH_(ac_target_of, AC_COUNT_(__VA_ARGS__), __VA_ARGS__)}, \
                  AC_COUNT_(__VA_ARGS__))
 
 // Below: the arithmetic of macros with a variable number of arguments.
