@@ -29,7 +29,6 @@ static int notify_now(struct coro *self, const struct ac_exit *exit);
 static void observed_ended(struct end_watch *watch, const struct ac_exit *exit);
 static void observer_ended(struct end_watch *watch, const struct ac_exit *exit);
 static ac_value make_notice(const struct ac_exit *exit);
-static bool read_items(ac_value list, ac_value items[NOTICE_ITEMS]);
 static bool read_exit(const ac_value items[NOTICE_ITEMS], struct ac_exit *exit);
 
 int ac_monitor(ac_ref coroutine) {
@@ -134,32 +133,20 @@ ac_value message_exit_notice(const struct ac_exit *exit) {
 bool ac_exit_of(ac_value message, struct ac_exit *exit) {
     if (message.kind != AC_NOTICE)
         return false;
-    ac_value items[NOTICE_ITEMS];
     ac_value list = value_notice_list(message);
-    bool is_exit = read_items(list, items);
-    ac_drop(list);
-    if (!is_exit)
-        return false;
-    is_exit = read_exit(items, exit);
-    for (int i = 0; i < NOTICE_ITEMS - 1; i++)
-        ac_drop(items[i]);
-    if (!is_exit)
-        ac_drop(items[NOTICE_ITEMS - 1]);
-    return is_exit;
-}
-
-// True if the list has as many items as a notice of an exit; they are then held.
-static bool read_items(ac_value list, ac_value items[NOTICE_ITEMS]) {
-    if (ac_count(list) != NOTICE_ITEMS)
-        return false;
+    ac_value items[NOTICE_ITEMS];
     size_t cursor = 0;
-    for (int i = 0; i < NOTICE_ITEMS; i++)
-        if (!ac_next(list, &cursor, &items[i])) {
-            while (i > 0)
-                ac_drop(items[--i]);
-            return false;
-        }
-    return true;
+    int count = 0;
+    if (ac_count(list) == NOTICE_ITEMS)
+        while (count < NOTICE_ITEMS && ac_next(list, &cursor, &items[count]))
+            count++;
+    bool is_exit = count == NOTICE_ITEMS && read_exit(items, exit);
+    if (is_exit)
+        count--; // the value, which comes last, belongs to *exit now
+    while (count > 0)
+        ac_drop(items[--count]);
+    ac_drop(list);
+    return is_exit;
 }
 
 // Passes the hold on the last item, the value, to *exit.

@@ -356,6 +356,8 @@ static ac_value send_invalid(ac_value unused) {
     ck_assert_int_eq(ac_try_send(ac_self(), deep), err);
     ck_assert_int_eq(ac_deliver(ac_self(), deep, AC_FOREVER), err);
     ck_assert_int_eq(ac_send(ac_no_ref, deep), err);
+    ck_assert_int_eq(message_deliver_here(loop_here, ac_self(), deep), err);
+    ck_assert_int_eq(mailbox_put(coro_here(), deep), err);
     ck_assert_uint_eq(ac_mailbox_count(), 0);
     return ac_nil;
 }
@@ -562,7 +564,11 @@ TEST(references_elsewhere_go_through_the_door) {
 
 TEST(a_door_can_be_taken_away) {
     int err;
-    ck_assert_int_eq(message_set_door(loop_need(&err), &test_door), 0);
+    ck_assert_ptr_nonnull(loop_need(&err));
+    memory_fail_nth(1);
+    ck_assert_int_eq(message_set_door(loop_here, &test_door), -ENOMEM);
+    ck_assert_ptr_null(message_door(loop_here));
+    ck_assert_int_eq(message_set_door(loop_here, &test_door), 0);
     ck_assert_int_eq(message_set_door(loop_here, NULL), 0);
     ac_ref far = {loop_here->peer ^ 1, 0};
     check_refused(far, -EHOSTUNREACH);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Tests of exit notices within one loop.
+#include <stdlib.h>
+
 #include "message/message.h"
 #include "test.h"
 
@@ -369,3 +371,93 @@ static ac_value see_without_memory(ac_value unused) {
 }
 
 TEST(a_notice_comes_even_when_there_is_no_memory_for_it) { run(see_without_memory); }
+
+// ---- against a model: every request is answered once, with seeds ----
+
+enum { OBSERVED = 12, STEPS = 3000 };
+
+static struct {
+    ac_ref ref;
+    int64_t number; // what it returns when it is told to end
+    bool joinable;
+    bool ended;
+    bool cancelled;
+} observed[OBSERVED];
+static int requests, answers;
+
+static ac_value end_when_told(ac_value number) {
+    return ac_suspend(NULL, AC_FOREVER) == 0 ? ac_hold(number) : ac_result(-ECANCELED);
+}
+
+static void spawn_observed(int i) {
+    static int64_t number;
+    static bool joinable;
+    joinable = !joinable;
+    observed[i].number = ++number;
+    observed[i].joinable = joinable;
+    observed[i].ended = observed[i].cancelled = false;
+    observed[i].ref = ac_spawn(end_when_told, number, .joinable = joinable);
+}
+
+// What is due has come, in the order asked for; of each notice it is told who is meant by it.
+static void take_answers(void) {
+    ac_value message;
+    struct ac_exit exit;
+    while (ac_receive(&message, AC_NOW) == 0) {
+        ck_assert(ac_exit_of(message, &exit));
+        ac_drop(message);
+        answers++;
+        for (int i = 0; i < OBSERVED; i++)
+            if (ac_ref_equal(exit.who, observed[i].ref)) {
+                ck_assert(observed[i].ended);
+                enum ac_end how = observed[i].cancelled ? AC_CANCELLED : AC_FINISHED;
+                ck_assert(exit.how == how || (exit.how == AC_LOST && !observed[i].joinable));
+                if (exit.how == AC_FINISHED)
+                    ck_assert_int_eq(ac_int_of(exit.value), observed[i].number);
+            }
+        ac_drop(exit.value);
+    }
+}
+
+static ac_value ask_often(ac_value argument) {
+    unsigned seed = (unsigned)ac_int_of(argument);
+    requests = answers = 0;
+    for (int i = 0; i < OBSERVED; i++)
+        spawn_observed(i);
+    ck_assert_int_eq(ac_yield(), 0);
+    for (int step = 0; step < STEPS; step++) {
+        int i = rand_r(&seed) % OBSERVED, what = rand_r(&seed) % 10;
+        if (what < 6) {
+            ck_assert_int_eq(ac_monitor(observed[i].ref), 0);
+            requests++;
+        } else if (!observed[i].ended) {
+            observed[i].ended = true;
+            observed[i].cancelled = what == 6;
+            int err = what == 6 ? ac_cancel(observed[i].ref) : ac_resume(observed[i].ref, ac_nil);
+            ck_assert_int_eq(err, 0);
+        } else if (what > 7) {
+            ck_assert_int_eq(ac_yield(), 0);
+            take_answers();
+            if (observed[i].joinable)
+                ck_assert_int_eq(ac_join(observed[i].ref, NULL, AC_NOW), 0);
+            spawn_observed(i);
+        }
+        ck_assert_int_eq(ac_yield(), 0);
+    }
+    for (int i = 0; i < OBSERVED; i++) {
+        observed[i].cancelled |= !observed[i].ended;
+        observed[i].ended = true;
+        ac_cancel(observed[i].ref);
+    }
+    ck_assert_int_eq(ac_sleep(0.001), 0);
+    take_answers();
+    ck_assert_int_eq(answers, requests);
+    return ac_nil;
+}
+
+TEST(every_request_is_answered_once_whatever_happens) {
+    for (int seed = 1; seed <= 30; seed++) {
+        ac_spawn(ask_often, seed);
+        ck_assert_int_eq(ac_run(), 0);
+    }
+}
