@@ -181,7 +181,7 @@ int ac_receive(ac_value *message, ac_time deadline) {
     if (deadline != AC_FOREVER)
         return receive_slowly(coro, message, deadline);
     coro->wait_for = message;
-    return (int)coro_wait(coro, &receiving, AC_FOREVER);
+    return coro_wait(coro, &receiving, AC_FOREVER);
 }
 
 // With a deadline or after a cancellation. A cancelled coroutine must learn of it even if its
@@ -194,7 +194,7 @@ static __attribute__((noinline)) int receive_slowly(struct coro *coro, ac_value 
     if (err)
         return err;
     coro->wait_for = message;
-    return (int)coro_wait(coro, &receiving, deadline);
+    return coro_wait(coro, &receiving, deadline);
 }
 
 static inline int take_first(struct coro *coro, ac_value *message) {
