@@ -43,6 +43,8 @@ static bool give_stack(struct coro *coro) {
 // What goes on after a coroutine has parked or ended, when it is not simply the next ready one that has run before: home
 // if nobody is ready or the poller must be asked; else the next one, which gets its stack.
 static __attribute__((noinline)) struct sys_context *choose(struct loop *loop) {
+    // First turns do not pass the count in park: without this one, who spawns all the time would keep home from running.
+    loop->budget -= loop->budget > 1;
     if (loop->budget <= 1 && loop->ready_head) {
         loop->budget = BUDGET;
         if (sys_now(loop->sys) - loop->asked > ASK_EVERY_NS) {
@@ -60,8 +62,12 @@ static __attribute__((noinline)) struct sys_context *choose(struct loop *loop) {
     return &loop->home;
 }
 
+static __attribute__((noinline)) int park_slowly(struct coro *coro) {
+    return sys_switch(&coro->context, choose(coro->loop));
+}
+
 // Goes on with the next ready coroutine, or home; returns when this one is switched to again.
-static inline __attribute__((always_inline)) intptr_t park(struct coro *coro) {
+static inline __attribute__((always_inline)) int park(struct coro *coro) {
     struct loop *loop = coro->loop;
     struct coro *next = loop->ready_head;
     if (likely(next && next->context.sp && --loop->budget > 1)) {
@@ -69,17 +75,17 @@ static inline __attribute__((always_inline)) intptr_t park(struct coro *coro) {
         loop->running = next;
         return sys_switch(&coro->context, &next->context);
     }
-    return sys_switch(&coro->context, choose(loop));
+    return park_slowly(coro);
 }
 
-intptr_t coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline) {
+int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline) {
     coro->wait = kind;
     if (deadline != AC_FOREVER)
         heap_insert(&coro->loop->timers, &coro->timer, deadline);
     return park(coro);
 }
 
-void coro_wake(struct coro *coro, intptr_t result) {
+void coro_wake(struct coro *coro, int result) {
     assert(coro->wait);
     coro->wait = NULL;
     if (coro->timer.at != 0)
@@ -267,15 +273,17 @@ static void finish(struct coro *coro, ac_value result) {
 }
 
 void coro_abandon(struct coro *coro) {
-    if (coro->timer.at != 0)
-        heap_remove(&coro->loop->timers, &coro->timer);
-    if (coro->wait)
-        coro->wait->abandon(coro);
-    coro->wait = NULL;
+    // What the poller still writes to lies on that stack.
+    if (coro->wait && (coro->early != 0 || !coro->wait->abandon(coro)))
+        return;
+    coro->cancelled = true;
     coro->cancel_known = true;
     if (coro->stack)
         sys_stack_give(&coro->loop->stacks, coro->stack_class, coro->stack);
-    finish(coro, ac_nil);
+    coro->stack = NULL;
+    coro->context.sp = NULL;
+    if (coro->wait)
+        coro_wake(coro, 0);
 }
 
 // ---- waits that end early ----
@@ -284,12 +292,12 @@ void coro_end_wait(struct coro *coro, int reason) {
     const struct wait_kind *kind = coro->wait;
     if (coro->early != 0)
         return; // it ends early already
-    if (reason == -ECANCELED)
-        coro->cancel_known = true;
     if (!kind->abandon(coro)) {
         coro->early = reason;
         return;
     }
+    if (reason == -ECANCELED)
+        coro->cancel_known = true;
     coro_wake(coro, reason == -ETIMEDOUT && kind->until_deadline ? 0 : reason);
 }
 
@@ -348,7 +356,7 @@ int ac_yield(void) {
         return coro_may_wait(self, AC_FOREVER);
     self->context.result = 0;
     coro_make_ready(self);
-    return (int)park(self);
+    return park(self);
 }
 
 static bool abandon_nothing(struct coro *coro) {
@@ -366,7 +374,7 @@ int ac_sleep_until(ac_time until) {
         return ac_yield();
     if (err < 0)
         return err;
-    return (int)coro_wait(self, &sleep_wait, until);
+    return coro_wait(self, &sleep_wait, until);
 }
 
 int ac_sleep(double seconds) {
@@ -381,7 +389,7 @@ int ac_suspend(ac_value *update, ac_time deadline) {
     if (err < 0)
         return err;
     self->wait_for = update;
-    return (int)coro_wait(self, &suspend_wait, deadline);
+    return coro_wait(self, &suspend_wait, deadline);
 }
 
 // The living coroutine of this loop that a reference names: NULL, and why, if there is none.
@@ -391,7 +399,7 @@ static struct coro *find_here(ac_ref ref, int *err) {
     if (ref.peer == 0 || !loop)
         return NULL;
     *err = -ENOTSUP;
-    if (ref.peer != loop->peer || ref_sort(ref.id) != REF_COROUTINE)
+    if (ref.peer != loop->peer || (uint8_t)ref.id != (uint8_t)(loop->number << 2 | REF_COROUTINE))
         return NULL;
     *err = -ESRCH;
     return coro_find(loop, ref.id);
@@ -429,7 +437,7 @@ int ac_cancel(ac_ref coroutine) {
 const char *ac_name_of(ac_ref coroutine) {
     int err;
     struct coro *coro = find_here(coroutine, &err);
-    return coro && coro->name ? coro->name : "";
+    return coro && coro->state == CORO_ALIVE && coro->name ? coro->name : "";
 }
 
 // ---- join ----
@@ -483,7 +491,7 @@ int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) {
     struct joiner joiner = {.watch.ended = joined, .of = coro, .coro = self, .exit = exit};
     coro_watch(coro, &joiner.watch);
     self->wait_for = &joiner;
-    return (int)coro_wait(self, &join_wait, deadline);
+    return coro_wait(self, &join_wait, deadline);
 }
 
 const char *ac_end_name(enum ac_end how) {

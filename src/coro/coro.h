@@ -229,9 +229,9 @@ static inline int coro_may_wait(struct coro *coro, ac_time deadline) {
 }
 // Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT or -ECANCELED after
 // kind->abandon. `return coro_wait(...)` as a tail call.
-intptr_t coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
+int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
 // Makes a waiting coroutine ready. From the thread that drives its loop.
-void coro_wake(struct coro *coro, intptr_t result);
+void coro_wake(struct coro *coro, int result);
 // As ac_cancel.
 void coro_cancel(struct coro *coro);
 // Asks to be told of the end of a living coroutine.
@@ -255,7 +255,9 @@ void coro_step_back(struct coro *coro);
 void coro_end_wait(struct coro *coro, int reason);
 // Switches from home to the first ready coroutine; returns when a coroutine goes home. Private to coro/.
 void coro_run_ready(struct loop *loop);
-// Ends a coroutine without running it: one that ignores its cancellation. Its stack is not unwound. Private to coro/.
+// Gives up a coroutine that ignores its cancellation: its stack is taken away, not unwound, and its next turn, for which
+// it is made ready, is that of one that never ran. From home; does nothing if its operation still finishes. Private to
+// coro/.
 void coro_abandon(struct coro *coro);
 // "coroutine #17 'name' (file.c:12)": for the overflow handler, so it calls nothing that is unsafe in a signal handler.
 size_t coro_describe(const void *coro, char *text, size_t bytes);

@@ -49,6 +49,7 @@ struct guest *guest_create(struct loop *host, const struct sys_driver *driver, i
     if (!guest->loop)
         goto no_memory;
     guest->loop->in = guest;
+    guest->loop->number = host->number + 1; // else references to its coroutines would name the host's
     *err = sys_nest(host->sys, guest->loop->sys);
     if (*err < 0)
         goto no_nest;
@@ -127,10 +128,10 @@ bool guest_is_poked(struct guest *guest) {
 }
 
 void guest_host_awake(struct guest *guest) {
-    if (likely(__atomic_load_n(&guest->armed, __ATOMIC_RELAXED)))
+    if (likely(__atomic_load_n(&guest->armed, __ATOMIC_SEQ_CST)))
         return;
     sys_mutex_lock(guest->lock);
-    __atomic_store_n(&guest->armed, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&guest->armed, true, __ATOMIC_SEQ_CST);
     sys_condition_signal(guest->wake);
     sys_mutex_unlock(guest->lock);
 }
@@ -150,9 +151,20 @@ static bool host_is_busy(struct guest *guest, struct sight *sight) {
     return !asleep && !polled;
 }
 
+// The guardian goes to sleep until the host has woken up: true. False if that has happened since it looked: the host found it
+// armed then and will not signal. One of the two sees what the other has stored.
+static bool disarm(struct guest *guest) {
+    __atomic_store_n(&guest->armed, false, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&guest->host->asleep, __ATOMIC_SEQ_CST))
+        return true;
+    __atomic_store_n(&guest->armed, true, __ATOMIC_SEQ_CST);
+    return false;
+}
+
 static void guard(void *argument) {
     struct guest *guest = argument;
     struct sight sight = {0};
+    bool watched = sys_overflow_watch(coro_describe) == 0;
     sys_mutex_lock(guest->lock);
     while (!guest->ending) {
         ac_time next;
@@ -165,10 +177,11 @@ static void guard(void *argument) {
             next = sys_clock() + TICK_NS;
         } else {
             sight.quiet = 0;
-            next = AC_FOREVER;
-            __atomic_store_n(&guest->armed, false, __ATOMIC_RELAXED);
+            next = disarm(guest) ? AC_FOREVER : sys_clock() + TICK_NS;
         }
         (void)sys_condition_wait(guest->wake, guest->lock, next);
     }
     sys_mutex_unlock(guest->lock);
+    if (watched)
+        sys_overflow_unwatch();
 }

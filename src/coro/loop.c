@@ -189,6 +189,21 @@ static uint32_t count_living(struct loop *loop, bool internal) {
     return count;
 }
 
+// Gives up what has not ended in its time.
+static void abandon_all(struct loop *loop, bool internal) {
+    for (uint32_t i = 0; i < loop->coro_count; i++) {
+        struct coro *coro = coro_at(loop, i);
+        if (coro->state == CORO_ALIVE && (internal || !coro->internal)) {
+            trace(TRACE_CORO, "coroutine %u '%s' did not end when it was cancelled: abandoned", i,
+                  coro->name ? coro->name : "");
+            coro_abandon(coro);
+        }
+    }
+    // All of them stand in the ready queue now, and each time one of it runs at the least.
+    for (uint32_t i = loop->all; i > 0 && loop->ready_head; i--)
+        coro_run_ready(loop);
+}
+
 // Cancels what is left, the library's own only if `internal`, and lets it clean up for a second at the most.
 static int end_all(struct loop *loop, bool internal) {
     ac_time until = sys_now(loop->sys) + STOP_GRACE_NS;
@@ -207,14 +222,7 @@ static int end_all(struct loop *loop, bool internal) {
         }
         err = turn(loop, until);
     }
-    for (uint32_t i = 0; i < loop->coro_count; i++) {
-        struct coro *coro = coro_at(loop, i);
-        if (coro->state == CORO_ALIVE && (internal || !coro->internal)) {
-            trace(TRACE_CORO, "coroutine %u '%s' did not end when it was cancelled: abandoned", i,
-                  coro->name ? coro->name : "");
-            coro_abandon(coro);
-        }
-    }
+    abandon_all(loop, internal);
     return err;
 }
 

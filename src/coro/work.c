@@ -86,7 +86,7 @@ int work_do(struct work *it, ac_time deadline) {
     if (err)
         return err;
     coro->wait_for = it;
-    return (int)coro_wait(coro, &waiting, deadline);
+    return coro_wait(coro, &waiting, deadline);
 }
 
 static struct crew *crew_need(struct loop *loop) {

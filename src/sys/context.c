@@ -53,14 +53,14 @@ void sys_context_prepare(struct sys_context *context, void *top, int class, void
 
 #ifdef SYS_SANITIZED
 
-intptr_t sys_switch(struct sys_context *from, struct sys_context *to) {
+int sys_switch(struct sys_context *from, struct sys_context *to) {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&from->fake_stack, to->bottom, to->bytes);
 #endif
 #if defined(__SANITIZE_THREAD__)
     __tsan_switch_to_fiber(to->fiber, 0);
 #endif
-    intptr_t result = sys_context_switch(from, to);
+    int result = sys_context_switch(from, to);
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
 #endif

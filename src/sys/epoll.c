@@ -283,7 +283,7 @@ static bool start(struct sys_op *op) {
     struct sys_handle *handle = op->handle;
     bool writing = is_writing(op);
     bool known_blocked = handle->registered && !(writing ? handle->writable : handle->readable);
-    if (!known_blocked || op->verb == SYS_CONNECT) {
+    if (!known_blocked || op->eager || op->verb == SYS_CONNECT) {
         if (attempt(op))
             return true;
         if (writing)

@@ -8,7 +8,7 @@
 // A parked stack:   sp -> x19 x20 | x21 x22 | x23 x24 | x25 x26 | x27 x28 | x29 x30 | d8 d9 | d10 d11 | d12 d13 | d14 d15
     .text
 
-// intptr_t sys_context_switch(struct sys_context *from, struct sys_context *to)
+// int sys_context_switch(struct sys_context *from, struct sys_context *to)
     .globl sys_context_switch
     .hidden sys_context_switch
     .type sys_context_switch, %function
@@ -32,7 +32,8 @@ sys_context_switch:
     stp d14, d15, [sp, #144]
     mov x9, sp
     str x9, [x0]
-    ldp x9, x0, [x1]
+    ldr x9, [x1]
+    ldr w0, [x1, #8]
     mov sp, x9
     ldp x19, x20, [sp]
     ldp x21, x22, [sp, #16]
@@ -61,7 +62,8 @@ sys_context_leave:
     .cfi_startproc
     .cfi_undefined x30
     hint #34
-    ldp x9, x0, [x0]
+    ldr x9, [x0]
+    ldr w0, [x0, #8]
     mov sp, x9
     ldp x19, x20, [sp]
     ldp x21, x22, [sp, #16]

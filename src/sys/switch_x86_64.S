@@ -10,7 +10,7 @@
 // A parked stack:   sp -> r15 r14 r13 r12 rbx rbp (return address)
     .text
 
-// intptr_t sys_context_switch(struct sys_context *from, struct sys_context *to)
+// int sys_context_switch(struct sys_context *from, struct sys_context *to)
     .globl sys_context_switch
     .hidden sys_context_switch
     .type sys_context_switch, @function
@@ -37,7 +37,7 @@ sys_context_switch:
     .cfi_rel_offset r15, 0
     movq %rsp, (%rdi)
     movq (%rsi), %rsp
-    movq 8(%rsi), %rax
+    movl 8(%rsi), %eax
     popq %r15
     .cfi_adjust_cfa_offset -8
     .cfi_restore r15
@@ -72,7 +72,7 @@ sys_context_leave:
     .cfi_startproc
     .cfi_undefined rip
     movq (%rdi), %rsp
-    movq 8(%rdi), %rax
+    movl 8(%rdi), %eax
     popq %r15
     popq %r14
     popq %r13

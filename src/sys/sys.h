@@ -33,7 +33,7 @@
 
 struct sys_context {
     void *sp;        // where its registers lie on its stack; NULL: it has no stack yet
-    intptr_t result; // what sys_switch returns in this context when it goes on: set by the one who wakes it
+    int result;      // what sys_switch returns in this context when it goes on: set by the one who wakes it
 #ifdef SYS_SANITIZED
     void *fake_stack;   // AddressSanitizer's
     const void *bottom; // of the stack
@@ -91,13 +91,13 @@ void sys_context_prepare(struct sys_context *context, void *top, int class, void
                          void *argument);
 
 // Parks the running context in `from` and goes on with `to`. Returns, when somebody switches back, from->result.
-intptr_t sys_context_switch(struct sys_context *from, struct sys_context *to);
+int sys_context_switch(struct sys_context *from, struct sys_context *to);
 // Goes on with `to`; what ran until now is given up.
 _Noreturn void sys_context_leave(struct sys_context *to);
 
 #ifdef SYS_SANITIZED
 // The same, telling the sanitizers.
-intptr_t sys_switch(struct sys_context *from, struct sys_context *to);
+int sys_switch(struct sys_context *from, struct sys_context *to);
 _Noreturn void sys_leave(struct sys_context *from, struct sys_context *to);
 // First thing on a new stack.
 void sys_entered(void);
@@ -107,7 +107,7 @@ void sys_context_inherit(struct sys_context *context, void *top, int class);
 void sys_context_of_thread(struct sys_context *context);
 void sys_context_done(struct sys_context *context);
 #else
-static inline intptr_t sys_switch(struct sys_context *from, struct sys_context *to) {
+static inline int sys_switch(struct sys_context *from, struct sys_context *to) {
     return sys_context_switch(from, to);
 }
 _Noreturn static inline void sys_leave(struct sys_context *from, struct sys_context *to) {
@@ -184,6 +184,7 @@ enum sys_verb {
 
 struct sys_op {
     enum sys_verb verb;
+    bool eager; // the caller is not going to wait: try, also if nothing was heard of the handle since the last attempt
     unsigned interface;
     struct sys_handle *handle;
     void *bytes; // of SYS_WRITE and SYS_SEND they are only read
