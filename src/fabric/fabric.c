@@ -352,13 +352,13 @@ void peer_lose(struct peer *peer, int reason) {
 // ---- sending and taking ----
 
 int fabric_send(struct fabric *fabric, uint64_t id, unsigned type, const ac_span *parts,
-                size_t count, bool urgent) {
+                size_t count, enum fabric_way way) {
     struct peer *peer = peer_find(fabric, id);
     if (!peer || peer->gone || peer->address.family == 0 || fabric->closing)
         return -EHOSTUNREACH;
     if (peer->doom)
         return 0; // it is as good as lost, and what is queued for one who is lost is dropped
-    int err = link_queue(&peer->link, type, parts, count, urgent);
+    int err = link_queue(&peer->link, type, parts, count, way);
     if (err == -ENOBUFS) {
         peer->doom = -ETIMEDOUT;
         fabric_tick_by(fabric, AC_NOW);

@@ -30,7 +30,7 @@
 enum {
     FRAME_PAYLOAD_MAX = 64 * 1024 - 64, // bytes of payload in a frame
     FABRIC_PORT = 51350,                // UDP: beacons; TCP: the first program of a computer listens here
-    FABRIC_WINDOW = 1024 * 1024,        // bytes in flight on a link
+    FABRIC_WINDOW_BYTES = 1024 * 1024,  // in flight on a link
     FABRIC_PEERS_MAX = 1024
 };
 
@@ -90,11 +90,18 @@ bool fabric_is_closed(const struct fabric *fabric);
 // Frees it, after it is closed.
 void fabric_free(struct fabric *fabric);
 
-// Queues a frame of one to three parts for a peer, opening a link if there is none. `type` is 16 to 255. Copies the bytes.
-// `urgent`: not held back by the window, and ahead of what waits: for notices and answers. 0; -EAGAIN when the window
+// How a frame goes.
+enum fabric_way {
+    FABRIC_WINDOW, // in order, held back by the window
+    FABRIC_URGENT, // ahead of what waits, not held back: for answers
+    FABRIC_ALWAYS  // in order, not held back: for notices that must come after what was sent before
+};
+
+// Queues a frame of one to three parts for a peer, opening a link if there is none. `type` is 16 to 255. Copies the bytes. 0;
+// -EAGAIN when the window
 // is full; -EHOSTUNREACH if the peer is not known; -EMSGSIZE over FRAME_PAYLOAD_MAX; -ENOMEM.
 int fabric_send(struct fabric *fabric, uint64_t peer, unsigned type, const ac_span *parts, size_t count,
-                bool urgent);
+                enum fabric_way way);
 
 // `bytes` of payload that came from the peer have been handed to their receivers.
 void fabric_taken(struct fabric *fabric, uint64_t peer, size_t bytes);

@@ -18,14 +18,14 @@ enum {
     KEY_BYTES = 32,
     NAME_BYTES_MAX = 63,
     URGENT_BYTES_MAX = 16 * 1024 * 1024, // of frames that the window does not hold back
-    TELL_BYTES = FABRIC_WINDOW / 4,      // after so many bytes the other side is told at once
+    TELL_BYTES = FABRIC_WINDOW_BYTES / 4,      // after so many bytes the other side is told at once
     TELL_NS = 20 * 1000 * 1000,          // and after so long in any case
     BATCH_BYTES = 64 * 1024,             // given to a connection at once
     STRANGER_BYTES_MAX = 16 * 1024,      // read from one who is not known yet
     STRANGERS_MAX = 64,
     STRANGERS_PER_ADDRESS_MAX = 8, // but for loopback
     HANDSHAKES_PER_S = 200,
-    PAYLOAD_OVERDUE_MAX = FABRIC_WINDOW + URGENT_BYTES_MAX + FRAME_PAYLOAD_MAX
+    PAYLOAD_OVERDUE_MAX = FABRIC_WINDOW_BYTES + URGENT_BYTES_MAX + FRAME_PAYLOAD_MAX
 };
 
 // ---- frame.c ----
@@ -127,7 +127,8 @@ void link_init(struct link *link);
 // Frees what it holds and makes it a new link without an id.
 void link_reset(struct link *link);
 // Queues a frame. 0; -EAGAIN; -EMSGSIZE; -ENOMEM; -ENOBUFS for an urgent one over the limit.
-int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t count, bool urgent);
+int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t count,
+               enum fabric_way way);
 // Numbers waiting frames, urgent ones first, until BATCH_BYTES are to be given to the connection or
 // none waits; *bytes whole frames lie at the pointer returned. The caller adds what it gives to
 // link->given.

@@ -17,11 +17,11 @@
 // the receivers: what was queued here and is not taken there is in flight and fills the window. An
 // urgent frame is counted but not held back.
 //
-// Limits: FABRIC_WINDOW bytes of payload in flight, or one frame; four times that on the wire, so
+// Limits: FABRIC_WINDOW_BYTES bytes of payload in flight, or one frame; four times that on the wire, so
 // that very small frames cannot pile up; URGENT_BYTES_MAX of waiting urgent frames.
 #include "fabric/fabric_private.h"
 
-enum { QUEUED_BYTES_MAX = 4 * FABRIC_WINDOW, FIFO_BYTES_KEPT = 16 * 1024 };
+enum { QUEUED_BYTES_MAX = 4 * FABRIC_WINDOW_BYTES, FIFO_BYTES_KEPT = 16 * 1024 };
 
 // ---- bytes in a row ----
 
@@ -98,10 +98,11 @@ static bool fits(const struct link *link, size_t payload) {
     size_t queued = fifo_count(&link->normal) + fifo_count(&link->sent);
     if (queued > QUEUED_BYTES_MAX)
         return false;
-    return in_flight == 0 || in_flight + payload <= FABRIC_WINDOW;
+    return in_flight == 0 || in_flight + payload <= FABRIC_WINDOW_BYTES;
 }
 
-int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t count, bool urgent) {
+int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t count,
+               enum fabric_way way) {
     size_t payload = 0;
     assert(type >= FRAME_UP && type <= UINT8_MAX);
     for (size_t i = 0; i < count; i++) {
@@ -109,13 +110,13 @@ int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t co
             return -EMSGSIZE;
         payload += parts[i].bytes;
     }
-    if (!urgent && !fits(link, payload)) {
+    if (way == FABRIC_WINDOW && !fits(link, payload)) {
         if (payload < link->refused)
             link->refused = payload;
         return -EAGAIN;
     }
-    struct fifo *fifo = urgent ? &link->urgent : &link->normal;
-    if (urgent && fifo_count(fifo) + fifo_count(&link->sent) + payload > URGENT_BYTES_MAX)
+    struct fifo *fifo = way == FABRIC_URGENT ? &link->urgent : &link->normal;
+    if (way != FABRIC_WINDOW && fifo_count(fifo) + fifo_count(&link->sent) + payload > URGENT_BYTES_MAX)
         return -ENOBUFS;
     int err = fifo_reserve(fifo, FRAME_HEADER_BYTES + payload);
     if (err)

@@ -38,7 +38,8 @@ struct channel {
     uint32_t index;            // of its slot
     struct channel *walk_next; // in the queue of the present walk
     struct loop *loop;
-    char *name; // owned; may be NULL
+    struct list watchers; // struct end_watch: who is told when it closes
+    char *name;           // owned; may be NULL
 };
 
 struct subscription {
@@ -133,6 +134,7 @@ ac_ref ac_channel_open(const char *name) {
     channel->loop = loop;
     list_init(&channel->member.above);
     list_init(&channel->subscriptions);
+    list_init(&channel->watchers);
     trace(TRACE_MESSAGE, "channel '%s' opens", name ? name : "");
     return (ac_ref){loop->peer, channel->member.id};
 
@@ -156,6 +158,10 @@ bool channel_is_open(struct loop *loop, ac_ref channel) {
            find(loop, channel.id);
 }
 
+void channel_watch(struct loop *loop, ac_ref channel, struct end_watch *watch) {
+    list_append(&find(loop, channel.id)->watchers, &watch->link);
+}
+
 static void close_channel(struct channel *channel) {
     trace(TRACE_MESSAGE, "channel '%s' closes", channel->name ? channel->name : "");
     struct list *link;
@@ -163,6 +169,11 @@ static void close_channel(struct channel *channel) {
         unsubscribe(container_of(link, struct subscription, of_channel));
     while ((link = list_first(&channel->member.above)))
         unsubscribe(container_of(link, struct subscription, of_member));
+    struct ac_exit exit = {.who = {channel->loop->peer, channel->member.id}, .how = AC_FINISHED};
+    while ((link = list_take(&channel->watchers))) {
+        struct end_watch *watch = container_of(link, struct end_watch, link);
+        watch->ended(watch, &exit);
+    }
     give_slot(table_of(channel->loop), channel->index);
     memory_release(channel->name);
     memory_release(channel);

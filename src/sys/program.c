@@ -14,6 +14,8 @@
 
 #include "sys/sys.h"
 
+#include <errno.h>
+
 static int opened(int fd) { return fd < 0 ? -errno : fd; }
 
 int sys_program_open(void) { return opened(open("/proc/self/exe", O_RDONLY | O_CLOEXEC)); }
@@ -176,3 +178,5 @@ int sys_processors(void) {
     int count = sched_getaffinity(0, sizeof mine, &mine) < 0 ? 1 : CPU_COUNT(&mine);
     return count > 0 ? count : 1;
 }
+
+const char *sys_program_name(void) { return program_invocation_short_name; }

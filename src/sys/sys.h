@@ -386,6 +386,8 @@ int sys_folder_cache(char *path, size_t bytes);
 
 // This process's own executable, also when its file was replaced meanwhile. A descriptor or an error.
 int sys_program_open(void);
+// The name under which the running program was started, without its folder.
+const char *sys_program_name(void);
 // A file for reading; one that must not be there yet, mode 0700, for reading and writing. A descriptor or an error.
 int sys_file_open(const char *path);
 int sys_file_create(const char *path);

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: MIT
+// Names: given here to coroutines and channels; looked for here and at all peers.
+//
+// A LOCATE stays open at the peer that was asked until it is answered (once) or forgotten: so a name given later is found when it
+// is given, and no peer need say "no". Peers that appear while a query is open are asked as they appear; the query is
+// sent again to a peer that was lost and met again.
+//
+// The names given here and the peers that follow them are shared with the guest side, which answers while the host computes.
+#include "remote/remote_private.h"
+
+static bool abandon_locate(struct coro *coro);
+static const struct wait_kind locate_wait = {"locate", abandon_locate, .until_deadline = false};
+
+static bool name_is_good(const char *name, size_t *bytes) {
+    *bytes = name ? strnlen(name, NAME_BYTES_MAX + 1) : 0;
+    return *bytes > 0 && *bytes <= NAME_BYTES_MAX;
+}
+
+// ---- those who follow from elsewhere: shared ----
+
+static void send_found(struct remote *remote, uint64_t peer, uint64_t number, ac_ref holder) {
+    struct head head = {0};
+    head_put(&head, number);
+    uint8_t scratch[16];
+    ac_value value = ac_of_ref(holder);
+    (void)remote_frame(remote, peer, FRAME_FOUND, &head, value_encoded(value, scratch), FABRIC_ALWAYS);
+    ac_drop(value);
+}
+
+static void follower_remove(struct remote *remote, struct followers *followers, uint32_t i) {
+    struct remote_peer *peer = map_get_id(&remote->peers, followers->all[i].peer);
+    if (peer)
+        peer->follower_count--;
+    followers->count--;
+    memmove(&followers->all[i], &followers->all[i + 1], (followers->count - i) * sizeof followers->all[0]);
+}
+
+static int follower_add(struct remote *remote, ac_span name, struct follower follower) {
+    struct followers *followers = map_get(&remote->followers, name.at, name.bytes);
+    if (!followers) {
+        followers = memory_allocate_zeroed(sizeof *followers);
+        if (!followers)
+            return -ENOMEM;
+        int err = map_put(&remote->followers, name.at, name.bytes, followers);
+        if (err < 0) {
+            memory_release(followers);
+            return err;
+        }
+    }
+    if (followers->count == followers->capacity) {
+        uint32_t capacity = followers->capacity ? 2 * followers->capacity : 4;
+        struct follower *all = memory_resize(followers->all, capacity * sizeof *all);
+        if (!all)
+            return -ENOMEM;
+        followers->all = all;
+        followers->capacity = capacity;
+    }
+    followers->all[followers->count++] = follower;
+    return 0;
+}
+
+// Takes out all followers of a peer, or only the one with this number if it is not 0.
+static void followers_drop(struct remote *remote, uint64_t peer, uint64_t number) {
+    struct followers *followers;
+    const void *key;
+    size_t bytes;
+    for (uint64_t cursor = 0; (followers = map_next(&remote->followers, &cursor, &key, &bytes));) {
+        for (uint32_t i = followers->count; i-- > 0;) {
+            const struct follower *it = &followers->all[i];
+            if (it->peer == peer && (number == 0 || it->number == number))
+                follower_remove(remote, followers, i);
+        }
+        if (followers->count > 0)
+            continue;
+        map_take(&remote->followers, key, bytes);
+        memory_release(followers->all);
+        memory_release(followers);
+    }
+}
+
+void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name, bool once) {
+    struct name *given = map_get(&remote->names, name.at, name.bytes);
+    if (given)
+        send_found(remote, peer->id, number, given->holder);
+    if ((given && once) || peer->follower_count >= FOLLOWERS_MAX)
+        return;
+    struct follower follower = {.peer = peer->id, .number = number, .once = once};
+    if (follower_add(remote, name, follower) == 0)
+        peer->follower_count++;
+}
+
+void names_forget(struct remote *remote, struct remote_peer *peer, uint64_t number) {
+    followers_drop(remote, peer->id, number);
+}
+
+void names_peer_gone(struct remote *remote, uint64_t peer) { followers_drop(remote, peer, 0); }
+
+// A name was given: tells those who wait for it.
+static void tell_followers(struct remote *remote, const struct name *name) {
+    struct followers *followers = map_get(&remote->followers, name->text, name->bytes);
+    if (!followers)
+        return;
+    for (uint32_t i = followers->count; i-- > 0;) {
+        struct follower it = followers->all[i];
+        send_found(remote, it.peer, it.number, name->holder);
+        if (it.once)
+            follower_remove(remote, followers, i);
+    }
+}
+
+// ---- names given here: host side ----
+
+static void name_release(struct name *name) {
+    remote_enter(name->remote);
+    map_take(&name->remote->names, name->text, name->bytes);
+    remote_leave(name->remote);
+    memory_release(name);
+}
+
+static void holder_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    (void)exit;
+    name_release(container_of(watch, struct name, watch));
+}
+
+static void found_here(struct remote *remote, const struct name *name);
+
+int ac_register(ac_ref holder, const char *text) {
+    int err = 0;
+    size_t bytes;
+    if (!name_is_good(text, &bytes))
+        return -EINVAL;
+    struct loop *loop = loop_need(&err);
+    struct remote *remote = loop ? remote_need(loop) : NULL;
+    if (!remote)
+        return err < 0 ? err : -ENOMEM;
+    if (holder.peer != loop->peer || ref_sort(holder.id) == REF_FUNCTION)
+        return -ENOTSUP;
+    struct coro *coro = NULL;
+    if (ref_sort(holder.id) == REF_COROUTINE) {
+        coro = coro_find(loop, holder.id);
+        if (!coro || coro->state == CORO_ENDED)
+            return -ESRCH;
+    } else if (!channel_is_open(loop, holder)) {
+        return -ESRCH;
+    }
+    struct name *name = memory_allocate_zeroed(sizeof *name);
+    if (!name)
+        return -ENOMEM;
+    name->remote = remote;
+    name->holder = holder;
+    name->bytes = (uint32_t)bytes;
+    name->watch.ended = holder_ended;
+    memcpy(name->text, text, bytes);
+    list_init(&name->watch.link);
+    remote_enter(remote);
+    err = map_put(&remote->names, text, bytes, name);
+    if (err == 0 && remote->fabric)
+        tell_followers(remote, name);
+    remote_leave(remote);
+    if (err < 0) {
+        memory_release(name);
+        return err;
+    }
+    if (coro)
+        coro_watch(coro, &name->watch);
+    else
+        channel_watch(loop, holder, &name->watch);
+    found_here(remote, name);
+    return 0;
+}
+
+int ac_unregister(const char *text) {
+    size_t bytes;
+    struct remote *remote = loop_here ? remote_of(loop_here) : NULL;
+    if (!remote || !name_is_good(text, &bytes))
+        return -ENOENT;
+    struct name *name = map_get(&remote->names, text, bytes);
+    if (!name)
+        return -ENOENT;
+    coro_unwatch(&name->watch);
+    name_release(name);
+    return 0;
+}
+
+// ---- looking for names: host side ----
+
+static void query_release(struct query *query) {
+    map_take_id(&query->remote->queries, query->number);
+    map_done(&query->asked);
+    map_done(&query->told);
+    if (!query->waiter)
+        memory_release(query);
+}
+
+// No more answers are wanted: the peers that still watch for the name may stop.
+static void query_end(struct query *query) {
+    struct remote *remote = query->remote;
+    if (remote->fabric) {
+        struct head head = {0};
+        head_put(&head, query->number);
+        remote_enter(remote);
+        const void *key;
+        for (uint64_t cursor = 0; map_next(&query->asked, &cursor, &key, NULL);) {
+            uint64_t peer;
+            memcpy(&peer, key, sizeof peer);
+            (void)remote_frame(remote, peer, FRAME_FORGET, &head, (ac_span){0}, FABRIC_ALWAYS);
+        }
+        remote_leave(remote);
+    }
+    query_release(query);
+}
+
+// Asks one peer. Inside the guest.
+static void query_ask(struct query *query, uint64_t peer) {
+    struct head head = {0};
+    head_put(&head, query->number);
+    head.count += cbor_put_head(head.bytes + head.count, 3, query->bytes);
+    uint8_t tail[NAME_BYTES_MAX + 1];
+    memcpy(tail, query->name, query->bytes);
+    tail[query->bytes] = query->waiter ? 0xf5 : 0xf4; // CBOR true: once
+    if (map_get_id(&query->asked, peer) || map_put_id(&query->asked, peer, query) < 0)
+        return;
+    if (remote_frame(query->remote, peer, FRAME_LOCATE, &head, (ac_span){tail, query->bytes + 1}, FABRIC_ALWAYS) < 0)
+        map_take_id(&query->asked, peer);
+}
+
+static void query_ask_all(struct query *query) {
+    struct remote *remote = query->remote;
+    if (!remote->fabric)
+        return;
+    size_t count;
+    remote_enter(remote);
+    size_t max = fabric_peers(remote->fabric, NULL, 0);
+    struct fabric_peer *peers = max ? memory_allocate(max * sizeof *peers) : NULL;
+    count = peers ? fabric_peers(remote->fabric, peers, max) : 0;
+    for (size_t i = 0; i < count && i < max; i++)
+        query_ask(query, peers[i].id);
+    remote_leave(remote);
+    memory_release(peers);
+}
+
+void names_met(struct remote *remote, uint64_t peer) {
+    struct query *query;
+    remote_enter(remote);
+    for (uint64_t cursor = 0; (query = map_next(&remote->queries, &cursor, NULL, NULL));)
+        query_ask(query, peer);
+    remote_leave(remote);
+}
+
+void names_lost(struct remote *remote, uint64_t peer) {
+    struct query *query;
+    for (uint64_t cursor = 0; (query = map_next(&remote->queries, &cursor, NULL, NULL));)
+        map_take_id(&query->asked, peer);
+}
+
+static void tell_follower(struct query *query, ac_ref holder) {
+    if (map_put(&query->told, &holder, sizeof holder, query) < 0)
+        return; // reported before
+    ac_value notice = value_notice(ac_list("holder", holder, query->name));
+    (void)message_deliver_here(query->remote->host, query->follower, notice);
+}
+
+static void answer_query(struct query *query, ac_ref holder) {
+    if (!query->waiter) {
+        tell_follower(query, holder);
+        return;
+    }
+    struct coro *waiter = query->waiter;
+    *query->answer = holder;
+    query_end(query);
+    coro_wake(waiter, 0);
+}
+
+void names_found(struct remote *remote, const struct arrival *arrival) {
+    struct query *query = map_get_id(&remote->queries, arrival->number);
+    if (!query || arrival->to.peer != arrival->peer)
+        return;
+    if (query->waiter)
+        map_take_id(&query->asked, arrival->peer);
+    answer_query(query, arrival->to);
+}
+
+static void found_here(struct remote *remote, const struct name *name) {
+    struct query *query;
+    for (uint64_t cursor = 0; (query = map_next(&remote->queries, &cursor, NULL, NULL));)
+        if (query->bytes == name->bytes && memcmp(query->name, name->text, name->bytes) == 0)
+            answer_query(query, name->holder);
+}
+
+static int query_begin(struct remote *remote, struct query *query, const char *text, size_t bytes) {
+    query->remote = remote;
+    query->number = ++remote->number;
+    query->bytes = (uint32_t)bytes;
+    memcpy(query->name, text, bytes + 1);
+    map_init(&query->asked);
+    map_init(&query->told);
+    return map_put_id(&remote->queries, query->number, query);
+}
+
+static bool abandon_locate(struct coro *coro) {
+    query_end(coro->wait_for);
+    return true;
+}
+
+int ac_locate(const char *text, ac_ref *holder, ac_time deadline) {
+    struct coro *self = coro_here();
+    size_t bytes;
+    if (!self)
+        return -EPERM;
+    if (!name_is_good(text, &bytes))
+        return -EINVAL;
+    struct remote *remote = remote_need(self->loop);
+    if (!remote)
+        return -ENOMEM;
+    struct name *name = map_get(&remote->names, text, bytes);
+    if (name) {
+        *holder = name->holder;
+        return 0;
+    }
+    int err = coro_may_wait(self, deadline);
+    if (err < 0)
+        return err;
+    struct query query = {.waiter = self, .answer = holder};
+    err = query_begin(remote, &query, text, bytes);
+    if (err < 0)
+        return err;
+    query_ask_all(&query);
+    self->wait_for = &query;
+    return coro_wait(self, &locate_wait, deadline);
+}
+
+static void follower_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    (void)exit;
+    query_end(container_of(watch, struct query, watch));
+}
+
+int remote_follow(const char *text) {
+    struct coro *self = coro_here();
+    size_t bytes;
+    if (!self)
+        return -EPERM;
+    if (!name_is_good(text, &bytes))
+        return -EINVAL;
+    struct remote *remote = remote_linked(self->loop);
+    if (!remote)
+        return -ENOTCONN;
+    struct query *query = memory_allocate_zeroed(sizeof *query);
+    if (!query)
+        return -ENOMEM;
+    query->follower = coro_ref(self);
+    query->watch.ended = follower_ended;
+    int err = query_begin(remote, query, text, bytes);
+    if (err < 0) {
+        query_release(query);
+        return err;
+    }
+    coro_watch(self, &query->watch);
+    struct name *name = map_get(&remote->names, text, bytes);
+    if (name)
+        tell_follower(query, name->holder);
+    query_ask_all(query);
+    return 0;
+}
+
+bool remote_holder_of(ac_value message, ac_ref *holder) {
+    ac_value list = value_notice_list(message);
+    const char *kind = NULL, *name;
+    ac_ref ref;
+    bool is = list.kind == AC_LIST && ac_unpack(list, &kind, &ref, &name) == 0 && strcmp(kind, "holder") == 0;
+    if (is)
+        *holder = ref;
+    ac_drop(list);
+    return is;
+}
+
+void names_done(struct remote *remote) {
+    struct name *name;
+    for (uint64_t cursor = 0; (name = map_next(&remote->names, &cursor, NULL, NULL));) {
+        coro_unwatch(&name->watch);
+        memory_release(name);
+    }
+    map_done(&remote->names);
+    struct followers *followers;
+    for (uint64_t cursor = 0; (followers = map_next(&remote->followers, &cursor, NULL, NULL));) {
+        memory_release(followers->all);
+        memory_release(followers);
+    }
+    map_done(&remote->followers);
+    map_done(&remote->queries);
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+// Peers as users see them: reaching one by its address, listing them, telling where a reference lives.
+#include "remote/remote_private.h"
+
+#include "io/io.h"
+
+#include <stdio.h>
+
+// ---- ac_peer ----
+
+static int reach(struct remote *remote, const struct sys_address *address, ac_time deadline) {
+    struct asker asker = {.number = ++remote->number, .in = &remote->reaches};
+    int err = map_put_id(&remote->reaches, asker.number, &asker);
+    if (err < 0)
+        return err;
+    remote_enter(remote);
+    err = fabric_reach(remote->fabric, address, deadline, (void *)(uintptr_t)asker.number);
+    remote_leave(remote);
+    if (err < 0) {
+        map_take_id(&remote->reaches, asker.number);
+        return err;
+    }
+    return asker_wait(&asker, &reach_wait, deadline);
+}
+
+void peers_reached(struct remote *remote, const struct arrival *arrival) {
+    struct asker *asker = map_get_id(&remote->reaches, arrival->number);
+    if (!asker || !asker->coro)
+        return;
+    map_take_id(&remote->reaches, asker->number);
+    asker->found = arrival->peer;
+    coro_wake(asker->coro, arrival->result);
+}
+
+// An address without a port gets the one where the first program of a computer listens.
+static bool with_port(const char *address, char text[512]) {
+    const char *colon = strrchr(address, ':');
+    bool ipv6 = colon && strchr(address, ':') != colon && address[0] != '[';
+    bool has_port = colon && !ipv6 && (address[0] != '[' || colon[-1] == ']');
+    int length;
+    if (has_port)
+        length = snprintf(text, 512, "%s", address);
+    else if (ipv6)
+        length = snprintf(text, 512, "[%s]:%d", address, FABRIC_PORT);
+    else
+        length = snprintf(text, 512, "%s:%d", address, FABRIC_PORT);
+    return length > 0 && length < 512;
+}
+
+int ac_peer(const char *address, ac_time deadline) {
+    struct coro *self = coro_here();
+    if (!self)
+        return -EPERM;
+    struct remote *remote = remote_linked(self->loop);
+    if (!remote)
+        return -ENOTCONN;
+    char text[512];
+    if (!address || !with_port(address, text))
+        return -EINVAL;
+    struct sys_address found[IO_ADDRESSES_MAX];
+    int count = io_resolve(text, found, IO_ADDRESSES_MAX, deadline);
+    int err = count < 0 ? count : -ENOENT;
+    for (int i = 0; i < count; i++) {
+        err = reach(remote, &found[i], deadline);
+        if (err == 0 || err == -ECANCELED || err == -ETIMEDOUT)
+            break;
+    }
+    return err;
+}
+
+// ---- listing ----
+
+long ac_peers(struct ac_peer_info *peers, size_t max) {
+    struct remote *remote = remote_linked(loop_here);
+    if (!remote)
+        return -ENOTCONN;
+    struct fabric_peer *found = max ? memory_allocate(max * sizeof *found) : NULL;
+    if (max && !found)
+        return -ENOMEM;
+    remote_enter(remote);
+    size_t count = fabric_peers(remote->fabric, found, max);
+    remote_leave(remote);
+    for (size_t i = 0; i < count && i < max; i++) {
+        peers[i].id = found[i].id;
+        peers[i].linked = found[i].linked;
+        snprintf(peers[i].name, sizeof peers[i].name, "%s", found[i].name);
+        sys_address_text(&found[i].address, peers[i].address);
+    }
+    memory_release(found);
+    return (long)count;
+}
+
+int ac_location(ac_ref ref, char text[64]) {
+    struct loop *loop = loop_here;
+    text[0] = '\0';
+    if (loop && ref.peer == loop->peer) {
+        snprintf(text, 64, "here");
+        return 0;
+    }
+    struct sys_address address;
+    if (!loop || !remote_find(loop, ref.peer, &address))
+        return -EHOSTUNREACH;
+    sys_address_text(&address, text);
+    return 0;
+}
+
+int ac_network_address(char text[64]) {
+    text[0] = '\0';
+    if (!remote_linked(loop_here))
+        return -ENOTCONN;
+    struct sys_address address = remote_address(loop_here);
+    sys_address_text(&address, text);
+    return 0;
+}

@@ -1,0 +1,638 @@
+// SPDX-License-Identifier: MIT
+// The network of a loop: starting and stopping it; the frames that arrive and who handles them; the way from the guest to
+// the host. See remote_private.h for the two sides.
+#include "remote/remote_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { STOP_SECONDS = 5 };
+
+static void on_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes);
+static void on_met(void *up, uint64_t peer);
+static void on_linked(void *up, uint64_t peer);
+static void on_lost(void *up, uint64_t peer, int reason);
+static void on_room(void *up, uint64_t peer);
+static void on_reached(void *up, void *token, uint64_t peer, int err);
+static void run_arrivals(struct post *post);
+
+static const struct fabric_door fabric_door = {
+    .frame = on_frame,
+    .met = on_met,
+    .linked = on_linked,
+    .lost = on_lost,
+    .room = on_room,
+    .reached = on_reached,
+};
+
+static const struct message_door message_up = {
+    .send = send_far,
+    .deliver = deliver_far,
+    .monitor = monitor_far,
+};
+
+// ---- start and stop ----
+
+static void stopping(struct loop *loop, void *state);
+static void done(struct loop *loop, void *state);
+
+struct remote *remote_need(struct loop *loop) {
+    struct remote *remote = remote_of(loop);
+    if (remote)
+        return remote;
+    remote = memory_allocate_zeroed(sizeof *remote);
+    if (!remote)
+        return NULL;
+    remote->host = loop;
+    remote->post.run = run_arrivals;
+    map_init(&remote->names);
+    map_init(&remote->followers);
+    map_init(&remote->peers);
+    map_init(&remote->delivers);
+    map_init(&remote->reaches);
+    map_init(&remote->monitors);
+    map_init(&remote->queries);
+    list_init(&remote->room);
+    list_init(&remote->watched);
+    loop_extend(loop, LOOP_REMOTE, (struct loop_extra){remote, stopping, done});
+    return remote;
+}
+
+static struct fabric_options fabric_options_of(struct loop *loop, const struct ac_network_options *options,
+                                               const uint8_t *key, const char *name) {
+    return (struct fabric_options){
+        .peer = loop->peer,
+        .name = name,
+        .port = options->port,
+        .loopback_only = options->loopback_only,
+        .no_discovery = options->no_discovery,
+        .discovery_port = options->discovery_port,
+        .key_path = options->key_file,
+        .key = key,
+        .heartbeat = (ac_time)(options->heartbeat_s * 1e9),
+        .grace = (ac_time)(options->grace_s * 1e9),
+    };
+}
+
+static void default_name(char name[64]) {
+    char host[32];
+    sys_host_name(host, sizeof host);
+    snprintf(name, 64, "%.28s@%s", sys_program_name(), host);
+}
+
+int remote_start(struct loop *loop, const struct ac_network_options *options, const uint8_t *key) {
+    struct remote *remote = remote_need(loop);
+    if (!remote)
+        return -ENOMEM;
+    remote->error[0] = '\0';
+    if (remote->fabric)
+        return -EALREADY;
+    int err = message_set_door(loop, &message_up);
+    if (err < 0)
+        return err;
+    remote->guest = guest_create(loop, &sys_epoll, &err);
+    if (!remote->guest)
+        return err;
+    char name[64];
+    default_name(name);
+    struct fabric_options how =
+        fabric_options_of(loop, options, key, options->name ? options->name : name);
+    guest_enter(remote->guest);
+    remote->fabric = fabric_open(remote->guest, &how, &fabric_door, remote, &err, remote->error);
+    guest_leave(remote->guest);
+    if (!remote->fabric) {
+        guest_destroy(remote->guest);
+        remote->guest = NULL;
+        (void)message_set_door(loop, NULL);
+        return err;
+    }
+    return 0;
+}
+
+int ac_network_start_with(const struct ac_network_options *options) {
+    static const struct ac_network_options defaults;
+    int err = 0;
+    struct loop *loop = loop_need(&err);
+    return loop ? remote_start(loop, options ? options : &defaults, NULL) : err;
+}
+
+const char *ac_network_error(void) {
+    struct remote *remote = loop_here ? remote_of(loop_here) : NULL;
+    return remote ? remote->error : "";
+}
+
+// Waits until the fabric has said goodbye.
+static ac_value wait_closed(ac_value argument) {
+    struct remote *remote = ac_pointer_of(argument);
+    for (double pause = 0.0002;; pause = pause < 0.005 ? pause * 2 : pause) {
+        remote_enter(remote);
+        bool closed = fabric_is_closed(remote->fabric);
+        remote_leave(remote);
+        if (closed)
+            return ac_nil;
+        (void)ac_sleep(pause); // it ends whether or not this is cancelled
+    }
+}
+
+static void stopping(struct loop *loop, void *state) {
+    struct remote *remote = state;
+    if (!remote->fabric)
+        return;
+    remote_enter(remote);
+    fabric_close(remote->fabric, ac_after(STOP_SECONDS));
+    remote_leave(remote);
+    int err = 0;
+    if (!coro_create(loop, wait_closed, ac_of_pointer(remote), NULL, true, &err))
+        trace(TRACE_REMOTE, "no coroutine to wait for goodbye: %s", ac_strerror(err));
+}
+
+static void release_peer(struct remote_peer *peer) {
+    struct stream *stream;
+    for (uint64_t cursor = 0; (stream = map_next(&peer->streams, &cursor, NULL, NULL));) {
+        buffer_done(&stream->bytes);
+        memory_release(stream);
+    }
+    map_done(&peer->streams);
+    memory_release(peer);
+}
+
+static void release_all(struct map *map) {
+    void *it;
+    for (uint64_t cursor = 0; (it = map_next(map, &cursor, NULL, NULL));)
+        memory_release(it);
+    map_done(map);
+}
+
+static void drop_arrivals(struct remote *remote) {
+    while (remote->first) {
+        struct arrival *arrival = remote->first;
+        remote->first = arrival->next;
+        ac_drop(arrival->value);
+        memory_release(arrival);
+    }
+}
+
+static void done(struct loop *loop, void *state) {
+    struct remote *remote = state;
+    (void)message_set_door(loop, NULL);
+    if (remote->fabric) {
+        fabric_free(remote->fabric);
+        guest_destroy(remote->guest);
+    }
+    drop_arrivals(remote);
+    watch_done(remote);
+    names_done(remote);
+    struct remote_peer *peer;
+    for (uint64_t cursor = 0; (peer = map_next(&remote->peers, &cursor, NULL, NULL));)
+        release_peer(peer);
+    map_done(&remote->peers);
+    map_done(&remote->delivers);
+    map_done(&remote->reaches);
+    release_all(&remote->monitors);
+    loop->extra[LOOP_REMOTE].state = NULL;
+    memory_release(remote);
+}
+
+// ---- frames out ----
+
+int remote_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
+                 enum fabric_way way) {
+    const ac_span parts[2] = {{head->bytes, head->count}, value};
+    return fabric_send(remote->fabric, peer, type, parts, value.bytes > 0 ? 2 : 1, way);
+}
+
+int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
+                     enum fabric_way way) {
+    remote_enter(remote);
+    int err = remote_frame(remote, peer, type, head, value, way);
+    remote_leave(remote);
+    return err;
+}
+
+// ---- arrivals: guest side ----
+
+struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, uint64_t peer) {
+    struct arrival *arrival = memory_allocate_zeroed(sizeof *arrival);
+    if (!arrival) {
+        trace(TRACE_REMOTE, "no memory: something of peer %016llx is lost", (unsigned long long)peer);
+        return NULL;
+    }
+    arrival->kind = kind;
+    arrival->peer = peer;
+    if (remote->first)
+        remote->last->next = arrival;
+    else
+        remote->first = arrival;
+    remote->last = arrival;
+    if (!remote->posted) {
+        remote->posted = true;
+        loop_post(remote->host, &remote->post);
+    }
+    return arrival;
+}
+
+// ---- arrivals: host side ----
+
+static void take_message(struct remote *remote, struct arrival *arrival) {
+    int count = message_deliver_here(remote->host, arrival->to, arrival->value);
+    arrival->value = ac_nil;
+    if (arrival->number == 0)
+        return;
+    struct head head = {0};
+    head_put(&head, arrival->number);
+    head_put_signed(&head, count);
+    (void)remote_frame_now(remote, arrival->peer, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_URGENT);
+}
+
+// A dispatch: each kind of arrival has its handler.
+static void take_arrival(struct remote *remote, struct arrival *arrival) {
+    switch (arrival->kind) {
+    case ARRIVED_MESSAGE:
+        take_message(remote, arrival);
+        break;
+    case ARRIVED_ANSWER:
+        send_answered(remote, arrival);
+        break;
+    case ARRIVED_MONITOR:
+        watch_asked(remote, arrival);
+        break;
+    case ARRIVED_EXIT:
+        watch_exit(remote, arrival);
+        break;
+    case ARRIVED_FOUND:
+        names_found(remote, arrival);
+        break;
+    case ARRIVED_MET:
+        names_met(remote, arrival->peer);
+        break;
+    case ARRIVED_LOST:
+        send_lost(remote, arrival->peer);
+        watch_lost(remote, arrival->peer, (int)arrival->result);
+        names_lost(remote, arrival->peer);
+        break;
+    case ARRIVED_ROOM:
+        send_room(remote, arrival->peer);
+        break;
+    case ARRIVED_REACHED:
+        peers_reached(remote, arrival);
+        break;
+    }
+}
+
+// Tells the fabric how much of each run of arrivals of one peer has been handed over.
+struct taken {
+    struct remote *remote;
+    uint64_t peer;
+    size_t bytes;
+};
+
+static void flush_taken(struct taken *taken) {
+    if (taken->bytes == 0)
+        return;
+    remote_enter(taken->remote);
+    fabric_taken(taken->remote->fabric, taken->peer, taken->bytes);
+    remote_leave(taken->remote);
+    taken->bytes = 0;
+}
+
+static void run_arrivals(struct post *post) {
+    struct remote *remote = container_of(post, struct remote, post);
+    remote_enter(remote);
+    struct arrival *arrival = remote->first;
+    remote->first = remote->last = NULL;
+    remote->posted = false;
+    remote_leave(remote);
+    struct taken taken = {.remote = remote};
+    while (arrival) {
+        struct arrival *next = arrival->next;
+        if (arrival->bytes > 0) {
+            if (taken.peer != arrival->peer)
+                flush_taken(&taken);
+            taken.peer = arrival->peer;
+            taken.bytes += arrival->bytes;
+        }
+        take_arrival(remote, arrival);
+        ac_drop(arrival->value);
+        memory_release(arrival);
+        arrival = next;
+    }
+    flush_taken(&taken);
+}
+
+// ---- frames in: guest side ----
+
+// A frame that is being taken apart.
+struct incoming {
+    struct remote *remote;
+    struct remote_peer *peer;
+    struct cbor_reader reader;
+    uint32_t bytes; // to be reported as taken once its arrival is handled; 0 once somebody answers for them
+};
+
+static struct remote_peer *peer_need(struct remote *remote, uint64_t id) {
+    struct remote_peer *peer = map_get_id(&remote->peers, id);
+    if (peer)
+        return peer;
+    peer = memory_allocate_zeroed(sizeof *peer);
+    if (!peer)
+        return NULL;
+    peer->id = id;
+    map_init(&peer->streams);
+    if (map_put_id(&remote->peers, id, peer) < 0) {
+        memory_release(peer);
+        return NULL;
+    }
+    return peer;
+}
+
+static void answer(struct incoming *in, uint64_t number, int64_t result) {
+    struct head head = {0};
+    head_put(&head, number);
+    head_put_signed(&head, result);
+    (void)remote_frame(in->remote, in->peer->id, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_URGENT);
+}
+
+static void got_message(struct incoming *in, bool deliver) {
+    uint64_t number = deliver ? cbor_read_unsigned(&in->reader) : 0;
+    uint64_t id = cbor_read_unsigned(&in->reader);
+    ac_value value = cbor_read_value(&in->reader, false);
+    if (!cbor_read_end(&in->reader) || value.kind == AC_INVALID) {
+        ac_drop(value);
+        if (deliver)
+            answer(in, number, value.kind == AC_INVALID ? ac_error_of(value) : -EBADMSG);
+        return;
+    }
+    bool to_coroutine = ref_sort(id) == REF_COROUTINE;
+    if (to_coroutine && !coro_is_alive(in->remote->host, id)) {
+        ac_drop(value);
+        if (deliver)
+            answer(in, number, -ESRCH);
+        return;
+    }
+    struct arrival *arrival = remote_arrival(in->remote, ARRIVED_MESSAGE, in->peer->id);
+    if (!arrival) {
+        ac_drop(value);
+        if (deliver)
+            answer(in, number, -ENOMEM);
+        return;
+    }
+    arrival->to = (ac_ref){in->remote->host->peer, id};
+    arrival->value = value;
+    arrival->bytes = in->bytes;
+    in->bytes = 0;
+    // The coroutine lives and the message is on its way to the mailbox, ahead of all that can happen to the coroutine
+    // from here on: it counts as being there. A channel's subscribers are known to the host alone.
+    if (deliver && to_coroutine)
+        answer(in, number, 1);
+    else
+        arrival->number = number;
+}
+
+static void got_answer(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    int64_t result = cbor_read_int(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_ANSWER, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->number = number;
+    arrival->result = result;
+}
+
+static void got_monitor(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t id = cbor_read_unsigned(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_MONITOR, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->number = number;
+    arrival->to = (ac_ref){in->remote->host->peer, id};
+}
+
+static void got_exit(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t how = cbor_read_unsigned(&in->reader);
+    int64_t reason = cbor_read_int(&in->reader);
+    ac_value value = cbor_read_value(&in->reader, false);
+    bool good = cbor_read_end(&in->reader) && how >= AC_FINISHED && how <= AC_LOST;
+    struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_EXIT, in->peer->id) : NULL;
+    if (!arrival) {
+        ac_drop(value);
+        return;
+    }
+    arrival->number = number;
+    arrival->how = (enum ac_end)how;
+    arrival->result = reason;
+    arrival->value = value;
+}
+
+static void got_locate(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    ac_span name = cbor_read_span(&in->reader);
+    bool once = cbor_read_bool(&in->reader);
+    if (cbor_read_end(&in->reader) && name.bytes > 0 && name.bytes <= NAME_BYTES_MAX)
+        names_asked(in->remote, in->peer, number, name, once);
+}
+
+static void got_found(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    ac_ref holder = cbor_read_ref(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_FOUND, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->number = number;
+    arrival->to = holder;
+}
+
+static void got_forget(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    if (cbor_read_end(&in->reader))
+        names_forget(in->remote, in->peer, number);
+}
+
+static void got_piece(struct incoming *in);
+static void got_abort(struct incoming *in);
+
+// A dispatch: each type of frame has its handler.
+static void handle(struct incoming *in, unsigned type) {
+    switch (type) {
+    case FRAME_SEND:
+        got_message(in, false);
+        break;
+    case FRAME_DELIVER:
+        got_message(in, true);
+        break;
+    case FRAME_ANSWER:
+        got_answer(in);
+        break;
+    case FRAME_MONITOR:
+        got_monitor(in);
+        break;
+    case FRAME_EXIT:
+        got_exit(in);
+        break;
+    case FRAME_LOCATE:
+        got_locate(in);
+        break;
+    case FRAME_FOUND:
+        got_found(in);
+        break;
+    case FRAME_FORGET:
+        got_forget(in);
+        break;
+    case FRAME_PIECE:
+        got_piece(in);
+        break;
+    case FRAME_ABORT:
+        got_abort(in);
+        break;
+    default:
+        trace(TRACE_REMOTE, "a frame of unknown type %u from peer %016llx", type,
+              (unsigned long long)in->peer->id);
+    }
+}
+
+static void drop_stream(struct remote_peer *peer, uint64_t number, struct stream *stream) {
+    map_take_id(&peer->streams, number);
+    peer->streams_bytes -= stream->total;
+    buffer_done(&stream->bytes);
+    memory_release(stream);
+}
+
+static struct stream *stream_open(struct remote_peer *peer, uint64_t number, unsigned type, size_t total) {
+    if (map_count(&peer->streams) >= STREAMS_MAX || total > 2 * AC_VALUE_BYTES_MAX - peer->streams_bytes)
+        return NULL;
+    struct stream *stream = memory_allocate_zeroed(sizeof *stream);
+    if (!stream)
+        return NULL;
+    stream->type = type;
+    stream->total = total;
+    if (map_put_id(&peer->streams, number, stream) < 0) {
+        memory_release(stream);
+        return NULL;
+    }
+    peer->streams_bytes += total;
+    return stream;
+}
+
+static void got_piece(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t type = cbor_read_unsigned(&in->reader);
+    uint64_t total = cbor_read_unsigned(&in->reader);
+    ac_span bytes = cbor_read_span(&in->reader);
+    if (!cbor_read_end(&in->reader) || type == FRAME_PIECE || type > 255 || total > AC_VALUE_BYTES_MAX + HEAD_BYTES_MAX)
+        return;
+    struct stream *stream = map_get_id(&in->peer->streams, number);
+    if (!stream)
+        stream = stream_open(in->peer, number, (unsigned)type, total);
+    if (!stream)
+        return;
+    if (bytes.bytes > stream->total - stream->bytes.length ||
+        buffer_append(&stream->bytes, bytes.at, bytes.bytes) < 0) {
+        drop_stream(in->peer, number, stream);
+        return;
+    }
+    if (stream->bytes.length < stream->total)
+        return;
+    struct incoming whole = {.remote = in->remote, .peer = in->peer, .bytes = in->bytes};
+    in->bytes = 0;
+    cbor_reader_init(&whole.reader, stream->bytes.bytes, stream->bytes.length);
+    handle(&whole, stream->type);
+    in->bytes = whole.bytes;
+    drop_stream(in->peer, number, stream);
+}
+
+static void got_abort(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    struct stream *stream = map_get_id(&in->peer->streams, number);
+    if (cbor_read_end(&in->reader) && stream)
+        drop_stream(in->peer, number, stream);
+}
+
+static void on_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes) {
+    struct remote *remote = up;
+    struct incoming in = {.remote = remote, .peer = peer_need(remote, peer), .bytes = (uint32_t)bytes};
+    if (in.peer) {
+        cbor_reader_init(&in.reader, payload, bytes);
+        handle(&in, type);
+    }
+    if (in.bytes > 0) // nobody waits for what it was
+        fabric_taken(remote->fabric, peer, in.bytes);
+}
+
+static void on_met(void *up, uint64_t peer) { (void)remote_arrival(up, ARRIVED_MET, peer); }
+
+static void on_linked(void *up, uint64_t peer) {
+    (void)up;
+    trace(TRACE_REMOTE, "linked with peer %016llx", (unsigned long long)peer);
+}
+
+static void on_lost(void *up, uint64_t peer, int reason) {
+    struct remote *remote = up;
+    trace(TRACE_REMOTE, "lost peer %016llx: %s", (unsigned long long)peer, ac_strerror(reason));
+    struct remote_peer *gone = map_take_id(&remote->peers, peer);
+    if (gone)
+        release_peer(gone);
+    names_peer_gone(remote, peer);
+    struct arrival *arrival = remote_arrival(remote, ARRIVED_LOST, peer);
+    if (arrival)
+        arrival->result = reason;
+}
+
+static void on_room(void *up, uint64_t peer) { (void)remote_arrival(up, ARRIVED_ROOM, peer); }
+
+static void on_reached(void *up, void *token, uint64_t peer, int err) {
+    struct arrival *arrival = remote_arrival(up, ARRIVED_REACHED, peer);
+    if (!arrival)
+        return;
+    arrival->number = (uintptr_t)token;
+    arrival->result = err;
+}
+
+// ---- for the cluster ----
+
+bool remote_is_started(struct loop *loop) { return remote_linked(loop) != NULL; }
+
+const uint8_t *remote_key(struct loop *loop) {
+    struct remote *remote = remote_linked(loop);
+    return remote ? fabric_key(remote->fabric) : NULL;
+}
+
+struct sys_address remote_address(struct loop *loop) {
+    struct remote *remote = remote_linked(loop);
+    struct sys_address address = {0};
+    if (remote) {
+        remote_enter(remote);
+        address = fabric_address(remote->fabric);
+        remote_leave(remote);
+    }
+    return address;
+}
+
+int remote_introduce(struct loop *loop, uint64_t peer, const struct sys_address *address) {
+    struct remote *remote = remote_linked(loop);
+    if (!remote)
+        return -ENOTCONN;
+    remote_enter(remote);
+    int err = fabric_introduce(remote->fabric, peer, address);
+    remote_leave(remote);
+    return err;
+}
+
+bool remote_find(struct loop *loop, uint64_t peer, struct sys_address *address) {
+    struct remote *remote = remote_linked(loop);
+    if (!remote)
+        return false;
+    struct fabric_peer found;
+    remote_enter(remote);
+    bool known = fabric_peer_find(remote->fabric, peer, &found);
+    remote_leave(remote);
+    if (known)
+        *address = found.address;
+    return known;
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+// What the files of remote/ share: the state of a loop's network.
+//
+// Two sides. The *host side* is the user's loop: all that public calls and coroutines touch. The *guest side* is what the fabric
+// calls through its door, on whichever thread drives the guest, under the guest's lock. What both touch (`shared` below) is
+// touched under that lock only: remote_enter, remote_leave.
+//
+// From guest to host there is one way, *arrivals*: a queue that the guest side fills and the host empties at home, in order.
+// So what one peer sent arrives in order, a loss after all that came before it. What must be answered although the host computes
+// (deliver to a coroutine, locate) is answered on the guest side; the message itself waits among the arrivals.
+//
+// Frames, their payload a sequence of CBOR items:
+//
+//   16 SEND     receiver id, value
+//   17 DELIVER  number, receiver id, value        -> ANSWER
+//   18 ANSWER   number, count or negative error
+//   19 MONITOR  number, coroutine id              -> EXIT, once, later
+//   20 EXIT     number, enum ac_end, reason, value
+//   21 LOCATE   number, name, once                -> FOUND, now or when the name is given; once, or for each holder
+//   22 FOUND    number, reference
+//   23 FORGET   number of a LOCATE
+//   24 PIECE    stream, type, bytes in all, bytes: of a frame too large for one, whose type and payload it carries
+//   25 ABORT    stream: no more pieces will come
+//
+// Numbers are drawn by the one who asks.
+#ifndef REMOTE_REMOTE_PRIVATE_H
+#define REMOTE_REMOTE_PRIVATE_H
+
+#include "remote/remote.h"
+
+enum frame_type {
+    FRAME_SEND = 16,
+    FRAME_DELIVER,
+    FRAME_ANSWER,
+    FRAME_MONITOR,
+    FRAME_EXIT,
+    FRAME_LOCATE,
+    FRAME_FOUND,
+    FRAME_FORGET,
+    FRAME_PIECE,
+    FRAME_ABORT
+};
+
+enum {
+    NAME_BYTES_MAX = 255,
+    PIECE_BYTES = 48 * 1024,    // of a large message in one frame
+    STREAMS_MAX = 64,           // large messages of one peer on their way at once
+    FOLLOWERS_MAX = 1 << 16,    // open LOCATEs of one peer
+    HEAD_BYTES_MAX = 64         // what stands before the value in a frame
+};
+
+// What the guest side tells the host.
+enum arrival_kind {
+    ARRIVED_MESSAGE, // for `to`; `number` != 0: the host must answer that DELIVER
+    ARRIVED_ANSWER,  // to deliver `number`: `result`
+    ARRIVED_MONITOR, // `number`, of to
+    ARRIVED_EXIT,    // to monitor `number`
+    ARRIVED_FOUND,   // to query `number`: `to`
+    ARRIVED_MET,     // the peer
+    ARRIVED_LOST,    // the peer, for `result`
+    ARRIVED_ROOM,    // at the peer
+    ARRIVED_REACHED  // the answer to reach `number`: peer, or `result`
+};
+
+struct arrival {
+    struct arrival *next;
+    enum arrival_kind kind;
+    uint64_t peer;
+    uint64_t number;
+    ac_ref to;
+    int64_t result;
+    enum ac_end how;
+    uint32_t bytes;  // of payload to be reported as taken
+    ac_value value;  // owned
+};
+
+// A large message that comes in pieces.
+struct stream {
+    unsigned type;
+    size_t total;
+    struct buffer bytes;
+};
+
+// Guest side: what is kept for a peer while it is linked.
+struct remote_peer {
+    uint64_t id;
+    struct map streams; // number -> struct stream
+    size_t streams_bytes;
+    uint32_t follower_count;
+};
+
+// Somebody elsewhere who wants to know the holder of a name.
+struct follower {
+    uint64_t peer;
+    uint64_t number;
+    bool once;
+};
+
+struct followers { // of one name
+    struct follower *all;
+    uint32_t count;
+    uint32_t capacity;
+};
+
+// A name given here.
+struct name {
+    struct end_watch watch; // of a coroutine that holds it
+    struct remote *remote;
+    ac_ref holder;
+    uint32_t bytes;
+    char text[NAME_BYTES_MAX + 1];
+};
+
+// Host side: a question for the holder of a name that has not been answered, or that stays open (follow).
+struct query {
+    uint64_t number;
+    struct coro *waiter;      // of ac_locate; NULL: follow
+    ac_ref *answer;           // where the waiter wants it
+    ac_ref follower;          // who follows
+    struct end_watch watch;   // of the follower
+    struct remote *remote;
+    struct map asked;         // peers that were asked and have not answered
+    struct map told;          // holders that were reported to a follower
+    uint32_t bytes;
+    char name[NAME_BYTES_MAX + 1];
+};
+
+// Host side: a coroutine that waits for an answer with a number (deliver, reach).
+struct asker {
+    uint64_t number;
+    uint64_t peer;      // which answers; 0: none in particular
+    struct coro *coro;
+    struct map *in;     // where it is listed by its number
+    uint64_t found;     // the peer that was reached
+};
+
+// Host side: a coroutine that waits for room in the window of a peer.
+struct room_waiter {
+    struct list link;
+    uint64_t peer;
+    struct coro *coro;
+};
+
+// Host side: a monitor on a coroutine elsewhere.
+struct far_monitor {
+    ac_ref watcher;
+    ac_ref of;
+};
+
+// Host side: a peer's monitor on a coroutine here.
+struct near_monitor {
+    struct end_watch watch;
+    struct list link; // among all of them
+    struct remote *remote;
+    uint64_t peer;
+    uint64_t number;
+};
+
+struct remote {
+    struct loop *host;
+    struct guest *guest;   // NULL: no network, names only
+    struct fabric *fabric; // likewise
+    char error[256];       // what failed when it was last started, for people
+    // ---- shared ----
+    struct map names;     // text -> struct name
+    struct map followers; // text -> struct followers
+    struct map peers;     // id -> struct remote_peer
+    struct arrival *first;
+    struct arrival *last;
+    struct post post; // runs the arrivals on the host
+    bool posted;
+    // ---- host side ----
+    uint64_t number;       // the last one drawn
+    struct map delivers;   // number -> struct asker
+    struct map reaches;    // number -> struct asker
+    struct map monitors;   // number -> struct far_monitor
+    struct map queries;    // number -> struct query
+    struct list room;      // struct room_waiter, first come first served
+    struct list watched;   // struct near_monitor
+    uint64_t stream;       // number of the last large message sent
+};
+
+// The state of the loop; NULL if it has none, or no network.
+static inline struct remote *remote_of(struct loop *loop) { return loop->extra[LOOP_REMOTE].state; }
+static inline struct remote *remote_linked(struct loop *loop) {
+    struct remote *remote = loop ? remote_of(loop) : NULL;
+    return remote && remote->fabric ? remote : NULL;
+}
+// The state of the loop, made if there is none. NULL if there is no memory.
+struct remote *remote_need(struct loop *loop);
+
+static inline void remote_enter(struct remote *remote) {
+    if (remote->guest)
+        guest_enter(remote->guest);
+}
+static inline void remote_leave(struct remote *remote) {
+    if (remote->guest)
+        guest_leave(remote->guest);
+}
+
+// Frames are made of a head, written with these, and possibly an encoded value.
+struct head {
+    uint8_t bytes[HEAD_BYTES_MAX];
+    size_t count;
+};
+static inline void head_put(struct head *head, uint64_t number) {
+    head->count += cbor_put_head(head->bytes + head->count, 0, number);
+}
+static inline void head_put_signed(struct head *head, int64_t number) {
+    unsigned major = number < 0;
+    head->count += cbor_put_head(head->bytes + head->count, major, major ? ~(uint64_t)number : (uint64_t)number);
+}
+
+// Sends a frame; from the host side between remote_enter and remote_leave, or from the guest side. As fabric_send.
+int remote_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
+                 enum fabric_way way);
+// The same from the host side, outside.
+int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
+                     enum fabric_way way);
+
+// Guest side: a new arrival at the end of the queue, to be filled in at once; NULL if there is no memory.
+struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, uint64_t peer);
+
+// ---- send.c: host side ----
+int send_far(struct loop *loop, ac_ref to, ac_value message, bool may_wait);
+int deliver_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
+// Sends a frame of any size from a coroutine, waiting for room. Can wait. As send_far.
+int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
+               ac_time deadline);
+void send_answered(struct remote *remote, const struct arrival *arrival);
+void send_room(struct remote *remote, uint64_t peer);
+void send_lost(struct remote *remote, uint64_t peer);
+// Waits for the answer with the asker's number. Returns what send_answer or the like gave, or an error. Can wait.
+int asker_wait(struct asker *asker, const struct wait_kind *kind, ac_time deadline);
+extern const struct wait_kind deliver_wait;
+extern const struct wait_kind reach_wait;
+
+// ---- watch.c: host side ----
+int monitor_far(struct loop *loop, ac_ref of);
+void watch_asked(struct remote *remote, const struct arrival *arrival);
+void watch_exit(struct remote *remote, struct arrival *arrival);
+void watch_lost(struct remote *remote, uint64_t peer, int reason);
+void watch_done(struct remote *remote);
+
+// ---- names.c ----
+// Guest side.
+void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name, bool once);
+void names_forget(struct remote *remote, struct remote_peer *peer, uint64_t number);
+void names_peer_gone(struct remote *remote, uint64_t peer);
+// Host side.
+void names_found(struct remote *remote, const struct arrival *arrival);
+void names_met(struct remote *remote, uint64_t peer);
+void names_lost(struct remote *remote, uint64_t peer);
+void names_done(struct remote *remote);
+
+// ---- peers.c: host side ----
+void peers_reached(struct remote *remote, const struct arrival *arrival);
+
+#endif

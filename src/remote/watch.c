@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+// Monitors across peers. The one who asks keeps a record by number and sends MONITOR; the other side watches its coroutine and
+// sends EXIT at its end, in order behind all that the coroutine had sent. Whichever comes first, the EXIT or the loss of
+// the peer, takes the record out and gives the one notice.
+#include "remote/remote_private.h"
+
+static void report_end(struct end_watch *watch, const struct ac_exit *exit);
+
+// ---- the one who asks ----
+
+int monitor_far(struct loop *loop, ac_ref of) {
+    struct remote *remote = remote_linked(loop);
+    struct coro *self = coro_here();
+    if (!self)
+        return -EPERM;
+    if (!remote)
+        return -EHOSTUNREACH;
+    if (ref_sort(of.id) != REF_COROUTINE)
+        return -ENOTSUP;
+    struct far_monitor *monitor = memory_allocate(sizeof *monitor);
+    if (!monitor)
+        return -ENOMEM;
+    *monitor = (struct far_monitor){.watcher = coro_ref(self), .of = of};
+    uint64_t number = ++remote->number;
+    int err = map_put_id(&remote->monitors, number, monitor);
+    if (err < 0)
+        goto release;
+    struct head head = {0};
+    head_put(&head, number);
+    head_put(&head, of.id);
+    err = remote_frame_now(remote, of.peer, FRAME_MONITOR, &head, (ac_span){0}, FABRIC_ALWAYS);
+    if (err < 0)
+        goto take_out;
+    return 0;
+take_out:
+    map_take_id(&remote->monitors, number);
+release:
+    memory_release(monitor);
+    return err;
+}
+
+// Gives the notice and ends the monitor. Takes the value.
+static void notify(struct remote *remote, struct far_monitor *monitor, enum ac_end how, int reason, ac_value value) {
+    struct ac_exit exit = {.who = monitor->of, .how = how, .reason = reason, .value = value};
+    // A watcher that has ended needs no notice.
+    (void)message_deliver_here(remote->host, monitor->watcher, message_exit_notice(&exit));
+    memory_release(monitor);
+}
+
+void watch_exit(struct remote *remote, struct arrival *arrival) {
+    struct far_monitor *monitor = map_get_id(&remote->monitors, arrival->number);
+    if (!monitor || monitor->of.peer != arrival->peer)
+        return;
+    map_take_id(&remote->monitors, arrival->number);
+    notify(remote, monitor, arrival->how, (int)arrival->result, arrival->value);
+    arrival->value = ac_nil;
+}
+
+void watch_lost(struct remote *remote, uint64_t peer, int reason) {
+    struct far_monitor *monitor;
+    const void *key;
+    for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, &key, NULL));) {
+        if (monitor->of.peer != peer)
+            continue;
+        uint64_t number;
+        memcpy(&number, key, sizeof number);
+        map_take_id(&remote->monitors, number);
+        notify(remote, monitor, AC_LOST, reason, ac_nil);
+    }
+    list_each(link, &remote->watched) {
+        struct near_monitor *near = container_of(link, struct near_monitor, link);
+        if (near->peer != peer)
+            continue;
+        coro_unwatch(&near->watch);
+        list_remove(&near->link);
+        memory_release(near);
+    }
+}
+
+// ---- the one who is watched ----
+
+// An exit notice too large for one frame: sent by a coroutine of its own, which can wait for room.
+struct parcel {
+    struct remote *remote;
+    uint64_t peer;
+    struct head head;
+    ac_value value;
+};
+
+static ac_value carry(ac_value argument) {
+    struct parcel *parcel = ac_pointer_of(argument);
+    uint8_t scratch[16];
+    int err = send_frame(parcel->remote, parcel->peer, FRAME_EXIT, &parcel->head,
+                         value_encoded(parcel->value, scratch), AC_FOREVER);
+    if (err < 0)
+        trace(TRACE_REMOTE, "an exit notice was not sent: %s", ac_strerror(err));
+    ac_drop(parcel->value);
+    memory_release(parcel);
+    return ac_nil;
+}
+
+static int carry_off(struct remote *remote, uint64_t peer, const struct head *head, ac_value value) {
+    struct parcel *parcel = memory_allocate(sizeof *parcel);
+    if (!parcel)
+        return -ENOMEM;
+    *parcel = (struct parcel){.remote = remote, .peer = peer, .head = *head, .value = ac_hold(value)};
+    int err = 0;
+    if (coro_create(remote->host, carry, ac_of_pointer(parcel), NULL, true, &err))
+        return 0;
+    ac_drop(parcel->value);
+    memory_release(parcel);
+    return err;
+}
+
+static void send_exit(struct remote *remote, uint64_t peer, uint64_t number, const struct ac_exit *exit) {
+    // What cannot travel becomes an error end, and the one who watches learns of it.
+    bool local = value_is_local(exit->value) || exit->value.kind == AC_NOTICE;
+    enum ac_end how = local && exit->how == AC_FINISHED ? AC_FAILED : exit->how;
+    int reason = local ? -ENOTSUP : exit->reason;
+    ac_value value =
+        local ? ac_of_error(-ENOTSUP, "the result cannot leave its process") : ac_hold(exit->value);
+    struct head head = {0};
+    head_put(&head, number);
+    head_put(&head, how);
+    head_put_signed(&head, reason);
+    uint8_t scratch[16];
+    ac_span encoded = value_encoded(value, scratch);
+    int err = head.count + encoded.bytes <= FRAME_PAYLOAD_MAX
+                  ? remote_frame_now(remote, peer, FRAME_EXIT, &head, encoded, FABRIC_ALWAYS)
+                  : carry_off(remote, peer, &head, value);
+    if (err < 0)
+        trace(TRACE_REMOTE, "an exit notice was not sent: %s", ac_strerror(err));
+    ac_drop(value);
+}
+
+static void report_end(struct end_watch *watch, const struct ac_exit *exit) {
+    struct near_monitor *near = container_of(watch, struct near_monitor, watch);
+    send_exit(near->remote, near->peer, near->number, exit);
+    list_remove(&near->link);
+    memory_release(near);
+}
+
+void watch_asked(struct remote *remote, const struct arrival *arrival) {
+    struct coro *coro = ref_sort(arrival->to.id) == REF_COROUTINE ? coro_find(remote->host, arrival->to.id) : NULL;
+    struct ac_exit gone = {.who = arrival->to, .how = AC_LOST, .reason = -ESRCH, .value = ac_nil};
+    if (!coro) {
+        send_exit(remote, arrival->peer, arrival->number, &gone);
+        return;
+    }
+    if (coro->state == CORO_ENDED) {
+        send_exit(remote, arrival->peer, arrival->number, &coro->end);
+        return;
+    }
+    struct near_monitor *near = memory_allocate(sizeof *near);
+    if (!near) {
+        gone.reason = -ENOMEM;
+        send_exit(remote, arrival->peer, arrival->number, &gone);
+        return;
+    }
+    *near = (struct near_monitor){
+        .watch.ended = report_end, .remote = remote, .peer = arrival->peer, .number = arrival->number};
+    coro_watch(coro, &near->watch);
+    list_append(&remote->watched, &near->link);
+}
+
+void watch_done(struct remote *remote) {
+    struct list *link;
+    while ((link = list_take(&remote->watched)))
+        memory_release(container_of(link, struct near_monitor, link));
+}
