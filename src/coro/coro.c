@@ -62,8 +62,12 @@ static __attribute__((noinline)) struct sys_context *choose(struct loop *loop) {
     return &loop->home;
 }
 
+static __attribute__((noinline)) int park_slowly(struct coro *coro) {
+    return sys_switch(&coro->context, choose(coro->loop));
+}
+
 // Goes on with the next ready coroutine, or home; returns when this one is switched to again.
-static inline __attribute__((always_inline)) intptr_t park(struct coro *coro) {
+static inline __attribute__((always_inline)) int park(struct coro *coro) {
     struct loop *loop = coro->loop;
     struct coro *next = loop->ready_head;
     if (likely(next && next->context.sp && --loop->budget > 1)) {
@@ -71,17 +75,17 @@ static inline __attribute__((always_inline)) intptr_t park(struct coro *coro) {
         loop->running = next;
         return sys_switch(&coro->context, &next->context);
     }
-    return sys_switch(&coro->context, choose(loop));
+    return park_slowly(coro);
 }
 
-intptr_t coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline) {
+int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline) {
     coro->wait = kind;
     if (deadline != AC_FOREVER)
         heap_insert(&coro->loop->timers, &coro->timer, deadline);
     return park(coro);
 }
 
-void coro_wake(struct coro *coro, intptr_t result) {
+void coro_wake(struct coro *coro, int result) {
     assert(coro->wait);
     coro->wait = NULL;
     if (coro->timer.at != 0)
@@ -352,7 +356,7 @@ int ac_yield(void) {
         return coro_may_wait(self, AC_FOREVER);
     self->context.result = 0;
     coro_make_ready(self);
-    return (int)park(self);
+    return park(self);
 }
 
 static bool abandon_nothing(struct coro *coro) {
@@ -370,7 +374,7 @@ int ac_sleep_until(ac_time until) {
         return ac_yield();
     if (err < 0)
         return err;
-    return (int)coro_wait(self, &sleep_wait, until);
+    return coro_wait(self, &sleep_wait, until);
 }
 
 int ac_sleep(double seconds) {
@@ -385,7 +389,7 @@ int ac_suspend(ac_value *update, ac_time deadline) {
     if (err < 0)
         return err;
     self->wait_for = update;
-    return (int)coro_wait(self, &suspend_wait, deadline);
+    return coro_wait(self, &suspend_wait, deadline);
 }
 
 // The living coroutine of this loop that a reference names: NULL, and why, if there is none.
@@ -487,7 +491,7 @@ int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) {
     struct joiner joiner = {.watch.ended = joined, .of = coro, .coro = self, .exit = exit};
     coro_watch(coro, &joiner.watch);
     self->wait_for = &joiner;
-    return (int)coro_wait(self, &join_wait, deadline);
+    return coro_wait(self, &join_wait, deadline);
 }
 
 const char *ac_end_name(enum ac_end how) {

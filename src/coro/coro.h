@@ -229,9 +229,9 @@ static inline int coro_may_wait(struct coro *coro, ac_time deadline) {
 }
 // Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT or -ECANCELED after
 // kind->abandon. `return coro_wait(...)` as a tail call.
-intptr_t coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
+int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
 // Makes a waiting coroutine ready. From the thread that drives its loop.
-void coro_wake(struct coro *coro, intptr_t result);
+void coro_wake(struct coro *coro, int result);
 // As ac_cancel.
 void coro_cancel(struct coro *coro);
 // Asks to be told of the end of a living coroutine.

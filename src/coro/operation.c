@@ -20,13 +20,10 @@ static const struct wait_kind operation_waits[] = {
 
 static void operation_finished(struct sys_op *op) {
     struct coro *coro = op->owner;
-    int64_t result = op->result;
-    if (coro->early != 0 && result == -ECANCELED) {
-        result = coro->early;
-        coro->cancel_known |= coro->early == -ECANCELED;
-    }
+    int early = op->result == -ECANCELED ? coro->early : 0;
+    coro->cancel_known |= early == -ECANCELED;
     coro->early = 0;
-    coro_wake(coro, result);
+    coro_wake(coro, early); // 0: it finds the result in the operation
 }
 
 int64_t coro_operate(struct sys_op *op, ac_time deadline) {
@@ -35,6 +32,7 @@ int64_t coro_operate(struct sys_op *op, ac_time deadline) {
         return coro_may_wait(self, AC_FOREVER);
     op->finished = operation_finished;
     op->owner = self;
+    op->eager = deadline == AC_NOW;
     if (sys_start(op)) {
         // One whose operations never wait must keep neither the others nor home from running.
         if (self->loop->budget <= 1 || --self->loop->budget <= 1)
@@ -49,7 +47,8 @@ int64_t coro_operate(struct sys_op *op, ac_time deadline) {
         deadline = AC_FOREVER;
     }
     self->wait_for = op;
-    return coro_wait(self, &operation_waits[op->verb], deadline);
+    int early = coro_wait(self, &operation_waits[op->verb], deadline);
+    return early < 0 ? early : op->result;
 }
 
 void coro_operation_abort(struct sys_op *op, int err) {
