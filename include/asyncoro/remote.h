@@ -30,7 +30,7 @@ struct ac_network_options {
     uint16_t port;        // TCP; default: 51350 if it is free, else chosen by the system
     bool loopback_only;   // talk to programs of this computer only
     bool no_discovery;    // send and hear no beacons: peers are reached by ac_peer
-    uint16_t discovery_port; // UDP; default 51350
+    uint16_t discovery_port; // UDP; default: the variable ASYNCORO_DISCOVERY_PORT, else 51350
     const char *key_file; // default: the variable ASYNCORO_KEY_FILE, else `key` in the configuration folder
     double heartbeat_s;   // a peer not heard of for so many seconds hangs; default 10, at least 0.2
     double grace_s;       // how many seconds a broken connection may take to come back; default 10

@@ -58,6 +58,13 @@ struct remote *remote_need(struct loop *loop) {
     return remote;
 }
 
+// A port of its own keeps tests and separate worlds of one user apart.
+static uint16_t default_discovery_port(void) {
+    const char *text = getenv("ASYNCORO_DISCOVERY_PORT");
+    long port = text ? strtol(text, NULL, 10) : 0;
+    return port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
+}
+
 static struct fabric_options fabric_options_of(struct loop *loop, const struct ac_network_options *options,
                                                const uint8_t *key, const char *name) {
     return (struct fabric_options){
@@ -66,7 +73,7 @@ static struct fabric_options fabric_options_of(struct loop *loop, const struct a
         .port = options->port,
         .loopback_only = options->loopback_only,
         .no_discovery = options->no_discovery,
-        .discovery_port = options->discovery_port,
+        .discovery_port = options->discovery_port ? options->discovery_port : default_discovery_port(),
         .key_path = options->key_file,
         .key = key,
         .heartbeat = (ac_time)(options->heartbeat_s * 1e9),
