@@ -527,6 +527,11 @@ TEST(a_detached_copy_knows_its_limits) {
     ac_value deeper = ac_list(deep);
     ck_assert_int_eq(deeper.kind, AC_LIST);
     ck_assert_int_eq(invalid(ac_list(deeper)), -EMSGSIZE);
+    ac_value notice = value_notice(ac_list(1)), copy = value_detach(ac_hold(notice));
+    ck_assert_int_eq(copy.kind, AC_NOTICE);
+    ck_assert(!value_is_local(copy));
+    ac_drop(copy);
+    ac_drop(notice);
     ac_drop(local);
     ac_drop(list);
 }
