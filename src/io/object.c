@@ -93,7 +93,7 @@ static void end_of_loop(struct loop *loop, void *state) {
         object->users = 0;
         object->reading = object->writing = false;
         close_handle(object);
-        if (object->closed || object == &io->input->object)
+        if (object->closed || (io->input && object == &io->input->object))
             object->release(object);
     }
     memory_release(io);

@@ -32,8 +32,12 @@ static void release(struct io_object *object) {
 }
 
 void ac_close(ac_stream *stream) {
-    if (stream)
-        io_close(&stream->object);
+    if (!stream)
+        return;
+    struct io *io = loop_here ? loop_here->extra[LOOP_IO].state : NULL;
+    if (io && io->input == stream)
+        io->input = NULL; // ac_input opens it anew
+    io_close(&stream->object);
 }
 
 // ---- reading ----

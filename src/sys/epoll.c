@@ -127,7 +127,9 @@ static bool attempt_read(struct sys_op *op) {
     while (got < 0 && errno == EINTR);
     if (got < 0 && would_wait())
         return false;
-    if (got >= 0 && (size_t)got < op->count && handle->registered && !handle->hung_up)
+    // A terminal (always shared) gives one line at a time, however much is there.
+    bool is_emptied = got >= 0 && (size_t)got < op->count && !handle->shared;
+    if (is_emptied && handle->registered && !handle->hung_up)
         handle->readable = false;
     return finish(op, got);
 }
