@@ -141,7 +141,8 @@ void sys_address_text(const struct sys_address *address, char text[SYS_ADDRESS_T
             if (!if_indextoname(address->scope, scope + 1))
                 snprintf(scope + 1, sizeof scope - 1, "%u", (unsigned)address->scope);
         }
-        snprintf(text, SYS_ADDRESS_TEXT_BYTES, "[%.39s%.16s]:%u", ip, scope, (unsigned)address->port);
+        snprintf(text, SYS_ADDRESS_TEXT_BYTES, "[%.39s%.16s]:%u", ip, scope,
+                 (unsigned)address->port);
     } else {
         snprintf(text, SYS_ADDRESS_TEXT_BYTES, "none");
     }
