@@ -44,14 +44,14 @@ static const uint64_t canary = 0x5ca1ab1e0ddba11;
 
 static pthread_mutex_t slabs_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sys_slab *all_slabs;    // atomic for the reader in the signal handler
-static enum sys_guard guard_kind;     // under slabs_lock; only grows
+static enum sys_guard guard_kind;     // of the last guard; stored under slabs_lock, read without
 static long mprotect_left = -1;       // guards that mprotect may still make; -1: not known yet
 
 static size_t page_bytes(void);
 static struct sys_slab *slab_create(int class);
 static void slab_destroy(struct sys_slab *slab);
 static void *cut(struct sys_stacks *stacks, struct sys_slab *slab);
-static enum sys_guard guard_install(void *low);
+static bool guard_install(struct sys_slab *slab, void *low);
 
 void sys_stacks_init(struct sys_stacks *stacks) { memset(stacks, 0, sizeof *stacks); }
 
@@ -190,6 +190,7 @@ static void slab_destroy(struct sys_slab *slab) {
     while (*link != slab)
         link = &(*link)->next_of_all;
     __atomic_store_n(link, slab->next_of_all, __ATOMIC_RELEASE);
+    mprotect_left += (long)slab->split;
     pthread_mutex_unlock(&slabs_lock);
     for (size_t i = 0; slab->valgrind_ids && i < slab->cut; i++)
         VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
@@ -203,7 +204,7 @@ static void *cut(struct sys_stacks *stacks, struct sys_slab *slab) {
     size_t bytes = sys_stack_bytes(slab->class);
     size_t index = slab->cut++;
     char *low = slab->base + index * bytes;
-    if (guard_install(low) != SYS_GUARD_CANARY) {
+    if (slab->guarded == index && guard_install(slab, low)) {
         slab->guarded = index + 1;
     } else {
         *(uint64_t *)low = canary;
@@ -232,19 +233,21 @@ static long mprotect_guards(void) {
     return maps / 8;
 }
 
-static enum sys_guard guard_install(void *low) {
+// False if there is none left, and a canary must do.
+static bool guard_install(struct sys_slab *slab, void *low) {
     if (__atomic_load_n(&guard_kind, __ATOMIC_RELAXED) == SYS_GUARD_MARKER &&
         madvise(low, page_bytes(), MADV_GUARD_INSTALL) == 0)
-        return SYS_GUARD_MARKER;
+        return true;
     pthread_mutex_lock(&slabs_lock);
     if (mprotect_left < 0)
         mprotect_left = mprotect_guards();
     enum sys_guard kind = SYS_GUARD_CANARY;
     if (mprotect_left > 0 && mprotect(low, page_bytes(), PROT_NONE) == 0) {
         mprotect_left--;
+        slab->split++;
         kind = SYS_GUARD_MPROTECT;
     }
     __atomic_store_n(&guard_kind, kind, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&slabs_lock);
-    return kind;
+    return kind == SYS_GUARD_MPROTECT;
 }

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT
+// Tests of src/sys/stack.c: sizes, reuse, colours, and the three ways to guard a stack. What this
+// kernel has the tests take away from it with a filter of system calls.
+#include "sys/stack_private.h"
+#include "sys/sys.h"
+#include "test.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct sys_stacks stacks;
+
+static size_t page(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+// Lets madvise(MADV_GUARD_INSTALL) fail with EINVAL, as before Linux 6.13, and mprotect(PROT_NONE)
+// too if `all`. False if this computer forbids such filters.
+static bool take_guards_away(bool all) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 2),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 102, 4, 3),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, all ? SYS_mprotect : 0xffffffff, 0, 2),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PROT_NONE, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+    };
+    struct sock_fprog filter = {.len = countof(code), .filter = code};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0;
+}
+
+// The signal that ends a process which writes there; 0 if it may.
+static int signal_of_writing(char *at) {
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL); // not the sanitizer's
+        *(volatile char *)at = 1;
+        _exit(0);
+    }
+    int status = 0;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+// ---- sizes ----
+
+TEST(a_class_is_the_smallest_size_that_holds_the_bytes) {
+    const size_t sizes[] = {16 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20};
+#ifdef SYS_SANITIZED
+    int least = 2;
+#else
+    int least = 0;
+    ck_assert_int_eq(sys_stack_class(0), 1);
+#endif
+    for (int class = 0; class < SYS_STACK_CLASSES; class ++) {
+        ck_assert_uint_eq(sys_stack_bytes(class), sizes[class]);
+        int expected = class < least ? least : class;
+        ck_assert_int_eq(sys_stack_class(sizes[class]), expected);
+        ck_assert_int_eq(sys_stack_class(sizes[class] - 1), expected);
+        if (class < SYS_STACK_CLASSES - 1)
+            ck_assert_int_eq(sys_stack_class(sizes[class] + 1),
+                             class + 1 < least ? least : class + 1);
+    }
+    ck_assert_int_eq(sys_stack_class(1), least);
+    ck_assert_int_eq(sys_stack_class((8 << 20) + 1), -EINVAL);
+    ck_assert_int_eq(sys_stack_class(SIZE_MAX), -EINVAL);
+}
+
+TEST(a_stack_of_each_class_can_be_used_from_top_to_guard) {
+    sys_stacks_init(&stacks);
+    for (int class = 0; class < SYS_STACK_CLASSES; class ++) {
+        char *top = sys_stack_take(&stacks, class);
+        ck_assert_ptr_nonnull(top);
+        ck_assert_uint_eq((uintptr_t)top % 16, 0);
+        char *low = sys_stack_low(top, class);
+        ck_assert_uint_eq((uintptr_t)low % sys_stack_bytes(class), 0);
+        ck_assert_uint_le((size_t)(low + sys_stack_bytes(class) - top), 16 + 31 * 64);
+        sys_stack_own(top, &stacks);
+        memset(low + page(), 7, (size_t)(top - low) - page());
+        ck_assert_ptr_eq(*(void **)top, &stacks);
+        ck_assert_int_eq(signal_of_writing(low + page()), 0);
+        if (sys_stack_guard() != SYS_GUARD_CANARY) {
+            ck_assert_int_eq(signal_of_writing(low + page() - 1), SIGSEGV);
+            ck_assert_int_eq(signal_of_writing(low), SIGSEGV);
+        }
+        ck_assert(sys_stack_intact(top, class));
+        sys_stack_give(&stacks, class, top);
+    }
+    sys_stacks_done(&stacks);
+}
+
+// ---- reuse ----
+
+TEST(the_latest_given_back_is_the_first_taken_again) {
+    sys_stacks_init(&stacks);
+    void *tops[5];
+    for (int i = 0; i < 5; i++)
+        tops[i] = sys_stack_take(&stacks, 1);
+    void *large = sys_stack_take(&stacks, 3);
+    for (int i = 0; i < 5; i++)
+        sys_stack_give(&stacks, 1, tops[i]);
+    sys_stack_give(&stacks, 3, large);
+    for (int i = 4; i >= 0; i--)
+        ck_assert_ptr_eq(sys_stack_take(&stacks, 1), tops[i]);
+    ck_assert_ptr_eq(sys_stack_take(&stacks, 3), large);
+    sys_stacks_done(&stacks);
+}
+
+TEST(stacks_of_several_slabs_are_distinct_and_found_again) {
+    sys_stacks_init(&stacks);
+    enum { COUNT = 300 }; // 256 fit a slab
+    char *tops[COUNT];
+    char *small = sys_stack_take(&stacks, 1);
+    for (int i = 0; i < COUNT; i++) {
+        tops[i] = sys_stack_take(&stacks, 2);
+        ck_assert_ptr_nonnull(tops[i]);
+        *(int *)(tops[i] - 8) = i;
+        struct sys_slab *slab = sys_slab_find(tops[i]);
+        size_t index = (size_t)(tops[i] - slab->base) / sys_stack_bytes(2);
+        ck_assert_ptr_eq(sys_stack_top_at(slab, index), tops[i]);
+    }
+    for (int i = 0; i < COUNT; i++)
+        ck_assert_int_eq(*(int *)(tops[i] - 8), i);
+    ck_assert_ptr_ne(sys_slab_find(tops[0]), sys_slab_find(tops[COUNT - 1]));
+    ck_assert_int_eq(sys_slab_find(small)->class, 1);
+    ck_assert_ptr_null(sys_slab_find(&stacks));
+    ck_assert_ptr_null(sys_slab_find(NULL));
+    sys_stacks_done(&stacks);
+    ck_assert_ptr_null(sys_slab_find(tops[0]));
+}
+
+TEST(tops_do_not_fall_into_the_same_cache_sets) {
+    sys_stacks_init(&stacks);
+    bool seen[64] = {false};
+    int different = 0;
+    for (int i = 0; i < 64; i++) {
+        size_t set = (uintptr_t)sys_stack_take(&stacks, 1) / 64 % 64;
+        different += !seen[set];
+        seen[set] = true;
+    }
+    ck_assert_int_ge(different, 32);
+    sys_stacks_done(&stacks);
+}
+
+TEST(two_pools_share_nothing) {
+    struct sys_stacks other;
+    sys_stacks_init(&stacks);
+    sys_stacks_init(&other);
+    char *mine = sys_stack_take(&stacks, 1);
+    char *its = sys_stack_take(&other, 1);
+    ck_assert_ptr_ne(sys_slab_find(mine), sys_slab_find(its));
+    sys_stacks_done(&stacks);
+    its[-1] = 1;
+    ck_assert_ptr_nonnull(sys_slab_find(its));
+    sys_stacks_done(&other);
+}
+
+TEST(memory_that_runs_out_gives_no_stack) {
+    sys_stacks_init(&stacks);
+    memory_fail_nth(1);
+    ck_assert_ptr_null(sys_stack_take(&stacks, 1));
+    ck_assert(memory_has_failed());
+    void *top = sys_stack_take(&stacks, 1);
+    ck_assert_ptr_nonnull(top);
+    sys_stacks_done(&stacks);
+}
+
+// ---- guards ----
+
+TEST(an_untouched_stack_takes_no_memory) {
+    sys_stacks_init(&stacks);
+    char *top = sys_stack_take(&stacks, 4);
+    unsigned char resident[2048];
+    char *low = sys_stack_low(top, 4);
+    top[-1] = 1;
+    ck_assert_int_eq(mincore(low, 8 << 20, resident), 0);
+    int pages = 0;
+    for (size_t i = 0; i < (8 << 20) / page(); i++)
+        pages += resident[i] & 1;
+    ck_assert_int_le(pages, 2);
+    sys_stacks_done(&stacks);
+}
+
+TEST(an_old_kernel_guards_by_mprotect) {
+    if (!take_guards_away(false))
+        return;
+    sys_stacks_init(&stacks);
+    for (int i = 0; i < 40; i++) {
+        char *top = sys_stack_take(&stacks, 1);
+        ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_MPROTECT);
+        ck_assert_int_eq(signal_of_writing(sys_stack_low(top, 1) + 8), SIGSEGV);
+        ck_assert(sys_stack_intact(top, 1));
+    }
+    ck_assert(!stacks.canaries);
+    sys_stacks_done(&stacks);
+}
+
+static long max_map_count(void) {
+    long maps = 65530;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    if (file) {
+        ck_assert_int_eq(fscanf(file, "%ld", &maps), 1);
+        fclose(file);
+    }
+    return maps;
+}
+
+TEST(guards_by_mprotect_are_limited_and_given_back) {
+    long limit = max_map_count() / 8;
+    if (limit > 20000 || !take_guards_away(false))
+        return;
+    for (int round = 0; round < 3; round++) {
+        sys_stacks_init(&stacks);
+        char *top = NULL;
+        for (long i = 0; i < limit; i++) {
+            top = sys_stack_take(&stacks, 0);
+            ck_assert_ptr_nonnull(top);
+        }
+        ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_MPROTECT);
+        ck_assert(!stacks.canaries);
+        top = sys_stack_take(&stacks, 0);
+        ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_CANARY);
+        ck_assert(stacks.canaries);
+        ck_assert(sys_stack_intact(top, 0));
+        sys_stacks_done(&stacks);
+    }
+}
+
+#ifndef SYS_SANITIZED // the sanitizer needs mprotect when it ends
+TEST(without_guards_a_canary_tells) {
+    if (!take_guards_away(true))
+        return;
+    sys_stacks_init(&stacks);
+    char *first = sys_stack_take(&stacks, 1);
+    char *second = sys_stack_take(&stacks, 1);
+    ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_CANARY);
+    ck_assert(stacks.canaries);
+    char *low = sys_stack_low(second, 1);
+    memset(low + sizeof(uint64_t), 1, 1000);
+    ck_assert(sys_stack_intact(first, 1) && sys_stack_intact(second, 1));
+    low[3] ^= 1;
+    ck_assert(sys_stack_intact(first, 1) && !sys_stack_intact(second, 1));
+    low[3] ^= 1;
+    sys_stack_give(&stacks, 1, second);
+    ck_assert_ptr_eq(sys_stack_take(&stacks, 1), second);
+    ck_assert(sys_stack_intact(second, 1));
+    sys_stacks_done(&stacks);
+}
+#endif
+
+TEST(a_new_pool_knows_of_no_canaries) {
+    sys_stacks_init(&stacks);
+    (void)sys_stack_take(&stacks, 1);
+    stacks.canaries = true;
+    sys_stacks_done(&stacks);
+    sys_stacks_init(&stacks);
+    ck_assert(!stacks.canaries);
+}
