@@ -69,8 +69,10 @@ static void handle_fault(int number, siginfo_t *info, void *context) {
     struct sys_slab *slab = info->si_code > 0 ? sys_slab_find(address) : NULL;
     if (slab)
         report(slab, address);
-    // The faulting instruction runs again, now under the action from before.
+    // The faulting instruction runs again, now under the action from before; what somebody sent is sent again.
     sigaction(number, &before[number == SIGBUS], NULL);
+    if (info->si_code <= 0)
+        raise(number);
 }
 
 static void report(const struct sys_slab *slab, const char *address) {

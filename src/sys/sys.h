@@ -302,7 +302,7 @@ int sys_random_bytes(void *to, size_t bytes);
 struct sys_thread;
 struct sys_mutex;
 
-// Starts a thread with all signals blocked. 0 or -EAGAIN, -ENOMEM.
+// Starts a thread with all signals but faults blocked. 0 or -EAGAIN, -ENOMEM.
 int sys_thread_start(struct sys_thread **thread, void (*run)(void *), void *argument,
                      size_t stack_bytes, const char *name);
 // Waits for its end and frees it. Blocks.

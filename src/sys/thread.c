@@ -36,9 +36,13 @@ int sys_thread_start(struct sys_thread **thread, void (*run)(void *), void *argu
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, stack_bytes);
-    // Signals are for the program's own threads.
+    // Signals are for the program's own threads. A fault belongs to the thread that makes it: were it blocked, the
+    // process would end without a word.
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
     sigset_t all, old;
     sigfillset(&all);
+    for (size_t i = 0; i < countof(faults); i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int err = pthread_create(&new->id, &attributes, run_thread, new);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
