@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// The face of cluster/: shipping programs to nodes and running their functions there.
+//
+//   client.c     a computation from open to close; submit and run_at
+//   scheduler.c  the jobs of a computation: placing, following and reporting them
+//   supply.c     finding nodes and bringing the program to them
+//   status.c     status messages and exit notices of jobs
+//   node.c       the daemon: takes computations in
+//   host.c       one computation on a node: upload, worker processes, their ends
+//   worker.c     inside a worker process: runs jobs; and the functions that a program declares
+//   program.c    programs as files: the digest, the cache of a node
+//   elf.c        what an executable needs, and whether a computer has it
+//
+// Who talks to whom. Everything is a message; the messages are specified at the head of host.c
+// (client and node) and worker.c (client and worker):
+//
+//      client                               node                      worker process
+//      owner <-- notices -- scheduler.c
+//      supply.c: an agent a node  <-------> host.c  --- starts -----> worker.c
+//      scheduler.c: an agent a worker  <---------------------------->
+//
+// Whoever is lost takes what it made along: a client its computations on the nodes, a node its
+// workers.
+#ifndef CLUSTER_CLUSTER_H
+#define CLUSTER_CLUSTER_H
+
+#include "remote/remote.h"
+
+#include <asyncoro/cluster.h>
+
+struct node_options {
+    uint32_t workers;   // for each computation; 0: one a processor
+    const char *name;   // for people; NULL: this computer's
+    bool loopback_only; // as in ac_network_options, all that follow
+    uint16_t port;
+    uint16_t discovery_port;
+    const char *key_file;
+};
+
+// Runs the node daemon until SIGTERM, SIGINT or SIGHUP: prints one line when it is ready, "node
+// NAME at ADDRESS: N workers, ready". To be called outside coroutines. 0; or the error of what
+// could not be started, and `text` says what.
+int node_run(const struct node_options *options, char text[256]);
+
+#endif

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: MIT
+// One computation on a node: takes the program in, runs it as worker processes, passes on how they
+// end, and leaves nothing behind. A coroutine of the node, the *host*, belongs to each computation.
+//
+// Messages between the client's agent and the node (its main coroutine for "open", then the host):
+//
+//     ["open", agent, name, sha-256, bytes, needs, workers at most]   take it in      agent -> node
+//     ["refused", why, node's name]           no; the host has ended                  host -> agent
+//     ["have", host, node's name]             yes, the program is here
+//     ["need", host, node's name]             yes, send the program
+//     ["piece", offset, bytes]                in order, without gaps                  agent -> host
+//     ["done"]                                that was all
+//     ["ready", workers]                      the program is checked, workers start   host -> agent
+//     ["gone", number, text]                  a worker has ended, and how
+//     ["close"]                               end the workers and yourself            agent -> host
+//
+//      open --> needs checked --> have --------------------------------> workers run --> ENDING
+//                   |              need --> pieces, done --> checked ---^    |  ^
+//                   v                                          v             |  | one that crashes
+//                   is
+//                refused                                    refused          +--+ started again
+//
+// The host ends, and its workers with it (SIGTERM to the whole session of each, SIGKILL a second
+// later), when the agent says so, ends or is lost, or when the node stops. Each worker has a
+// *keeper*, a coroutine that waits for the end of the process, and a *listener* that passes on what
+// the worker writes and keeps the last of it. Should the node itself be killed, the system kills
+// the workers.
+#include "cluster/private.h"
+
+#include <stdio.h>
+
+enum {
+    SOFT_END_NS = 1000 * 1000 * 1000, // between SIGTERM and SIGKILL
+    HARD_END_NS = 2000 * 1000 * 1000, // how long a killed process may take to go
+    RESTARTS_MAX = 8,                 // of one computation
+    TAIL_BYTES = 4 << 10,             // of what a worker wrote last
+    TAIL_SHOWN = 280,                 // of these, told with its end
+    STANDARD_ERROR = 2
+};
+
+struct host {
+    struct list link; // in node.hosts
+    struct node *node;
+    struct coro *coro;
+    ac_ref agent;
+    char name[64];
+    uint8_t digest[DIGEST_BYTES];
+    uint64_t bytes;
+    struct elf_facts needs; // as the client told
+    bool known;             // the needs could be read
+    struct program_store store;
+    bool storing;
+    int program; // the executable; -1: not there yet
+    uint32_t workers;
+    struct list keepers;
+    uint32_t keeper_count;
+    int64_t last_number;
+    uint32_t restarts_left;
+    bool ending;
+    bool refused;
+};
+
+struct keeper {
+    struct list link;  // in host.keepers
+    struct host *host; // outlives its keepers
+    int64_t number;
+    struct sys_process process;
+    int record; // our end of the pipe with the start-up record
+    int output; // our end of the pipe with what it writes
+    struct coro *listener;
+    size_t tail_bytes;
+    char tail[TAIL_BYTES];
+};
+
+static ac_value run_host(ac_value argument);
+static ac_value run_keeper(ac_value argument);
+static ac_value run_listener(ac_value argument);
+
+// ---- making ----
+
+static struct coro *spawn(ac_function function, void *argument, const char *name) {
+    const struct ac_spawn_options options = {
+        .size = sizeof options, .name = name, .daemon = true, .stack_bytes = 256 << 10};
+    int err = 0;
+    return coro_create(loop_here, function, ac_of_pointer(argument), &options, true, &err);
+}
+
+static bool read_open(struct host *host, ac_value open) {
+    const char *word, *name;
+    ac_span digest;
+    ac_value needs;
+    uint32_t workers_max;
+    if (ac_unpack(open, &word, &host->agent, &name, &digest, &host->bytes, &needs, &workers_max) !=
+        0)
+        return false;
+    host->known = elf_of_value(needs, &host->needs);
+    ac_drop(needs);
+    if (digest.bytes != DIGEST_BYTES || !ac_ref_is(host->agent))
+        return false;
+    memcpy(host->digest, digest.at, DIGEST_BYTES);
+    snprintf(host->name, sizeof host->name, "%s", name ? name : "program");
+    host->workers = host->node->workers;
+    if (workers_max > 0 && workers_max < host->workers)
+        host->workers = workers_max;
+    return true;
+}
+
+void host_create(struct node *node, ac_value open) {
+    struct host *host = memory_allocate_zeroed(sizeof *host);
+    if (!host)
+        return;
+    *host = (struct host){
+        .node = node, .program = -1, .restarts_left = RESTARTS_MAX, .ending = node->stopping};
+    list_init(&host->link);
+    list_init(&host->keepers);
+    host->coro = read_open(host, open) ? spawn(run_host, host, "host") : NULL;
+    if (!host->coro) {
+        memory_release(host);
+        return;
+    }
+    list_append(&node->hosts, &host->link);
+    node->host_count++;
+}
+
+void host_stop_all(struct node *node) {
+    list_each (link, &node->hosts) {
+        struct host *host = container_of(link, struct host, link);
+        host->ending = true;
+        (void)mailbox_put(host->coro, ac_nil);
+    }
+}
+
+// ---- answers ----
+
+static void tell(struct host *host, ac_value message) {
+    int err = ac_send(host->agent, message);
+    if (err)
+        trace(TRACE_CLUSTER, "%s: the client was not told: %s", host->name, ac_strerror(err));
+}
+
+static void refuse(struct host *host, const char *why) {
+    trace(TRACE_CLUSTER, "%s: refused: %s", host->name, why);
+    host->ending = host->refused = true;
+    tell(host, ac_list("refused", why, (const char *)host->node->name));
+}
+
+static void refuse_for(struct host *host, int err, const char *what) {
+    char text[PROBLEM_BYTES];
+    snprintf(text, sizeof text, "%s: %s", what, ac_strerror(err));
+    refuse(host, text);
+}
+
+// ---- workers ----
+
+static int start_process(struct keeper *keeper) {
+    struct host *host = keeper->host;
+    struct worker_start start = {.agent = host->agent,
+                                 .number = keeper->number,
+                                 .loopback_only = host->node->loopback_only,
+                                 .node = host->node->name};
+    if (!remote_find(loop_here, host->agent.peer, &start.client))
+        return -EHOSTUNREACH;
+    memcpy(start.key, host->node->key, sizeof start.key);
+    int record[2], output[2];
+    int err = sys_pipe(record);
+    if (err)
+        return err;
+    err = sys_pipe(output);
+    if (err)
+        goto close_record;
+    err = worker_start_write(record[1], &start);
+    digest_wipe(start.key, sizeof start.key);
+    char *const arguments[] = {host->name, (char *)worker_mark, NULL};
+    const struct sys_process_options how = {
+        .executable = host->program,
+        .arguments = arguments,
+        .input = -1,
+        .output = output[1],
+        .error = output[1],
+        .extra = record[0],
+        .dies_with_us = true,
+        .own_session = true,
+        .no_new_rights = true,
+    };
+    if (!err)
+        err = sys_process_start(&keeper->process, &how);
+    keeper->record = record[1];
+    keeper->output = output[0];
+    sys_fd_close(output[1]);
+    if (err)
+        sys_fd_close(output[0]);
+close_record:
+    sys_fd_close(record[0]);
+    if (err)
+        sys_fd_close(record[1]);
+    return err;
+}
+
+static int start_worker(struct host *host) {
+    struct keeper *keeper = memory_allocate_zeroed(sizeof *keeper);
+    if (!keeper)
+        return -ENOMEM;
+    keeper->host = host;
+    keeper->number = ++host->last_number;
+    list_init(&keeper->link);
+    int err = start_process(keeper);
+    if (err) {
+        memory_release(keeper);
+        return err;
+    }
+    keeper->listener = spawn(run_listener, keeper, "listener of a worker");
+    struct coro *coro = spawn(run_keeper, keeper, "keeper of a worker");
+    if (!coro || !keeper->listener) {
+        // Without them it cannot be looked after.
+        struct sys_process_end end;
+        sys_process_end(&keeper->process, true, true);
+        (void)sys_process_reap(&keeper->process, &end);
+        if (coro)
+            coro_cancel(coro);
+        if (keeper->listener)
+            coro_cancel(keeper->listener);
+        return -ENOMEM; // the record is left to whichever of the two was made
+    }
+    list_append(&host->keepers, &keeper->link);
+    host->keeper_count++;
+    trace(TRACE_CLUSTER, "%s: worker %lld is process %d", host->name, (long long)keeper->number,
+          keeper->process.id);
+    return 0;
+}
+
+// As many workers as there should be.
+static void start_workers(struct host *host) {
+    while (!host->ending && host->program >= 0 && host->keeper_count < host->workers) {
+        if (host->last_number >= host->workers) {
+            if (host->restarts_left == 0)
+                return;
+            host->restarts_left--;
+        }
+        int err = start_worker(host);
+        if (err == -EACCES)
+            refuse(host, "the program may not be run here: the folder of programs lies on a "
+                         "file system mounted noexec, or vm.memfd_noexec is set");
+        else if (err)
+            refuse_for(host, err, "a worker could not be started");
+    }
+}
+
+// What the worker wrote last, in one line of plain letters.
+static void describe_tail(const struct keeper *keeper, char *text, size_t bytes) {
+    size_t count = keeper->tail_bytes;
+    while (count > 0 && keeper->tail[count - 1] == '\n')
+        count--;
+    size_t from = count > TAIL_SHOWN ? count - TAIL_SHOWN : 0;
+    size_t length = strlen(text);
+    if (count == from || bytes - length < count - from + 32)
+        return;
+    length += (size_t)snprintf(text + length, bytes - length, "; it wrote last: ");
+    for (size_t i = from; i < count; i++) {
+        unsigned char it = (unsigned char)keeper->tail[i];
+        text[length++] = it == '\n' ? '|' : it < 32 || it > 126 ? '?' : (char)it;
+    }
+    text[length] = 0;
+}
+
+static void wait_for_end(struct keeper *keeper) {
+    struct sys_handle handle = {0};
+    int copy = sys_fd_copy(keeper->process.handle);
+    if (copy < 0)
+        return;
+    sys_adopt(loop_here->sys, &handle, copy, false);
+    struct sys_op op = {.verb = SYS_WATCH, .handle = &handle};
+    (void)coro_operate(&op, AC_FOREVER);
+    sys_close(&handle);
+}
+
+static ac_value run_keeper(ac_value argument) {
+    struct keeper *keeper = ac_pointer_of(argument);
+    struct host *host = keeper->host;
+    struct sys_process_end end = {0};
+    char text[512] = "";
+    wait_for_end(keeper);
+    // What it started goes too, while its number still names its session.
+    sys_process_end(&keeper->process, true, true);
+    int err = sys_process_reap(&keeper->process, &end);
+    if (host->ending)
+        snprintf(text, sizeof text, "closed");
+    else if (err)
+        snprintf(text, sizeof text, "%s", ac_strerror(err));
+    else
+        sys_process_end_text(&end, text, sizeof text);
+    // The listener reads what is left and then the end; unless a process got away with the pipe.
+    ac_ref listener = coro_ref(keeper->listener);
+    if (ac_join(listener, NULL, ac_after(0.5)) == -ETIMEDOUT) {
+        (void)ac_cancel(listener);
+        if (ac_join(listener, NULL, AC_FOREVER) < 0)
+            trace(TRACE_CLUSTER, "%s: a listener is left", host->name);
+    }
+    if (!host->ending)
+        describe_tail(keeper, text, sizeof text);
+    trace(TRACE_CLUSTER, "%s: worker %lld: %s", host->name, (long long)keeper->number, text);
+    ac_value gone = ac_list("gone", keeper->number, (const char *)text);
+    ac_ref agent = host->agent;
+    list_remove(&keeper->link);
+    host->keeper_count--;
+    (void)mailbox_put(host->coro, ac_nil);
+    sys_fd_close(keeper->record);
+    memory_release(keeper);
+    (void)ac_send(agent, gone);
+    return ac_nil;
+}
+
+static void keep_tail(struct keeper *keeper, const char *bytes, size_t count) {
+    if (count > TAIL_BYTES) {
+        bytes += count - TAIL_BYTES;
+        count = TAIL_BYTES;
+    }
+    size_t over = keeper->tail_bytes + count > TAIL_BYTES ? keeper->tail_bytes + count - TAIL_BYTES
+                                                          : 0;
+    memmove(keeper->tail, keeper->tail + over, keeper->tail_bytes - over);
+    keeper->tail_bytes -= over;
+    memcpy(keeper->tail + keeper->tail_bytes, bytes, count);
+    keeper->tail_bytes += count;
+}
+
+static ac_value run_listener(ac_value argument) {
+    struct keeper *keeper = ac_pointer_of(argument);
+    struct sys_handle handle = {0};
+    char bytes[4096];
+    sys_adopt(loop_here->sys, &handle, keeper->output, false);
+    struct sys_op op = {.verb = SYS_READ, .handle = &handle, .bytes = bytes, .count = sizeof bytes};
+    int64_t got;
+    while ((got = coro_operate(&op, AC_FOREVER)) > 0) {
+        keep_tail(keeper, bytes, (size_t)got);
+        (void)sys_fd_write(STANDARD_ERROR, bytes, (size_t)got);
+    }
+    sys_close(&handle);
+    return ac_nil;
+}
+
+static void signal_workers(struct host *host, bool hard) {
+    list_each (link, &host->keepers)
+        sys_process_end(&container_of(link, struct keeper, link)->process, hard, true);
+}
+
+static void wait_for_keepers(struct host *host, ac_time deadline) {
+    ac_value message;
+    while (host->keeper_count > 0 && ac_receive(&message, deadline) == 0)
+        ac_drop(message);
+}
+
+static void end_workers(struct host *host) {
+    signal_workers(host, false);
+    wait_for_keepers(host, ac_now() + SOFT_END_NS);
+    signal_workers(host, true);
+    wait_for_keepers(host, ac_now() + HARD_END_NS);
+    if (host->keeper_count > 0)
+        trace(TRACE_CLUSTER, "%s: %u processes do not end", host->name, host->keeper_count);
+}
+
+// ---- taking the program in ----
+
+static void begin_run(struct host *host) {
+    tell(host, ac_list("ready", host->workers));
+    start_workers(host);
+}
+
+// Whether the program can run here at all, before it is sent.
+static bool check_needs(struct host *host, const struct elf_facts *needs) {
+    char problem[PROBLEM_BYTES];
+    int err = elf_check(needs, &host->node->place, problem);
+    if (err)
+        refuse(host, problem);
+    return err == 0;
+}
+
+static void take_in(struct host *host) {
+    if (host->node->host_count > HOSTS_MAX) {
+        refuse(host, "too many computations run on this node");
+        return;
+    }
+    if (host->bytes == 0 || host->bytes > PROGRAM_BYTES_MAX || !host->known) {
+        refuse(host, "not a program, or one of more than 1 GiB");
+        return;
+    }
+    if (!check_needs(host, &host->needs))
+        return;
+    if (program_find(host->digest, host->bytes, &host->program) > 0) {
+        tell(host, ac_list("have", coro_ref(host->coro), (const char *)host->node->name));
+        begin_run(host);
+        return;
+    }
+    int err = program_store_open(&host->store, host->digest, host->bytes);
+    if (err) {
+        refuse_for(host, err, "the program cannot be stored here");
+        return;
+    }
+    host->storing = true;
+    tell(host, ac_list("need", coro_ref(host->coro), (const char *)host->node->name));
+}
+
+static void take_piece(struct host *host, ac_value message) {
+    const char *word;
+    uint64_t offset;
+    ac_span piece;
+    if (!host->storing || ac_unpack(message, &word, &offset, &piece) != 0)
+        return;
+    int err = program_store_add(&host->store, offset, piece.at, piece.bytes);
+    if (err)
+        refuse_for(host, err, "the upload cannot be stored");
+}
+
+static void take_done(struct host *host) {
+    char problem[PROBLEM_BYTES] = "";
+    struct elf_facts needs;
+    if (!host->storing)
+        return;
+    host->storing = false;
+    int err = program_store_end(&host->store, &host->program, &needs, problem);
+    program_store_close(&host->store);
+    if (err && problem[0])
+        refuse(host, problem);
+    else if (err)
+        refuse_for(host, err, "the program cannot be stored here");
+    else if (check_needs(host, &needs))
+        begin_run(host);
+}
+
+// ---- the host ----
+
+static void take_message(struct host *host, ac_value message) {
+    struct ac_exit exit;
+    if (ac_exit_of(message, &exit)) {
+        host->ending |= ac_ref_equal(exit.who, host->agent);
+        ac_drop(exit.value);
+    } else if (message_is(message, "piece")) {
+        take_piece(host, message);
+    } else if (message_is(message, "done")) {
+        take_done(host);
+    } else if (message_is(message, "close")) {
+        host->ending = true;
+    }
+    ac_drop(message);
+}
+
+static ac_value run_host(ac_value argument) {
+    struct host *host = ac_pointer_of(argument);
+    struct node *node = host->node;
+    trace(TRACE_CLUSTER, "%s: %llu bytes, %u workers", host->name, (unsigned long long)host->bytes,
+          host->workers);
+    int err = ac_monitor(host->agent);
+    if (!err && !host->ending)
+        take_in(host);
+    while (!err && !host->ending) {
+        ac_value message;
+        err = ac_receive(&message, AC_FOREVER);
+        if (!err)
+            take_message(host, message);
+        start_workers(host);
+    }
+    host->ending = true;
+    end_workers(host);
+    if (host->storing)
+        program_store_close(&host->store);
+    sys_fd_close(host->program);
+    list_remove(&host->link);
+    node->host_count--;
+    (void)mailbox_put(node->main, ac_nil);
+    trace(TRACE_CLUSTER, "%s: closed", host->name);
+    // A keeper that waits for a process that cannot be killed still knows the host.
+    if (host->keeper_count == 0)
+        memory_release(host);
+    return ac_nil;
+}

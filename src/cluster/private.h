@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+// What the files of cluster/ share.
+#ifndef CLUSTER_PRIVATE_H
+#define CLUSTER_PRIVATE_H
+
+#include "cluster/cluster.h"
+#include "io/crypto.h"
+
+// The name by which nodes are found.
+#define NODE_NAME "asyncoro.node"
+
+enum {
+    PROGRAM_BYTES_MAX = 1 << 30, // of an executable
+    PIECE_BYTES = 48 << 10,      // of an upload in one message: fits into one frame
+    PROBLEM_BYTES = 400,         // of a sentence that says what is wrong
+    WORKERS_MAX = 1024,          // of one computation on one node
+    HOSTS_MAX = 64,              // computations on one node
+    QUEUE_MAX = 100000,          // jobs that wait for a worker
+    WINDOW_MANY = 10000,         // jobs at once in a worker that runs many
+    WINDOW_ONE = 2 // in one that runs one at a time: the next one is there when it ends
+};
+
+// True for a list that opens with this word: a message of ours.
+static inline bool message_is(ac_value message, const char *word) {
+    ac_value first = message.kind == AC_LIST ? ac_at(message, 0) : ac_nil;
+    ac_span span = ac_span_of(first);
+    bool is = first.kind == AC_TEXT && span.bytes == strlen(word) &&
+              memcmp(span.at, word, span.bytes) == 0;
+    ac_drop(first);
+    return is;
+}
+
+// ---- elf.c ----
+
+// What an executable needs. Names are separated, and the last one ended, by '\n'.
+struct elf_facts {
+    int machine;    // e_machine
+    int bits;       // 32 or 64
+    int libc_major; // the newest version of glibc that it asks for; 0: none
+    int libc_minor;
+    char interpreter[128]; // the loader; "" if it is static
+    char libraries[2048];  // needed directly
+    char folders[1024];    // where it looks for them first (DT_RUNPATH, DT_RPATH)
+};
+
+// What a computer offers.
+struct elf_place {
+    int machine;
+    int libc_major;
+    int libc_minor;
+    struct buffer cache; // of its loader: names of libraries between NULs; may be empty
+};
+
+// Reads the facts of an open file. 0; -ENOEXEC, and `problem` says why it is no program that can be
+// run or not all of it; or the error of reading.
+int elf_read(int fd, struct elf_facts *facts, char problem[PROBLEM_BYTES]);
+// Whether a program with these needs runs here: 0, or -ENOEXEC and `problem`.
+int elf_check(const struct elf_facts *facts, const struct elf_place *place,
+              char problem[PROBLEM_BYTES]);
+// This computer. The cache is to be freed by elf_place_done.
+void elf_place_here(struct elf_place *place);
+void elf_place_done(struct elf_place *place);
+// As a value, to travel; and back: false if it is none.
+ac_value elf_to_value(const struct elf_facts *facts);
+bool elf_of_value(ac_value value, struct elf_facts *facts);
+
+// ---- program.c ----
+
+// An executable: this process's own, or one that is being received.
+struct program {
+    int fd;
+    uint64_t bytes;
+    uint8_t digest[DIGEST_BYTES];
+    struct elf_facts facts;
+};
+
+// Opens this process's own executable and reads its facts, size and digest. Can wait. 0 or an
+// error.
+int program_open_own(struct program *program);
+void program_close(struct program *program);
+// The digest of a file of that size, on a helper thread if it is large. Can wait. 0 or an error.
+int program_digest(int fd, uint64_t bytes, uint8_t digest[DIGEST_BYTES]);
+
+// A place for a program that arrives, in the cache of this user or, where there is none, in memory.
+struct program_store {
+    int fd;         // what is written; -1: none
+    uint64_t bytes; // the size that was announced
+    uint64_t received;
+    uint8_t digest[DIGEST_BYTES];
+    char path[512];      // the final name; "": in memory
+    char temporary[560]; // the name while it is incomplete; "": none
+};
+
+// Looks for a program with this digest in the cache. Can wait. 1: it is there, open in *fd; 0: it
+// is not.
+int program_find(const uint8_t digest[DIGEST_BYTES], uint64_t bytes, int *fd);
+// Makes room for one. 0 or an error.
+int program_store_open(struct program_store *store, const uint8_t digest[DIGEST_BYTES],
+                       uint64_t bytes);
+// The next piece. 0; -EPROTO if it is not the next one or too large; or the error of writing.
+int program_store_add(struct program_store *store, uint64_t offset, const void *piece,
+                      size_t count);
+// All pieces have come: checks size and digest, reads the facts, gives the file its final name and
+// opens it for running in *fd. Can wait. 0; -EPROTO or -ENOEXEC, and `problem` says why; or another
+// error.
+int program_store_end(struct program_store *store, int *fd, struct elf_facts *facts,
+                      char problem[PROBLEM_BYTES]);
+// Frees it and removes what is incomplete.
+void program_store_close(struct program_store *store);
+
+// ---- status.c ----
+
+ac_value status_notice(const struct ac_status *status);
+// Takes exit->exit.value.
+ac_value job_exit_notice(const struct ac_job_exit *exit);
+// "192.168.1.7:51350"; "" if it is not known.
+void location_of(struct loop *loop, ac_ref ref, char text[64]);
+
+// ---- worker.c: the functions that the program declared ----
+
+// NULL if it was not declared.
+const struct ac_job_entry *job_entry_of(ac_function function);
+const struct ac_job_entry *job_entry_named(const char *name);
+// True once ac_cluster_init has been called.
+bool job_entries_known(void);
+// The name of this program, from main.
+const char *job_program_name(void);
+
+// What a node tells a worker process through descriptor 3.
+struct worker_start {
+    uint8_t key[32];
+    ac_ref agent; // of the client: whom to tell that the worker is ready
+    struct sys_address client;
+    int64_t number; // of the worker on its node, from 1
+    bool loopback_only;
+    const char *node; // its name
+};
+
+// Writes the record into a pipe. 0 or an error.
+int worker_start_write(int fd, const struct worker_start *start);
+// True if `fd` is a pipe with such a record; then it is read into *start, whose texts live as long
+// as *held.
+bool worker_start_read(int fd, struct worker_start *start, ac_value *held);
+// The second argument of a worker process.
+extern const char worker_mark[];
+
+// ---- host.c ----
+
+// The daemon, as its hosts see it.
+struct node {
+    struct coro *main; // to be told when a host has ended
+    struct list hosts; // struct host
+    uint32_t host_count;
+    uint32_t workers; // for each computation
+    bool loopback_only;
+    bool stopping;
+    char name[64];
+    uint8_t key[32];
+    struct elf_place place;
+};
+
+// Takes a computation in: `open` is the message. Takes nothing.
+void host_create(struct node *node, ac_value open);
+// Asks all hosts to end their workers and themselves; node->main gets a message when the last one
+// has ended.
+void host_stop_all(struct node *node);
+
+#endif

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+// The program `asyncoro`: a table of subcommands.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/tools.h"
+
+static int tool_help(int count, char **arguments);
+
+static const struct tool tools[] = {
+    {"node", tool_node, "let programs of your key run their functions on this computer",
+     "  --workers N          worker processes for each computation (default: one a processor)\n"
+     "  --name NAME          what people read (default: the name of this computer)\n"
+     "  --loopback           talk to programs on this computer only\n"
+     "  --port P             TCP port (default: 51350 if it is free)\n"
+     "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
+     "  --key-file FILE      the key (default: key in the configuration folder)\n"
+     "  Ends in order on SIGTERM, SIGINT and SIGHUP, and its workers with it.\n"},
+    {"key", tool_key, "show where the key lies, making it if there is none; `key path` only tells",
+     "  --key-file FILE      another file than key in the configuration folder\n"},
+    {"peers", tool_peers, "list the programs of your key that answer within a second",
+     "  --loopback           look on this computer only\n"
+     "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
+     "  --key-file FILE      the key (default: key in the configuration folder)\n"},
+    {"version", tool_version, "show the version", ""},
+    {"help", tool_help, "show this, or `help COMMAND` its options", ""},
+};
+
+static const struct tool *find(const char *name) {
+    for (size_t i = 0; i < countof(tools); i++)
+        if (strcmp(tools[i].name, name) == 0)
+            return &tools[i];
+    return NULL;
+}
+
+static void print_help(void) {
+    printf("asyncoro %s: concurrent, network and distributed programs in C\n\n"
+           "usage: asyncoro COMMAND [OPTIONS]\n\n",
+           ac_version());
+    for (size_t i = 0; i < countof(tools); i++)
+        printf("  %-8s %s\n", tools[i].name, tools[i].help);
+    printf("\nExit codes: 0 done, 1 failed, 2 called in a wrong way.\n"
+           "AC_TRACE=cluster,remote,fabric shows on standard error what the library does.\n");
+}
+
+static int print_tool(const struct tool *tool) {
+    printf("asyncoro %s: %s\n%s", tool->name, tool->help, tool->usage);
+    return EXIT_GOOD;
+}
+
+static int unknown(const char *name) {
+    fprintf(stderr, "asyncoro: there is no command '%s'; see: asyncoro help\n", name);
+    return EXIT_USAGE;
+}
+
+static int tool_help(int count, char **arguments) {
+    if (count > 0) {
+        const struct tool *tool = find(arguments[0]);
+        return tool ? print_tool(tool) : unknown(arguments[0]);
+    }
+    print_help();
+    return EXIT_GOOD;
+}
+
+static int read_value(const char *tool, const struct tool_option *option, const char *value) {
+    if (option->text) {
+        *option->text = value;
+        return EXIT_GOOD;
+    }
+    char *end;
+    unsigned long number = strtoul(value, &end, 10);
+    if (*value < '0' || *value > '9' || *end || number == 0 || number > option->number_max) {
+        fprintf(stderr, "asyncoro %s: %s takes a number from 1 to %u, not '%s'\n", tool,
+                option->name, option->number_max, value);
+        return EXIT_USAGE;
+    }
+    *option->number = (uint32_t)number;
+    return EXIT_GOOD;
+}
+
+// The option that an argument names: "--port", or "--port=7" and then *value points behind the '='.
+static const struct tool_option *option_of(const char *argument, const struct tool_option *options,
+                                           size_t count, const char **value) {
+    size_t bytes = strcspn(argument, "=");
+    *value = argument[bytes] ? argument + bytes + 1 : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (strlen(options[i].name) == bytes && memcmp(options[i].name, argument, bytes) == 0)
+            return &options[i];
+    return NULL;
+}
+
+int tool_read_options(const char *tool, int count, char **arguments,
+                      const struct tool_option *options, size_t option_count, const char **word) {
+    int err = EXIT_GOOD;
+    for (int i = 0; i < count && err == EXIT_GOOD; i++) {
+        const char *value;
+        const struct tool_option *option = option_of(arguments[i], options, option_count, &value);
+        if (!option && arguments[i][0] != '-' && word && !*word) {
+            *word = arguments[i];
+        } else if (!option || (option->flag && value)) {
+            fprintf(stderr, "asyncoro %s: '%s' is not understood; see: asyncoro help %s\n", tool,
+                    arguments[i], tool);
+            err = EXIT_USAGE;
+        } else if (option->flag) {
+            *option->flag = true;
+        } else if (!value && i + 1 == count) {
+            fprintf(stderr, "asyncoro %s: %s takes a value\n", tool, option->name);
+            err = EXIT_USAGE;
+        } else {
+            err = read_value(tool, option, value ? value : arguments[++i]);
+        }
+    }
+    return err;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        print_help();
+        return EXIT_GOOD;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    const struct tool *tool = find(name);
+    if (!tool)
+        return unknown(name);
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return print_tool(tool);
+    return tool->run(argc - 2, argv + 2);
+}
