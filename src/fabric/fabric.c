@@ -8,8 +8,7 @@
 //      ^ ^                            |               | ^                                   | |
 //      | +------- lost: grace over, nobody listens ---+ |  +------ resumed within grace ----+ |
 //      |                                      goodbye, | silence                              |
-//      +-----------------------------------------------+--------------------------------------+
-//      lost
+//      +------------------ lost -----------------------+--------------------------------------+
 //
 // While a link is OPENING or BROKEN the peer's dialer (tcp.c) tries to connect. Who decides that a
 // peer is lost:
@@ -159,11 +158,12 @@ static int open_parts(struct fabric *fabric, const struct fabric_options *option
 
 struct fabric *fabric_open(struct guest *guest, const struct fabric_options *options,
                            const struct fabric_door *door, void *up, int *err, char text[256]) {
-    text[0] = 0;
+    snprintf(text, 256, "the network cannot be started: no memory");
     *err = -ENOMEM;
     struct fabric *fabric = memory_allocate_zeroed(sizeof *fabric);
     if (!fabric)
         return NULL;
+    text[0] = 0;
     fabric->guest = guest;
     fabric->loop = guest_loop(guest);
     fabric->sys = fabric->loop->sys;

@@ -1,27 +1,29 @@
 // SPDX-License-Identifier: MIT
-// The face of fabric/: THE CONTRACT for moving frames between peers. It knows bytes and peers, no coroutines of the
-// user, no values and no names.
+// The face of fabric/: THE CONTRACT for moving frames between peers. It knows bytes and peers, no
+// coroutines of the user, no values and no names.
 //
 //   fabric.c     the functions below; peers, the ticker, the end
 //   frame.c      the frame on the wire; the greeting
-//   link.c       one link: what was sent and not yet taken, what came, sequence numbers, heartbeats, resuming
-//   tcp.c        the fabric over TCP and TLS: listening, connecting, one link per pair of peers
+//   link.c       one link: what was sent and not yet taken, what came, sequence numbers, resuming
+//   connection.c one TCP connection under TLS: its reader and its writer
+//   tcp.c        listening, connecting, the greeting, one link per pair of peers
 //   discovery.c  beacons
 //   key.c        the key: finding it, making it at first use, what is derived from it
 //
-// A fabric runs in a guest loop (coro/guest.c): in turn on the thread of the host and on the guardian thread, under the
-// guest's lock. All functions below must be called inside the guest: between guest_enter and guest_leave, or in a call
-// of the door.
+// A fabric runs in a guest loop (coro/guest.c): in turn on the thread of the host and on the
+// guardian thread, under the guest's lock. All functions below must be called inside the guest:
+// between guest_enter and guest_leave, or in a call of the door.
 //
-// A peer is a process, named by 64 random bits that it draws when it starts. It is *known* once a beacon, a link or
-// another peer told its address; a link to it is opened on first need. A link that breaks is mended within the grace time
-// and loses and repeats nothing; after that the peer is *lost*: what was queued for it is dropped, the door is told
-// once, nothing of that link is handed up any more. The two may meet again later, over a new link.
+// A peer is a process, named by 64 random bits that it draws when it starts. It is *known* once a
+// beacon, a link or another peer told its address; a link to it is opened on first need. A link
+// that breaks is mended within the grace time and loses and repeats nothing; after that the peer is
+// *lost*: what was queued for it is dropped, the door is told once, nothing of that link is handed
+// up any more. The two may meet again later, over a new link.
 //
-// Frames of one link arrive in the order in which they were sent, but that urgent ones go ahead of those that are still
-// waiting here. Bytes in flight are bounded by a window: fabric_send says -EAGAIN, and the door's `room` tells when to try
-// again. The other side takes frames out of the window by fabric_taken, so what it has not yet handed to
-// its receivers counts as in flight.
+// Frames of one link arrive in the order in which they were sent, but that urgent ones go ahead of
+// those that are still waiting here. Bytes in flight are bounded by a window: fabric_send says
+// -EAGAIN, and the door's `room` tells when to try again. The other side takes frames out of the
+// window by fabric_taken, so what it has not yet handed to its receivers counts as in flight.
 #ifndef FABRIC_FABRIC_H
 #define FABRIC_FABRIC_H
 
@@ -29,24 +31,26 @@
 
 enum {
     FRAME_PAYLOAD_MAX = 64 * 1024 - 64, // bytes of payload in a frame
-    FABRIC_PORT = 51350,                // UDP: beacons; TCP: the first program of a computer listens here
-    FABRIC_WINDOW_BYTES = 1024 * 1024,  // in flight on a link
+    FABRIC_PORT = 51350, // UDP: beacons; TCP: the first program of a computer listens here
+    FABRIC_WINDOW_BYTES = 1024 * 1024, // in flight on a link
     FABRIC_PEERS_MAX = 1024
 };
 
 struct fabric;
 
-// Where frames and news of peers go: declared here, filled by remote/. Called inside the guest, on whichever thread drives
-// it; must not wait, and may call the functions below but fabric_close.
+// Where frames and news of peers go: declared here, filled by remote/. Called inside the guest, on
+// whichever thread drives it; must not wait, and may call the functions below but fabric_close.
 struct fabric_door {
-    // A frame has arrived. `payload` is valid during the call. The receiver calls fabric_taken, now or later, with `bytes`.
+    // A frame has arrived. `payload` is valid during the call. The receiver calls fabric_taken, now
+    // or later, with `bytes`.
     void (*frame)(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes);
     // A peer became known, which was not, or not any more. It may have no link yet.
     void (*met)(void *up, uint64_t peer);
     // The link to a peer is up for the first time since it was met or lost.
     void (*linked)(void *up, uint64_t peer);
-    // A peer that was linked, or to which frames were queued, is lost: -ECONNRESET its process is gone, -ENOTCONN the connection is
-    // gone, -ETIMEDOUT it hangs. It is forgotten but for its address.
+    // A peer that was linked, or to which frames were queued, is lost: -ECONNRESET its process is
+    // gone, -ENOTCONN the connection is gone, -ETIMEDOUT it hangs. It is forgotten but for its
+    // address.
     void (*lost)(void *up, uint64_t peer, int reason);
     // The window of a link that had refused a frame has room.
     void (*room)(void *up, uint64_t peer);
@@ -55,17 +59,17 @@ struct fabric_door {
 };
 
 struct fabric_options {
-    uint64_t peer;             // this process
-    const char *name;          // of this program, for people: "client@host"; at most 63 bytes
-    uint16_t port;             // to listen on; 0: FABRIC_PORT if it is free, else one that the system chooses
-    bool loopback_only;        // listen on 127.0.0.1 and ::1 only, and send beacons there only
-    bool no_discovery;         // neither send nor hear beacons
-    uint16_t discovery_port;   // 0: FABRIC_PORT
-    const char *key_path;      // of the key file; NULL: the environment variable ASYNCORO_KEY_FILE, else `key` in the
-                               // user's configuration folder, made if it is not there
-    const uint8_t *key;        // 32 bytes instead of a file, or NULL
-    ac_time heartbeat;         // ns: a peer not heard of for so long hangs; 0: 10 s; at least 0.2 s
-    ac_time grace;             // ns: how long a broken connection may take to come back; 0: 10 s
+    uint64_t peer;    // this process
+    const char *name; // of this program, for people: "client@host"; at most 63 bytes
+    uint16_t port; // to listen on; 0: FABRIC_PORT if it is free, else one that the system chooses
+    bool loopback_only;      // listen on 127.0.0.1 and ::1 only, and send beacons there only
+    bool no_discovery;       // neither send nor hear beacons
+    uint16_t discovery_port; // 0: FABRIC_PORT
+    const char *key_path; // of the key file; NULL: the environment variable ASYNCORO_KEY_FILE, else
+                          // `key` in the user's configuration folder, made if it is not there
+    const uint8_t *key;   // 32 bytes instead of a file, or NULL
+    ac_time heartbeat;    // ns: a peer not heard of for so long hangs; 0: 10 s; at least 0.2 s
+    ac_time grace;        // ns: how long a broken connection may take to come back; 0: 10 s
 };
 
 struct fabric_peer {
@@ -76,15 +80,15 @@ struct fabric_peer {
     char name[64];
 };
 
-// Starts a fabric in the guest: listens, and sends beacons. NULL and *err: -EADDRINUSE for a given port that is taken,
-// -EACCES for a key file that others can read, -EINVAL for one that holds no key, -ENOMEM, or the system's error. `text`
-// then says what failed, on what, and what to do.
+// Starts a fabric in the guest: listens, and sends beacons. NULL and *err: -EADDRINUSE for a given
+// port that is taken, -EACCES for a key file that others can read, -EINVAL for one that holds no
+// key, -ENOMEM, or the system's error. `text` then says what failed, on what, and what to do.
 struct fabric *fabric_open(struct guest *guest, const struct fabric_options *options,
                            const struct fabric_door *door, void *up, int *err, char text[256]);
 
-// Says goodbye to all peers once what is queued for them has been taken, at most until the deadline, then ends all
-// coroutines of the fabric. Starts only: fabric_is_closed tells when it is done (the guest must be driven meanwhile). The
-// door is not called any more.
+// Says goodbye to all peers once what is queued for them has been taken, at most until the
+// deadline, then ends all coroutines of the fabric. Starts only: fabric_is_closed tells when it is
+// done (the guest must be driven meanwhile). The door is not called any more.
 void fabric_close(struct fabric *fabric, ac_time deadline);
 bool fabric_is_closed(const struct fabric *fabric);
 // Frees it, after it is closed.
@@ -97,17 +101,19 @@ enum fabric_way {
     FABRIC_ALWAYS  // in order, not held back: for notices that must come after what was sent before
 };
 
-// Queues a frame of one to three parts for a peer, opening a link if there is none. `type` is 16 to 255. Copies the bytes. 0;
-// -EAGAIN when the window
-// is full; -EHOSTUNREACH if the peer is not known; -EMSGSIZE over FRAME_PAYLOAD_MAX; -ENOMEM.
-int fabric_send(struct fabric *fabric, uint64_t peer, unsigned type, const ac_span *parts, size_t count,
-                enum fabric_way way);
+// Queues a frame of one to three parts for a peer, opening a link if there is none. `type` is 16 to
+// 255. Copies the bytes. 0; -EAGAIN when the window is full; -EHOSTUNREACH if the peer is not
+// known; -EMSGSIZE over FRAME_PAYLOAD_MAX; -ENOMEM.
+int fabric_send(struct fabric *fabric, uint64_t peer, unsigned type, const ac_span *parts,
+                size_t count, enum fabric_way way);
 
 // `bytes` of payload that came from the peer have been handed to their receivers.
 void fabric_taken(struct fabric *fabric, uint64_t peer, size_t bytes);
 
-// Links to the program that listens at an address; the door's `reached` gives the answer by the deadline. 0 or -ENOMEM.
-int fabric_reach(struct fabric *fabric, const struct sys_address *address, ac_time deadline, void *token);
+// Links to the program that listens at an address; the door's `reached` gives the answer by the
+// deadline. 0 or -ENOMEM.
+int fabric_reach(struct fabric *fabric, const struct sys_address *address, ac_time deadline,
+                 void *token);
 
 // What somebody else told: this peer listens there. 0; -ENOMEM; -ENOSPC over FABRIC_PEERS_MAX.
 int fabric_introduce(struct fabric *fabric, uint64_t peer, const struct sys_address *address);

@@ -17,11 +17,12 @@
 enum {
     KEY_BYTES = 32,
     NAME_BYTES_MAX = 63,
-    URGENT_BYTES_MAX = 16 * 1024 * 1024, // of frames that the window does not hold back
-    TELL_BYTES = FABRIC_WINDOW_BYTES / 4,      // after so many bytes the other side is told at once
-    TELL_NS = 20 * 1000 * 1000,          // and after so long in any case
-    BATCH_BYTES = 64 * 1024,             // given to a connection at once
-    STRANGER_BYTES_MAX = 16 * 1024,      // read from one who is not known yet
+    URGENT_BYTES_MAX = 16 * 1024 * 1024,  // of frames that the window does not hold back
+    TELL_BYTES = FABRIC_WINDOW_BYTES / 4, // after so many bytes the other side is told at once
+    TELL_NS = 20 * 1000 * 1000,           // and after so long in any case
+    BATCH_BYTES = 64 * 1024,              // given to a connection at once
+    PLAIN_BYTES = 16 * 1024,              // decrypted at once
+    STRANGER_BYTES_MAX = 16 * 1024,       // read from one who is not known yet
     STRANGERS_MAX = 64,
     STRANGERS_PER_ADDRESS_MAX = 8, // but for loopback
     HANDSHAKES_PER_S = 200,
@@ -243,8 +244,8 @@ struct connection {
     bool beat;        // the writer shall send HEARTBEAT
     bool goodbye;     // the writer shall send GOODBYE and then end the stream
     bool goodbye_sent;
-    bool greeted;          // the greeting is over
-    size_t stranger_bytes; // that came before it was
+    bool secured;          // the TLS handshake is over
+    size_t stranger_bytes; // that came while it was a stranger, or not secured
     ac_time deadline;      // for all waits until the greeting is over
     ac_time sent_at;       // when something was last written
 };
@@ -344,6 +345,34 @@ void peer_linked(struct peer *peer, struct connection *connection);
 void fabric_end(struct fabric *fabric);
 void reach_answer(struct reach *reach, uint64_t peer, int err);
 
+// connection.c
+// One whose remote side is known and whose handle is still to be opened; the caller counts itself
+// among its users. NULL if there is no memory.
+struct connection *connection_create(struct fabric *fabric, bool server,
+                                     const struct sys_address *remote);
+// A user has gone; the last one closes and frees it.
+void connection_leave(struct connection *connection);
+// Accepted, and now known to hold the key: it no longer counts among the strangers.
+void connection_is_known(struct connection *connection);
+// Ends its tasks and has it released after them.
+void connection_end(struct connection *connection);
+// It can be used no more: -EBADMSG for a breach of the protocol, else by accident. What becomes of
+// the link follows.
+void connection_fail(struct connection *connection, int err);
+// Starts its reader or writer. 0 or -ENOMEM.
+int connection_start(struct connection *connection, struct task *task, ac_function run,
+                     const char *name);
+ac_value connection_read_on(ac_value connection);
+ac_value connection_write_all(ac_value connection);
+// These four wait, for a coroutine that has the connection for itself; 0 or an error.
+int connection_handshake(struct connection *connection);
+int connection_flush(struct connection *connection,
+                     ac_time deadline); // sends what TLS has for the wire
+int connection_receive(struct connection *connection, ac_time deadline); // gives TLS some bytes
+int connection_pull(struct connection *connection, ac_time deadline);    // decrypts some bytes more
+// For tests: breaks the connection to the peer without any goodbye. False if there is none.
+bool fabric_cut(struct fabric *fabric, uint64_t peer);
+
 // tcp.c
 int tcp_listen(struct fabric *fabric, const struct fabric_options *options, char text[256]);
 // Starts the listeners that do not run, unless the fabric is ending.
@@ -351,10 +380,6 @@ void tcp_accept(struct fabric *fabric);
 void tcp_stop_listening(struct fabric *fabric);
 ac_value tcp_dial(ac_value peer);
 ac_value tcp_reach(ac_value reach);
-// Ends its tasks and has it released after them.
-void connection_end(struct connection *connection);
-// For tests: breaks the connection to the peer without any goodbye. False if there is none.
-bool fabric_cut(struct fabric *fabric, uint64_t peer);
 
 // discovery.c
 int discovery_start(struct fabric *fabric, const struct fabric_options *options,

@@ -8,8 +8,7 @@
 //    4  1  type: below 16 the fabric's own, 16 to 255 go up
 //    5  1  flags: 0
 //    6  2  0
-//    8  8  sequence number: 1, 2, 3 ... over all frames that go up on one link; 0 for the fabric's
-//    own
+//    8  8  sequence number: 1, 2, 3 ... over all frames that go up on one link; else 0
 //   16     payload
 //
 // A header that breaks one of these rules ends the link before anything is allocated for it.
@@ -20,8 +19,8 @@
 //    2 WELCOME    the answer: the link is up
 //    3 REFUSE     the answer: it is not, and why
 //    4 TAKEN      8 bytes: the last sequence number received; 8 bytes: how many bytes of payload
-//    the receivers have
-//                 taken, since the link exists. Cumulative, so that a lost one does no harm
+//                 the receivers have taken since the link exists. Cumulative, so that a lost one
+//                 does no harm
 //    5 HEARTBEAT  nothing
 //    6 GOODBYE    nothing, and nothing follows
 //
@@ -30,11 +29,11 @@
 //
 //    0  8  "asyncoro"
 //    8  2  version of the wire
-//   10     CBOR items, one after the other. HELLO and WELCOME: peer, to, link, resuming (0 or 1),
-//   received, taken,
-//          heartbeat in ms, port (all unsigned), IP address of the speaker as it sees it (bytes, 0,
-//          4 or 16), name (text). REFUSE: peer, code (unsigned), text, which is for people. REFUSE
-//          has the same form in all versions.
+//   10     CBOR items, one after the other:
+//          HELLO, WELCOME  unsigned: peer, to, link, resuming (0 or 1), received, taken, heartbeat
+//                          in ms, port; bytes: IP address of the speaker as it sees it, 0, 4 or 16;
+//                          text: name
+//          REFUSE          unsigned: peer, code; text, for people. The same in all versions
 //
 // A HELLO of another version is answered by REFUSE with REFUSE_VERSION.
 #include "fabric/fabric_private.h"

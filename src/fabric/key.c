@@ -13,8 +13,8 @@
 // What is derived from it, by HKDF-SHA-256 with the salt "asyncoro/1":
 //   "tls psk"      32 bytes: the secret of TLS connections
 //   "beacon hmac"  32 bytes: the key that signs beacons
-//   "key id"        8 bytes: the name under which TLS offers the secret, as "asyncoro/1/" and 16
-//   hexadecimal digits
+//   "key id"        8 bytes: in hexadecimal, after "asyncoro/1/", the name under which TLS offers
+//                   the secret
 // None of them tells anything of the others or of the key.
 #include "fabric/fabric_private.h"
 

@@ -17,8 +17,8 @@
 // the receivers: what was queued here and is not taken there is in flight and fills the window. An
 // urgent frame is counted but not held back.
 //
-// Limits: FABRIC_WINDOW_BYTES bytes of payload in flight, or one frame; four times that on the wire, so
-// that very small frames cannot pile up; URGENT_BYTES_MAX of waiting urgent frames.
+// Limits: FABRIC_WINDOW_BYTES bytes of payload in flight, or one frame; four times that on the
+// wire, so that very small frames cannot pile up; URGENT_BYTES_MAX of waiting urgent frames.
 #include "fabric/fabric_private.h"
 
 enum { QUEUED_BYTES_MAX = 4 * FABRIC_WINDOW_BYTES, FIFO_BYTES_KEPT = 16 * 1024 };
@@ -116,7 +116,8 @@ int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t co
         return -EAGAIN;
     }
     struct fifo *fifo = way == FABRIC_URGENT ? &link->urgent : &link->normal;
-    if (way != FABRIC_WINDOW && fifo_count(fifo) + fifo_count(&link->sent) + payload > URGENT_BYTES_MAX)
+    if (way != FABRIC_WINDOW &&
+        fifo_count(fifo) + fifo_count(&link->sent) + payload > URGENT_BYTES_MAX)
         return -ENOBUFS;
     int err = fifo_reserve(fifo, FRAME_HEADER_BYTES + payload);
     if (err)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The fabric over TCP and TLS: listening, connecting, the greeting, and the two coroutines of each
-// connection.
+// The fabric over TCP and TLS: listening, connecting, the greeting. What comes after it
+// is connection.c.
 //
 //   the one who connects                         the one who listens
 //   TCP connection, TLS handshake (io/tls.c): now both know that the other holds the key
@@ -33,186 +33,10 @@
 #define DIAL_NS (3 * NS_PER_S)   // for one attempt
 #define REACH_NS (15 * NS_PER_S) // for asking who listens somewhere
 
-enum { PLAIN_BYTES = 16 * 1024, PLAIN_BYTES_KEPT = 32 * 1024, LISTEN_ATTEMPTS = 8 };
+enum { LISTEN_ATTEMPTS = 8 };
 
 static ac_value accept_all(ac_value argument);
 static ac_value serve(ac_value argument);
-static ac_value read_on(ac_value argument);
-static ac_value write_all(ac_value argument);
-static void reader_ended(struct task *task);
-static void writer_ended(struct task *task);
-
-// ---- a connection ----
-
-static struct connection *connection_create(struct fabric *fabric, bool server,
-                                            const struct sys_address *remote) {
-    struct connection *it = memory_allocate_zeroed(sizeof *it);
-    if (!it)
-        return NULL;
-    it->tls = tls_create(fabric->tls, server);
-    if (!it->tls) {
-        memory_release(it);
-        return NULL;
-    }
-    it->fabric = fabric;
-    it->remote = *remote;
-    it->reader.ended = reader_ended;
-    it->writer.ended = writer_ended;
-    it->deadline = fabric_now(fabric) + GREETING_NS;
-    buffer_init(&it->plain);
-    buffer_init(&it->out);
-    list_append(&fabric->connections, &it->link);
-    return it;
-}
-
-static void not_a_stranger(struct connection *it) {
-    if (it->stranger)
-        it->fabric->strangers--;
-    it->stranger = false;
-}
-
-static void leave(struct connection *it) {
-    if (--it->users > 0)
-        return;
-    assert(!it->peer);
-    not_a_stranger(it);
-    list_remove(&it->link);
-    if (it->handle.sys)
-        sys_close(&it->handle);
-    tls_destroy(it->tls);
-    buffer_done(&it->plain);
-    buffer_done(&it->out);
-    memory_release(it);
-}
-
-void connection_end(struct connection *it) {
-    it->ended = true;
-    task_cancel(&it->reader);
-    task_cancel(&it->writer);
-}
-
-// The connection can be used no more: -EBADMSG for a breach of the protocol, else by accident.
-static void fail(struct connection *it, int err) {
-    struct peer *peer = it->peer;
-    it->peer = NULL;
-    connection_end(it);
-    if (!peer)
-        return;
-    trace(TRACE_FABRIC, "connection to %016llx: %s", (unsigned long long)peer->id,
-          ac_strerror(err));
-    if (err == -EBADMSG)
-        peer_lose(peer, -ENOTCONN);
-    else if (it->goodbye_sent)
-        peer_lose(peer, -ECONNRESET);
-    else
-        peer_broke(peer);
-}
-
-static int start(struct connection *it, struct task *task, ac_function run, const char *name) {
-    int err = task_start(it->fabric, task, run, it, name);
-    if (err == 0)
-        it->users++;
-    return err;
-}
-
-// A task ends after it has said how the connection fared, or without having run at all.
-static void task_left(struct connection *it) {
-    if (!it->ended)
-        fail(it, -ENOMEM);
-    leave(it);
-}
-
-static void reader_ended(struct task *task) {
-    task_left(container_of(task, struct connection, reader));
-}
-
-static void writer_ended(struct task *task) {
-    task_left(container_of(task, struct connection, writer));
-}
-
-bool fabric_cut(struct fabric *fabric, uint64_t id) {
-    struct peer *peer = peer_find(fabric, id);
-    if (!peer || !peer->connection)
-        return false;
-    fail(peer->connection, -ECONNABORTED);
-    return true;
-}
-
-// ---- bytes ----
-
-// Sends what TLS has for the wire.
-static int flush(struct connection *it, ac_time deadline) {
-    size_t at = 0;
-    if (it->out.length == 0)
-        tls_output(it->tls, &it->out);
-    while (at < it->out.length) {
-        struct sys_op op = {.verb = SYS_WRITE,
-                            .handle = &it->handle,
-                            .bytes = it->out.bytes + at,
-                            .count = it->out.length - at};
-        int64_t put = coro_operate(&op, deadline);
-        if (put < 0)
-            return (int)put;
-        at += (size_t)put;
-    }
-    it->out.length = 0;
-    return 0;
-}
-
-// Gives TLS some bytes from the wire.
-static int receive(struct connection *it, ac_time deadline) {
-    struct sys_op op = {.verb = SYS_READ, .handle = &it->handle};
-    op.bytes = tls_room(it->tls, &op.count);
-    if (!op.bytes)
-        return -ENOMEM;
-    int64_t got = coro_operate(&op, deadline);
-    if (got <= 0)
-        return got ? (int)got : -ECONNRESET;
-    tls_came(it->tls, (size_t)got);
-    if (it->peer)
-        it->peer->heard = fabric_now(it->fabric);
-    if (it->greeted)
-        return 0;
-    it->stranger_bytes += (size_t)got;
-    return it->stranger_bytes > STRANGER_BYTES_MAX ? -EMSGSIZE : 0;
-}
-
-// Decrypts some bytes more.
-static int pull(struct connection *it, ac_time deadline) {
-    struct buffer *plain = &it->plain;
-    for (;;) {
-        int err = buffer_reserve(plain, PLAIN_BYTES);
-        if (err)
-            return err;
-        int64_t got = tls_read(it->tls, plain->bytes + plain->length, PLAIN_BYTES);
-        if (got > 0) {
-            plain->length += (size_t)got;
-            return 0;
-        }
-        if (got != -EAGAIN)
-            return got ? (int)got : -ECONNRESET;
-        if (plain->length == 0 && plain->capacity > PLAIN_BYTES_KEPT)
-            buffer_done(plain);
-        if (tls_has_output(it->tls))
-            bell_ring(&it->work);
-        err = receive(it, deadline);
-        if (err)
-            return err;
-    }
-}
-
-static int handshake(struct connection *it) {
-    for (;;) {
-        int done = tls_handshake(it->tls);
-        int err = flush(it, it->deadline);
-        if (done != -EAGAIN)
-            return done ? done : err;
-        if (err == 0)
-            err = receive(it, it->deadline);
-        if (err)
-            return err;
-    }
-}
 
 // ---- the greeting ----
 
@@ -257,7 +81,7 @@ static int hear(struct connection *it, struct greeting *greeting) {
             if (plain->length >= FRAME_HEADER_BYTES + frame.bytes)
                 break;
         }
-        int err = pull(it, it->deadline);
+        int err = connection_pull(it, it->deadline);
         if (err)
             return err;
     }
@@ -270,10 +94,10 @@ static int hear(struct connection *it, struct greeting *greeting) {
 // Waits until the other side has hung up, so that what was said last is not lost in the ending of
 // the connection.
 static void linger(struct connection *it) {
-    if (flush(it, it->deadline) < 0 || sys_shut(&it->handle) < 0 ||
+    if (connection_flush(it, it->deadline) < 0 || sys_shut(&it->handle) < 0 ||
         buffer_reserve(&it->plain, PLAIN_BYTES) < 0)
         return;
-    while (receive(it, it->deadline) == 0)
+    while (connection_receive(it, it->deadline) == 0)
         while (tls_read(it->tls, it->plain.bytes, it->plain.capacity) > 0)
             ;
 }
@@ -326,8 +150,7 @@ static int attach(struct connection *it, struct peer *peer, const struct greetin
             peer_lose(peer, -ENOTCONN);
         return err;
     }
-    it->greeted = true;
-    err = start(it, &it->writer, write_all, "fabric writer");
+    err = connection_start(it, &it->writer, connection_write_all, "fabric writer");
     if (err == 0)
         peer_linked(peer, it);
     return err;
@@ -382,7 +205,7 @@ static int welcome(struct connection *it, const struct greeting *hello, struct p
 static int greet(struct connection *it) {
     struct greeting hello;
     struct peer *peer;
-    int err = handshake(it);
+    int err = connection_handshake(it);
     if (err) {
         it->fabric->refused_strangers += err == -EACCES;
         trace(TRACE_FABRIC, "stranger: %s %s", ac_strerror(err), tls_problem(it->tls));
@@ -393,7 +216,7 @@ static int greet(struct connection *it) {
         refuse(it, REFUSE_VERSION);
     if (type != FRAME_HELLO)
         return type < 0 ? type : -EPROTO;
-    not_a_stranger(it);
+    connection_is_known(it);
     int refusal = judge(it->fabric, &hello, &peer);
     if (refusal) {
         refuse(it, (enum refusal)refusal);
@@ -406,9 +229,9 @@ static ac_value serve(ac_value argument) {
     struct connection *it = ac_pointer_of(argument);
     int err = greet(it);
     if (err == 0)
-        return read_on(argument);
+        return connection_read_on(argument);
     if (!it->ended)
-        fail(it, err);
+        connection_fail(it, err);
     return ac_nil;
 }
 
@@ -442,9 +265,9 @@ static void admit(struct fabric *fabric, int fd, const struct sys_address *from)
     fabric->strangers++;
     sys_adopt(fabric->sys, &it->handle, fd, false);
     it->users++;
-    if (start(it, &it->reader, serve, "fabric reader") < 0)
+    if (connection_start(it, &it->reader, serve, "fabric reader") < 0)
         it->ended = true;
-    leave(it);
+    connection_leave(it);
 }
 
 // Takes one of the handshakes that may begin; when there will be one if there is none now.
@@ -591,7 +414,7 @@ static int connect_to(struct connection *it) {
     int64_t result = coro_operate(&op, it->deadline);
     if (result < 0)
         return (int)result;
-    err = handshake(it);
+    err = connection_handshake(it);
     if (err == -EACCES)
         trace(TRACE_FABRIC, "handshake: %s", tls_problem(it->tls));
     return err;
@@ -615,7 +438,7 @@ static int refusal_error(const struct greeting *refusal) {
 static int introduce(struct connection *it, const struct greeting *hello, struct greeting *answer) {
     int err = say(it, FRAME_HELLO, hello);
     if (err == 0)
-        err = flush(it, it->deadline);
+        err = connection_flush(it, it->deadline);
     int type = err ? err : hear(it, answer);
     if (type == FRAME_REFUSE)
         return refusal_error(answer);
@@ -643,7 +466,7 @@ static int dial_over(struct connection *it, struct peer *peer) {
         return -ESRCH;
     if (answer.link != link->id || (peer->state != LINK_OPENING && peer->state != LINK_BROKEN))
         return -EALREADY;
-    err = start(it, &it->reader, read_on, "fabric reader");
+    err = connection_start(it, &it->reader, connection_read_on, "fabric reader");
     if (err)
         return err;
     learn(it, peer, &answer, false);
@@ -659,7 +482,7 @@ static int dial_once(struct peer *peer) {
     int err = dial_over(it, peer);
     if (err)
         connection_end(it);
-    leave(it);
+    connection_leave(it);
     return err;
 }
 
@@ -715,7 +538,7 @@ static int ask(struct reach *reach, struct greeting *answer) {
         err = introduce(it, &hello, answer);
     }
     it->ended = true;
-    leave(it);
+    connection_leave(it);
     return err;
 }
 
@@ -742,150 +565,5 @@ ac_value tcp_reach(ac_value argument) {
         reach_answer(reach, peer->id, 0);
     else
         peer_open(peer);
-    return ac_nil;
-}
-
-// ---- reading ----
-
-static int take_up(struct connection *it, const struct frame *frame, const uint8_t *payload) {
-    struct fabric *fabric = it->fabric;
-    struct peer *peer = it->peer;
-    int fresh = link_arrived(&peer->link, frame);
-    if (fresh <= 0)
-        return fresh;
-    if (fabric->closing)
-        fabric_taken(fabric, peer->id, frame->bytes);
-    else
-        fabric->door.frame(fabric->up, peer->id, frame->type, payload, frame->bytes);
-    return 0;
-}
-
-static int take_told(struct connection *it, const struct frame *frame, const uint8_t *payload) {
-    struct fabric *fabric = it->fabric;
-    struct peer *peer = it->peer;
-    if (frame->bytes != TAKEN_BYTES)
-        return -EPROTO;
-    int err = link_told(&peer->link, frame_read_u64(payload), frame_read_u64(payload + 8));
-    if (err)
-        return err;
-    if (fabric->closing)
-        bell_ring(&fabric->closer_bell);
-    else if (link_has_room(&peer->link))
-        fabric->door.room(fabric->up, peer->id);
-    return 0;
-}
-
-static int take_frame(struct connection *it, const struct frame *frame, const uint8_t *payload) {
-    if (frame->type >= FRAME_UP)
-        return take_up(it, frame, payload);
-    switch (frame->type) {
-    case FRAME_TAKEN: return take_told(it, frame, payload);
-    case FRAME_HEARTBEAT: return 0;
-    case FRAME_GOODBYE: peer_lose(it->peer, -ECONNRESET); return 0;
-    default: return -EPROTO;
-    }
-}
-
-// Hands up the whole frames that have come.
-static int take_frames(struct connection *it) {
-    struct frame frame;
-    size_t at = 0;
-    int err = 0;
-    while (!it->ended && it->plain.length - at >= FRAME_HEADER_BYTES) {
-        const uint8_t *here = it->plain.bytes + at;
-        err = frame_read_header(here, &frame);
-        if (err || it->plain.length - at < FRAME_HEADER_BYTES + frame.bytes)
-            break;
-        err = take_frame(it, &frame, here + FRAME_HEADER_BYTES);
-        if (err)
-            break;
-        at += FRAME_HEADER_BYTES + frame.bytes;
-    }
-    buffer_consume(&it->plain, at);
-    return err ? -EBADMSG : 0;
-}
-
-// The peer is told at once of a lot, and of a little with the next tick.
-static void consider_telling(struct connection *it) {
-    int owes = link_owes(&it->peer->link);
-    if (owes == 2) {
-        it->tell = true;
-        bell_ring(&it->work);
-    } else if (owes == 1) {
-        fabric_tick_by(it->fabric, it->peer->heard + TELL_NS);
-    }
-}
-
-static ac_value read_on(ac_value argument) {
-    struct connection *it = ac_pointer_of(argument);
-    int err = 0;
-    while (!err) {
-        err = take_frames(it);
-        if (it->ended)
-            return ac_nil;
-        if (!err) {
-            consider_telling(it);
-            err = pull(it, AC_FOREVER);
-        }
-    }
-    if (!it->ended)
-        fail(it, err);
-    return ac_nil;
-}
-
-// ---- writing ----
-
-static int put_empty(struct connection *it, enum frame_type type) {
-    uint8_t header[FRAME_HEADER_BYTES];
-    frame_put_header(header, &(struct frame){.type = (uint8_t)type});
-    return tls_write(it->tls, header, sizeof header);
-}
-
-// Encrypts what there is to send, at most about BATCH_BYTES, always whole frames.
-static int gather(struct connection *it) {
-    struct link *link = &it->peer->link;
-    size_t count;
-    int err = 0;
-    if (it->tell) {
-        uint8_t told[FRAME_HEADER_BYTES + TAKEN_BYTES];
-        link_tell(link, told);
-        err = tls_write(it->tls, told, sizeof told);
-    }
-    const uint8_t *frames = link_load(link, &count);
-    if (!err && count > 0) {
-        err = tls_write(it->tls, frames, count);
-        link->given += count;
-    }
-    if (!err && it->beat && !it->tell && count == 0)
-        err = put_empty(it, FRAME_HEARTBEAT);
-    it->tell = it->beat = false;
-    if (!err && it->goodbye && !it->goodbye_sent && count == 0) {
-        err = put_empty(it, FRAME_GOODBYE);
-        it->goodbye_sent = true;
-    }
-    return err;
-}
-
-static int write_some(struct connection *it) {
-    bool was_sent = it->goodbye_sent;
-    int err = gather(it);
-    if (err)
-        return err;
-    if (!tls_has_output(it->tls))
-        return bell_wait(&it->work, AC_FOREVER);
-    err = flush(it, AC_FOREVER);
-    it->sent_at = fabric_now(it->fabric);
-    if (!err && it->goodbye_sent && !was_sent)
-        err = sys_shut(&it->handle); // the peer will hang up, which ends the reader
-    return err;
-}
-
-static ac_value write_all(ac_value argument) {
-    struct connection *it = ac_pointer_of(argument);
-    int err = 0;
-    while (!err && !it->ended)
-        err = write_some(it);
-    if (!it->ended)
-        fail(it, err);
     return ac_nil;
 }

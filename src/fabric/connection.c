@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: MIT
+// One TCP connection under TLS, from its first byte to its last: bytes, frames, and its two
+// coroutines.
+//
+// The reader decrypts, takes frames apart and hands them up. The writer takes all that waits,
+// encrypts it and writes it at once, so that small frames share a system call. Both wait only in
+// the poller or for the bell `work`, never in TLS.
+//
+// Whoever finds first that the connection is of no more use says so by connection_fail, once; that
+// detaches the peer, whose link may go on over another connection, and ends the other coroutine.
+// The last user frees the memory.
+#include "fabric/fabric_private.h"
+
+enum { PLAIN_BYTES_KEPT = 32 * 1024 };
+
+static void reader_ended(struct task *task);
+static void writer_ended(struct task *task);
+
+// ---- a connection ----
+
+struct connection *connection_create(struct fabric *fabric, bool server,
+                                     const struct sys_address *remote) {
+    struct connection *it = memory_allocate_zeroed(sizeof *it);
+    if (!it)
+        return NULL;
+    it->tls = tls_create(fabric->tls, server);
+    if (!it->tls) {
+        memory_release(it);
+        return NULL;
+    }
+    it->fabric = fabric;
+    it->remote = *remote;
+    it->reader.ended = reader_ended;
+    it->writer.ended = writer_ended;
+    it->deadline = fabric_now(fabric) + GREETING_NS;
+    buffer_init(&it->plain);
+    buffer_init(&it->out);
+    list_append(&fabric->connections, &it->link);
+    return it;
+}
+
+void connection_is_known(struct connection *it) {
+    if (it->stranger)
+        it->fabric->strangers--;
+    it->stranger = false;
+}
+
+void connection_leave(struct connection *it) {
+    if (--it->users > 0)
+        return;
+    assert(!it->peer);
+    connection_is_known(it);
+    list_remove(&it->link);
+    if (it->handle.sys)
+        sys_close(&it->handle);
+    tls_destroy(it->tls);
+    buffer_done(&it->plain);
+    buffer_done(&it->out);
+    memory_release(it);
+}
+
+void connection_end(struct connection *it) {
+    it->ended = true;
+    task_cancel(&it->reader);
+    task_cancel(&it->writer);
+}
+
+// The connection can be used no more: -EBADMSG for a breach of the protocol, else by accident.
+void connection_fail(struct connection *it, int err) {
+    struct peer *peer = it->peer;
+    it->peer = NULL;
+    connection_end(it);
+    if (!peer)
+        return;
+    trace(TRACE_FABRIC, "connection to %016llx: %s", (unsigned long long)peer->id,
+          ac_strerror(err));
+    if (err == -EBADMSG)
+        peer_lose(peer, -ENOTCONN);
+    else if (it->goodbye_sent)
+        peer_lose(peer, -ECONNRESET);
+    else
+        peer_broke(peer);
+}
+
+int connection_start(struct connection *it, struct task *task, ac_function run, const char *name) {
+    int err = task_start(it->fabric, task, run, it, name);
+    if (err == 0)
+        it->users++;
+    return err;
+}
+
+// A task ends after it has said how the connection fared, or without having run at all.
+static void task_left(struct connection *it) {
+    if (!it->ended)
+        connection_fail(it, -ENOMEM);
+    connection_leave(it);
+}
+
+static void reader_ended(struct task *task) {
+    task_left(container_of(task, struct connection, reader));
+}
+
+static void writer_ended(struct task *task) {
+    task_left(container_of(task, struct connection, writer));
+}
+
+bool fabric_cut(struct fabric *fabric, uint64_t id) {
+    struct peer *peer = peer_find(fabric, id);
+    if (!peer || !peer->connection)
+        return false;
+    connection_fail(peer->connection, -ECONNABORTED);
+    return true;
+}
+
+// ---- bytes ----
+
+// Sends what TLS has for the wire.
+int connection_flush(struct connection *it, ac_time deadline) {
+    size_t at = 0;
+    if (it->out.length == 0)
+        tls_output(it->tls, &it->out);
+    while (at < it->out.length) {
+        struct sys_op op = {.verb = SYS_WRITE,
+                            .handle = &it->handle,
+                            .bytes = it->out.bytes + at,
+                            .count = it->out.length - at};
+        int64_t put = coro_operate(&op, deadline);
+        if (put < 0)
+            return (int)put;
+        at += (size_t)put;
+    }
+    it->out.length = 0;
+    return 0;
+}
+
+// Gives TLS some bytes from the wire.
+int connection_receive(struct connection *it, ac_time deadline) {
+    struct sys_op op = {.verb = SYS_READ, .handle = &it->handle};
+    op.bytes = tls_room(it->tls, &op.count);
+    if (!op.bytes)
+        return -ENOMEM;
+    int64_t got = coro_operate(&op, deadline);
+    if (got <= 0)
+        return got ? (int)got : -ECONNRESET;
+    tls_came(it->tls, (size_t)got);
+    if (it->peer)
+        it->peer->heard = fabric_now(it->fabric);
+    if (it->secured && !it->stranger)
+        return 0;
+    it->stranger_bytes += (size_t)got;
+    return it->stranger_bytes > STRANGER_BYTES_MAX ? -EMSGSIZE : 0;
+}
+
+// Decrypts some bytes more.
+int connection_pull(struct connection *it, ac_time deadline) {
+    struct buffer *plain = &it->plain;
+    for (;;) {
+        int err = buffer_reserve(plain, PLAIN_BYTES);
+        if (err)
+            return err;
+        int64_t got = tls_read(it->tls, plain->bytes + plain->length, PLAIN_BYTES);
+        if (got > 0) {
+            plain->length += (size_t)got;
+            return 0;
+        }
+        if (got != -EAGAIN)
+            return got ? (int)got : -ECONNRESET;
+        if (plain->length == 0 && plain->capacity > PLAIN_BYTES_KEPT)
+            buffer_done(plain);
+        if (tls_has_output(it->tls))
+            bell_ring(&it->work);
+        err = connection_receive(it, deadline);
+        if (err)
+            return err;
+    }
+}
+
+int connection_handshake(struct connection *it) {
+    for (;;) {
+        int done = tls_handshake(it->tls);
+        int err = connection_flush(it, it->deadline);
+        it->secured = done == 0;
+        if (done != -EAGAIN)
+            return done ? done : err;
+        if (err == 0)
+            err = connection_receive(it, it->deadline);
+        if (err)
+            return err;
+    }
+}
+
+// ---- reading ----
+
+static int take_up(struct connection *it, const struct frame *frame, const uint8_t *payload) {
+    struct fabric *fabric = it->fabric;
+    struct peer *peer = it->peer;
+    int fresh = link_arrived(&peer->link, frame);
+    if (fresh <= 0)
+        return fresh;
+    if (fabric->closing)
+        fabric_taken(fabric, peer->id, frame->bytes);
+    else
+        fabric->door.frame(fabric->up, peer->id, frame->type, payload, frame->bytes);
+    return 0;
+}
+
+static int take_told(struct connection *it, const struct frame *frame, const uint8_t *payload) {
+    struct fabric *fabric = it->fabric;
+    struct peer *peer = it->peer;
+    if (frame->bytes != TAKEN_BYTES)
+        return -EPROTO;
+    int err = link_told(&peer->link, frame_read_u64(payload), frame_read_u64(payload + 8));
+    if (err)
+        return err;
+    if (fabric->closing)
+        bell_ring(&fabric->closer_bell);
+    else if (link_has_room(&peer->link))
+        fabric->door.room(fabric->up, peer->id);
+    return 0;
+}
+
+static int take_frame(struct connection *it, const struct frame *frame, const uint8_t *payload) {
+    if (frame->type >= FRAME_UP)
+        return take_up(it, frame, payload);
+    switch (frame->type) {
+    case FRAME_TAKEN: return take_told(it, frame, payload);
+    case FRAME_HEARTBEAT: return 0;
+    case FRAME_GOODBYE: peer_lose(it->peer, -ECONNRESET); return 0;
+    default: return -EPROTO;
+    }
+}
+
+// Hands up the whole frames that have come.
+static int take_frames(struct connection *it) {
+    struct frame frame;
+    size_t at = 0;
+    int err = 0;
+    while (!it->ended && it->plain.length - at >= FRAME_HEADER_BYTES) {
+        const uint8_t *here = it->plain.bytes + at;
+        err = frame_read_header(here, &frame);
+        if (err || it->plain.length - at < FRAME_HEADER_BYTES + frame.bytes)
+            break;
+        err = take_frame(it, &frame, here + FRAME_HEADER_BYTES);
+        if (err)
+            break;
+        at += FRAME_HEADER_BYTES + frame.bytes;
+    }
+    buffer_consume(&it->plain, at);
+    return err ? -EBADMSG : 0;
+}
+
+// The peer is told at once of a lot, and of a little with the next tick.
+static void consider_telling(struct connection *it) {
+    int owes = link_owes(&it->peer->link);
+    if (owes == 2) {
+        it->tell = true;
+        bell_ring(&it->work);
+    } else if (owes == 1) {
+        fabric_tick_by(it->fabric, it->peer->heard + TELL_NS);
+    }
+}
+
+ac_value connection_read_on(ac_value argument) {
+    struct connection *it = ac_pointer_of(argument);
+    int err = 0;
+    while (!err) {
+        err = take_frames(it);
+        if (it->ended)
+            return ac_nil;
+        if (!err) {
+            consider_telling(it);
+            err = connection_pull(it, AC_FOREVER);
+        }
+    }
+    if (!it->ended)
+        connection_fail(it, err);
+    return ac_nil;
+}
+
+// ---- writing ----
+
+static int put_empty(struct connection *it, enum frame_type type) {
+    uint8_t header[FRAME_HEADER_BYTES];
+    frame_put_header(header, &(struct frame){.type = (uint8_t)type});
+    return tls_write(it->tls, header, sizeof header);
+}
+
+// Encrypts what there is to send, at most about BATCH_BYTES, always whole frames.
+static int gather(struct connection *it) {
+    struct link *link = &it->peer->link;
+    size_t count;
+    int err = 0;
+    if (it->tell) {
+        uint8_t told[FRAME_HEADER_BYTES + TAKEN_BYTES];
+        link_tell(link, told);
+        err = tls_write(it->tls, told, sizeof told);
+    }
+    const uint8_t *frames = link_load(link, &count);
+    if (!err && count > 0) {
+        err = tls_write(it->tls, frames, count);
+        link->given += count;
+    }
+    if (!err && it->beat && !it->tell && count == 0)
+        err = put_empty(it, FRAME_HEARTBEAT);
+    it->tell = it->beat = false;
+    if (!err && it->goodbye && !it->goodbye_sent && count == 0) {
+        err = put_empty(it, FRAME_GOODBYE);
+        it->goodbye_sent = true;
+    }
+    return err;
+}
+
+static int write_some(struct connection *it) {
+    bool was_sent = it->goodbye_sent;
+    int err = gather(it);
+    if (err)
+        return err;
+    if (!tls_has_output(it->tls))
+        return bell_wait(&it->work, AC_FOREVER);
+    err = connection_flush(it, AC_FOREVER);
+    it->sent_at = fabric_now(it->fabric);
+    if (!err && it->goodbye_sent && !was_sent)
+        err = sys_shut(&it->handle); // the peer will hang up, which ends the reader
+    return err;
+}
+
+ac_value connection_write_all(ac_value argument) {
+    struct connection *it = ac_pointer_of(argument);
+    int err = 0;
+    while (!err && !it->ended)
+        err = write_some(it);
+    if (!it->ended)
+        connection_fail(it, err);
+    return ac_nil;
+}

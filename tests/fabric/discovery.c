@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// Tests of beacons, on loopback and on a port that no other program uses.
+#include "fabric/rig.h"
+
+// A UDP port that was free a moment ago.
+static uint16_t free_port(void) {
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t bytes = sizeof at;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, bytes), 0);
+    getsockname(fd, (struct sockaddr *)&at, &bytes);
+    close(fd);
+    return ntohs(at.sin_port);
+}
+
+static struct fabric_options beaconing(uint64_t peer, uint16_t port) {
+    struct fabric_options options = rig_options(peer);
+    options.no_discovery = false;
+    options.discovery_port = port;
+    return options;
+}
+
+static void datagram(uint16_t port, const void *bytes, size_t count) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    (void)!sendto(fd, bytes, count, 0, (struct sockaddr *)&to, sizeof to);
+    close(fd);
+}
+
+TEST(programs_find_each_other_without_being_told) {
+    uint16_t port = free_port();
+    struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
+    struct side *a = side_open(&one);
+    rig_for(0.5); // the burst of the first is over
+    double start = rig_seconds();
+    struct side *b = side_open(&two);
+    rig_until(a->met == 1 && b->met == 1, 2);
+    printf("found after %.0f ms\n", (rig_seconds() - start) * 1e3);
+    ck_assert_double_lt(rig_seconds() - start, 0.5);
+    ck_assert_int_eq(a->last_met, 2);
+    ck_assert_int_eq(b->last_met, 1);
+    ck_assert_int_eq(side_count(b, 1, 0, 100), 0);
+    rig_until(a->frames == 1, 5);
+    rig_for(0.3);
+    ck_assert_int_eq(a->met + b->met, 2); // the link did not make them meet again
+    rig_close_all();
+}
+
+TEST(three_programs_see_all_others) {
+    uint16_t port = free_port();
+    struct side *sides[3];
+    for (uint64_t i = 0; i < 3; i++) {
+        struct fabric_options options = beaconing(i + 1, port);
+        sides[i] = side_open(&options);
+    }
+    rig_until(sides[0]->met == 2 && sides[1]->met == 2 && sides[2]->met == 2, 2);
+    rig_close_all();
+}
+
+TEST(beacons_under_another_key_are_ignored) {
+    uint16_t port = free_port();
+    static const uint8_t other_key[32] = "another key";
+    struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
+    two.key = other_key;
+    struct side *a = side_open(&one), *b = side_open(&two);
+    rig_for(1);
+    ck_assert_int_eq(a->met + b->met, 0);
+    ck_assert_uint_gt(a->fabric->refused_beacons, 0);
+    rig_close_all();
+}
+
+TEST(random_datagrams_do_no_harm) {
+    uint16_t port = free_port();
+    struct fabric_options one = beaconing(1, port);
+    struct side *a = side_open(&one);
+    uint8_t bytes[2000];
+    unsigned seed = 7;
+    for (int i = 0; i < 3000; i++) {
+        size_t count = i % 2 ? 72 : (size_t)rand_r(&seed) % sizeof bytes;
+        for (size_t n = 0; n < count; n++)
+            bytes[n] = (uint8_t)rand_r(&seed);
+        datagram(port, bytes, count);
+        if (i % 10 == 0)
+            rig_turn();
+    }
+    rig_for(0.1);
+    ck_assert_int_eq(a->met, 0);
+    rig_close_all();
+}
+
+TEST(a_beacon_heard_twice_counts_once_and_cannot_move_a_peer) {
+    uint16_t port = free_port();
+    struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
+    // Hear a beacon of the second, to repeat it.
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    struct side *a = side_open(&one), *b = side_open(&two);
+    rig_until(a->met == 1 && b->met == 1, 2);
+    uint8_t beacon[100];
+    ssize_t count;
+    do
+        count = recv(fd, beacon, sizeof beacon, 0);
+    while (beacon[23] != 2);
+    close(fd);
+    ck_assert_int_eq(count, 72);
+    ck_assert_int_eq(beacon[10] << 8 | beacon[11], side_port(b));
+    struct peer *peer = peer_find(a->fabric, 2);
+    uint64_t last = peer->beacon;
+    datagram(port, beacon, 72);
+    rig_for(0.1);
+    ck_assert_uint_ge(peer->beacon, last);
+    ck_assert_int_eq(a->met, 1);
+    // The same with another port is no beacon at all.
+    beacon[11] ^= 1;
+    beacon[24] = 1; // as if it were the latest
+    uint64_t refused = a->fabric->refused_beacons;
+    datagram(port, beacon, 72);
+    rig_for(0.1);
+    ck_assert_int_eq(peer->address.port, side_port(b));
+    ck_assert_uint_gt(a->fabric->refused_beacons + b->fabric->refused_beacons, refused);
+    rig_close_all();
+}
+
+TEST(a_program_that_ended_is_not_met_again) {
+    uint16_t port = free_port();
+    struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
+    struct side *a = side_open(&one), *b = side_open(&two);
+    rig_until(a->met == 1 && b->met == 1, 2);
+    ck_assert_int_eq(side_count(a, 2, 0, 100), 0);
+    rig_until(b->frames == 1, 5);
+    side_close(b, 1);
+    rig_until(a->lost == 1, 2);
+    struct sys_address there = loopback(9);
+    ck_assert_int_eq(rig_in(a, fabric_introduce(a->fabric, 2, &there)), 0); // old gossip
+    rig_for(0.5);
+    ck_assert_int_eq(a->met, 1);
+    rig_close_all();
+}
+
+TEST(without_discovery_no_port_is_open) {
+    uint16_t port = free_port();
+    struct fabric_options one = rig_options(1);
+    one.discovery_port = port;
+    struct side *a = side_open(&one);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    close(fd);
+    ck_assert_ptr_null(a->fabric->discovery);
+    rig_close_all();
+}

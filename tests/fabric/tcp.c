@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: MIT
+// Tests of listening: strangers, limits, the greeting, ports. A stranger here is a bare socket, or
+// a TLS client of OpenSSL.
+#include "fabric/rig.h"
+
+#include <fcntl.h>
+#include <openssl/ssl.h>
+#include <sys/resource.h>
+
+// True once the other side has closed the connection; drives the sides meanwhile.
+static bool hangs_up(int fd, double seconds) {
+    double end = rig_seconds() + seconds;
+    char bytes[512];
+    while (rig_seconds() < end) {
+        rig_turn();
+        ssize_t got = recv(fd, bytes, sizeof bytes, 0);
+        if (got == 0 || (got < 0 && errno != EAGAIN))
+            return true;
+    }
+    return false;
+}
+
+// Two well-behaved sides can still talk.
+static void still_works(struct side *a) {
+    static uint64_t id = 100;
+    struct side *b = side_of(id++);
+    uint64_t frames = a->frames;
+    a->next = 0;
+    side_introduce(b, a->fabric->self, side_port(a));
+    ck_assert_int_eq(side_count(b, a->fabric->self, 0, 100), 0);
+    rig_until(a->frames == frames + 1, 5);
+    side_close(b, 1);
+    rig_until(a->lost > 0, 2);
+    a->lost = 0;
+}
+
+TEST(random_bytes_get_nothing_but_an_end) {
+    struct side *a = side_of(1);
+    unsigned seed = 5;
+    for (int round = 0; round < 40; round++) {
+        uint8_t bytes[3000];
+        for (size_t i = 0; i < sizeof bytes; i++)
+            bytes[i] = round == 0 ? 0xff : (uint8_t)rand_r(&seed);
+        int fd = raw_connect(side_port(a));
+        rig_for(0.002);
+        (void)!send(fd, bytes, sizeof bytes, MSG_NOSIGNAL);
+        ck_assert(hangs_up(fd, 6));
+        close(fd);
+    }
+    rig_until(a->fabric->strangers == 0, 1);
+    ck_assert_int_eq(a->met, 0);
+    still_works(a);
+    rig_close_all();
+}
+
+TEST(a_stranger_that_says_nothing_is_out_after_five_seconds) {
+    struct side *a = side_of(1);
+    int silent = raw_connect(side_port(a)), slow = raw_connect(side_port(a));
+    double start = rig_seconds();
+    // A drop now and then does not help: the limit is for all of it.
+    static const uint8_t record[5] = {22, 3, 1, 0x3f, 0xff};
+    for (int i = 0; i < 5; i++) {
+        (void)!send(slow, &record[i], 1, MSG_NOSIGNAL);
+        rig_for(0.5);
+    }
+    ck_assert_int_eq(a->fabric->strangers, 2);
+    ck_assert(hangs_up(silent, 4));
+    ck_assert(hangs_up(slow, 1));
+    ck_assert_double_gt(rig_seconds() - start, 4.5);
+    ck_assert_double_lt(rig_seconds() - start, 5.6);
+    close(silent);
+    close(slow);
+    rig_close_all();
+}
+
+TEST(a_stranger_cannot_make_us_read_much) {
+    struct side *a = side_of(1);
+    int fd = raw_connect(side_port(a));
+    rig_for(0.01);
+    // A client hello that never ends: records of 16 KiB full of handshake.
+    static uint8_t record[5 + 16384] = {22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff};
+    size_t sent = 0;
+    double end = rig_seconds() + 6;
+    while (rig_seconds() < end) {
+        ssize_t put = send(fd, record, sizeof record, MSG_NOSIGNAL);
+        if (put < 0 && errno != EAGAIN)
+            break;
+        sent += put > 0 ? (size_t)put : 0;
+        rig_turn();
+    }
+    ck_assert_double_lt(rig_seconds(), end - 5);
+    rig_until(a->fabric->strangers == 0, 1);
+    close(fd);
+    still_works(a);
+    rig_close_all();
+}
+
+TEST(strangers_have_a_limit_and_friends_come_in_when_they_have_gone) {
+    struct side *a = side_of(1);
+    enum { COUNT = STRANGERS_MAX + 20 };
+    int fds[COUNT], open_fds = 0;
+    for (int i = 0; i < COUNT; i++)
+        fds[i] = raw_connect(side_port(a));
+    rig_for(0.3);
+    ck_assert_int_eq(a->fabric->strangers, STRANGERS_MAX);
+    for (int i = 0; i < COUNT; i++) {
+        char byte;
+        open_fds += recv(fds[i], &byte, 1, 0) < 0 && errno == EAGAIN;
+    }
+    ck_assert_int_eq(open_fds, STRANGERS_MAX);
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+    rig_until(a->fabric->strangers == 0, 1);
+    still_works(a);
+    rig_close_all();
+}
+
+TEST(handshakes_have_a_rate) {
+    struct side *a = side_of(1);
+    enum { COUNT = 60 };
+    int fds[COUNT];
+    rig_for(0.05);
+    a->fabric->tokens = -1; // one handshake already waits in the listener
+    a->fabric->filled = sys_clock();
+    for (int i = 0; i < COUNT; i++)
+        fds[i] = raw_connect(side_port(a));
+    rig_for(0.1);
+    ck_assert_uint_le(a->fabric->strangers, HANDSHAKES_PER_S / 10 + 5);
+    rig_until(a->fabric->strangers == COUNT, 5);
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+    rig_until(a->fabric->strangers == 0, 1);
+    still_works(a);
+    rig_close_all();
+}
+
+TEST(a_tls_client_without_the_key_gets_nothing) {
+    struct side *a = side_of(1);
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        int fd = raw_connect(side_port(a));
+        SSL *ssl = SSL_new(context);
+        SSL_set_max_proto_version(ssl, version);
+        SSL_set_fd(ssl, fd);
+        SSL_set_connect_state(ssl);
+        double end = rig_seconds() + 2;
+        int result, problem;
+        do {
+            result = SSL_do_handshake(ssl);
+            problem = SSL_get_error(ssl, result);
+            rig_turn();
+        } while (result != 1 && problem == SSL_ERROR_WANT_READ && rig_seconds() < end);
+        ck_assert_int_ne(result, 1);
+        ck_assert_int_ne(problem, SSL_ERROR_WANT_READ);
+        SSL_free(ssl);
+        close(fd);
+    }
+    SSL_CTX_free(context);
+    ck_assert_uint_ge(a->fabric->refused_strangers, 1);
+    still_works(a);
+    rig_close_all();
+}
+
+TEST(a_fabric_with_another_key_is_a_stranger) {
+    static const uint8_t other_key[32] = "another key";
+    struct fabric_options options = rig_options(2);
+    options.key = other_key;
+    options.grace = NS_PER_S / 2;
+    struct side *a = side_of(1), *b = side_open(&options);
+    struct sys_address there = loopback(side_port(a));
+    ck_assert_int_eq(rig_in(b, fabric_reach(b->fabric, &there, ac_after(2), b)), 0);
+    rig_until(b->reached, 2);
+    ck_assert_int_eq(b->reach_err, -EACCES);
+    side_introduce(b, 1, side_port(a));
+    ck_assert_int_eq(side_send(b, 1, 16, "x", 1, FABRIC_WINDOW), 0);
+    rig_until(b->lost == 1, 2);
+    ck_assert_int_eq(b->reason, -ENOTCONN);
+    ck_assert_int_eq(a->met + a->frames, 0);
+    rig_close_all();
+}
+
+// ---- one who holds the key, and does not keep to the protocol ----
+
+struct odd {
+    int fd;
+    struct tls_context *context;
+    struct tls *tls;
+};
+
+static void odd_send(struct odd *it) {
+    struct buffer out;
+    buffer_init(&out);
+    tls_output(it->tls, &out);
+    if (out.length)
+        ck_assert_int_eq(send(it->fd, out.bytes, out.length, MSG_NOSIGNAL), out.length);
+    buffer_done(&out);
+    rig_turn();
+}
+
+static void odd_receive(struct odd *it) {
+    size_t room;
+    uint8_t *place = tls_room(it->tls, &room);
+    ssize_t got = recv(it->fd, place, room, 0);
+    if (got > 0)
+        tls_came(it->tls, (size_t)got);
+    rig_turn();
+}
+
+static struct odd odd_connect(struct side *to) {
+    struct key_derived derived;
+    int err = 0;
+    struct odd it = {.fd = raw_connect(side_port(to))};
+    ck_assert_int_eq(key_derive(rig_key, &derived), 0);
+    it.context = tls_context_create(derived.tls, derived.identity, &err);
+    it.tls = tls_create(it.context, false);
+    while (tls_handshake(it.tls) == -EAGAIN) {
+        odd_send(&it);
+        odd_receive(&it);
+    }
+    odd_send(&it);
+    return it;
+}
+
+static void odd_say(struct odd *it, const void *bytes, size_t count) {
+    ck_assert_int_eq(tls_write(it->tls, bytes, count), 0);
+    odd_send(it);
+}
+
+static void odd_hello(struct odd *it, const struct greeting *hello, int version) {
+    uint8_t bytes[FRAME_HEADER_BYTES + GREETING_BYTES_MAX];
+    size_t count = frame_put_greeting(bytes, FRAME_HELLO, hello);
+    bytes[FRAME_HEADER_BYTES + 9] = (uint8_t)version;
+    odd_say(it, bytes, count);
+}
+
+// The type of the next frame, and its greeting if it is one; 0 when the connection is over.
+static int odd_hear(struct odd *it, struct greeting *greeting) {
+    static uint8_t bytes[FRAME_BYTES_MAX];
+    struct frame frame = {0};
+    size_t have = 0;
+    bool over = false;
+    double end = rig_seconds() + 6;
+    while (rig_seconds() < end) {
+        size_t want = have < FRAME_HEADER_BYTES ? FRAME_HEADER_BYTES
+                                                : FRAME_HEADER_BYTES + frame.bytes;
+        if (have >= FRAME_HEADER_BYTES && have == want) {
+            if (frame.type <= FRAME_REFUSE)
+                ck_assert_int_eq(frame_read_greeting(frame.type, bytes + FRAME_HEADER_BYTES,
+                                                     frame.bytes, greeting),
+                                 0);
+            return frame.type;
+        }
+        int64_t got = tls_read(it->tls, bytes + have, want - have);
+        if (got == -EAGAIN) {
+            odd_receive(it);
+            char byte;
+            if (over)
+                return 0;
+            over = recv(it->fd, &byte, 1, MSG_PEEK) == 0;
+            continue;
+        }
+        ck_assert_int_gt(got, 0);
+        have += (size_t)got;
+        if (have == FRAME_HEADER_BYTES)
+            ck_assert_int_eq(frame_read_header(bytes, &frame), 0);
+    }
+    ck_abort_msg("no frame came");
+    return 0;
+}
+
+static void odd_close(struct odd *it) {
+    close(it->fd);
+    tls_destroy(it->tls);
+    tls_context_destroy(it->context);
+}
+
+TEST(another_version_is_refused_politely) {
+    struct side *a = side_of(1);
+    struct odd it = odd_connect(a);
+    struct greeting answer;
+    odd_hello(&it, &(struct greeting){.peer = 9, .link = 5}, WIRE_VERSION + 1);
+    ck_assert_int_eq(odd_hear(&it, &answer), FRAME_REFUSE);
+    ck_assert_int_eq(answer.refusal, REFUSE_VERSION);
+    ck_assert_int_ne(answer.text[0], 0);
+    ck_assert_int_eq(a->met, 0);
+    odd_close(&it);
+    rig_close_all();
+}
+
+TEST(what_cannot_be_granted_is_refused_with_the_reason) {
+    struct side *a = side_of(1);
+    static const struct {
+        struct greeting hello;
+        enum refusal refusal;
+    } cases[] = {
+        {{.peer = 1, .link = 5}, REFUSE_SELF},
+        {{.peer = 9, .to = 3, .link = 5}, REFUSE_OTHER},
+        {{.peer = 9, .to = 1, .link = 5, .resuming = true}, REFUSE_GONE},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct greeting answer;
+        struct odd it = odd_connect(a);
+        odd_hello(&it, &cases[i].hello, WIRE_VERSION);
+        ck_assert_int_eq(odd_hear(&it, &answer), FRAME_REFUSE);
+        ck_assert_int_eq(answer.refusal, cases[i].refusal);
+        odd_close(&it);
+    }
+    ck_assert_int_eq(a->met, 0);
+    rig_close_all();
+}
+
+static struct odd odd_peer(struct side *to, uint64_t id) {
+    struct greeting answer;
+    struct odd it = odd_connect(to);
+    odd_hello(&it, &(struct greeting){.peer = id, .to = 1, .link = 5, .heartbeat_ms = 10000},
+              WIRE_VERSION);
+    ck_assert_int_eq(odd_hear(&it, &answer), FRAME_WELCOME);
+    ck_assert_int_eq(answer.peer, 1);
+    ck_assert_int_eq(answer.link, 5);
+    return it;
+}
+
+TEST(a_breach_of_the_protocol_ends_the_link) {
+    struct side *a = side_of(1);
+    static const struct frame breaches[] = {
+        {.type = FRAME_HELLO},
+        {.type = FRAME_TAKEN},                   // without its payload
+        {.type = 7},                             // of no known type
+        {.type = 16, .sequence = 2},             // the first one is missing
+        {.type = 16, .sequence = 0},             // without a number
+        {.type = FRAME_HEARTBEAT, .sequence = 1} // with one
+    };
+    for (size_t i = 0; i < countof(breaches); i++) {
+        uint8_t header[FRAME_HEADER_BYTES];
+        a->lost = 0;
+        struct odd it = odd_peer(a, 20 + i);
+        frame_put_header(header, &breaches[i]);
+        odd_say(&it, header, sizeof header);
+        rig_until(a->lost == 1, 2);
+        ck_assert_int_eq(a->reason, -ENOTCONN);
+        ck_assert(hangs_up(it.fd, 2));
+        odd_close(&it);
+    }
+    uint8_t ones[64];
+    memset(ones, 0xff, sizeof ones);
+    struct odd it = odd_peer(a, 40);
+    a->lost = 0;
+    odd_say(&it, ones, sizeof ones);
+    rig_until(a->lost == 1, 2);
+    odd_close(&it);
+    ck_assert_int_eq(a->frames, 0);
+    still_works(a);
+    rig_close_all();
+}
+
+TEST(a_peer_behind_a_translator_is_not_thought_dead_because_it_cannot_be_called_back) {
+    struct fabric_options options = rig_options(1);
+    options.grace = NS_PER_S / 2;
+    struct side *a = side_open(&options);
+    struct odd it = odd_peer(a, 30); // it said no IP address, so its address is a guess
+    rig_until(a->linked == 1, 1);
+    close(it.fd);
+    double start = rig_seconds();
+    rig_until(a->lost == 1, 2);
+    ck_assert_int_eq(a->reason, -ENOTCONN);
+    ck_assert_double_ge(rig_seconds() - start, 0.45);
+    it.fd = raw_connect(side_port(a));
+    odd_close(&it);
+    rig_close_all();
+}
+
+// ---- ports ----
+
+TEST(a_given_port_that_is_taken_is_an_error) {
+    struct side *a = side_of(1);
+    struct fabric_options options = rig_options(2);
+    int err = 0;
+    char text[256];
+    options.port = side_port(a);
+    guest_enter(a->guest);
+    ck_assert_ptr_null(fabric_open(a->guest, &options, &rig_door, a, &err, text));
+    guest_leave(a->guest);
+    ck_assert_int_eq(err, -EADDRINUSE);
+    char number[16];
+    snprintf(number, sizeof number, "%u", side_port(a));
+    ck_assert_ptr_nonnull(strstr(text, number));
+    rig_close_all();
+}
+
+TEST(it_listens_on_every_address_or_on_loopback_alone) {
+    struct fabric_options options = rig_options(1);
+    struct side *a = side_open(&options);
+    ck_assert(sys_address_is_loopback(&a->fabric->address));
+    struct sys_address local;
+    ck_assert_int_eq(sys_local(&a->fabric->listeners[0].handle, &local), 0);
+    ck_assert(sys_address_is_loopback(&local));
+    if (a->fabric->listeners[1].handle.sys) {
+        ck_assert_int_eq(sys_local(&a->fabric->listeners[1].handle, &local), 0);
+        ck_assert(sys_address_is_loopback(&local));
+        ck_assert_int_eq(local.port, side_port(a));
+    }
+    options = rig_options(2);
+    options.loopback_only = false;
+    struct side *b = side_open(&options);
+    ck_assert_int_ne(side_port(a), side_port(b));
+    struct sys_address there = loopback(side_port(b));
+    ck_assert_int_eq(rig_in(a, fabric_reach(a->fabric, &there, ac_after(2), a)), 0);
+    rig_until(a->reached, 2);
+    ck_assert_int_eq(a->reach_err, 0);
+    rig_close_all();
+}
+
+TEST(too_many_open_files_do_not_make_it_spin) {
+    struct side *a = side_of(1);
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    int fd = raw_connect(side_port(a));
+    struct rlimit low = {.rlim_cur = (rlim_t)fd + 1, .rlim_max = limit.rlim_max};
+    for (int i = 3; i < fd; i++)
+        if (fcntl(i, F_GETFD) < 0)
+            (void)dup2(fd, i); // no gaps
+    setrlimit(RLIMIT_NOFILE, &low);
+    rig_for(0.3);
+    ck_assert_int_eq(a->fabric->strangers, 0);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    rig_until(a->fabric->strangers == 1, 1);
+    close(fd);
+    rig_close_all();
+}
