@@ -13,7 +13,10 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <limits.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -134,13 +137,36 @@ static bool attempt_read(struct sys_op *op) {
     return finish(op, got);
 }
 
+// As write, but a pipe whose reader has gone gives EPIPE alone, as MSG_NOSIGNAL does for sockets, and no SIGPIPE.
+static ssize_t write_quietly(int fd, const void *bytes, size_t count) {
+    sigset_t pipe_signal, old, pending;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &old);
+    sigpending(&pending);
+    ssize_t put = write(fd, bytes, count);
+    int err = errno;
+    if (put < 0 && err == EPIPE && !sigismember(&pending, SIGPIPE))
+        (void)sigtimedwait(&pipe_signal, NULL, &(struct timespec){0});
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    errno = err;
+    return put;
+}
+
 static bool attempt_write(struct sys_op *op) {
     struct sys_handle *handle = op->handle;
+    size_t count = op->count;
+    if (handle->shared && !handle->always_ready) {
+        if (!is_ready(handle, POLLOUT))
+            return false;
+        // For so much there is room then, and the write does not wait.
+        count = count < PIPE_BUF ? count : PIPE_BUF;
+    }
     ssize_t put;
     do {
-        put = send(handle->fd, op->bytes, op->count, MSG_NOSIGNAL);
+        put = send(handle->fd, op->bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (put < 0 && errno == ENOTSOCK)
-            put = write(handle->fd, op->bytes, op->count);
+            put = write_quietly(handle->fd, op->bytes, count);
     } while (put < 0 && errno == EINTR);
     if (put < 0 && would_wait())
         return false;
@@ -372,7 +398,7 @@ static int wait_events(struct epoll_sys *self, ac_time deadline) {
     struct timespec wait = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
     if (!self->no_pwait2) {
         int count = epoll_pwait2(self->fd, self->events, EVENTS, deadline == AC_FOREVER ? NULL : &wait, NULL);
-        if (count >= 0 || errno != ENOSYS)
+        if (count >= 0 || (errno != ENOSYS && errno != EPERM)) // EPERM: from filters of containers
             return count;
         self->no_pwait2 = true;
     }
