@@ -20,14 +20,16 @@ static int submit_job(ac_computation *computation, ac_ref worker, double seconds
         ac_print("a job failed: %s\n", ac_strerror(ac_ref_error(job)));
         return 0;
     }
-    ac_location(job, location);
+    ac_location(worker, location);
     ac_print("%s processing %f\n", location, seconds);
     return 1;
 }
 
 static void print_end(const struct ac_job_exit *job) {
+    char location[64];
+    ac_location(job->worker, location);
     if (job->exit.how == AC_FINISHED)
-        ac_print("%s finished with %v\n", job->location, job->exit.value);
+        ac_print("%s finished with %f\n", location, ac_real_of(job->exit.value));
     else
         ac_print("%s %s: %s\n", job->location, ac_end_name(job->exit.how),
                  ac_strerror(job->exit.reason));
