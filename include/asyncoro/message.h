@@ -31,7 +31,9 @@ extern "C" {
 #define ac_send(to, message) ac_send_value((to), ac_of(message))
 AC_API int ac_send_value(ac_ref to, ac_value message);
 
-// As ac_send but never waits: -EAGAIN when the window of the link is full.
+// As ac_send but never waits: -EAGAIN when the window of the link is full, -EMSGSIZE for a message
+// to another process of more than 1 MiB, which no window holds. Outside coroutines, where nobody
+// can wait, ac_send does the same.
 #define ac_try_send(to, message) ac_try_send_value((to), ac_of(message))
 AC_API int ac_try_send_value(ac_ref to, ac_value message);
 

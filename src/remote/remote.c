@@ -52,7 +52,9 @@ struct remote *remote_need(struct loop *loop) {
     map_init(&remote->reaches);
     map_init(&remote->monitors);
     map_init(&remote->queries);
+    map_init(&remote->sending);
     list_init(&remote->room);
+    list_init(&remote->begin);
     list_init(&remote->watched);
     loop_extend(loop, LOOP_REMOTE, (struct loop_extra){remote, stopping, done});
     return remote;
@@ -196,6 +198,7 @@ static void done(struct loop *loop, void *state) {
     map_done(&remote->delivers);
     map_done(&remote->reaches);
     release_all(&remote->monitors);
+    release_all(&remote->sending);
     loop->extra[LOOP_REMOTE].state = NULL;
     memory_release(remote);
 }
@@ -531,15 +534,17 @@ static void got_piece(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     uint64_t type = cbor_read_unsigned(&in->reader);
     uint64_t total = cbor_read_unsigned(&in->reader);
+    uint64_t before = cbor_read_unsigned(&in->reader);
     ac_span bytes = cbor_read_span(&in->reader);
     if (!cbor_read_end(&in->reader) || type == FRAME_PIECE || type > 255 || total > AC_VALUE_BYTES_MAX + HEAD_BYTES_MAX)
         return;
     struct stream *stream = map_get_id(&in->peer->streams, number);
-    if (!stream)
+    // What begins in the middle is the rest of a message whose beginning was lost with an earlier link.
+    if (!stream && before == 0)
         stream = stream_open(in->peer, number, (unsigned)type, total);
     if (!stream)
         return;
-    if (bytes.bytes > stream->total - stream->bytes.length ||
+    if (before != stream->bytes.length || bytes.bytes > stream->total - stream->bytes.length ||
         buffer_append(&stream->bytes, bytes.at, bytes.bytes) < 0) {
         drop_stream(in->peer, number, stream);
         return;

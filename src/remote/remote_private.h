@@ -19,7 +19,8 @@
 //   21 LOCATE   number, name, once                -> FOUND, now or when the name is given; once, or for each holder
 //   22 FOUND    number, reference
 //   23 FORGET   number of a LOCATE
-//   24 PIECE    stream, type, bytes in all, bytes: of a frame too large for one, whose type and payload it carries
+//   24 PIECE    stream, type, bytes in all, bytes before these, bytes: of a frame too large for one, whose type and
+//               payload it carries
 //   25 ABORT    stream: no more pieces will come
 //
 // Numbers are drawn by the one who asks.
@@ -45,6 +46,7 @@ enum {
     NAME_BYTES_MAX = 255,
     PIECE_BYTES = 48 * 1024,    // of a large message in one frame
     STREAMS_MAX = 64,           // large messages of one peer on their way at once
+    SENDING_MAX = 32,           // and to one peer
     FOLLOWERS_MAX = 1 << 16,    // open LOCATEs of one peer
     HEAD_BYTES_MAX = 64         // what stands before the value in a frame
 };
@@ -134,11 +136,17 @@ struct asker {
     uint64_t found;     // the peer that was reached
 };
 
-// Host side: a coroutine that waits for room in the window of a peer.
+// Host side: a coroutine that waits for its turn to send to a peer.
 struct room_waiter {
     struct list link;
     uint64_t peer;
     struct coro *coro;
+};
+
+// Host side: the large messages on their way to a peer.
+struct sending {
+    uint32_t count;
+    size_t bytes; // of all of them
 };
 
 // Host side: a monitor on a coroutine elsewhere.
@@ -175,7 +183,9 @@ struct remote {
     struct map reaches;    // number -> struct asker
     struct map monitors;   // number -> struct far_monitor
     struct map queries;    // number -> struct query
-    struct list room;      // struct room_waiter, first come first served
+    struct list room;      // struct room_waiter: for room in the window, first come first served
+    struct list begin;     // struct room_waiter: for the beginning of a large message, likewise
+    struct map sending;    // peer -> struct sending
     struct list watched;   // struct near_monitor
     uint64_t stream;       // number of the last large message sent
 };

@@ -3,9 +3,13 @@
 // reference is not of this process and calls send_far below, which encodes nothing (a value is its encoding) and hands
 // a frame to the fabric (fabric/tcp.c); there, remote.c finds the receiver.
 //
-// A full window makes the sender wait in a queue, first come first served, until the fabric says that there is room. A message
-// that is too large for a frame travels in pieces, for each of which the sender waits its turn: so others get through
+// A full window makes the sender wait in a queue, first come first served, until the fabric says that there is room. Then the
+// first of the queue is woken; whoever has sent a frame wakes the next one. A message that is too large for a frame
+// travels in pieces, after each of which its sender goes behind those who wait: so others get through
 // meanwhile, and messages of one sender stay in order, because it does nothing else until the last piece is queued.
+//
+// The other side keeps the pieces until the last one is there, and limits how many messages and bytes it keeps so. It drops
+// what is beyond, so the limits are kept here: a large message that would break them waits in a second queue.
 #include "remote/remote_private.h"
 
 static bool abandon_asker(struct coro *coro);
@@ -15,7 +19,7 @@ const struct wait_kind deliver_wait = {"deliver", abandon_asker, .until_deadline
 const struct wait_kind reach_wait = {"peer", abandon_asker, .until_deadline = false};
 static const struct wait_kind room_wait = {"window", abandon_room, .until_deadline = false};
 
-// ---- waiting for room ----
+// ---- queues of senders ----
 
 static bool abandon_room(struct coro *coro) {
     struct room_waiter *waiter = coro->wait_for;
@@ -23,105 +27,191 @@ static bool abandon_room(struct coro *coro) {
     return true;
 }
 
-static int wait_room(struct remote *remote, uint64_t peer, ac_time deadline) {
+static struct room_waiter *first_waiter(const struct list *queue, uint64_t peer) {
+    list_each(link, queue) {
+        struct room_waiter *waiter = container_of(link, struct room_waiter, link);
+        if (waiter->peer == peer)
+            return waiter;
+    }
+    return NULL;
+}
+
+static void wake_next(struct list *queue, uint64_t peer, int result) {
+    struct room_waiter *waiter = first_waiter(queue, peer);
+    if (!waiter)
+        return;
+    list_remove(&waiter->link);
+    coro_wake(waiter->coro, result);
+}
+
+// How to wait for one's turn.
+enum turn {
+    TURN_LAST,  // behind those who wait
+    TURN_AGAIN, // before them: it was the first, but there was no room
+    TURN_PASS   // behind them, and the first of them is woken
+};
+
+static int wait_turn(struct list *queue, uint64_t peer, enum turn turn, ac_time deadline) {
     struct coro *self = coro_here();
     int err = coro_may_wait(self, deadline);
     if (err < 0)
         return err;
     struct room_waiter waiter = {.peer = peer, .coro = self};
-    list_append(&remote->room, &waiter.link);
+    list_append(turn == TURN_AGAIN ? queue->next : queue, &waiter.link);
+    if (turn == TURN_PASS)
+        wake_next(queue, peer, 0);
     self->wait_for = &waiter;
     return coro_wait(self, &room_wait, deadline);
 }
 
-static void wake_room(struct remote *remote, uint64_t peer, int result) {
-    list_each(link, &remote->room) {
-        struct room_waiter *waiter = container_of(link, struct room_waiter, link);
-        if (waiter->peer != peer)
-            continue;
-        list_remove(link);
-        coro_wake(waiter->coro, result);
-    }
-}
-
-void send_room(struct remote *remote, uint64_t peer) { wake_room(remote, peer, 0); }
+void send_room(struct remote *remote, uint64_t peer) { wake_next(&remote->room, peer, 0); }
 
 // ---- frames of any size ----
 
-static bool others_wait(struct remote *remote, uint64_t peer) {
-    list_each(link, &remote->room) {
-        if (container_of(link, struct room_waiter, link)->peer == peer)
-            return true;
-    }
-    return false;
-}
-
-// One frame, waiting for room as long as the deadline allows.
+// One frame, waiting for room as long as the deadline allows. Who comes while others wait goes behind them. `turn` is
+// TURN_PASS for who has just sent another frame and woken nobody yet.
 static int send_one(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head,
-                    ac_span value, ac_time deadline) {
-    for (bool waited = false;; waited = true) {
-        // Who comes while others wait goes behind them.
+                    ac_span value, enum turn turn, ac_time deadline) {
+    bool first = !first_waiter(&remote->room, peer);
+    for (;;) {
         int err = -EAGAIN;
-        if (waited || !others_wait(remote, peer))
+        if (first)
             err = remote_frame_now(remote, peer, type, head, value, FABRIC_WINDOW);
         if (err != -EAGAIN || deadline == AC_NOW)
             return err;
-        err = wait_room(remote, peer, deadline);
+        err = wait_turn(&remote->room, peer, first ? TURN_AGAIN : turn, deadline);
         if (err < 0)
             return err;
+        first = true;
     }
 }
 
-// The frame as a run of bytes, cut into pieces. After a failure in the middle the other side keeps the beginning until this
-// process is lost to it: so only a lost peer or a cancellation may end it early, and the stream is given up by a
-// last piece that does not fit.
-static int send_pieces(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head,
-                       ac_span value, ac_time deadline) {
-    uint64_t stream = ++remote->stream;
-    size_t total = head->count + value.bytes;
-    const uint8_t *at = value.at;
-    size_t left = value.bytes;
+// A turn is over. If there is no room for the next one, that one will wait for it.
+static int turn_end(struct remote *remote, uint64_t peer, int err) {
+    wake_next(&remote->room, peer, 0);
+    return err;
+}
+
+static bool may_begin(const struct sending *sending, size_t total) {
+    return sending->count == 0 ||
+           (sending->count < SENDING_MAX && total <= AC_VALUE_BYTES_MAX - sending->bytes);
+}
+
+static int sending_need(struct remote *remote, uint64_t peer, struct sending **sending) {
+    *sending = map_get_id(&remote->sending, peer);
+    if (*sending)
+        return 0;
+    *sending = memory_allocate_zeroed(sizeof **sending);
+    int err = *sending ? map_put_id(&remote->sending, peer, *sending) : -ENOMEM;
+    if (err < 0)
+        memory_release(*sending);
+    return err;
+}
+
+// Waits until one more message of `total` bytes may travel in pieces.
+static int stream_begin(struct remote *remote, uint64_t peer, size_t total, ac_time deadline) {
+    bool first = !first_waiter(&remote->begin, peer);
+    for (;;) {
+        struct sending *sending;
+        int err = sending_need(remote, peer, &sending);
+        if (err < 0)
+            return err;
+        if (first && may_begin(sending, total)) {
+            sending->count++;
+            sending->bytes += total;
+            wake_next(&remote->begin, peer, 0);
+            return 0;
+        }
+        if (deadline == AC_NOW)
+            return -EAGAIN;
+        err = wait_turn(&remote->begin, peer, first ? TURN_AGAIN : TURN_LAST, deadline);
+        if (err < 0) {
+            wake_next(&remote->begin, peer, 0); // it may have been woken, and others fit where it did not
+            return err;
+        }
+        first = true;
+    }
+}
+
+static void stream_end(struct remote *remote, uint64_t peer, size_t total) {
+    struct sending *sending = map_get_id(&remote->sending, peer);
+    sending->bytes -= total;
+    if (--sending->count == 0) {
+        map_take_id(&remote->sending, peer);
+        memory_release(sending);
+    }
+    wake_next(&remote->begin, peer, 0);
+}
+
+// A frame as a run of bytes that is cut into pieces.
+struct pieces {
+    struct remote *remote;
+    uint64_t peer;
+    enum frame_type type;
+    uint64_t stream;
+    size_t total;
+    size_t sent;
+    ac_time deadline; // AC_NOW: all of them at once or none
+};
+
+static int send_piece(struct pieces *it, ac_span part) {
+    struct head piece = {0};
+    head_put(&piece, it->stream);
+    head_put(&piece, it->type);
+    head_put(&piece, it->total);
+    head_put(&piece, it->sent);
+    piece.count += cbor_put_head(piece.bytes + piece.count, 2, part.bytes);
+    // Who does not wait needs room for the first piece only: what follows is bounded by what may be sent so.
+    int err = it->deadline == AC_NOW && it->sent > 0
+                  ? remote_frame_now(it->remote, it->peer, FRAME_PIECE, &piece, part, FABRIC_ALWAYS)
+                  : send_one(it->remote, it->peer, FRAME_PIECE, &piece, part,
+                             it->sent > 0 ? TURN_PASS : TURN_LAST, it->deadline);
+    if (err == 0)
+        it->sent += part.bytes;
+    return err;
+}
+
+static size_t piece_of(size_t left) { return left < PIECE_BYTES ? left : PIECE_BYTES; }
+
+// After a failure in the middle the other side is told to forget the beginning.
+static int send_all_pieces(struct pieces *it, const struct head *head, ac_span value) {
     struct buffer first;
     buffer_init(&first);
-    size_t share = left < PIECE_BYTES ? left : PIECE_BYTES;
+    const uint8_t *at = value.at;
+    size_t share = piece_of(value.bytes);
     int err = buffer_append(&first, head->bytes, head->count);
     if (err == 0)
         err = buffer_append(&first, at, share);
-    ac_span part = {first.bytes, first.length};
-    bool begun = false;
-    while (err == 0) {
-        struct head piece = {0};
-        head_put(&piece, stream);
-        head_put(&piece, type);
-        head_put(&piece, total);
-        piece.count += cbor_put_head(piece.bytes + piece.count, 2, part.bytes);
-        err = send_one(remote, peer, FRAME_PIECE, &piece, part, deadline);
-        if (err < 0)
-            break;
-        begun = true;
-        at += share;
-        left -= share;
-        if (left == 0)
-            break;
-        share = left < PIECE_BYTES ? left : PIECE_BYTES;
-        part = (ac_span){at, share};
-    }
+    if (err == 0)
+        err = send_piece(it, (ac_span){first.bytes, first.length});
     buffer_done(&first);
-    if (err < 0 && begun) {
+    while (err == 0 && it->sent < it->total) {
+        at += share;
+        share = piece_of(it->total - it->sent);
+        err = send_piece(it, (ac_span){at, share});
+    }
+    if (err < 0 && it->sent > 0) {
         struct head none = {0};
-        head_put(&none, stream);
-        (void)remote_frame_now(remote, peer, FRAME_ABORT, &none, (ac_span){0}, FABRIC_ALWAYS);
+        head_put(&none, it->stream);
+        (void)remote_frame_now(it->remote, it->peer, FRAME_ABORT, &none, (ac_span){0}, FABRIC_ALWAYS);
     }
     return err;
 }
 
 int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
                ac_time deadline) {
-    if (head->count + value.bytes <= FRAME_PAYLOAD_MAX)
-        return send_one(remote, peer, type, head, value, deadline);
-    if (deadline == AC_NOW)
-        return -EAGAIN; // its pieces would have to wait for each other
-    return send_pieces(remote, peer, type, head, value, deadline);
+    size_t total = head->count + value.bytes;
+    if (total <= FRAME_PAYLOAD_MAX)
+        return turn_end(remote, peer, send_one(remote, peer, type, head, value, TURN_LAST, deadline));
+    if (deadline == AC_NOW && total > FABRIC_WINDOW_BYTES)
+        return -EMSGSIZE;
+    int err = stream_begin(remote, peer, total, deadline);
+    if (err < 0)
+        return err;
+    struct pieces it = {remote, peer, type, ++remote->stream, total, 0, deadline};
+    err = send_all_pieces(&it, head, value);
+    stream_end(remote, peer, total);
+    return turn_end(remote, peer, err);
 }
 
 // ---- send ----
@@ -205,7 +295,8 @@ void send_answered(struct remote *remote, const struct arrival *arrival) {
 }
 
 void send_lost(struct remote *remote, uint64_t peer) {
-    wake_room(remote, peer, -EHOSTUNREACH);
+    while (first_waiter(&remote->room, peer))
+        wake_next(&remote->room, peer, -EHOSTUNREACH);
     struct asker *asker;
     for (uint64_t cursor = 0; (asker = map_next(&remote->delivers, &cursor, NULL, NULL));) {
         if (asker->peer != peer || !asker->coro)
