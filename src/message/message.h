@@ -52,7 +52,8 @@ ac_value message_exit_notice(const struct ac_exit *exit);
 
 // Whether a channel of this loop is open.
 bool channel_is_open(struct loop *loop, ac_ref channel);
-// Asks to be told when an open channel of this loop closes, as coro_watch for coroutines; coro_unwatch ends it.
+// Asks to be told when an open channel of this loop closes, as coro_watch for coroutines;
+// coro_unwatch ends it.
 void channel_watch(struct loop *loop, ac_ref channel, struct end_watch *watch);
 
 #endif

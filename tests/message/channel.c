@@ -338,6 +338,28 @@ static ac_value close_some(ac_value unused) {
 
 TEST(a_closed_channel_is_gone_and_its_reference_stale) { run(close_some); }
 
+static ac_ref closed[2];
+
+static void note_closed(struct end_watch *watch, const struct ac_exit *exit) {
+    ck_assert(list_empty(&watch->link));
+    closed[progress++] = exit->who;
+}
+
+TEST(who_watches_a_channel_is_told_once_when_it_closes) {
+    struct end_watch watches[3] = {
+        {.ended = note_closed}, {.ended = note_closed}, {.ended = note_closed}};
+    ac_ref a = open_one(), b = open_one();
+    channel_watch(loop_here, a, &watches[0]);
+    channel_watch(loop_here, b, &watches[1]);
+    channel_watch(loop_here, b, &watches[2]);
+    coro_unwatch(&watches[2]);
+    ck_assert_int_eq(ac_channel_close(a), 0);
+    ck_assert_int_eq(progress, 1);
+    ck_assert_int_eq(ac_run(), 0); // the other one closes with its loop
+    ck_assert_int_eq(progress, 2);
+    ck_assert(ac_ref_equal(closed[0], a) && ac_ref_equal(closed[1], b));
+}
+
 static ac_value misuse(ac_value unused) {
     (void)unused;
     ac_ref channel = open_one(), far = channel;
