@@ -91,7 +91,6 @@ struct coro {
     bool cancelled : 1;      // asked to end
     bool cancel_known : 1;   // a wait has told it so
     bool internal : 1;       // the library's own: not counted, not shown
-    bool exported : 1;       // its reference has left the process: remote/ is told of its end
     int early;               // why the wait was abandoned, while its operation still finishes; else 0
     uint32_t ignored;        // waits begun after the cancellation was known
     void *mail_head;         // first and last message: belong to message/
@@ -176,7 +175,8 @@ int loop_run(struct loop *loop);
 int loop_turn(struct loop *loop);
 // When the loop next has something to do by itself: AC_NOW, a timer's deadline or AC_FOREVER.
 ac_time loop_due(const struct loop *loop);
-// From any thread: has post->run called on the loop's thread soon.
+// From any thread: has post->run called on the loop's thread soon. The caller sees to it that the loop is not destroyed
+// before this call has returned.
 void loop_post(struct loop *loop, struct post *post);
 // Attaches a floor's state.
 static inline void loop_extend(struct loop *loop, enum loop_floor floor, struct loop_extra extra) {
