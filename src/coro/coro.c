@@ -193,7 +193,6 @@ static struct coro *record_fill(struct coro *coro, ac_function function, ac_valu
     coro->joinable = options->joinable;
     coro->cancelled = false;
     coro->cancel_known = false;
-    coro->exported = false;
     coro->early = 0;
     coro->mail_done = NULL;
     coro->function = function;

@@ -221,11 +221,6 @@ static bool leave_receive(struct coro *coro) {
 
 // ---- the end of a coroutine ----
 
-void mailbox_export(struct coro *coro) {
-    coro->exported = true;
-    coro->mail_done = close_mailbox;
-}
-
 static void close_mailbox(struct coro *coro) {
     struct loop *loop = coro->loop;
     if (coro->mail_count > 0)
@@ -239,11 +234,6 @@ static void close_mailbox(struct coro *coro) {
     coro->mail_head = coro->mail_tail = NULL;
     coro->mail_count = 0;
     coro->mail_done = NULL;
-    if (coro->exported) {
-        const struct message_door *door = message_door(loop);
-        if (door && door->ended)
-            door->ended(loop, coro);
-    }
 }
 
 // ---- cells, and the state of a loop ----

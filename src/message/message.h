@@ -26,9 +26,6 @@ struct message_door {
     int (*deliver)(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
     // As ac_monitor, for the running coroutine. Must not wait.
     int (*monitor)(struct loop *loop, ac_ref of);
-    // A coroutine whose `exported` bit is set has ended: after its mailbox was closed, before its
-    // watchers are told. Must not wait.
-    void (*ended)(struct loop *loop, struct coro *coro);
 };
 
 // Sets the door of a loop; NULL takes it away. 0 or -ENOMEM.
@@ -39,15 +36,12 @@ const struct message_door *message_door(struct loop *loop);
 // ended; -ENOMEM.
 int mailbox_put(struct coro *to, ac_value message);
 
-// The coroutine's reference leaves the process: at its end the door is told, after its mailbox was
-// closed. Cannot fail.
-void mailbox_export(struct coro *coro);
-
 // Hands a message to whatever `to` names on this loop, a coroutine or a channel. Takes it. The
 // number of coroutines that have it in their mailbox; -ESRCH, -ENOTSUP, -ENOMEM.
 int message_deliver_here(struct loop *loop, ac_ref to, ac_value message);
 
-// The message that is an exit notice. Takes exit->value. AC_INVALID with -ENOMEM.
+// The message that is an exit notice. Takes exit->value; one that does not fit into a notice is left
+// out, and the reason says so. AC_INVALID with -ENOMEM.
 ac_value message_exit_notice(const struct ac_exit *exit);
 
 // Whether a channel of this loop is open.

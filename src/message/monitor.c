@@ -29,6 +29,7 @@ static int notify_now(struct coro *self, const struct ac_exit *exit);
 static void observed_ended(struct end_watch *watch, const struct ac_exit *exit);
 static void observer_ended(struct end_watch *watch, const struct ac_exit *exit);
 static ac_value make_notice(const struct ac_exit *exit);
+static ac_value build_notice(const struct ac_exit *exit);
 static bool read_exit(const ac_value items[NOTICE_ITEMS], struct ac_exit *exit);
 
 int ac_monitor(ac_ref coroutine) {
@@ -113,16 +114,23 @@ static void observer_ended(struct end_watch *watch, const struct ac_exit *exit) 
 static ac_value make_notice(const struct ac_exit *exit) {
     struct ac_exit copy = *exit;
     copy.value = ac_hold(exit->value);
-    ac_value notice = message_exit_notice(&copy);
+    ac_value notice = build_notice(&copy);
     int err = ac_error_of(notice);
     if (notice.kind != AC_INVALID || err == -ENOMEM)
         return notice;
     copy.value = exit->how == AC_FAILED ? ac_of_error(exit->reason, NULL) : ac_nil;
     copy.reason = exit->reason ? exit->reason : err;
-    return message_exit_notice(&copy);
+    return build_notice(&copy);
 }
 
 ac_value message_exit_notice(const struct ac_exit *exit) {
+    ac_value notice = make_notice(exit);
+    ac_drop(exit->value);
+    return notice;
+}
+
+// Takes exit->value.
+static ac_value build_notice(const struct ac_exit *exit) {
     const ac_value items[NOTICE_ITEMS] = {
         ac_of_text(NOTICE_WORD), ac_of_ref(exit->who), ac_of_int(exit->how),
         ac_of_int(exit->reason), exit->value,
