@@ -296,10 +296,12 @@ static void take_beacon(struct fabric *fabric, const uint8_t *beacon,
     peer->beacon = sequence;
     if (peer->gone && now - peer->since < GONE_DEAF_NS)
         return;
-    if (peer->state == LINK_NONE) {
+    if (peer->state != LINK_UP) {
         peer->address = *from;
         peer->address.port = port;
         peer->doubtful = false;
+    }
+    if (peer->state == LINK_NONE) {
         peer->heard = now;
         peer->forget_at = now + SILENT_NS;
     }

@@ -31,7 +31,7 @@
 #define HEARTBEAT_NS (10 * NS_PER_S)
 #define HEARTBEAT_NS_MIN (NS_PER_S / 5)
 #define GRACE_NS (10 * NS_PER_S)
-#define TICK_NS_MAX (NS_PER_S / 2)
+#define AGAIN_NS (100 * NS_PER_MS) // what found no memory is tried again after so long
 #define IDLE_TICK_NS (5 * NS_PER_S)
 #define REMEMBER_NS (600 * NS_PER_S)
 #define GONE_NS (60 * NS_PER_S)
@@ -273,17 +273,14 @@ static void dial_ended(struct task *task) {
         start_dialer(peer);
 }
 
-static ac_time tick_period(const struct fabric *fabric) {
-    ac_time least = fabric->heartbeat < fabric->grace ? fabric->heartbeat : fabric->grace;
-    ac_time period = least / 16;
-    return period > TICK_NS_MAX ? TICK_NS_MAX : period < NS_PER_MS ? NS_PER_MS : period;
-}
-
 static void peer_set_state(struct peer *peer, enum link_state state) {
     struct fabric *fabric = peer->fabric;
     peer->state = state;
     peer->since = fabric_now(fabric);
-    fabric_tick_by(fabric, peer->since + tick_period(fabric));
+    if (state == LINK_UP)
+        fabric_tick_by(fabric, peer->since + peer->beat_ns);
+    else if (state != LINK_NONE)
+        fabric_tick_by(fabric, peer->since + AGAIN_NS);
 }
 
 void peer_open(struct peer *peer) {
@@ -513,33 +510,45 @@ void fabric_tick_by(struct fabric *fabric, ac_time when) {
     bell_ring(&fabric->tick);
 }
 
-static void tick_linked(struct peer *peer, ac_time now) {
+// When the peer next needs looking after.
+static ac_time tick_linked(struct peer *peer, ac_time now) {
     struct fabric *fabric = peer->fabric;
     struct connection *connection = peer->connection;
-    if (now - peer->heard >= fabric->heartbeat)
-        return peer_lose(peer, -ETIMEDOUT);
+    ac_time hangs_at = peer->heard + fabric->heartbeat;
+    if (now >= hangs_at) {
+        peer_lose(peer, -ETIMEDOUT);
+        return AC_FOREVER;
+    }
+    ac_time beat_at = connection->sent_at + peer->beat_ns;
     connection->tell |= link_owes(&peer->link) > 0;
-    connection->beat = now - connection->sent_at >= peer->beat_ns;
-    if (connection->tell || connection->beat || !link_is_flushed(&peer->link))
+    if (now >= beat_at) {
+        connection->beat = true;
+        beat_at = now + peer->beat_ns;
+    }
+    bool waits = link_waits(&peer->link);
+    if (connection->tell || connection->beat || waits)
         bell_ring(&connection->work);
+    ac_time next = beat_at < hangs_at ? beat_at : hangs_at;
+    return waits && next > now + AGAIN_NS ? now + AGAIN_NS : next;
 }
 
-// Looks after one peer. False if the peer needs no looking after soon.
-static bool tick_peer(struct peer *peer, ac_time now) {
+static ac_time tick_peer(struct peer *peer, ac_time now) {
     if (peer->state == LINK_NONE) {
         if (now >= peer->forget_at && peer_may_be_freed(peer))
             peer_free(peer);
-        return false;
+        return AC_FOREVER;
     }
     if (peer->doom)
         peer_lose(peer, peer->doom);
     else if (peer->state == LINK_UP)
-        tick_linked(peer, now);
+        return tick_linked(peer, now);
     else if (now - peer->since >= peer->fabric->grace)
         peer_lose(peer, -ENOTCONN);
+    else if (peer->dial.coro)
+        return peer->since + peer->fabric->grace;
     else
         start_dialer(peer);
-    return true;
+    return now + AGAIN_NS;
 }
 
 static void tick_reaches(struct fabric *fabric, ac_time now) {
@@ -568,7 +577,6 @@ static ac_value tick(ac_value argument) {
         tcp_accept(fabric);
         discovery_run(fabric);
         ac_time now = fabric_now(fabric), planned = fabric->tick_at;
-        bool busy = false;
         uint64_t cursor = 0;
         struct peer *peer;
         if (planned && now - planned > fabric->heartbeat / 4)
@@ -576,9 +584,7 @@ static ac_value tick(ac_value argument) {
         fabric->tick_at = now + IDLE_TICK_NS;
         tick_reaches(fabric, now);
         while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL)))
-            busy |= tick_peer(peer, now);
-        if (busy)
-            fabric_tick_by(fabric, now + tick_period(fabric));
+            fabric_tick_by(fabric, tick_peer(peer, now));
         int err;
         do // a bell may only have moved the moment
             err = bell_wait(&fabric->tick, fabric->tick_at);

@@ -134,6 +134,8 @@ int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t co
 // none waits; *bytes whole frames lie at the pointer returned. The caller adds what it gives to
 // link->given.
 const uint8_t *link_load(struct link *link, size_t *bytes);
+// True if frames wait that have no number yet.
+bool link_waits(const struct link *link);
 // True if all that was queued has been received by the peer.
 bool link_is_flushed(const struct link *link);
 // The same, and its receivers have taken it.

@@ -170,6 +170,10 @@ const uint8_t *link_load(struct link *link, size_t *bytes) {
     return at;
 }
 
+bool link_waits(const struct link *link) {
+    return fifo_count(&link->urgent) + fifo_count(&link->normal) > 0;
+}
+
 bool link_is_flushed(const struct link *link) {
     return fifo_count(&link->urgent) + fifo_count(&link->normal) + fifo_count(&link->sent) == 0;
 }

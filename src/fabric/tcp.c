@@ -555,10 +555,11 @@ ac_value tcp_reach(ac_value argument) {
         return ac_nil;
     }
     reach->peer = peer->id;
-    if (peer->state == LINK_NONE) {
-        peer->address = reach->address;
+    if (peer->state != LINK_UP) {
+        peer->address = reach->address; // better than any other: it was there a moment ago
         peer->doubtful = false;
         memcpy(peer->name, answer.name, sizeof peer->name);
+        bell_ring(&peer->dial_bell);
     }
     peer_meet(peer);
     if (peer->state == LINK_UP)

@@ -39,6 +39,18 @@ TEST(a_connection_leaves_nothing_behind) {
     rig_close_all();
 }
 
+TEST(each_side_may_have_a_heartbeat_limit_of_its_own) {
+    struct fabric_options one = rig_options(1), two = rig_options(2);
+    one.heartbeat = NS_PER_S / 4; // the other keeps the ten seconds
+    struct side *a = side_open(&one), *b = side_open(&two);
+    side_introduce(a, 2, side_port(b));
+    ck_assert_int_eq(side_count(a, 2, 0, 20), 0);
+    rig_for(1.5);
+    ck_assert_int_eq(b->frames, 1);
+    ck_assert_int_eq(a->lost + b->lost, 0);
+    rig_close_all();
+}
+
 TEST(an_idle_link_sends_heartbeats_and_little_else) {
     struct fabric_options one = rig_options(1), two = rig_options(2);
     one.heartbeat = two.heartbeat = NS_PER_S / 2;
