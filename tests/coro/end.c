@@ -190,6 +190,20 @@ TEST(one_that_has_ended_is_joined_once_if_it_was_joinable) {
     run();
 }
 
+static ac_value join_twice(ac_value unused) {
+    (void)unused;
+    ac_ref ref = ac_spawn(sleep_and_return, "text", .joinable = true);
+    struct ac_exit end = join(ref);
+    ac_drop(end.value);
+    ck_assert_int_eq(ac_join(ref, &end, ac_after(1)), -ESRCH);
+    return ac_nil;
+}
+
+TEST(one_that_was_joined_while_it_lived_is_not_kept) {
+    ac_spawn(join_twice, ac_nil);
+    run();
+}
+
 static ac_value join_oddly(ac_value whom) {
     ac_ref ref = ac_ref_of(whom);
     struct ac_exit end;
