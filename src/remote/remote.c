@@ -55,7 +55,7 @@ struct remote *remote_need(struct loop *loop) {
     map_init(&remote->sending);
     list_init(&remote->room);
     list_init(&remote->begin);
-    list_init(&remote->watched);
+    map_init(&remote->watched);
     loop_extend(loop, LOOP_REMOTE, (struct loop_extra){remote, stopping, done});
     return remote;
 }
@@ -130,16 +130,28 @@ const char *ac_network_error(void) {
     return remote ? remote->error : "";
 }
 
-// Waits until the fabric has said goodbye.
-static ac_value wait_closed(ac_value argument) {
+static void close_fabric(struct remote *remote, ac_time until) {
+    remote_enter(remote);
+    fabric_close(remote->fabric, until);
+    remote_leave(remote);
+    send_stop(remote);
+}
+
+// Waits until what is on its way has left, says goodbye and waits until that is done. Its sleeps end whether or not it is
+// cancelled.
+static ac_value say_goodbye(ac_value argument) {
     struct remote *remote = ac_pointer_of(argument);
+    ac_time until = ac_after(STOP_SECONDS);
+    while (remote->parcels > 0 && ac_now() < until)
+        (void)ac_sleep(0.001);
+    close_fabric(remote, until);
     for (double pause = 0.0002;; pause = pause < 0.005 ? pause * 2 : pause) {
         remote_enter(remote);
         bool closed = fabric_is_closed(remote->fabric);
         remote_leave(remote);
         if (closed)
             return ac_nil;
-        (void)ac_sleep(pause); // it ends whether or not this is cancelled
+        (void)ac_sleep(pause);
     }
 }
 
@@ -147,12 +159,11 @@ static void stopping(struct loop *loop, void *state) {
     struct remote *remote = state;
     if (!remote->fabric)
         return;
-    remote_enter(remote);
-    fabric_close(remote->fabric, ac_after(STOP_SECONDS));
-    remote_leave(remote);
     int err = 0;
-    if (!coro_create(loop, wait_closed, ac_of_pointer(remote), NULL, true, &err))
-        trace(TRACE_REMOTE, "no coroutine to wait for goodbye: %s", ac_strerror(err));
+    if (coro_create(loop, say_goodbye, ac_of_pointer(remote), NULL, true, &err))
+        return;
+    trace(TRACE_REMOTE, "no coroutine to say goodbye: %s", ac_strerror(err));
+    close_fabric(remote, AC_NOW);
 }
 
 static void release_peer(struct remote_peer *peer) {
@@ -189,7 +200,6 @@ static void done(struct loop *loop, void *state) {
         guest_destroy(remote->guest);
     }
     drop_arrivals(remote);
-    watch_done(remote);
     names_done(remote);
     struct remote_peer *peer;
     for (uint64_t cursor = 0; (peer = map_next(&remote->peers, &cursor, NULL, NULL));)
@@ -198,6 +208,7 @@ static void done(struct loop *loop, void *state) {
     map_done(&remote->delivers);
     map_done(&remote->reaches);
     release_all(&remote->monitors);
+    release_all(&remote->watched);
     release_all(&remote->sending);
     loop->extra[LOOP_REMOTE].state = NULL;
     memory_release(remote);
@@ -265,6 +276,9 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
         break;
     case ARRIVED_MONITOR:
         watch_asked(remote, arrival);
+        break;
+    case ARRIVED_UNWATCH:
+        watch_left(remote, arrival);
         break;
     case ARRIVED_EXIT:
         watch_exit(remote, arrival);
@@ -422,6 +436,15 @@ static void got_monitor(struct incoming *in) {
     arrival->to = (ac_ref){in->remote->host->peer, id};
 }
 
+static void got_unwatch(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_UNWATCH, in->peer->id)
+                                  : NULL;
+    if (arrival)
+        arrival->number = number;
+}
+
 static void got_exit(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     uint64_t how = cbor_read_unsigned(&in->reader);
@@ -500,6 +523,9 @@ static void handle(struct incoming *in, unsigned type) {
         break;
     case FRAME_ABORT:
         got_abort(in);
+        break;
+    case FRAME_UNWATCH:
+        got_unwatch(in);
         break;
     default:
         trace(TRACE_REMOTE, "a frame of unknown type %u from peer %016llx", type,

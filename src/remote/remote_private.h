@@ -22,6 +22,7 @@
 //   24 PIECE    stream, type, bytes in all, bytes before these, bytes: of a frame too large for one, whose type and
 //               payload it carries
 //   25 ABORT    stream: no more pieces will come
+//   26 UNWATCH  number of a MONITOR whose EXIT is no longer wanted
 //
 // Numbers are drawn by the one who asks.
 #ifndef REMOTE_REMOTE_PRIVATE_H
@@ -39,7 +40,8 @@ enum frame_type {
     FRAME_FOUND,
     FRAME_FORGET,
     FRAME_PIECE,
-    FRAME_ABORT
+    FRAME_ABORT,
+    FRAME_UNWATCH
 };
 
 enum {
@@ -56,6 +58,7 @@ enum arrival_kind {
     ARRIVED_MESSAGE, // for `to`; `number` != 0: the host must answer that DELIVER
     ARRIVED_ANSWER,  // to deliver `number`: `result`
     ARRIVED_MONITOR, // `number`, of to
+    ARRIVED_UNWATCH, // of the peer's monitor `number`
     ARRIVED_EXIT,    // to monitor `number`
     ARRIVED_FOUND,   // to query `number`: `to`
     ARRIVED_MET,     // the peer
@@ -151,17 +154,24 @@ struct sending {
 
 // Host side: a monitor on a coroutine elsewhere.
 struct far_monitor {
+    struct end_watch watch; // of the watcher
+    struct remote *remote;
+    uint64_t number;
     ac_ref watcher;
     ac_ref of;
 };
 
 // Host side: a peer's monitor on a coroutine here.
+struct watcher {
+    uint64_t peer;
+    uint64_t number; // that the peer has drawn
+};
+_Static_assert(sizeof(struct watcher) == 16, "a key of the map has no padding");
+
 struct near_monitor {
     struct end_watch watch;
-    struct list link; // among all of them
     struct remote *remote;
-    uint64_t peer;
-    uint64_t number;
+    struct watcher by;
 };
 
 struct remote {
@@ -186,7 +196,8 @@ struct remote {
     struct list room;      // struct room_waiter: for room in the window, first come first served
     struct list begin;     // struct room_waiter: for the beginning of a large message, likewise
     struct map sending;    // peer -> struct sending
-    struct list watched;   // struct near_monitor
+    struct map watched;    // struct watcher -> struct near_monitor
+    uint32_t parcels;      // coroutines that send large exit notices
     uint64_t stream;       // number of the last large message sent
 };
 
@@ -240,6 +251,8 @@ int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const
 void send_answered(struct remote *remote, const struct arrival *arrival);
 void send_room(struct remote *remote, uint64_t peer);
 void send_lost(struct remote *remote, uint64_t peer);
+// The network ends: nobody will wait for room any more.
+void send_stop(struct remote *remote);
 // Waits for the answer with the asker's number. Returns what send_answer or the like gave, or an error. Can wait.
 int asker_wait(struct asker *asker, const struct wait_kind *kind, ac_time deadline);
 extern const struct wait_kind deliver_wait;
@@ -248,9 +261,9 @@ extern const struct wait_kind reach_wait;
 // ---- watch.c: host side ----
 int monitor_far(struct loop *loop, ac_ref of);
 void watch_asked(struct remote *remote, const struct arrival *arrival);
+void watch_left(struct remote *remote, const struct arrival *arrival);
 void watch_exit(struct remote *remote, struct arrival *arrival);
 void watch_lost(struct remote *remote, uint64_t peer, int reason);
-void watch_done(struct remote *remote);
 
 // ---- names.c ----
 // Guest side.

@@ -305,3 +305,14 @@ void send_lost(struct remote *remote, uint64_t peer) {
         coro_wake(asker->coro, -ECONNRESET);
     }
 }
+
+static void wake_all(struct list *queue) {
+    struct list *link;
+    while ((link = list_take(queue)))
+        coro_wake(container_of(link, struct room_waiter, link)->coro, -EHOSTUNREACH);
+}
+
+void send_stop(struct remote *remote) {
+    wake_all(&remote->room);
+    wake_all(&remote->begin);
+}

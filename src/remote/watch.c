@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Monitors across peers. The one who asks keeps a record by number and sends MONITOR; the other side watches its coroutine and
 // sends EXIT at its end, in order behind all that the coroutine had sent. Whichever comes first, the EXIT or the loss of
-// the peer, takes the record out and gives the one notice.
+// the peer, takes the record out and gives the one notice. If the one who asked ends before, it sends UNWATCH, so that a
+// coroutine that lives long does not gather the monitors of all who once looked at it.
 #include "remote/remote_private.h"
 
+static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit);
 static void report_end(struct end_watch *watch, const struct ac_exit *exit);
+static void near_release(struct near_monitor *near);
 
 // ---- the one who asks ----
 
@@ -20,8 +23,9 @@ int monitor_far(struct loop *loop, ac_ref of) {
     struct far_monitor *monitor = memory_allocate(sizeof *monitor);
     if (!monitor)
         return -ENOMEM;
-    *monitor = (struct far_monitor){.watcher = coro_ref(self), .of = of};
     uint64_t number = ++remote->number;
+    *monitor = (struct far_monitor){
+        .watch.ended = watcher_ended, .remote = remote, .number = number, .watcher = coro_ref(self), .of = of};
     int err = map_put_id(&remote->monitors, number, monitor);
     if (err < 0)
         goto release;
@@ -31,6 +35,7 @@ int monitor_far(struct loop *loop, ac_ref of) {
     err = remote_frame_now(remote, of.peer, FRAME_MONITOR, &head, (ac_span){0}, FABRIC_ALWAYS);
     if (err < 0)
         goto take_out;
+    coro_watch(self, &monitor->watch);
     return 0;
 take_out:
     map_take_id(&remote->monitors, number);
@@ -39,11 +44,26 @@ release:
     return err;
 }
 
-// Gives the notice and ends the monitor. Takes the value.
-static void notify(struct remote *remote, struct far_monitor *monitor, enum ac_end how, int reason, ac_value value) {
+// Takes the monitor out and gives the notice. Takes the value.
+static void notify(struct far_monitor *monitor, enum ac_end how, int reason, ac_value value) {
+    struct remote *remote = monitor->remote;
     struct ac_exit exit = {.who = monitor->of, .how = how, .reason = reason, .value = value};
-    // A watcher that has ended needs no notice.
-    (void)message_deliver_here(remote->host, monitor->watcher, message_exit_notice(&exit));
+    map_take_id(&remote->monitors, monitor->number);
+    coro_unwatch(&monitor->watch);
+    int err = message_deliver_here(remote->host, monitor->watcher, message_exit_notice(&exit));
+    if (err < 0)
+        trace(TRACE_REMOTE, "an exit notice is lost: %s", ac_strerror(err));
+    memory_release(monitor);
+}
+
+static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    (void)exit;
+    struct far_monitor *monitor = container_of(watch, struct far_monitor, watch);
+    struct remote *remote = monitor->remote;
+    struct head head = {0};
+    head_put(&head, monitor->number);
+    (void)remote_frame_now(remote, monitor->of.peer, FRAME_UNWATCH, &head, (ac_span){0}, FABRIC_ALWAYS);
+    map_take_id(&remote->monitors, monitor->number);
     memory_release(monitor);
 }
 
@@ -51,35 +71,25 @@ void watch_exit(struct remote *remote, struct arrival *arrival) {
     struct far_monitor *monitor = map_get_id(&remote->monitors, arrival->number);
     if (!monitor || monitor->of.peer != arrival->peer)
         return;
-    map_take_id(&remote->monitors, arrival->number);
-    notify(remote, monitor, arrival->how, (int)arrival->result, arrival->value);
+    notify(monitor, arrival->how, (int)arrival->result, arrival->value);
     arrival->value = ac_nil;
 }
 
 void watch_lost(struct remote *remote, uint64_t peer, int reason) {
     struct far_monitor *monitor;
-    const void *key;
-    for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, &key, NULL));) {
-        if (monitor->of.peer != peer)
-            continue;
-        uint64_t number;
-        memcpy(&number, key, sizeof number);
-        map_take_id(&remote->monitors, number);
-        notify(remote, monitor, AC_LOST, reason, ac_nil);
-    }
-    list_each(link, &remote->watched) {
-        struct near_monitor *near = container_of(link, struct near_monitor, link);
-        if (near->peer != peer)
-            continue;
-        coro_unwatch(&near->watch);
-        list_remove(&near->link);
-        memory_release(near);
-    }
+    for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, NULL, NULL));)
+        if (monitor->of.peer == peer)
+            notify(monitor, AC_LOST, reason, ac_nil);
+    struct near_monitor *near;
+    for (uint64_t cursor = 0; (near = map_next(&remote->watched, &cursor, NULL, NULL));)
+        if (near->by.peer == peer)
+            near_release(near);
 }
 
 // ---- the one who is watched ----
 
-// An exit notice too large for one frame: sent by a coroutine of its own, which can wait for room.
+// An exit notice too large for one frame: sent by a coroutine of its own, which can wait for room, and for which the
+// goodbye waits.
 struct parcel {
     struct remote *remote;
     uint64_t peer;
@@ -94,6 +104,7 @@ static ac_value carry(ac_value argument) {
                          value_encoded(parcel->value, scratch), AC_FOREVER);
     if (err < 0)
         trace(TRACE_REMOTE, "an exit notice was not sent: %s", ac_strerror(err));
+    parcel->remote->parcels--;
     ac_drop(parcel->value);
     memory_release(parcel);
     return ac_nil;
@@ -105,8 +116,11 @@ static int carry_off(struct remote *remote, uint64_t peer, const struct head *he
         return -ENOMEM;
     *parcel = (struct parcel){.remote = remote, .peer = peer, .head = *head, .value = ac_hold(value)};
     int err = 0;
-    if (coro_create(remote->host, carry, ac_of_pointer(parcel), NULL, true, &err))
+    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
+    if (coro_create(remote->host, carry, ac_of_pointer(parcel), &options, true, &err)) {
+        remote->parcels++;
         return 0;
+    }
     ac_drop(parcel->value);
     memory_release(parcel);
     return err;
@@ -133,11 +147,23 @@ static void send_exit(struct remote *remote, uint64_t peer, uint64_t number, con
     ac_drop(value);
 }
 
+static void near_release(struct near_monitor *near) {
+    coro_unwatch(&near->watch);
+    map_take(&near->remote->watched, &near->by, sizeof near->by);
+    memory_release(near);
+}
+
 static void report_end(struct end_watch *watch, const struct ac_exit *exit) {
     struct near_monitor *near = container_of(watch, struct near_monitor, watch);
-    send_exit(near->remote, near->peer, near->number, exit);
-    list_remove(&near->link);
-    memory_release(near);
+    send_exit(near->remote, near->by.peer, near->by.number, exit);
+    near_release(near);
+}
+
+void watch_left(struct remote *remote, const struct arrival *arrival) {
+    struct watcher by = {arrival->peer, arrival->number};
+    struct near_monitor *near = map_get(&remote->watched, &by, sizeof by);
+    if (near)
+        near_release(near);
 }
 
 void watch_asked(struct remote *remote, const struct arrival *arrival) {
@@ -152,19 +178,17 @@ void watch_asked(struct remote *remote, const struct arrival *arrival) {
         return;
     }
     struct near_monitor *near = memory_allocate(sizeof *near);
-    if (!near) {
-        gone.reason = -ENOMEM;
-        send_exit(remote, arrival->peer, arrival->number, &gone);
+    if (near)
+        *near = (struct near_monitor){
+            .watch.ended = report_end, .remote = remote, .by = {arrival->peer, arrival->number}};
+    int err = near ? map_put(&remote->watched, &near->by, sizeof near->by, near) : -ENOMEM;
+    if (err == 0) {
+        coro_watch(coro, &near->watch);
         return;
     }
-    *near = (struct near_monitor){
-        .watch.ended = report_end, .remote = remote, .peer = arrival->peer, .number = arrival->number};
-    coro_watch(coro, &near->watch);
-    list_append(&remote->watched, &near->link);
-}
-
-void watch_done(struct remote *remote) {
-    struct list *link;
-    while ((link = list_take(&remote->watched)))
-        memory_release(container_of(link, struct near_monitor, link));
+    memory_release(near);
+    if (err == -EEXIST)
+        return; // the peer draws its numbers badly
+    gone.reason = err;
+    send_exit(remote, arrival->peer, arrival->number, &gone);
 }

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: MIT
+// Tests of src/remote/watch.c: one notice for each monitor, whatever happens to the observed, to its process or
+// to the one who wants to know.
+#include "remote/remote_private.h"
+#include "world.h"
+
+static struct child peer;
+
+enum { JOB_FINISHES, JOB_FAILS, JOB_CANCELLED, JOB_TALKS, JOB_POINTS, JOB_DEEP, JOB_LARGE, JOB_LIVES };
+
+static ac_value wait_for_go(void) {
+    ac_value message = ac_nil;
+    (void)!ac_receive(&message, AC_FOREVER);
+    return message;
+}
+
+static ac_value finishes(ac_value unused) {
+    (void)unused;
+    ac_drop(wait_for_go());
+    return ac_list("result", 7);
+}
+
+static ac_value fails(ac_value unused) {
+    (void)unused;
+    ac_drop(wait_for_go());
+    return ac_of_error(-EDOM, "out of range");
+}
+
+static ac_value is_cancelled(ac_value unused) {
+    (void)unused;
+    ac_drop(wait_for_go());
+    (void)ac_cancel(ac_self());
+    (void)ac_sleep(1);
+    return ac_of_int(3);
+}
+
+enum { TALK = 500 };
+
+static ac_value talks(ac_value to) {
+    ac_drop(wait_for_go());
+    for (int i = 0; i < TALK; i++)
+        must_be(ac_send(ac_ref_of(to), i), 0);
+    return ac_nil;
+}
+
+static ac_value points(ac_value unused) {
+    (void)unused;
+    ac_drop(wait_for_go());
+    return ac_of_pointer(&peer);
+}
+
+static ac_value nest(int depth) {
+    ac_value it = ac_of_int(1);
+    for (int i = 0; i < depth; i++)
+        it = ac_list_of(&it, 1);
+    return it;
+}
+
+static ac_value returns_deep(ac_value unused) {
+    (void)unused;
+    ac_drop(wait_for_go());
+    return nest(AC_VALUE_DEPTH_MAX);
+}
+
+enum { LARGE = 3 << 20 };
+
+static ac_value large_value(void) {
+    uint8_t *bytes = calloc(1, LARGE);
+    ac_value it = ac_of_bytes(bytes, LARGE);
+    free(bytes);
+    return it;
+}
+
+static ac_value returns_large(ac_value unused) {
+    (void)unused;
+    ac_drop(wait_for_go());
+    return large_value();
+}
+
+static ac_value lives(ac_value unused) {
+    (void)unused;
+    ac_value message;
+    while (ac_receive(&message, AC_FOREVER) == 0)
+        ac_drop(message);
+    return ac_nil;
+}
+
+static void set_jobs(void) {
+    static const ac_function jobs[] = {finishes,     fails,         is_cancelled, talks, points,
+                                       returns_deep, returns_large, lives};
+    memcpy(server_jobs, jobs, sizeof jobs);
+}
+
+static void with_server(ac_function client) {
+    world_begin();
+    set_jobs();
+    peer = child(serving);
+    hear(peer);
+    run(client);
+    child_end(peer);
+    world_end();
+}
+
+static ac_ref watched_job(ac_ref at, int index) {
+    ac_ref job = start_job(at, index);
+    must_be(ac_monitor(job), 0);
+    must_be(ac_send(job, "go"), 0);
+    return job;
+}
+
+static struct ac_exit exit_of_job(ac_ref at, int index) {
+    ac_ref job = watched_job(at, index);
+    struct ac_exit exit;
+    ac_value message = next_message();
+    must(ac_exit_of(message, &exit));
+    must(ac_ref_equal(exit.who, job));
+    ac_drop(message);
+    return exit;
+}
+
+// ---- ends ----
+
+static ac_value see_all_ends(ac_value unused) {
+    ac_ref at = find("server");
+    struct ac_exit exit = exit_of_job(at, JOB_FINISHES);
+    const char *text;
+    int number;
+    must_be(exit.how, AC_FINISHED);
+    must_be(exit.reason, 0);
+    must_be(ac_unpack(exit.value, &text, &number), 0);
+    must(strcmp(text, "result") == 0 && number == 7);
+    ac_drop(exit.value);
+    exit = exit_of_job(at, JOB_FAILS);
+    must_be(exit.how, AC_FAILED);
+    must_be(exit.reason, -EDOM);
+    must_be(ac_error_of(exit.value), -EDOM);
+    must_be(ac_span_of(exit.value).bytes, strlen("out of range"));
+    ac_drop(exit.value);
+    exit = exit_of_job(at, JOB_CANCELLED);
+    must_be(exit.how, AC_CANCELLED);
+    must_be(exit.reason, -ECANCELED);
+    must_be(ac_int_of(exit.value), 3);
+    ac_ref gone = exit.who;
+    must_be(ac_monitor(gone), 0); // one that has ended before
+    exit = next_exit();
+    must_be(exit.how, AC_LOST);
+    must_be(exit.reason, -ESRCH);
+    must(ac_ref_equal(exit.who, gone));
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(the_ends_are_told_apart) { with_server(see_all_ends); }
+
+static ac_value see_odd_results(ac_value unused) {
+    ac_ref at = find("server");
+    struct ac_exit exit = exit_of_job(at, JOB_POINTS); // what cannot travel
+    must_be(exit.how, AC_FAILED);
+    must_be(exit.reason, -ENOTSUP);
+    must_be(ac_error_of(exit.value), -ENOTSUP);
+    ac_drop(exit.value);
+    exit = exit_of_job(at, JOB_LARGE); // what needs several frames
+    must_be(exit.how, AC_FINISHED);
+    must_be(ac_span_of(exit.value).bytes, LARGE);
+    ac_drop(exit.value);
+    exit = exit_of_job(at, JOB_DEEP); // what fits by itself but not into a notice
+    must_be(exit.how, AC_FINISHED);
+    must_be(exit.reason, -EMSGSIZE);
+    must(ac_is_nil(exit.value));
+    return unused;
+}
+
+TEST(results_that_do_not_fit_do_not_keep_the_notice_from_coming) { with_server(see_odd_results); }
+
+static ac_value hear_out(ac_value unused) {
+    ac_ref at = find("server");
+    (void)watched_job(at, JOB_TALKS);
+    for (int i = 0; i < TALK; i++) {
+        ac_value message = next_message();
+        must_be(ac_kind_of(message), AC_INT);
+        must_be(ac_int_of(message), i);
+    }
+    must_be(next_exit().how, AC_FINISHED);
+    return unused;
+}
+
+TEST(a_notice_comes_after_the_last_message) { with_server(hear_out); }
+
+static ac_value watch_often(ac_value unused) {
+    enum { TIMES = 50 };
+    ac_ref job = start_job(find("server"), JOB_FINISHES);
+    for (int i = 0; i < TIMES; i++)
+        must_be(ac_monitor(job), 0);
+    must_be(ac_send(job, "go"), 0);
+    for (int i = 0; i < TIMES; i++)
+        must_be(next_exit().how, AC_FINISHED);
+    must_be(ac_deliver(job, "late", ac_after(PATIENCE_S)), -ESRCH);
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(each_monitor_gives_one_notice) { with_server(watch_often); }
+
+static ac_value refuse_all(ac_value unused) {
+    ac_ref at = find("server");
+    must_be(ac_monitor((ac_ref){.peer = at.peer ^ 1, .id = at.id}), -EHOSTUNREACH);
+    must_be(ac_monitor((ac_ref){.peer = at.peer, .id = at.id | REF_CHANNEL}), -ENOTSUP);
+    must_be(ac_monitor(ac_no_ref), -ENOTSUP);
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(what_cannot_be_watched_is_refused) { with_server(refuse_all); }
+
+// ---- those who watch and end first ----
+
+static ac_value watch_and_leave(ac_value of) {
+    must_be(ac_monitor(ac_ref_of(of)), 0);
+    return ac_nil;
+}
+
+static ac_value leave_first(ac_value unused) {
+    ac_ref at = find("server");
+    ac_ref job = start_job(at, JOB_FINISHES);
+    ac_ref early = ac_spawn(watch_and_leave, job, .stack_bytes = TEST_STACK);
+    must_be(ac_join(early, NULL, ac_after(PATIENCE_S)), 0);
+    must_be(ac_monitor(job), 0);
+    must_be(ac_send(job, "go"), 0);
+    must_be(next_exit().how, AC_FINISHED);
+    return unused;
+}
+
+TEST(one_who_watches_may_end_first) { with_server(leave_first); }
+
+static ac_value count_watchers(ac_value to) {
+    must_be(ac_send(ac_ref_of(to), (int)map_count(&remote_of(loop_here)->watched)), 0);
+    return ac_nil;
+}
+
+static ac_value leave_nothing(ac_value unused) {
+    ac_ref at = find("server");
+    for (int i = 0; i < 100; i++)
+        must_be(ac_join(ac_spawn(watch_and_leave, at, .joinable = true, .stack_bytes = TEST_STACK), NULL,
+                        ac_after(PATIENCE_S)),
+                0);
+    must_be(map_count(&remote_of(loop_here)->monitors), 0);
+    (void)start_job(at, JOB_FINISHES);
+    ac_value count = next_message();
+    must_be(ac_int_of(count), 0);
+    return unused;
+}
+
+TEST(those_who_have_ended_leave_no_monitors_behind) {
+    world_begin();
+    server_jobs[JOB_FINISHES] = count_watchers;
+    peer = child(serving);
+    hear(peer);
+    run(leave_nothing);
+    child_end(peer);
+    world_end();
+}
+
+// ---- lost processes ----
+
+static ac_value see_killed(ac_value unused) {
+    ac_ref at = find("server");
+    enum { TIMES = 10 };
+    ac_ref job = start_job(at, JOB_LIVES);
+    for (int i = 0; i < TIMES; i++)
+        must_be(ac_monitor(i % 2 ? job : at), 0);
+    must_be(ac_deliver(job, "are you there?", ac_after(PATIENCE_S)), 1); // and the monitors before this
+    double begin = seconds();
+    child_kill(peer);
+    for (int i = 0; i < TIMES; i++) {
+        struct ac_exit exit = next_exit();
+        must_be(exit.how, AC_LOST);
+        must_be(exit.reason, -ECONNRESET);
+        must(ac_ref_equal(exit.who, i % 2 ? job : at));
+    }
+    must(seconds() - begin < 3);
+    must_be(ac_sleep(0.2), 0); // nothing else may come
+    must_be(ac_mailbox_count(), 0);
+    must_be(ac_monitor(job), -EHOSTUNREACH);
+    return unused;
+}
+
+TEST(a_killed_process_is_reported_once_for_each_monitor) {
+    world_begin();
+    set_jobs();
+    peer = child(serving);
+    hear(peer);
+    run(see_killed);
+    world_end();
+}
+
+static const struct ac_network_options hasty = {
+    .size = sizeof hasty, .loopback_only = true, .heartbeat_s = 1};
+
+static ac_value see_frozen(ac_value unused) {
+    ac_ref at = find("server");
+    must_be(ac_monitor(at), 0);
+    must_be(ac_deliver(at, 0, ac_after(PATIENCE_S)), 1);
+    child_freeze(peer);
+    double begin = seconds();
+    struct ac_exit exit = next_exit();
+    double took = seconds() - begin;
+    must_be(exit.how, AC_LOST);
+    must_be(exit.reason, -ETIMEDOUT);
+    must(took > 0.5 && took < 1.2 + 0.5);
+    child_thaw(peer);
+    must_be(ac_sleep(0.3), 0);
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(a_frozen_process_is_reported_within_the_limit) {
+    world_begin();
+    set_jobs();
+    peer = child_with(serving, &hasty);
+    hear(peer);
+    run_with(see_frozen, &hasty);
+    child_end(peer);
+    world_end();
+}
+
+// ---- processes that end by themselves ----
+
+// The job is a daemon: the end of the program cancels it, and its result still leaves the process.
+static ac_value large_last_words(ac_value unused) {
+    (void)unused;
+    ac_value message;
+    int err = ac_receive(&message, AC_FOREVER);
+    must_be(err, -ECANCELED);
+    return large_value();
+}
+
+static ac_value see_the_end(ac_value unused) {
+    ac_ref at = find("server");
+    ac_ref job = start_job(at, 0);
+    must_be(ac_monitor(job), 0);
+    must_be(ac_monitor(at), 0);
+    must_be(ac_deliver(at, 0, ac_after(PATIENCE_S)), 1); // the monitors came before
+    child_end(peer);
+    bool large = false, small = false;
+    for (int i = 0; i < 2; i++) {
+        struct ac_exit exit;
+        ac_value message = next_message();
+        must(ac_exit_of(message, &exit));
+        must_be(exit.how, AC_CANCELLED);
+        large |= ac_ref_equal(exit.who, job) && ac_span_of(exit.value).bytes == LARGE;
+        small |= ac_ref_equal(exit.who, at);
+        ac_drop(exit.value);
+        ac_drop(message);
+    }
+    must(large && small);
+    must_be(ac_sleep(0.2), 0);
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(the_end_of_a_program_tells_how_its_coroutines_ended) {
+    world_begin();
+    server_jobs[0] = large_last_words;
+    peer = child(serving);
+    hear(peer);
+    run(see_the_end);
+    world_end();
+}
