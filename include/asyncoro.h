@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 // asyncoro for C: coroutines that send each other messages, in this thread, another process or on
-// another computer. This header brings in one header for each floor of the library; docs/TUTORIAL.md
-// tells the story and every function is documented where it is declared.
+// another computer. This header brings in one header for each floor of the library;
+// docs/TUTORIAL.md tells the story and every function is documented where it is declared.
 #ifndef ASYNCORO_H
 #define ASYNCORO_H
 
 #include <asyncoro/base.h>
-#include <asyncoro/value.h>
-#include <asyncoro/coro.h>
-#include <asyncoro/message.h>
-#include <asyncoro/io.h>
-#include <asyncoro/remote.h>
 #include <asyncoro/cluster.h>
+#include <asyncoro/coro.h>
+#include <asyncoro/io.h>
+#include <asyncoro/message.h>
+#include <asyncoro/remote.h>
+#include <asyncoro/value.h>
 
 #endif

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Computing on many machines: a program ships itself to the nodes of the network and runs its functions there.
+// Computing on many machines: a program ships itself to the nodes of the network and runs its
+// functions there.
 //
-// A *node* is a computer that runs `asyncoro node`; a *worker* is a process that it starts for a *computation*, as many as
-// it has processors by default; a *job* is a coroutine in a worker that runs one of the program's functions.
+// A *node* is a computer that runs `asyncoro node`; a *worker* is a process that it starts for a
+// *computation*, as many as it has processors by default; a *job* is a coroutine in a worker that
+// runs one of the program's functions.
 //
 //     static ac_value square(ac_value x) { return ac_of(ac_int_of(x) * ac_int_of(x)); }
 //     AC_JOB(square)
@@ -13,10 +15,12 @@
 //         return ac_run();
 //     }
 //
-// The code that travels is the program's own executable, named by the SHA-256 of its content and sent once to each node.
-// Jobs run as coroutines, one at a time in a worker by default: they may wait, send, receive and monitor as anywhere.
+// The code that travels is the program's own executable, named by the SHA-256 of its content and
+// sent once to each node. Jobs run as coroutines, one at a time in a worker by default: they may
+// wait, send, receive and monitor as anywhere.
 //
-// Status messages and, for each job, exactly one exit notice go to the coroutine that opened the computation.
+// Status messages and, for each job, exactly one exit notice go to the coroutine that opened the
+// computation.
 #ifndef ASYNCORO_CLUSTER_H
 #define ASYNCORO_CLUSTER_H
 
@@ -31,7 +35,8 @@ extern "C" {
 // Declares a function as one that jobs may run. Stands at file level, after the function.
 #define AC_JOB(function)                                                                           \
     static const struct ac_job_entry ac_job_entry_##function                                       \
-        __attribute__((used, section("ac_jobs"), aligned(sizeof(void *)))) = {#function, function};
+        __attribute__((used, section("ac_jobs"), aligned(sizeof(void *)))) = {#function,           \
+                                                                              function};
 struct ac_job_entry {
     const char *name;
     ac_function function;
@@ -41,12 +46,14 @@ struct ac_job_entry {
 extern const struct ac_job_entry __start_ac_jobs[] __attribute__((weak, visibility("hidden")));
 extern const struct ac_job_entry __stop_ac_jobs[] __attribute__((weak, visibility("hidden")));
 
-// First thing in main of a program that ships itself. In a worker process, which a node has started, it runs jobs until
-// the computation ends and then exits the process; otherwise it returns at once.
+// First thing in main of a program that ships itself. In a worker process, which a node has
+// started, it runs jobs until the computation ends and then exits the process; otherwise it returns
+// at once.
 static inline void ac_cluster_init(int argc, char **argv);
 
 // The function under ac_cluster_init: `jobs` are the `count` entries of the program.
-AC_API void ac_cluster_init_with(int argc, char **argv, const struct ac_job_entry *jobs, size_t count);
+AC_API void ac_cluster_init_with(int argc, char **argv, const struct ac_job_entry *jobs,
+                                 size_t count);
 
 static inline void ac_cluster_init(int argc, char **argv) {
     ac_cluster_init_with(argc, argv, __start_ac_jobs, (size_t)(__stop_ac_jobs - __start_ac_jobs));
@@ -56,40 +63,46 @@ static inline void ac_cluster_init(int argc, char **argv) {
 typedef struct ac_computation ac_computation;
 
 struct ac_computation_options {
-    size_t size;               // sizeof(struct ac_computation_options); set by the macro
-    const char *name;          // for people; default: the program's name
-    bool many_jobs;            // a worker runs many jobs at once (they wait more than they compute)
-    uint32_t nodes_max;        // take so many nodes at the most; default: all
-    uint32_t workers_max;      // take so many workers of each node at the most; default: all that it offers
+    size_t size;        // sizeof(struct ac_computation_options); set by the macro
+    const char *name;   // for people; default: the program's name
+    bool many_jobs;     // a worker runs many jobs at once (they wait more than they compute)
+    uint32_t nodes_max; // take so many nodes at the most; default: all
+    uint32_t
+        workers_max; // take so many workers of each node at the most; default: all that it offers
 };
 
-// Opens a computation: starts the network if need be, finds nodes, now and later, ships the program to each and has its
-// workers started. Status messages and exit notices go to the calling coroutine. Does not wait for nodes. 0; -EPERM outside
-// coroutines; -ENOMEM; an error of ac_network_start; or of reading the program's own executable.
+// Opens a computation: starts the network if need be, finds nodes, now and later, ships the program
+// to each and has its workers started. Status messages and exit notices go to the calling
+// coroutine. Does not wait for nodes. 0; -EPERM outside coroutines; -ENOMEM; an error of
+// ac_network_start; or of reading the program's own executable.
 #define ac_computation_open(computation, ...)                                                      \
     ac_computation_open_with((computation), &(struct ac_computation_options){__VA_ARGS__})
 AC_API int ac_computation_open_with(ac_computation **computation,
                                     const struct ac_computation_options *options) AC_CHECKED;
 
-// Waits until all jobs have ended (cancelling what still runs when the deadline is over), ends the workers and forgets the
-// computation. The exit notices of cancelled jobs have been sent when it returns. Can wait. 0; -ECANCELED,
-// and then it is closed all the same; -EPERM outside coroutines.
+// Waits until all jobs have ended (cancelling what still runs when the deadline is over), ends the
+// workers and forgets the computation. The exit notices of cancelled jobs have been sent when it
+// returns. Can wait. 0; -ECANCELED, and then it is closed all the same; -EPERM outside coroutines.
 AC_API int ac_computation_close(ac_computation *computation, ac_time deadline);
 
-// Runs a job at a given worker, which a status message named: function(argument), argument being anything that ac_of takes. Takes
-// the argument. Can wait (for room at that worker). Returns the reference of the job, a coroutine to which messages can be sent; or none,
-// and ac_ref_error tells: -ENOENT for a function not declared by AC_JOB; -EHOSTUNREACH if the worker is gone; -ENOTSUP for
-// an argument that cannot travel; -ECANCELED; -EPERM; -ENOMEM. The exit notice follows as a message.
+// Runs a job at a given worker, which a status message named: function(argument), argument being
+// anything that ac_of takes. Takes the argument. Can wait (for room at that worker). Returns the
+// reference of the job, a coroutine to which messages can be sent; or none, and ac_ref_error tells:
+// -ENOENT for a function not declared by AC_JOB; -EHOSTUNREACH if the worker is gone; -ENOTSUP for
+// an argument that cannot travel; -ECANCELED; -EPERM; -ENOMEM. The exit notice follows as a
+// message.
 #define ac_run_at(computation, worker, function, argument)                                         \
     ac_run_at_with((computation), (worker), (function), ac_of(argument))
-AC_API ac_ref ac_run_at_with(ac_computation *computation, ac_ref worker, ac_function function, ac_value argument);
+AC_API ac_ref ac_run_at_with(ac_computation *computation, ac_ref worker, ac_function function,
+                             ac_value argument);
 
-// Queues a job to be run at whichever worker is free first. Takes the argument. Can wait (when 100,000 jobs wait already). Returns the
-// number of the job, above 0, which its started message and its exit notice carry; or -ENOENT, -ENOTSUP, -ECANCELED, -EPERM,
-// -ENOMEM as above.
+// Queues a job to be run at whichever worker is free first. Takes the argument. Can wait (when
+// 100,000 jobs wait already). Returns the number of the job, above 0, which its started message and
+// its exit notice carry; or -ENOENT, -ENOTSUP, -ECANCELED, -EPERM, -ENOMEM as above.
 #define ac_submit(computation, function, argument)                                                 \
     ac_submit_with((computation), (function), ac_of(argument))
-AC_API int64_t ac_submit_with(ac_computation *computation, ac_function function, ac_value argument) AC_CHECKED;
+AC_API int64_t ac_submit_with(ac_computation *computation, ac_function function,
+                              ac_value argument) AC_CHECKED;
 
 enum ac_status_kind {
     AC_NODE_READY = 1, // a node takes part
@@ -113,8 +126,9 @@ struct ac_status {
 // Takes the status out of a message: true if it is one. Does not take the message.
 AC_API bool ac_status_of(ac_value message, struct ac_status *status);
 
-// As ac_exit_of for the exit notice of a job: also its number and the worker where it ran. `exit->who` is the job's coroutine
-// (ac_no_ref if it never ran); a job whose worker died is AC_LOST, one whose function raised an error AC_FAILED.
+// As ac_exit_of for the exit notice of a job: also its number and the worker where it ran.
+// `exit->who` is the job's coroutine (ac_no_ref if it never ran); a job whose worker died is
+// AC_LOST, one whose function raised an error AC_FAILED.
 struct ac_job_exit {
     struct ac_exit exit;
     int64_t job;       // 0 if it was run by ac_run_at

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Coroutines: functions with a stack of their own that can wait.
 //
-// A loop runs the coroutines of one thread. It is made by the first ac_spawn of the thread and ended by
-// ac_run. Nothing preempts a coroutine: between two waits it has its loop for itself, so data shared by the
-// coroutines of one loop needs no lock. Ready coroutines run first come, first served.
+// A loop runs the coroutines of one thread. It is made by the first ac_spawn of the thread and
+// ended by ac_run. Nothing preempts a coroutine: between two waits it has its loop for itself, so
+// data shared by the coroutines of one loop needs no lock. Ready coroutines run first come, first
+// served.
 //
-// The floating-point control modes (rounding, traps) belong to the thread, not to the coroutine: a coroutine
-// that changes them sets them back before it waits. A coroutine must not wait while it holds a lock of
-// the C library or of pthreads.
+// The floating-point control modes (rounding, traps) belong to the thread, not to the coroutine: a
+// coroutine that changes them sets them back before it waits. A coroutine must not wait while it
+// holds a lock of the C library or of pthreads.
 #ifndef ASYNCORO_CORO_H
 #define ASYNCORO_CORO_H
 
@@ -18,9 +19,9 @@
 extern "C" {
 #endif
 
-// What a coroutine runs. The argument belongs to the runtime, which drops it when the function returns: hold
-// what shall live longer. The result is given to those who join or monitor; one of kind AC_ERROR means that the
-// coroutine failed (see ac_result).
+// What a coroutine runs. The argument belongs to the runtime, which drops it when the function
+// returns: hold what shall live longer. The result is given to those who join or monitor; one of
+// kind AC_ERROR means that the coroutine failed (see ac_result).
 typedef ac_value (*ac_function)(ac_value argument);
 
 #define AC_STACK_BYTES_MIN ((size_t)16 << 10)
@@ -37,16 +38,18 @@ struct ac_spawn_options {
     bool joinable;      // its end is kept until somebody joins it, or the loop ends
 };
 
-// Schedules a new coroutine of this loop that runs `function` with `argument` (anything that ac_of takes): it is
-// ready, after all that were ready before; its body does not run inside this call. Takes the argument.
-// Options follow by name: ac_spawn(serve, 7, .name = "server", .daemon = true). Does not wait. Returns its
-// reference, or none, and ac_ref_error tells: -EINVAL for a NULL function or a stack size above the maximum,
-// -ENOMEM, -EAGAIN when there are 2^24 coroutines already, or the error of an argument that could not be made.
-// The stack is taken when the coroutine first runs; if there is no memory then, it fails with -ENOMEM.
+// Schedules a new coroutine of this loop that runs `function` with `argument` (anything that ac_of
+// takes): it is ready, after all that were ready before; its body does not run inside this call.
+// Takes the argument. Options follow by name: ac_spawn(serve, 7, .name = "server", .daemon = true).
+// Does not wait. Returns its reference, or none, and ac_ref_error tells: -EINVAL for a NULL
+// function or a stack size above the maximum, -ENOMEM, -EAGAIN when there are 2^24 coroutines
+// already, or the error of an argument that could not be made. The stack is taken when the
+// coroutine first runs; if there is no memory then, it fails with -ENOMEM.
 #define ac_spawn(...) AC_SPAWN_(__VA_ARGS__, .size = sizeof(struct ac_spawn_options))
 #define AC_SPAWN_(function, argument, ...)                                                         \
-    ac_spawn_with((function), ac_of(argument),                                                     \
-                  &(struct ac_spawn_options){.where = __FILE__ ":" AC_TEXT_(__LINE__), __VA_ARGS__})
+    ac_spawn_with(                                                                                 \
+        (function), ac_of(argument),                                                               \
+        &(struct ac_spawn_options){.where = __FILE__ ":" AC_TEXT_(__LINE__), __VA_ARGS__})
 #define AC_TEXT_(it) AC_TEXT_AGAIN_(it)
 #define AC_TEXT_AGAIN_(it) #it
 
@@ -59,11 +62,13 @@ struct ac_run_options {
     size_t size; // sizeof(struct ac_run_options); set by the macro
 };
 
-// Runs the loop of this thread until only daemons are left; then cancels these, lets them clean up (one that goes
-// on for another second is abandoned) and ends the loop with all that belongs to it. References made before are
-// stale afterwards. To be called outside coroutines. 0, also when there was nothing to run; -EPERM inside a
-// coroutine; -ENOMEM or the error of the operating system's poller, after which the loop has ended likewise.
-#define ac_run(...) ac_run_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
+// Runs the loop of this thread until only daemons are left; then cancels these, lets them clean up
+// (one that goes on for another second is abandoned) and ends the loop with all that belongs to it.
+// References made before are stale afterwards. To be called outside coroutines. 0, also when there
+// was nothing to run; -EPERM inside a coroutine; -ENOMEM or the error of the operating system's
+// poller, after which the loop has ended likewise.
+#define ac_run(...)                                                                                \
+    ac_run_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
 
 // The function under ac_run. `options` may be NULL.
 AC_API int ac_run_with(const struct ac_run_options *options);
@@ -71,7 +76,8 @@ AC_API int ac_run_with(const struct ac_run_options *options);
 // The running coroutine; ac_no_ref outside coroutines.
 AC_API ac_ref ac_self(void);
 
-// The name given when the coroutine was spawned, "" if none or if it has ended. Valid while it lives.
+// The name given when the coroutine was spawned, "" if none or if it has ended. Valid while it
+// lives.
 AC_API const char *ac_name_of(ac_ref coroutine);
 
 // Whether the running coroutine keeps ac_run from returning. 0; -EPERM outside coroutines.
@@ -80,19 +86,21 @@ AC_API int ac_set_daemon(bool daemon);
 // Lets the others that are ready run first. Can wait. 0; -ECANCELED; -EPERM.
 AC_API int ac_yield(void);
 
-// Waits for `seconds`, never less. Zero or less yields. Can wait. 0; -ECANCELED; -EPERM; -EINVAL for a NaN.
+// Waits for `seconds`, never less. Zero or less yields. Can wait. 0; -ECANCELED; -EPERM; -EINVAL
+// for a NaN.
 AC_API int ac_sleep(double seconds);
 
 // Waits until the moment `until`. Can wait. 0; -ECANCELED; -EPERM.
 AC_API int ac_sleep_until(ac_time until);
 
-// Waits until somebody calls ac_resume for this coroutine, and stores the value given there, which the caller then
-// owns; `update` may be NULL, then the value is dropped. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM.
+// Waits until somebody calls ac_resume for this coroutine, and stores the value given there, which
+// the caller then owns; `update` may be NULL, then the value is dropped. Can wait. 0; -ETIMEDOUT;
+// -ECANCELED; -EPERM.
 AC_API int ac_suspend(ac_value *update, ac_time deadline);
 
-// Makes a suspended coroutine of this loop ready, with `update` as the value that its ac_suspend gives. Takes the
-// value. Does not wait. 0; -ESRCH if it has ended; -EAGAIN if it is not suspended, and then nothing is
-// remembered; -ENOTSUP for a reference to another process or to something else.
+// Makes a suspended coroutine of this loop ready, with `update` as the value that its ac_suspend
+// gives. Takes the value. Does not wait. 0; -ESRCH if it has ended; -EAGAIN if it is not suspended,
+// and then nothing is remembered; -ENOTSUP for a reference to another process or to something else.
 #define ac_resume(coroutine, update) ac_resume_with((coroutine), ac_of(update))
 AC_API int ac_resume_with(ac_ref coroutine, ac_value update);
 
@@ -107,23 +115,25 @@ enum ac_end {
 struct ac_exit {
     ac_ref who;
     enum ac_end how;
-    int reason;     // 0; the code of an error; for AC_LOST: -ESRCH it had ended before and nothing was kept,
-                    // -ECONNRESET its process is gone, -ENOTCONN the connection is gone, -ETIMEDOUT it hangs
+    int reason; // 0; the code of an error; for AC_LOST: -ESRCH it had ended before and nothing was
+                // kept, -ECONNRESET its process is gone, -ENOTCONN the connection is gone,
+                // -ETIMEDOUT it hangs
     ac_value value; // owned by whoever holds the record: drop it
 };
 
 // "finished", "failed", "cancelled", "lost". Constant text.
 AC_API const char *ac_end_name(enum ac_end how);
 
-// Waits until a coroutine of this loop has ended and stores how; the caller drops exit->value. `exit` may be NULL.
-// One that was spawned .joinable and has ended is found and forgotten; any number may join one that lives.
-// Can wait. 0; -ESRCH if it has ended and nothing is kept; -EDEADLK for oneself; -ETIMEDOUT; -ECANCELED (the
-// caller's); -EPERM; -ENOTSUP for a reference to another process: monitor it.
+// Waits until a coroutine of this loop has ended and stores how; the caller drops exit->value.
+// `exit` may be NULL. One that was spawned .joinable and has ended is found and forgotten; any
+// number may join one that lives. Can wait. 0; -ESRCH if it has ended and nothing is kept; -EDEADLK
+// for oneself; -ETIMEDOUT; -ECANCELED (the caller's); -EPERM; -ENOTSUP for a reference to another
+// process: monitor it.
 AC_API int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) AC_CHECKED;
 
-// Asks a coroutine of this loop to end: its present wait and all later ones return -ECANCELED. One that has not run
-// yet never will. Does not wait. 0, also for one cancelled before; -ESRCH if it has ended; -ENOTSUP for a
-// reference to another process or to something else.
+// Asks a coroutine of this loop to end: its present wait and all later ones return -ECANCELED. One
+// that has not run yet never will. Does not wait. 0, also for one cancelled before; -ESRCH if it
+// has ended; -ENOTSUP for a reference to another process or to something else.
 AC_API int ac_cancel(ac_ref coroutine);
 
 #ifdef __cplusplus

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT
-// Peers: other asyncoro processes, on this computer and on others, with which messages are exchanged as at home.
+// Peers: other asyncoro processes, on this computer and on others, with which messages are
+// exchanged as at home.
 //
-// ac_network_start makes this process a peer. Programs of one user on one computer and on one local network find each
-// other with nothing configured: they share a key, 256 bits, made at first use in the user's configuration
-// folder (~/.config/asyncoro/key) and copied to other computers by the user. Every connection is TLS 1.3 with that key;
-// whoever lacks it gets nothing. Ports: UDP 51350 for beacons; TCP 51350 for the first program of a computer, a
-// port chosen by the system for the others.
+// ac_network_start makes this process a peer. Programs of one user on one computer and on one local
+// network find each other with nothing configured: they share a key, 256 bits, made at first use in
+// the user's configuration folder (~/.config/asyncoro/key) and copied to other computers by the
+// user. Every connection is TLS 1.3 with that key; whoever lacks it gets nothing. Ports: UDP 51350
+// for beacons; TCP 51350 for the first program of a computer, a port chosen by the system for the
+// others.
 //
-// A connection that breaks between two living processes is mended within the grace time and loses and repeats nothing. After
-// that the peer is lost: every monitor fires once, and nothing of that connection arrives any more. The two may meet again.
+// A connection that breaks between two living processes is mended within the grace time and loses
+// and repeats nothing. After that the peer is lost: every monitor fires once, and nothing of that
+// connection arrives any more. The two may meet again.
 //
-// A coroutine that computes for a long time without waiting does not make its process look dead: heartbeats,
-// answers to deliver and to locate go on.
+// A coroutine that computes for a long time without waiting does not make its process look dead:
+// heartbeats, answers to deliver and to locate go on.
 #ifndef ASYNCORO_REMOTE_H
 #define ASYNCORO_REMOTE_H
 
@@ -25,48 +28,54 @@ extern "C" {
 
 // How to take part in the network. Zero means the default everywhere.
 struct ac_network_options {
-    size_t size;          // sizeof(struct ac_network_options); set by the macro
-    const char *name;     // of this program, for people: default "PROGRAM@HOST"
-    uint16_t port;        // TCP; default: 51350 if it is free, else chosen by the system
-    bool loopback_only;   // talk to programs of this computer only
-    bool no_discovery;    // send and hear no beacons: peers are reached by ac_peer
+    size_t size;             // sizeof(struct ac_network_options); set by the macro
+    const char *name;        // of this program, for people: default "PROGRAM@HOST"
+    uint16_t port;           // TCP; default: 51350 if it is free, else chosen by the system
+    bool loopback_only;      // talk to programs of this computer only
+    bool no_discovery;       // send and hear no beacons: peers are reached by ac_peer
     uint16_t discovery_port; // UDP; default: the variable ASYNCORO_DISCOVERY_PORT, else 51350
-    const char *key_file; // default: the variable ASYNCORO_KEY_FILE, else `key` in the configuration folder
-    double heartbeat_s;   // a peer not heard of for so many seconds hangs; default 10, at least 0.2
-    double grace_s;       // how many seconds a broken connection may take to come back; default 10
+    const char *
+        key_file; // default: the variable ASYNCORO_KEY_FILE, else `key` in the configuration folder
+    double heartbeat_s; // a peer not heard of for so many seconds hangs; default 10, at least 0.2
+    double grace_s;     // how many seconds a broken connection may take to come back; default 10
 };
 
-// Starts the network for the loop of this thread. May be called before ac_run or by a coroutine. Does not wait (a key file
-// is read or made). 0; -EALREADY if it is started; -EACCES if the key file can be read by others, -EINVAL if it
-// holds no key; -EADDRINUSE if a port that was asked for is taken; -ENOMEM; or the system's error. Says on
-// standard error nothing; ac_network_error has the sentence.
+// Starts the network for the loop of this thread. May be called before ac_run or by a coroutine.
+// Does not wait (a key file is read or made). 0; -EALREADY if it is started; -EACCES if the key
+// file can be read by others, -EINVAL if it holds no key; -EADDRINUSE if a port that was asked for
+// is taken; -ENOMEM; or the system's error. Says on standard error nothing; ac_network_error has
+// the sentence.
 #define ac_network_start(...)                                                                      \
     ac_network_start_with(                                                                         \
         &(struct ac_network_options){.size = sizeof(struct ac_network_options), __VA_ARGS__})
 AC_API int ac_network_start_with(const struct ac_network_options *options);
 
-// What failed in the last ac_network_start of this thread, on what, and what to do: one sentence. "" if nothing did.
+// What failed in the last ac_network_start of this thread, on what, and what to do: one sentence.
+// "" if nothing did.
 AC_API const char *ac_network_error(void);
 
 // Where this process listens, "192.168.1.7:51350". -ENOTCONN without network.
 AC_API int ac_network_address(char text[64]);
 
-// Gives a name to a coroutine or a channel of this process, by which all peers find it. The name goes when the holder ends.
-// A process gives a name once. Does not wait. 0; -EEXIST if the name is given here; -EINVAL for an empty name or one of
-// more than 255 bytes; -ESRCH if the holder has ended; -ENOTSUP if it is not of this process; -ENOMEM.
+// Gives a name to a coroutine or a channel of this process, by which all peers find it. The name
+// goes when the holder ends. A process gives a name once. Does not wait. 0; -EEXIST if the name is
+// given here; -EINVAL for an empty name or one of more than 255 bytes; -ESRCH if the holder has
+// ended; -ENOTSUP if it is not of this process; -ENOMEM.
 AC_API int ac_register(ac_ref holder, const char *name);
 
 // Takes a name back. 0; -ENOENT if it is not given here.
 AC_API int ac_unregister(const char *name);
 
-// Finds the holder of a name, here or at any peer: the first "yes", and those are asked too that appear while it waits, and
-// a name given later is found when it is given. A holder here goes before others. Can wait; does not if the holder is
-// here. 0; -ETIMEDOUT if nobody has given the name by the deadline; -ECANCELED; -EPERM; -EINVAL; -ENOMEM.
+// Finds the holder of a name, here or at any peer: the first "yes", and those are asked too that
+// appear while it waits, and a name given later is found when it is given. A holder here goes
+// before others. Can wait; does not if the holder is here. 0; -ETIMEDOUT if nobody has given the
+// name by the deadline; -ECANCELED; -EPERM; -EINVAL; -ENOMEM.
 AC_API int ac_locate(const char *name, ac_ref *holder, ac_time deadline) AC_CHECKED;
 
-// Makes a process on another network known: "host", "192.168.7.1", "host:51350". Succeeds only if it answered. Can wait.
-// 0; -ETIMEDOUT; -ECANCELED; -EPERM; -ENOTCONN without network; -EINVAL; -ENOENT for an unknown host; -EACCES if it has
-// another key; -EPROTO if it speaks another version; -ECONNREFUSED and the like.
+// Makes a process on another network known: "host", "192.168.7.1", "host:51350". Succeeds only if
+// it answered. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -ENOTCONN without network; -EINVAL;
+// -ENOENT for an unknown host; -EACCES if it has another key; -EPROTO if it speaks another version;
+// -ECONNREFUSED and the like.
 AC_API int ac_peer(const char *address, ac_time deadline) AC_CHECKED;
 
 struct ac_peer_info {
@@ -79,7 +88,8 @@ struct ac_peer_info {
 // The peers known now, at most `max`. Returns how many there are, or -ENOTCONN without network.
 AC_API long ac_peers(struct ac_peer_info *peers, size_t max);
 
-// Where a reference lives: "here", or the address of its process; "" if that is not known. Returns 0 or -EHOSTUNREACH.
+// Where a reference lives: "here", or the address of its process; "" if that is not known. Returns
+// 0 or -EHOSTUNREACH.
 AC_API int ac_location(ac_ref ref, char text[64]);
 
 #ifdef __cplusplus

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
 // Coroutines: their records, spawning, parking, waking, ending; the public calls about them.
 //
-// A record lies in a chunk that never moves and is used again when its coroutine has ended, with a generation one higher, so
-// that a reference to the former one finds nothing. A record whose generations are used up is left aside.
+// A record lies in a chunk that never moves and is used again when its coroutine has ended, with a
+// generation one higher, so that a reference to the former one finds nothing. A record whose
+// generations are used up is left aside.
 //
-// A stack is taken when the coroutine first runs. When a coroutine ends and the next ready one has not run yet, that one
-// begins on the same stack in the same call (run_coroutines), without any switch.
+// A stack is taken when the coroutine first runs. When a coroutine ends and the next ready one has
+// not run yet, that one begins on the same stack in the same call (run_coroutines), without any
+// switch.
 #include "coro/coro.h"
 
 #include <stdlib.h>
 
 enum {
-    BUDGET = 128,               // switches between two looks at the clock
-    ASK_EVERY_NS = 50 * 1000,   // how long the poller is left alone while coroutines are ready
+    BUDGET = 128,             // switches between two looks at the clock
+    ASK_EVERY_NS = 50 * 1000, // how long the poller is left alone while coroutines are ready
 };
 
 static void run_coroutines(void *argument);
@@ -40,10 +42,12 @@ static bool give_stack(struct coro *coro) {
     return true;
 }
 
-// What goes on after a coroutine has parked or ended, when it is not simply the next ready one that has run before: home
-// if nobody is ready or the poller must be asked; else the next one, which gets its stack.
+// What goes on after a coroutine has parked or ended, when it is not simply the next ready one that
+// has run before: home if nobody is ready or the poller must be asked; else the next one, which
+// gets its stack.
 static __attribute__((noinline)) struct sys_context *choose(struct loop *loop) {
-    // First turns do not pass the count in park: without this one, who spawns all the time would keep home from running.
+    // First turns do not pass the count in park: without this one, who spawns all the time would
+    // keep home from running.
     loop->budget -= loop->budget > 1;
     if (loop->budget <= 1 && loop->ready_head) {
         loop->budget = BUDGET;
@@ -112,8 +116,8 @@ static inline bool fits(const struct coro *next, int class) {
     return next && !next->context.sp && next->stack_class == class;
 }
 
-// What runs on every stack: the coroutine it was taken for, and then, one after the other, those that are ready and have not
-// run yet. Then the stack goes back to the pool.
+// What runs on every stack: the coroutine it was taken for, and then, one after the other, those
+// that are ready and have not run yet. Then the stack goes back to the pool.
 static void run_coroutines(void *argument) {
     struct loop *loop = argument;
     struct sys_context here;
@@ -188,7 +192,7 @@ static struct coro *record_fill(struct coro *coro, ac_function function, ac_valu
     coro->context.result = 0;
     coro->wait = NULL;
     __atomic_store_n(&coro->state, CORO_ALIVE, __ATOMIC_RELAXED);
-    coro->stack_class = (uint8_t)class;
+    coro->stack_class = (uint8_t) class;
     coro->daemon = options->daemon;
     coro->joinable = options->joinable;
     coro->cancelled = false;
@@ -243,7 +247,8 @@ static struct ac_exit make_exit(struct coro *coro, ac_value result) {
     return exit;
 }
 
-// The coroutine has returned `result`: its mail goes, then those who watch are told, in the order in which they asked.
+// The coroutine has returned `result`: its mail goes, then those who watch are told, in the order
+// in which they asked.
 static void finish(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
     ac_drop(coro->argument);
@@ -324,7 +329,8 @@ int coro_may_wait_slowly(struct coro *coro, ac_time deadline) {
 
 // ---- the public calls ----
 
-ac_ref ac_spawn_with(ac_function function, ac_value argument, const struct ac_spawn_options *options) {
+ac_ref ac_spawn_with(ac_function function, ac_value argument,
+                     const struct ac_spawn_options *options) {
     int err = 0;
     struct loop *loop = loop_need(&err);
     if (unlikely(!loop)) {
@@ -495,14 +501,10 @@ int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) {
 
 const char *ac_end_name(enum ac_end how) {
     switch (how) {
-    case AC_FINISHED:
-        return "finished";
-    case AC_FAILED:
-        return "failed";
-    case AC_CANCELLED:
-        return "cancelled";
-    case AC_LOST:
-        return "lost";
+    case AC_FINISHED: return "finished";
+    case AC_FAILED: return "failed";
+    case AC_CANCELLED: return "cancelled";
+    case AC_LOST: return "lost";
     }
     return "unknown";
 }

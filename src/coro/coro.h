@@ -7,9 +7,10 @@
 //   work.c       blocking work handed to helper threads
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
 //
-// One verb waits, coro_wait, and one verb wakes, coro_wake; nothing else parks a coroutine. A parking coroutine
-// switches straight to the next ready one; only when nobody is ready, or after a number of switches, does the
-// loop's own context ("home", on the stack of the thread) run and ask the clock and the poller:
+// One verb waits, coro_wait, and one verb wakes, coro_wake; nothing else parks a coroutine. A
+// parking coroutine switches straight to the next ready one; only when nobody is ready, or after a
+// number of switches, does the loop's own context ("home", on the stack of the thread) run and ask
+// the clock and the poller:
 //
 //      spawn            first turn            coro_wait
 //    ---------> READY -------------> RUNNING -----------> WAITING
@@ -19,8 +20,8 @@
 //                                       |
 //                                       +---> ended: the record is free, its generation one higher
 //
-// A call that waits does its book-keeping first and returns coro_wait(...) as a tail call, and the switch ends in a jump:
-// a mispredicted return would cost more than the switch.
+// A call that waits does its book-keeping first and returns coro_wait(...) as a tail call, and the
+// switch ends in a jump: a mispredicted return would cost more than the switch.
 //
 // The waker hands the result over: coro_wake(coro, result) makes coro_wait return `result` there.
 #ifndef CORO_CORO_H
@@ -41,7 +42,8 @@ struct guest;
 // ac_ref.id = generation (32) | index (24) | loop (6) | sort (2)
 enum ref_sort { REF_COROUTINE = 0, REF_CHANNEL = 1, REF_FUNCTION = 2 };
 
-static inline uint64_t ref_id(enum ref_sort sort, uint32_t loop, uint32_t index, uint32_t generation) {
+static inline uint64_t ref_id(enum ref_sort sort, uint32_t loop, uint32_t index,
+                              uint32_t generation) {
     return (uint64_t)generation << 32 | (uint64_t)index << 8 | loop << 2 | (uint32_t)sort;
 }
 static inline enum ref_sort ref_sort(uint64_t id) { return (enum ref_sort)(id & 3); }
@@ -54,8 +56,9 @@ static inline ac_ref ref_none(int err) { return (ac_ref){.peer = 0, .id = (uint6
 
 struct wait_kind {
     const char *name; // what tools show: "receive", "sleep"
-    // The wait ends early (time is up, or the coroutine is cancelled): takes the coroutine out of whatever it waits in.
-    // True: it can be woken now. False: an operation must finish first, and its end will wake it; `reason`
+    // The wait ends early (time is up, or the coroutine is cancelled): takes the coroutine out of
+    // whatever it waits in. True: it can be woken now. False: an operation must finish first, and
+    // its end will wake it; `reason`
     // (-ETIMEDOUT or -ECANCELED) is kept in coro->early for that moment. Must not wait or wake.
     bool (*abandon)(struct coro *coro);
     bool until_deadline; // the deadline is what is waited for: its result is 0 and not -ETIMEDOUT
@@ -70,8 +73,8 @@ enum coro_state {
 // Told of the end of a coroutine: a link in its list of watchers.
 struct end_watch {
     struct list link;
-    // Called once, on the loop of the coroutine, after its link was taken out. `exit->value` belongs to the caller.
-    // Must not wait.
+    // Called once, on the loop of the coroutine, after its link was taken out. `exit->value`
+    // belongs to the caller. Must not wait.
     void (*ended)(struct end_watch *watch, const struct ac_exit *exit);
 };
 
@@ -80,20 +83,20 @@ struct coro {
     struct coro *ready_next;      // in the ready queue, or in the list of free records
     struct loop *loop;            // for life
     const struct wait_kind *wait; // what it waits for; NULL: nothing
-    void *wait_for;               // belongs to the wait kind: the operation, the receiver's variable, ...
-    uint32_t index;               // of its record in the loop
-    uint32_t generation;          // how many coroutines this record has been
-    struct heap_node timer;       // its deadline while it waits with one
-    uint8_t state;                // enum coro_state
+    void *wait_for;         // belongs to the wait kind: the operation, the receiver's variable, ...
+    uint32_t index;         // of its record in the loop
+    uint32_t generation;    // how many coroutines this record has been
+    struct heap_node timer; // its deadline while it waits with one
+    uint8_t state;          // enum coro_state
     uint8_t stack_class;
     bool daemon : 1;
     bool joinable : 1;
-    bool cancelled : 1;      // asked to end
-    bool cancel_known : 1;   // a wait has told it so
-    bool internal : 1;       // the library's own: not counted, not shown
-    int early;               // why the wait was abandoned, while its operation still finishes; else 0
-    uint32_t ignored;        // waits begun after the cancellation was known
-    void *mail_head;         // first and last message: belong to message/
+    bool cancelled : 1;    // asked to end
+    bool cancel_known : 1; // a wait has told it so
+    bool internal : 1;     // the library's own: not counted, not shown
+    int early;             // why the wait was abandoned, while its operation still finishes; else 0
+    uint32_t ignored;      // waits begun after the cancellation was known
+    void *mail_head;       // first and last message: belong to message/
     void *mail_tail;
     uint64_t mail_count;
     void (*mail_done)(struct coro *coro); // set by message/: the coroutine ends, its mail goes
@@ -102,8 +105,8 @@ struct coro {
     void *stack; // top of its stack; NULL before its first turn
     const char *name;
     const char *where;
-    struct list watchers;    // struct end_watch
-    struct ac_exit end;      // how it ended, while CORO_ENDED (joinable and not joined yet)
+    struct list watchers; // struct end_watch
+    struct ac_exit end;   // how it ended, while CORO_ENDED (joinable and not joined yet)
 };
 
 // ---- posts: what other threads ask a loop to do ----
@@ -118,11 +121,12 @@ struct post {
 enum loop_floor { LOOP_MESSAGE, LOOP_WORK, LOOP_IO, LOOP_REMOTE, LOOP_CLUSTER, LOOP_FLOORS };
 struct loop_extra {
     void *state;
-    // Called from the top floor down when nothing but what the library does itself is left: may spawn internal
-    // coroutines (not daemons), for which the loop waits, to say goodbye. May be NULL.
+    // Called from the top floor down when nothing but what the library does itself is left: may
+    // spawn internal coroutines (not daemons), for which the loop waits, to say goodbye. May be
+    // NULL.
     void (*stopping)(struct loop *loop, void *state);
-    // Called from the top floor down when no coroutine is left: frees the state. Posts that have not run by then are
-    // never run: the loop has forgotten them. May be NULL.
+    // Called from the top floor down when no coroutine is left: frees the state. Posts that have
+    // not run by then are never run: the loop has forgotten them. May be NULL.
     void (*done)(struct loop *loop, void *state);
 };
 
@@ -170,13 +174,14 @@ void loop_destroy(struct loop *loop);
 struct loop *loop_need(int *err);
 // Runs until no coroutine keeps the loop alive, then stops it in order; does not destroy it.
 int loop_run(struct loop *loop);
-// One turn of a loop that is driven from outside: timers, posts, poller (without waiting), then ready coroutines until
-// none is left or time is due. Sets loop_here meanwhile. 0 or the poller's error.
+// One turn of a loop that is driven from outside: timers, posts, poller (without waiting), then
+// ready coroutines until none is left or time is due. Sets loop_here meanwhile. 0 or the poller's
+// error.
 int loop_turn(struct loop *loop);
 // When the loop next has something to do by itself: AC_NOW, a timer's deadline or AC_FOREVER.
 ac_time loop_due(const struct loop *loop);
-// From any thread: has post->run called on the loop's thread soon. The caller sees to it that the loop is not destroyed
-// before this call has returned.
+// From any thread: has post->run called on the loop's thread soon. The caller sees to it that the
+// loop is not destroyed before this call has returned.
 void loop_post(struct loop *loop, struct post *post);
 // Attaches a floor's state.
 static inline void loop_extend(struct loop *loop, enum loop_floor floor, struct loop_extra extra) {
@@ -185,8 +190,8 @@ static inline void loop_extend(struct loop *loop, enum loop_floor floor, struct 
 
 // ---- coro.c ----
 
-// As ac_spawn_with, on a given loop. `internal`: the library's own, which keeps no loop alive unless the options say so
-// by daemon = false and is not shown to users.
+// As ac_spawn_with, on a given loop. `internal`: the library's own, which keeps no loop alive
+// unless the options say so by daemon = false and is not shown to users.
 struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
                          const struct ac_spawn_options *options, bool internal, int *err);
 
@@ -196,9 +201,11 @@ static inline struct coro *coro_here(void) {
     return likely(loop != NULL) ? loop->running : NULL;
 }
 static inline ac_ref coro_ref(const struct coro *coro) {
-    return (ac_ref){coro->loop->peer, ref_id(REF_COROUTINE, coro->loop->number, coro->index, coro->generation)};
+    return (ac_ref){coro->loop->peer,
+                    ref_id(REF_COROUTINE, coro->loop->number, coro->index, coro->generation)};
 }
-// The coroutine that a reference to this loop names: alive, or ended and kept for joining; NULL otherwise.
+// The coroutine that a reference to this loop names: alive, or ended and kept for joining; NULL
+// otherwise.
 static inline struct coro *coro_find(const struct loop *loop, uint64_t id) {
     uint32_t index = ref_index(id);
     if (unlikely(index >= loop->coro_count))
@@ -208,7 +215,8 @@ static inline struct coro *coro_find(const struct loop *loop, uint64_t id) {
     return likely(found) ? coro : NULL;
 }
 
-// From any thread while the loop runs: whether the coroutine lives. It may have ended when the caller learns of it.
+// From any thread while the loop runs: whether the coroutine lives. It may have ended when the
+// caller learns of it.
 static inline bool coro_is_alive(const struct loop *loop, uint64_t id) {
     uint32_t index = ref_index(id);
     if (index >= __atomic_load_n(&loop->coro_count, __ATOMIC_ACQUIRE))
@@ -219,16 +227,17 @@ static inline bool coro_is_alive(const struct loop *loop, uint64_t id) {
 }
 
 int coro_may_wait_slowly(struct coro *coro, ac_time deadline);
-// Whether the running coroutine may begin a wait: 0; -EPERM outside coroutines; -ECANCELED if it is cancelled;
-// -ETIMEDOUT if the deadline is over. To be asked before the coroutine is put into any queue. A coroutine that goes on
-// waiting after it was told of its cancellation lets the others run first, so that it cannot hold up the loop.
+// Whether the running coroutine may begin a wait: 0; -EPERM outside coroutines; -ECANCELED if it is
+// cancelled; -ETIMEDOUT if the deadline is over. To be asked before the coroutine is put into any
+// queue. A coroutine that goes on waiting after it was told of its cancellation lets the others run
+// first, so that it cannot hold up the loop.
 static inline int coro_may_wait(struct coro *coro, ac_time deadline) {
     if (likely(coro && !coro->cancelled && deadline == AC_FOREVER))
         return 0;
     return coro_may_wait_slowly(coro, deadline);
 }
-// Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT or -ECANCELED after
-// kind->abandon. `return coro_wait(...)` as a tail call.
+// Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT or
+// -ECANCELED after kind->abandon. `return coro_wait(...)` as a tail call.
 int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
 // Makes a waiting coroutine ready. From the thread that drives its loop.
 void coro_wake(struct coro *coro, int result);
@@ -253,51 +262,57 @@ static inline void coro_make_ready(struct coro *coro) {
 void coro_step_back(struct coro *coro);
 // The wait of a coroutine ends early, for -ETIMEDOUT or -ECANCELED. Private to coro/.
 void coro_end_wait(struct coro *coro, int reason);
-// Switches from home to the first ready coroutine; returns when a coroutine goes home. Private to coro/.
-void coro_run_ready(struct loop *loop);
-// Gives up a coroutine that ignores its cancellation: its stack is taken away, not unwound, and its next turn, for which
-// it is made ready, is that of one that never ran. From home; does nothing if its operation still finishes. Private to
+// Switches from home to the first ready coroutine; returns when a coroutine goes home. Private to
 // coro/.
+void coro_run_ready(struct loop *loop);
+// Gives up a coroutine that ignores its cancellation: its stack is taken away, not unwound, and its
+// next turn, for which it is made ready, is that of one that never ran. From home; does nothing if
+// its operation still finishes. Private to coro/.
 void coro_abandon(struct coro *coro);
-// "coroutine #17 'name' (file.c:12)": for the overflow handler, so it calls nothing that is unsafe in a signal handler.
+// "coroutine #17 'name' (file.c:12)": for the overflow handler, so it calls nothing that is unsafe
+// in a signal handler.
 size_t coro_describe(const void *coro, char *text, size_t bytes);
 
 // ---- operation.c ----
 
-// Starts an operation and waits until it has finished or the deadline is over. Returns op->result, -ETIMEDOUT,
-// -ECANCELED or -EPERM. After it has returned the poller knows nothing of the operation any more. Can wait.
+// Starts an operation and waits until it has finished or the deadline is over. Returns op->result,
+// -ETIMEDOUT, -ECANCELED or -EPERM. After it has returned the poller knows nothing of the operation
+// any more. Can wait.
 int64_t coro_operate(struct sys_op *op, ac_time deadline);
-// Ends the wait of the coroutine behind a pending operation with `err`, because its handle is being closed.
+// Ends the wait of the coroutine behind a pending operation with `err`, because its handle is being
+// closed.
 void coro_operation_abort(struct sys_op *op, int err);
 
 // ---- work.c: blocking work on at most four helper threads per process loop ----
 
 struct work {
     void (*run)(struct work *it); // on a helper thread: may block; must not touch the loop
-    // When nobody waits any more (time-out, cancellation): frees the record. On the loop, perhaps before work_do returns; on
-    // the helper thread when the loop has ended meanwhile.
+    // When nobody waits any more (time-out, cancellation): frees the record. On the loop, perhaps
+    // before work_do returns; on the helper thread when the loop has ended meanwhile.
     void (*orphaned)(struct work *it);
     struct coro *waiter; // private
     struct loop *loop;   // private
     struct work *next;   // private
 };
 
-// Has `it->run` called on a helper thread and waits for its end. 0: it has run, and the record is the caller's again.
-// -ETIMEDOUT, -ECANCELED: the record is no longer the caller's and `orphaned` will be called. -EPERM, -ENOMEM, -EAGAIN (256
-// waiting already, or no thread): it has not run and is the caller's. Can wait.
+// Has `it->run` called on a helper thread and waits for its end. 0: it has run, and the record is
+// the caller's again. -ETIMEDOUT, -ECANCELED: the record is no longer the caller's and `orphaned`
+// will be called. -EPERM, -ENOMEM, -EAGAIN (256 waiting already, or no thread): it has not run and
+// is the caller's. Can wait.
 int work_do(struct work *it, ac_time deadline);
 
 // ---- guest.c ----
 
-// Gives `host` a guest: a second loop with a poller of its own that `host` drives each time it polls, and that a
-// guardian thread drives while the host has not polled for 10 ms. So its coroutines run in turn on two threads, never
-// at once: the guest's lock is held meanwhile. NULL and *err.
+// Gives `host` a guest: a second loop with a poller of its own that `host` drives each time it
+// polls, and that a guardian thread drives while the host has not polled for 10 ms. So its
+// coroutines run in turn on two threads, never at once: the guest's lock is held meanwhile. NULL
+// and *err.
 struct guest *guest_create(struct loop *host, const struct sys_driver *driver, int *err);
 // Ends the guardian and the guest loop, whose coroutines must have ended.
 void guest_destroy(struct guest *guest);
 struct loop *guest_loop(struct guest *guest);
-// Between these two calls the caller, on the host's thread and outside the guest, may touch what belongs to the guest: wake and
-// create its coroutines. Not to be nested; must not wait in between.
+// Between these two calls the caller, on the host's thread and outside the guest, may touch what
+// belongs to the guest: wake and create its coroutines. Not to be nested; must not wait in between.
 void guest_enter(struct guest *guest);
 void guest_leave(struct guest *guest);
 // Drives the guest if it has something to do. Called by the host at home.

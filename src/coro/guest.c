@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: MIT
-// A guest: a loop that another one, its host, drives each time it polls. What must go on while a coroutine of the user
-// computes (heartbeats, answers to other processes) lives in a guest: a guardian thread takes over when the host has not
-// polled for a while, and lets go as soon as it has.
+// A guest: a loop that another one, its host, drives each time it polls. What must go on while a
+// coroutine of the user computes (heartbeats, answers to other processes) lives in a guest: a
+// guardian thread takes over when the host has not polled for a while, and lets go as soon as it
+// has.
 //
-// Why not a thread for the guest? Waking another core costs 25 to 40 us, several times what a message costs;
-// here a message crosses no thread as long as the host is well.
+// Why not a thread for the guest? Waking another core costs 25 to 40 us, several times what a
+// message costs; here a message crosses no thread as long as the host is well.
 //
-// The guest's lock is held by whoever runs it. The guardian looks after the host every TICK_NS. After a second in which
-// the host only slept in its poller, where it drives the guest itself, the guardian goes to sleep until the host has
-// woken up, so an idle program is idle.
+// The guest's lock is held by whoever runs it. The guardian looks after the host every TICK_NS.
+// After a second in which the host only slept in its poller, where it drives the guest itself, the
+// guardian goes to sleep until the host has woken up, so an idle program is idle.
 #include "coro/coro.h"
 
 enum {
-    TICK_NS = 10 * 1000 * 1000,   // a host that has not polled for so long is busy
-    STEP_NS = 2 * 1000 * 1000,    // between two turns of the guest under the guardian
-    QUIET_TICKS = 100,            // ticks without anything to guard, then the guardian sleeps
+    TICK_NS = 10 * 1000 * 1000, // a host that has not polled for so long is busy
+    STEP_NS = 2 * 1000 * 1000,  // between two turns of the guest under the guardian
+    QUIET_TICKS = 100,          // ticks without anything to guard, then the guardian sleeps
     GUARDIAN_STACK = 256 * 1024
 };
 
@@ -49,7 +50,8 @@ struct guest *guest_create(struct loop *host, const struct sys_driver *driver, i
     if (!guest->loop)
         goto no_memory;
     guest->loop->in = guest;
-    guest->loop->number = host->number + 1; // else references to its coroutines would name the host's
+    guest->loop->number = host->number +
+                          1; // else references to its coroutines would name the host's
     *err = sys_nest(host->sys, guest->loop->sys);
     if (*err < 0)
         goto no_nest;
@@ -83,7 +85,9 @@ void guest_destroy(struct guest *guest) {
     memory_release(guest);
 }
 
-struct loop *guest_loop(struct guest *guest) { return guest->loop; }
+struct loop *guest_loop(struct guest *guest) {
+    return guest->loop;
+}
 bool guest_is_guarded(struct guest *guest) { return guest->guarded; }
 
 static void note_due(struct guest *guest) {
@@ -106,7 +110,8 @@ static int run(struct guest *guest) {
 }
 
 int guest_drive(struct guest *guest) {
-    if (!guest->host->sys->inner_due && guest_due(guest) > guest->host->now && !guest_is_poked(guest))
+    if (!guest->host->sys->inner_due && guest_due(guest) > guest->host->now &&
+        !guest_is_poked(guest))
         return 0;
     guest->host->sys->inner_due = false;
     sys_mutex_lock(guest->lock);
@@ -151,8 +156,9 @@ static bool host_is_busy(struct guest *guest, struct sight *sight) {
     return !asleep && !polled;
 }
 
-// The guardian goes to sleep until the host has woken up: true. False if that has happened since it looked: the host found it
-// armed then and will not signal. One of the two sees what the other has stored.
+// The guardian goes to sleep until the host has woken up: true. False if that has happened since it
+// looked: the host found it armed then and will not signal. One of the two sees what the other has
+// stored.
 static bool disarm(struct guest *guest) {
     __atomic_store_n(&guest->armed, false, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&guest->host->asleep, __ATOMIC_SEQ_CST))

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The loop: what runs at home, on the stack of the thread.
 //
-// A turn: ask the poller (waiting only when nobody is ready), read the clock, end the waits whose time is up, run the
-// posts of other threads, drive the guest; then switch to the first ready coroutine. Coroutines switch to one another
-// and come back home when none is ready or when it is time to ask the poller again (coro.c).
+// A turn: ask the poller (waiting only when nobody is ready), read the clock, end the waits whose
+// time is up, run the posts of other threads, drive the guest; then switch to the first ready
+// coroutine. Coroutines switch to one another and come back home when none is ready or when it is
+// time to ask the poller again (coro.c).
 //
-// The end, loop_run: when only daemons are left they are cancelled and clean up; then the floors above say goodbye
-// (loop_extra.stopping), from the top floor down; then the library's own coroutines are cancelled; what has
-// not ended after its second is abandoned.
+// The end, loop_run: when only daemons are left they are cancelled and clean up; then the floors
+// above say goodbye (loop_extra.stopping), from the top floor down; then the library's own
+// coroutines are cancelled; what has not ended after its second is abandoned.
 #include "coro/coro.h"
 
 enum { STOP_GRACE_NS = 1000 * 1000 * 1000 };
@@ -89,7 +90,8 @@ void loop_post(struct loop *loop, struct post *post) {
         post->next = first;
     while (!__atomic_compare_exchange_n(&loop->inbox, &first, post, true, __ATOMIC_SEQ_CST,
                                         __ATOMIC_RELAXED));
-    // The loop says that it sleeps before it looks into the inbox a last time, so one of the two sees the other.
+    // The loop says that it sleeps before it looks into the inbox a last time, so one of the two
+    // sees the other.
     if (first)
         return;
     if (loop->in)
@@ -158,7 +160,8 @@ int loop_turn(struct loop *loop) {
     struct loop *outer = loop_here;
     loop_here = loop;
     int err = 0;
-    // As long as turns make coroutines ready, but not so long that the one who drives this loop is held up.
+    // As long as turns make coroutines ready, but not so long that the one who drives this loop is
+    // held up.
     for (int i = 0; i < 16; i++) {
         err = turn(loop, AC_NOW);
         if (err < 0 || loop_due(loop) > loop->now)
@@ -204,7 +207,8 @@ static void abandon_all(struct loop *loop, bool internal) {
         coro_run_ready(loop);
 }
 
-// Cancels what is left, the library's own only if `internal`, and lets it clean up for a second at the most.
+// Cancels what is left, the library's own only if `internal`, and lets it clean up for a second at
+// the most.
 static int end_all(struct loop *loop, bool internal) {
     ac_time until = sys_now(loop->sys) + STOP_GRACE_NS;
     int err = 0;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Waiting for operations of the poller.
 //
-// The operation lies on the stack of the coroutine, which cannot be left before the operation has finished: a wait that
-// ends early asks the poller to cancel it and, if that takes time, goes on until the poller lets go (coro->early keeps
-// why). What the operation had achieved by then wins: bytes that were read are handed over.
+// The operation lies on the stack of the coroutine, which cannot be left before the operation has
+// finished: a wait that ends early asks the poller to cancel it and, if that takes time, goes on
+// until the poller lets go (coro->early keeps why). What the operation had achieved by then wins:
+// bytes that were read are handed over.
 #include "coro/coro.h"
 
 static bool abandon_operation(struct coro *coro) { return sys_cancel(coro->wait_for); }
@@ -39,7 +40,8 @@ int64_t coro_operate(struct sys_op *op, ac_time deadline) {
             coro_step_back(self);
         return op->result;
     }
-    bool over = deadline == AC_NOW || (deadline != AC_FOREVER && deadline <= sys_now(self->loop->sys));
+    bool over = deadline == AC_NOW ||
+                (deadline != AC_FOREVER && deadline <= sys_now(self->loop->sys));
     if (over) {
         if (sys_cancel(op))
             return -ETIMEDOUT;

@@ -40,8 +40,8 @@ int mailbox_put(struct coro *to, ac_value message);
 // number of coroutines that have it in their mailbox; -ESRCH, -ENOTSUP, -ENOMEM.
 int message_deliver_here(struct loop *loop, ac_ref to, ac_value message);
 
-// The message that is an exit notice. Takes exit->value; one that does not fit into a notice is left
-// out, and the reason says so. AC_INVALID with -ENOMEM.
+// The message that is an exit notice. Takes exit->value; one that does not fit into a notice is
+// left out, and the reason says so. AC_INVALID with -ENOMEM.
 ac_value message_exit_notice(const struct ac_exit *exit);
 
 // Whether a channel of this loop is open.

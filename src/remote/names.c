@@ -210,40 +210,45 @@ static void query_end(struct query *query) {
     query_release(query);
 }
 
-// Asks one peer. Inside the guest.
-static void query_ask(struct query *query, uint64_t peer) {
+// Asks one peer, unless it has been asked. Inside the guest. 0 or -ENOMEM: one that cannot be reached has no say.
+static int query_ask(struct query *query, uint64_t peer) {
     struct head head = {0};
     head_put(&head, query->number);
     head.count += cbor_put_head(head.bytes + head.count, 3, query->bytes);
     uint8_t tail[NAME_BYTES_MAX + 1];
     memcpy(tail, query->name, query->bytes);
     tail[query->bytes] = query->waiter ? 0xf5 : 0xf4; // CBOR true: once
-    if (map_get_id(&query->asked, peer) || map_put_id(&query->asked, peer, query) < 0)
-        return;
-    if (remote_frame(query->remote, peer, FRAME_LOCATE, &head, (ac_span){tail, query->bytes + 1}, FABRIC_ALWAYS) < 0)
+    int err = map_put_id(&query->asked, peer, query);
+    if (err < 0)
+        return err == -EEXIST ? 0 : err;
+    err = remote_frame(query->remote, peer, FRAME_LOCATE, &head, (ac_span){tail, query->bytes + 1}, FABRIC_ALWAYS);
+    if (err < 0)
         map_take_id(&query->asked, peer);
+    return err == -ENOMEM ? err : 0;
 }
 
-static void query_ask_all(struct query *query) {
+static int query_ask_all(struct query *query) {
     struct remote *remote = query->remote;
     if (!remote->fabric)
-        return;
-    size_t count;
+        return 0;
     remote_enter(remote);
     size_t max = fabric_peers(remote->fabric, NULL, 0);
     struct fabric_peer *peers = max ? memory_allocate(max * sizeof *peers) : NULL;
-    count = peers ? fabric_peers(remote->fabric, peers, max) : 0;
-    for (size_t i = 0; i < count && i < max; i++)
-        query_ask(query, peers[i].id);
+    int err = max && !peers ? -ENOMEM : 0;
+    size_t count = peers ? fabric_peers(remote->fabric, peers, max) : 0;
+    for (size_t i = 0; i < count && err == 0; i++)
+        err = query_ask(query, peers[i].id);
     remote_leave(remote);
     memory_release(peers);
+    return err;
 }
 
 void names_met(struct remote *remote, uint64_t peer) {
     struct query *query;
     remote_enter(remote);
     for (uint64_t cursor = 0; (query = map_next(&remote->queries, &cursor, NULL, NULL));)
-        query_ask(query, peer);
+        if (query_ask(query, peer) < 0)
+            trace(TRACE_REMOTE, "peer %016llx is not asked: no memory", (unsigned long long)peer);
     remote_leave(remote);
 }
 
@@ -322,9 +327,15 @@ int ac_locate(const char *text, ac_ref *holder, ac_time deadline) {
         return err;
     struct query query = {.waiter = self, .answer = holder};
     err = query_begin(remote, &query, text, bytes);
-    if (err < 0)
+    if (err < 0) {
+        query_release(&query);
         return err;
-    query_ask_all(&query);
+    }
+    err = query_ask_all(&query);
+    if (err < 0) {
+        query_end(&query);
+        return err;
+    }
     self->wait_for = &query;
     return coro_wait(self, &locate_wait, deadline);
 }
@@ -354,11 +365,15 @@ int remote_follow(const char *text) {
         query_release(query);
         return err;
     }
+    err = query_ask_all(query);
+    if (err < 0) {
+        query_end(query);
+        return err;
+    }
     coro_watch(self, &query->watch);
     struct name *name = map_get(&remote->names, text, bytes);
     if (name)
         tell_follower(query, name->holder);
-    query_ask_all(query);
     return 0;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Peers as users see them: reaching one by its address, listing them, telling where a reference lives.
+// Peers as users see them: reaching one by its address, listing them, telling where a reference
+// lives.
 #include "remote/remote_private.h"
 
 #include "io/io.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The network of a loop: starting and stopping it; the frames that arrive and who handles them; the way from the guest to
-// the host. See remote_private.h for the two sides.
+// The network of a loop: starting and stopping it; the frames that arrive and who handles them; the
+// way from the guest to the host. See remote_private.h for the two sides.
 #include "remote/remote_private.h"
 
 #include <stdio.h>
@@ -67,7 +67,8 @@ static uint16_t default_discovery_port(void) {
     return port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
 }
 
-static struct fabric_options fabric_options_of(struct loop *loop, const struct ac_network_options *options,
+static struct fabric_options fabric_options_of(struct loop *loop,
+                                               const struct ac_network_options *options,
                                                const uint8_t *key, const char *name) {
     return (struct fabric_options){
         .peer = loop->peer,
@@ -75,7 +76,8 @@ static struct fabric_options fabric_options_of(struct loop *loop, const struct a
         .port = options->port,
         .loopback_only = options->loopback_only,
         .no_discovery = options->no_discovery,
-        .discovery_port = options->discovery_port ? options->discovery_port : default_discovery_port(),
+        .discovery_port = options->discovery_port ? options->discovery_port
+                                                  : default_discovery_port(),
         .key_path = options->key_file,
         .key = key,
         .heartbeat = (ac_time)(options->heartbeat_s * 1e9),
@@ -104,8 +106,8 @@ int remote_start(struct loop *loop, const struct ac_network_options *options, co
         return err;
     char name[64];
     default_name(name);
-    struct fabric_options how =
-        fabric_options_of(loop, options, key, options->name ? options->name : name);
+    struct fabric_options how = fabric_options_of(loop, options, key,
+                                                  options->name ? options->name : name);
     guest_enter(remote->guest);
     remote->fabric = fabric_open(remote->guest, &how, &fabric_door, remote, &err, remote->error);
     guest_leave(remote->guest);
@@ -137,8 +139,8 @@ static void close_fabric(struct remote *remote, ac_time until) {
     send_stop(remote);
 }
 
-// Waits until what is on its way has left, says goodbye and waits until that is done. Its sleeps end whether or not it is
-// cancelled.
+// Waits until what is on its way has left, says goodbye and waits until that is done. Its sleeps
+// end whether or not it is cancelled.
 static ac_value say_goodbye(ac_value argument) {
     struct remote *remote = ac_pointer_of(argument);
     ac_time until = ac_after(STOP_SECONDS);
@@ -216,14 +218,14 @@ static void done(struct loop *loop, void *state) {
 
 // ---- frames out ----
 
-int remote_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
-                 enum fabric_way way) {
+int remote_frame(struct remote *remote, uint64_t peer, enum frame_type type,
+                 const struct head *head, ac_span value, enum fabric_way way) {
     const ac_span parts[2] = {{head->bytes, head->count}, value};
     return fabric_send(remote->fabric, peer, type, parts, value.bytes > 0 ? 2 : 1, way);
 }
 
-int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
-                     enum fabric_way way) {
+int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type,
+                     const struct head *head, ac_span value, enum fabric_way way) {
     remote_enter(remote);
     int err = remote_frame(remote, peer, type, head, value, way);
     remote_leave(remote);
@@ -235,7 +237,8 @@ int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type,
 struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, uint64_t peer) {
     struct arrival *arrival = memory_allocate_zeroed(sizeof *arrival);
     if (!arrival) {
-        trace(TRACE_REMOTE, "no memory: something of peer %016llx is lost", (unsigned long long)peer);
+        trace(TRACE_REMOTE, "no memory: something of peer %016llx is lost",
+              (unsigned long long)peer);
         return NULL;
     }
     arrival->kind = kind;
@@ -268,38 +271,20 @@ static void take_message(struct remote *remote, struct arrival *arrival) {
 // A dispatch: each kind of arrival has its handler.
 static void take_arrival(struct remote *remote, struct arrival *arrival) {
     switch (arrival->kind) {
-    case ARRIVED_MESSAGE:
-        take_message(remote, arrival);
-        break;
-    case ARRIVED_ANSWER:
-        send_answered(remote, arrival);
-        break;
-    case ARRIVED_MONITOR:
-        watch_asked(remote, arrival);
-        break;
-    case ARRIVED_UNWATCH:
-        watch_left(remote, arrival);
-        break;
-    case ARRIVED_EXIT:
-        watch_exit(remote, arrival);
-        break;
-    case ARRIVED_FOUND:
-        names_found(remote, arrival);
-        break;
-    case ARRIVED_MET:
-        names_met(remote, arrival->peer);
-        break;
+    case ARRIVED_MESSAGE: take_message(remote, arrival); break;
+    case ARRIVED_ANSWER: send_answered(remote, arrival); break;
+    case ARRIVED_MONITOR: watch_asked(remote, arrival); break;
+    case ARRIVED_UNWATCH: watch_left(remote, arrival); break;
+    case ARRIVED_EXIT: watch_exit(remote, arrival); break;
+    case ARRIVED_FOUND: names_found(remote, arrival); break;
+    case ARRIVED_MET: names_met(remote, arrival->peer); break;
     case ARRIVED_LOST:
         send_lost(remote, arrival->peer);
         watch_lost(remote, arrival->peer, (int)arrival->result);
         names_lost(remote, arrival->peer);
         break;
-    case ARRIVED_ROOM:
-        send_room(remote, arrival->peer);
-        break;
-    case ARRIVED_REACHED:
-        peers_reached(remote, arrival);
-        break;
+    case ARRIVED_ROOM: send_room(remote, arrival->peer); break;
+    case ARRIVED_REACHED: peers_reached(remote, arrival); break;
     }
 }
 
@@ -350,7 +335,8 @@ struct incoming {
     struct remote *remote;
     struct remote_peer *peer;
     struct cbor_reader reader;
-    uint32_t bytes; // to be reported as taken once its arrival is handled; 0 once somebody answers for them
+    uint32_t bytes; // to be reported as taken once its arrival is handled; 0 once somebody answers
+                    // for them
 };
 
 static struct remote_peer *peer_need(struct remote *remote, uint64_t id) {
@@ -404,8 +390,9 @@ static void got_message(struct incoming *in, bool deliver) {
     arrival->value = value;
     arrival->bytes = in->bytes;
     in->bytes = 0;
-    // The coroutine lives and the message is on its way to the mailbox, ahead of all that can happen to the coroutine
-    // from here on: it counts as being there. A channel's subscribers are known to the host alone.
+    // The coroutine lives and the message is on its way to the mailbox, ahead of all that can
+    // happen to the coroutine from here on: it counts as being there. A channel's subscribers are
+    // known to the host alone.
     if (deliver && to_coroutine)
         answer(in, number, 1);
     else
@@ -494,39 +481,17 @@ static void got_abort(struct incoming *in);
 // A dispatch: each type of frame has its handler.
 static void handle(struct incoming *in, unsigned type) {
     switch (type) {
-    case FRAME_SEND:
-        got_message(in, false);
-        break;
-    case FRAME_DELIVER:
-        got_message(in, true);
-        break;
-    case FRAME_ANSWER:
-        got_answer(in);
-        break;
-    case FRAME_MONITOR:
-        got_monitor(in);
-        break;
-    case FRAME_EXIT:
-        got_exit(in);
-        break;
-    case FRAME_LOCATE:
-        got_locate(in);
-        break;
-    case FRAME_FOUND:
-        got_found(in);
-        break;
-    case FRAME_FORGET:
-        got_forget(in);
-        break;
-    case FRAME_PIECE:
-        got_piece(in);
-        break;
-    case FRAME_ABORT:
-        got_abort(in);
-        break;
-    case FRAME_UNWATCH:
-        got_unwatch(in);
-        break;
+    case FRAME_SEND: got_message(in, false); break;
+    case FRAME_DELIVER: got_message(in, true); break;
+    case FRAME_ANSWER: got_answer(in); break;
+    case FRAME_MONITOR: got_monitor(in); break;
+    case FRAME_EXIT: got_exit(in); break;
+    case FRAME_LOCATE: got_locate(in); break;
+    case FRAME_FOUND: got_found(in); break;
+    case FRAME_FORGET: got_forget(in); break;
+    case FRAME_PIECE: got_piece(in); break;
+    case FRAME_ABORT: got_abort(in); break;
+    case FRAME_UNWATCH: got_unwatch(in); break;
     default:
         trace(TRACE_REMOTE, "a frame of unknown type %u from peer %016llx", type,
               (unsigned long long)in->peer->id);
@@ -540,8 +505,10 @@ static void drop_stream(struct remote_peer *peer, uint64_t number, struct stream
     memory_release(stream);
 }
 
-static struct stream *stream_open(struct remote_peer *peer, uint64_t number, unsigned type, size_t total) {
-    if (map_count(&peer->streams) >= STREAMS_MAX || total > 2 * AC_VALUE_BYTES_MAX - peer->streams_bytes)
+static struct stream *stream_open(struct remote_peer *peer, uint64_t number, unsigned type,
+                                  size_t total) {
+    if (map_count(&peer->streams) >= STREAMS_MAX ||
+        total > 2 * AC_VALUE_BYTES_MAX - peer->streams_bytes)
         return NULL;
     struct stream *stream = memory_allocate_zeroed(sizeof *stream);
     if (!stream)
@@ -562,10 +529,12 @@ static void got_piece(struct incoming *in) {
     uint64_t total = cbor_read_unsigned(&in->reader);
     uint64_t before = cbor_read_unsigned(&in->reader);
     ac_span bytes = cbor_read_span(&in->reader);
-    if (!cbor_read_end(&in->reader) || type == FRAME_PIECE || type > 255 || total > AC_VALUE_BYTES_MAX + HEAD_BYTES_MAX)
+    if (!cbor_read_end(&in->reader) || type == FRAME_PIECE || type > 255 ||
+        total > AC_VALUE_BYTES_MAX + HEAD_BYTES_MAX)
         return;
     struct stream *stream = map_get_id(&in->peer->streams, number);
-    // What begins in the middle is the rest of a message whose beginning was lost with an earlier link.
+    // What begins in the middle is the rest of a message whose beginning was lost with an earlier
+    // link.
     if (!stream && before == 0)
         stream = stream_open(in->peer, number, (unsigned)type, total);
     if (!stream)
@@ -594,7 +563,8 @@ static void got_abort(struct incoming *in) {
 
 static void on_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes) {
     struct remote *remote = up;
-    struct incoming in = {.remote = remote, .peer = peer_need(remote, peer), .bytes = (uint32_t)bytes};
+    struct incoming in = {
+        .remote = remote, .peer = peer_need(remote, peer), .bytes = (uint32_t)bytes};
     if (in.peer) {
         cbor_reader_init(&in.reader, payload, bytes);
         handle(&in, type);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The face of remote/: references, names and monitors across peers. It fills the door of message/ (values for references
-// elsewhere) and the door of fabric/ (frames and news of peers).
+// The face of remote/: references, names and monitors across peers. It fills the door of message/
+// (values for references elsewhere) and the door of fabric/ (frames and news of peers).
 //
-//   remote.c   the network of a loop: start, stop; what crosses the threads; the frames and who handles them
-//   send.c     send and deliver to other processes; large messages in pieces
-//   watch.c    monitors across peers
-//   names.c    register, locate, follow
-//   peers.c    ac_peer, ac_peers, where references live
+//   remote.c   the network of a loop: start, stop; what crosses the threads; the frames and who
+//   handles them send.c     send and deliver to other processes; large messages in pieces watch.c
+//   monitors across peers names.c    register, locate, follow peers.c    ac_peer, ac_peers, where
+//   references live
 #ifndef REMOTE_REMOTE_H
 #define REMOTE_REMOTE_H
 
@@ -16,7 +15,8 @@
 
 #include <asyncoro/remote.h>
 
-// As ac_network_start, for the library's own processes: with a key in memory (32 bytes) instead of a file. `key` may be NULL.
+// As ac_network_start, for the library's own processes: with a key in memory (32 bytes) instead of
+// a file. `key` may be NULL.
 int remote_start(struct loop *loop, const struct ac_network_options *options, const uint8_t *key);
 // True if the loop has a network.
 bool remote_is_started(struct loop *loop);
@@ -24,14 +24,16 @@ bool remote_is_started(struct loop *loop);
 const uint8_t *remote_key(struct loop *loop);
 // Where this process listens. Family 0 without network.
 struct sys_address remote_address(struct loop *loop);
-// Tells where a peer listens that this process has not met. 0; -ENOTCONN without network; -ENOMEM; -ENOSPC.
+// Tells where a peer listens that this process has not met. 0; -ENOTCONN without network; -ENOMEM;
+// -ENOSPC.
 int remote_introduce(struct loop *loop, uint64_t peer, const struct sys_address *address);
 // Where a peer listens. False if it is not known.
 bool remote_find(struct loop *loop, uint64_t peer, struct sys_address *address);
 
-// From now on the running coroutine gets a message, a notice, for every holder of a name at any peer, those known and
-// those that appear later, once for each holder; also for a holder in this process. Ends with the coroutine. Does not wait.
-// 0; -ENOTCONN without network; -EPERM outside coroutines; -EINVAL for a bad name; -ENOMEM.
+// From now on the running coroutine gets a message, a notice, for every holder of a name at any
+// peer, those known and those that appear later, once for each holder; also for a holder in this
+// process. Ends with the coroutine. Does not wait. 0; -ENOTCONN without network; -EPERM outside
+// coroutines; -EINVAL for a bad name; -ENOMEM.
 int remote_follow(const char *name);
 // Takes the holder out of such a notice: true if the message is one. Does not take the message.
 bool remote_holder_of(ac_value message, ac_ref *holder);

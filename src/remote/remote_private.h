@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 // What the files of remote/ share: the state of a loop's network.
 //
-// Two sides. The *host side* is the user's loop: all that public calls and coroutines touch. The *guest side* is what the fabric
-// calls through its door, on whichever thread drives the guest, under the guest's lock. What both touch (`shared` below) is
-// touched under that lock only: remote_enter, remote_leave.
+// Two sides. The *host side* is the user's loop: all that public calls and coroutines touch. The
+// *guest side* is what the fabric calls through its door, on whichever thread drives the guest,
+// under the guest's lock. What both touch (`shared` below) is touched under that lock only:
+// remote_enter, remote_leave.
 //
-// From guest to host there is one way, *arrivals*: a queue that the guest side fills and the host empties at home, in order.
-// So what one peer sent arrives in order, a loss after all that came before it. What must be answered although the host computes
-// (deliver to a coroutine, locate) is answered on the guest side; the message itself waits among the arrivals.
+// From guest to host there is one way, *arrivals*: a queue that the guest side fills and the host
+// empties at home, in order. So what one peer sent arrives in order, a loss after all that came
+// before it. What must be answered although the host computes (deliver to a coroutine, locate) is
+// answered on the guest side; the message itself waits among the arrivals.
 //
 // Frames, their payload a sequence of CBOR items:
 //
@@ -16,10 +18,9 @@
 //   18 ANSWER   number, count or negative error
 //   19 MONITOR  number, coroutine id              -> EXIT, once, later
 //   20 EXIT     number, enum ac_end, reason, value
-//   21 LOCATE   number, name, once                -> FOUND, now or when the name is given; once, or for each holder
-//   22 FOUND    number, reference
-//   23 FORGET   number of a LOCATE
-//   24 PIECE    stream, type, bytes in all, bytes before these, bytes: of a frame too large for one, whose type and
+//   21 LOCATE   number, name, once                -> FOUND, now or when the name is given; once, or
+//   for each holder 22 FOUND    number, reference 23 FORGET   number of a LOCATE 24 PIECE stream,
+//   type, bytes in all, bytes before these, bytes: of a frame too large for one, whose type and
 //               payload it carries
 //   25 ABORT    stream: no more pieces will come
 //   26 UNWATCH  number of a MONITOR whose EXIT is no longer wanted
@@ -46,11 +47,11 @@ enum frame_type {
 
 enum {
     NAME_BYTES_MAX = 255,
-    PIECE_BYTES = 48 * 1024,    // of a large message in one frame
-    STREAMS_MAX = 64,           // large messages of one peer on their way at once
-    SENDING_MAX = 32,           // and to one peer
-    FOLLOWERS_MAX = 1 << 16,    // open LOCATEs of one peer
-    HEAD_BYTES_MAX = 64         // what stands before the value in a frame
+    PIECE_BYTES = 48 * 1024, // of a large message in one frame
+    STREAMS_MAX = 64,        // large messages of one peer on their way at once
+    SENDING_MAX = 32,        // and to one peer
+    FOLLOWERS_MAX = 1 << 16, // open LOCATEs of one peer
+    HEAD_BYTES_MAX = 64      // what stands before the value in a frame
 };
 
 // What the guest side tells the host.
@@ -75,8 +76,8 @@ struct arrival {
     ac_ref to;
     int64_t result;
     enum ac_end how;
-    uint32_t bytes;  // of payload to be reported as taken
-    ac_value value;  // owned
+    uint32_t bytes; // of payload to be reported as taken
+    ac_value value; // owned
 };
 
 // A large message that comes in pieces.
@@ -116,16 +117,17 @@ struct name {
     char text[NAME_BYTES_MAX + 1];
 };
 
-// Host side: a question for the holder of a name that has not been answered, or that stays open (follow).
+// Host side: a question for the holder of a name that has not been answered, or that stays open
+// (follow).
 struct query {
     uint64_t number;
-    struct coro *waiter;      // of ac_locate; NULL: follow
-    ac_ref *answer;           // where the waiter wants it
-    ac_ref follower;          // who follows
-    struct end_watch watch;   // of the follower
+    struct coro *waiter;    // of ac_locate; NULL: follow
+    ac_ref *answer;         // where the waiter wants it
+    ac_ref follower;        // who follows
+    struct end_watch watch; // of the follower
     struct remote *remote;
-    struct map asked;         // peers that were asked and have not answered
-    struct map told;          // holders that were reported to a follower
+    struct map asked; // peers that were asked and have not answered
+    struct map told;  // holders that were reported to a follower
     uint32_t bytes;
     char name[NAME_BYTES_MAX + 1];
 };
@@ -133,10 +135,10 @@ struct query {
 // Host side: a coroutine that waits for an answer with a number (deliver, reach).
 struct asker {
     uint64_t number;
-    uint64_t peer;      // which answers; 0: none in particular
+    uint64_t peer; // which answers; 0: none in particular
     struct coro *coro;
-    struct map *in;     // where it is listed by its number
-    uint64_t found;     // the peer that was reached
+    struct map *in; // where it is listed by its number
+    uint64_t found; // the peer that was reached
 };
 
 // Host side: a coroutine that waits for its turn to send to a peer.
@@ -188,17 +190,17 @@ struct remote {
     struct post post; // runs the arrivals on the host
     bool posted;
     // ---- host side ----
-    uint64_t number;       // the last one drawn
-    struct map delivers;   // number -> struct asker
-    struct map reaches;    // number -> struct asker
-    struct map monitors;   // number -> struct far_monitor
-    struct map queries;    // number -> struct query
-    struct list room;      // struct room_waiter: for room in the window, first come first served
-    struct list begin;     // struct room_waiter: for the beginning of a large message, likewise
-    struct map sending;    // peer -> struct sending
-    struct map watched;    // struct watcher -> struct near_monitor
-    uint32_t parcels;      // coroutines that send large exit notices
-    uint64_t stream;       // number of the last large message sent
+    uint64_t number;     // the last one drawn
+    struct map delivers; // number -> struct asker
+    struct map reaches;  // number -> struct asker
+    struct map monitors; // number -> struct far_monitor
+    struct map queries;  // number -> struct query
+    struct list room;    // struct room_waiter: for room in the window, first come first served
+    struct list begin;   // struct room_waiter: for the beginning of a large message, likewise
+    struct map sending;  // peer -> struct sending
+    struct map watched;  // struct watcher -> struct near_monitor
+    uint32_t parcels;    // coroutines that send large exit notices
+    uint64_t stream;     // number of the last large message sent
 };
 
 // The state of the loop; NULL if it has none, or no network.
@@ -229,31 +231,35 @@ static inline void head_put(struct head *head, uint64_t number) {
 }
 static inline void head_put_signed(struct head *head, int64_t number) {
     unsigned major = number < 0;
-    head->count += cbor_put_head(head->bytes + head->count, major, major ? ~(uint64_t)number : (uint64_t)number);
+    head->count += cbor_put_head(head->bytes + head->count, major,
+                                 major ? ~(uint64_t)number : (uint64_t)number);
 }
 
-// Sends a frame; from the host side between remote_enter and remote_leave, or from the guest side. As fabric_send.
-int remote_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
-                 enum fabric_way way);
+// Sends a frame; from the host side between remote_enter and remote_leave, or from the guest side.
+// As fabric_send.
+int remote_frame(struct remote *remote, uint64_t peer, enum frame_type type,
+                 const struct head *head, ac_span value, enum fabric_way way);
 // The same from the host side, outside.
-int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
-                     enum fabric_way way);
+int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type,
+                     const struct head *head, ac_span value, enum fabric_way way);
 
-// Guest side: a new arrival at the end of the queue, to be filled in at once; NULL if there is no memory.
+// Guest side: a new arrival at the end of the queue, to be filled in at once; NULL if there is no
+// memory.
 struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, uint64_t peer);
 
 // ---- send.c: host side ----
 int send_far(struct loop *loop, ac_ref to, ac_value message, bool may_wait);
 int deliver_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
 // Sends a frame of any size from a coroutine, waiting for room. Can wait. As send_far.
-int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
-               ac_time deadline);
+int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head,
+               ac_span value, ac_time deadline);
 void send_answered(struct remote *remote, const struct arrival *arrival);
 void send_room(struct remote *remote, uint64_t peer);
 void send_lost(struct remote *remote, uint64_t peer);
 // The network ends: nobody will wait for room any more.
 void send_stop(struct remote *remote);
-// Waits for the answer with the asker's number. Returns what send_answer or the like gave, or an error. Can wait.
+// Waits for the answer with the asker's number. Returns what send_answer or the like gave, or an
+// error. Can wait.
 int asker_wait(struct asker *asker, const struct wait_kind *kind, ac_time deadline);
 extern const struct wait_kind deliver_wait;
 extern const struct wait_kind reach_wait;
@@ -267,7 +273,8 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason);
 
 // ---- names.c ----
 // Guest side.
-void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name, bool once);
+void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name,
+                 bool once);
 void names_forget(struct remote *remote, struct remote_peer *peer, uint64_t number);
 void names_peer_gone(struct remote *remote, uint64_t peer);
 // Host side.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Monitors across peers. The one who asks keeps a record by number and sends MONITOR; the other side watches its coroutine and
-// sends EXIT at its end, in order behind all that the coroutine had sent. Whichever comes first, the EXIT or the loss of
-// the peer, takes the record out and gives the one notice. If the one who asked ends before, it sends UNWATCH, so that a
-// coroutine that lives long does not gather the monitors of all who once looked at it.
+// Monitors across peers. The one who asks keeps a record by number and sends MONITOR; the other
+// side watches its coroutine and sends EXIT at its end, in order behind all that the coroutine had
+// sent. Whichever comes first, the EXIT or the loss of the peer, takes the record out and gives the
+// one notice. If the one who asked ends before, it sends UNWATCH, so that a coroutine that lives
+// long does not gather the monitors of all who once looked at it.
 #include "remote/remote_private.h"
 
 static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit);
@@ -24,8 +25,11 @@ int monitor_far(struct loop *loop, ac_ref of) {
     if (!monitor)
         return -ENOMEM;
     uint64_t number = ++remote->number;
-    *monitor = (struct far_monitor){
-        .watch.ended = watcher_ended, .remote = remote, .number = number, .watcher = coro_ref(self), .of = of};
+    *monitor = (struct far_monitor){.watch.ended = watcher_ended,
+                                    .remote = remote,
+                                    .number = number,
+                                    .watcher = coro_ref(self),
+                                    .of = of};
     int err = map_put_id(&remote->monitors, number, monitor);
     if (err < 0)
         goto release;
@@ -62,7 +66,8 @@ static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit) {
     struct remote *remote = monitor->remote;
     struct head head = {0};
     head_put(&head, monitor->number);
-    (void)remote_frame_now(remote, monitor->of.peer, FRAME_UNWATCH, &head, (ac_span){0}, FABRIC_ALWAYS);
+    (void)remote_frame_now(remote, monitor->of.peer, FRAME_UNWATCH, &head, (ac_span){0},
+                           FABRIC_ALWAYS);
     map_take_id(&remote->monitors, monitor->number);
     memory_release(monitor);
 }
@@ -88,8 +93,8 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason) {
 
 // ---- the one who is watched ----
 
-// An exit notice too large for one frame: sent by a coroutine of its own, which can wait for room, and for which the
-// goodbye waits.
+// An exit notice too large for one frame: sent by a coroutine of its own, which can wait for room,
+// and for which the goodbye waits.
 struct parcel {
     struct remote *remote;
     uint64_t peer;
@@ -110,11 +115,13 @@ static ac_value carry(ac_value argument) {
     return ac_nil;
 }
 
-static int carry_off(struct remote *remote, uint64_t peer, const struct head *head, ac_value value) {
+static int carry_off(struct remote *remote, uint64_t peer, const struct head *head,
+                     ac_value value) {
     struct parcel *parcel = memory_allocate(sizeof *parcel);
     if (!parcel)
         return -ENOMEM;
-    *parcel = (struct parcel){.remote = remote, .peer = peer, .head = *head, .value = ac_hold(value)};
+    *parcel = (struct parcel){
+        .remote = remote, .peer = peer, .head = *head, .value = ac_hold(value)};
     int err = 0;
     static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
     if (coro_create(remote->host, carry, ac_of_pointer(parcel), &options, true, &err)) {
@@ -126,13 +133,14 @@ static int carry_off(struct remote *remote, uint64_t peer, const struct head *he
     return err;
 }
 
-static void send_exit(struct remote *remote, uint64_t peer, uint64_t number, const struct ac_exit *exit) {
+static void send_exit(struct remote *remote, uint64_t peer, uint64_t number,
+                      const struct ac_exit *exit) {
     // What cannot travel becomes an error end, and the one who watches learns of it.
     bool local = value_is_local(exit->value) || exit->value.kind == AC_NOTICE;
     enum ac_end how = local && exit->how == AC_FINISHED ? AC_FAILED : exit->how;
     int reason = local ? -ENOTSUP : exit->reason;
-    ac_value value =
-        local ? ac_of_error(-ENOTSUP, "the result cannot leave its process") : ac_hold(exit->value);
+    ac_value value = local ? ac_of_error(-ENOTSUP, "the result cannot leave its process")
+                           : ac_hold(exit->value);
     struct head head = {0};
     head_put(&head, number);
     head_put(&head, how);
@@ -167,7 +175,9 @@ void watch_left(struct remote *remote, const struct arrival *arrival) {
 }
 
 void watch_asked(struct remote *remote, const struct arrival *arrival) {
-    struct coro *coro = ref_sort(arrival->to.id) == REF_COROUTINE ? coro_find(remote->host, arrival->to.id) : NULL;
+    struct coro *coro = ref_sort(arrival->to.id) == REF_COROUTINE
+                            ? coro_find(remote->host, arrival->to.id)
+                            : NULL;
     struct ac_exit gone = {.who = arrival->to, .how = AC_LOST, .reason = -ESRCH, .value = ac_nil};
     if (!coro) {
         send_exit(remote, arrival->peer, arrival->number, &gone);

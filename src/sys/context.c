@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// New contexts, and telling the sanitizers of every switch. Without sanitizers a switch is the assembler function alone.
+// New contexts, and telling the sanitizers of every switch. Without sanitizers a switch is the
+// assembler function alone.
 //
-// AddressSanitizer keeps a fake stack for each context and wants to know the bounds of the real one before and after each
-// switch; ThreadSanitizer keeps a fiber for each.
+// AddressSanitizer keeps a fake stack for each context and wants to know the bounds of the real one
+// before and after each switch; ThreadSanitizer keeps a fiber for each.
 #include "sys/stack_private.h"
 #include "sys/sys.h"
 
@@ -24,11 +25,11 @@ void sys_context_prepare(struct sys_context *context, void *top, int class, void
                          void *argument) {
     (void)class;
 #if defined(__x86_64__)
-    // As sys_context_switch leaves a stack: r15 r14 r13 r12 rbx rbp, return address. At the entry the stack is aligned to
-    // 16, as a call instruction needs it.
+    // As sys_context_switch leaves a stack: r15 r14 r13 r12 rbx rbp, return address. At the entry
+    // the stack is aligned to 16, as a call instruction needs it.
     void **sp = (void **)((uintptr_t)top & ~(uintptr_t)15) - 9;
     memset(sp, 0, 9 * sizeof *sp);
-    sp[2] = argument;                // r13
+    sp[2] = argument;                 // r13
     sp[3] = (void *)(uintptr_t)entry; // r12
     sp[6] = (void *)(uintptr_t)sys_context_entry;
 #elif defined(__aarch64__)

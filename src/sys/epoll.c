@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT
 // The poller over edge-triggered epoll.
 //
-// An operation is tried at once; only when the system would make it wait, its handle is registered (once in its life, for
-// both directions) and the operation stays in the handle until an edge says that trying again may help. A read that
-// got fewer bytes than asked has emptied the socket: the next one waits for the edge without asking. `hung_up`
-// remembers that the other side has closed: its edge may have come before the bytes were read, and no other follows.
+// An operation is tried at once; only when the system would make it wait, its handle is registered
+// (once in its life, for both directions) and the operation stays in the handle until an edge says
+// that trying again may help. A read that got fewer bytes than asked has emptied the socket: the
+// next one waits for the edge without asking. `hung_up` remembers that the other side has closed:
+// its edge may have come before the bytes were read, and no other follows.
 //
-// A *shared* descriptor (standard input) must stay in the mode in which others use it, so it is asked for readiness before
-// each attempt. What epoll refuses (a regular file) never waits.
+// A *shared* descriptor (standard input) must stay in the mode in which others use it, so it is
+// asked for readiness before each attempt. What epoll refuses (a regular file) never waits.
 #include "sys/net_private.h"
 #include "sys/sys.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -97,8 +98,8 @@ static void adopt(struct sys *sys, struct sys_handle *handle, int fd, bool share
 static void close_handle(struct sys_handle *handle) {
     assert(!handle->reader && !handle->writer);
     struct epoll_sys *self = (struct epoll_sys *)handle->sys;
-    // Another process may still hold a copy of the descriptor: then closing ours would not end the registration, and an
-    // event would name a handle that is gone.
+    // Another process may still hold a copy of the descriptor: then closing ours would not end the
+    // registration, and an event would name a handle that is gone.
     if (handle->registered)
         (void)epoll_ctl(self->fd, EPOLL_CTL_DEL, handle->fd, NULL);
     close(handle->fd);
@@ -137,7 +138,8 @@ static bool attempt_read(struct sys_op *op) {
     return finish(op, got);
 }
 
-// As write, but a pipe whose reader has gone gives EPIPE alone, as MSG_NOSIGNAL does for sockets, and no SIGPIPE.
+// As write, but a pipe whose reader has gone gives EPIPE alone, as MSG_NOSIGNAL does for sockets,
+// and no SIGPIPE.
 static ssize_t write_quietly(int fd, const void *bytes, size_t count) {
     sigset_t pipe_signal, old, pending;
     sigemptyset(&pipe_signal);
@@ -178,7 +180,8 @@ static bool attempt_accept(struct sys_op *op) {
     socklen_t bytes = sizeof address;
     int fd;
     do
-        fd = accept4(op->handle->fd, (struct sockaddr *)&address, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = accept4(op->handle->fd, (struct sockaddr *)&address, &bytes,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
     while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (fd < 0 && would_wait())
         return false;
@@ -211,7 +214,8 @@ static bool attempt_receive(struct sys_op *op) {
     socklen_t bytes = sizeof address;
     ssize_t got;
     do
-        got = recvfrom(op->handle->fd, op->bytes, op->count, 0, (struct sockaddr *)&address, &bytes);
+        got = recvfrom(op->handle->fd, op->bytes, op->count, 0, (struct sockaddr *)&address,
+                       &bytes);
     while (got < 0 && errno == EINTR);
     if (got < 0 && would_wait())
         return false;
@@ -220,7 +224,8 @@ static bool attempt_receive(struct sys_op *op) {
     return finish(op, got);
 }
 
-// Names the interface through which a datagram shall leave: a broadcast needs it where there is no default route.
+// Names the interface through which a datagram shall leave: a broadcast needs it where there is no
+// default route.
 static void pin_interface(struct msghdr *message, const struct sys_op *op) {
     struct cmsghdr *control = message->msg_control;
     if (op->address.family == 4) {
@@ -268,20 +273,13 @@ static bool attempt_watch(struct sys_op *op) {
 
 static bool attempt(struct sys_op *op) {
     switch (op->verb) {
-    case SYS_ACCEPT:
-        return attempt_accept(op);
-    case SYS_CONNECT:
-        return attempt_connect(op);
-    case SYS_READ:
-        return attempt_read(op);
-    case SYS_WRITE:
-        return attempt_write(op);
-    case SYS_RECEIVE:
-        return attempt_receive(op);
-    case SYS_SEND:
-        return attempt_send(op);
-    case SYS_WATCH:
-        return attempt_watch(op);
+    case SYS_ACCEPT: return attempt_accept(op);
+    case SYS_CONNECT: return attempt_connect(op);
+    case SYS_READ: return attempt_read(op);
+    case SYS_WRITE: return attempt_write(op);
+    case SYS_RECEIVE: return attempt_receive(op);
+    case SYS_SEND: return attempt_send(op);
+    case SYS_WATCH: return attempt_watch(op);
     }
     op->result = -EINVAL;
     return true;
@@ -296,7 +294,8 @@ static bool is_writing(const struct sys_op *op) {
 // 0; 1 if the descriptor needs no watching; or a negative error.
 static int watch(struct sys_handle *handle) {
     struct epoll_sys *self = (struct epoll_sys *)handle->sys;
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = handle};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.ptr = handle};
     if (epoll_ctl(self->fd, EPOLL_CTL_ADD, handle->fd, &event) == 0) {
         handle->registered = true;
         return 0;
@@ -397,7 +396,8 @@ static int wait_events(struct epoll_sys *self, ac_time deadline) {
         left = 0;
     struct timespec wait = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
     if (!self->no_pwait2) {
-        int count = epoll_pwait2(self->fd, self->events, EVENTS, deadline == AC_FOREVER ? NULL : &wait, NULL);
+        int count = epoll_pwait2(self->fd, self->events, EVENTS,
+                                 deadline == AC_FOREVER ? NULL : &wait, NULL);
         if (count >= 0 || (errno != ENOSYS && errno != EPERM)) // EPERM: from filters of containers
             return count;
         self->no_pwait2 = true;
@@ -457,9 +457,7 @@ static int remote(struct sys_handle *handle, struct sys_address *address) {
     return 0;
 }
 
-static int shut(struct sys_handle *handle) {
-    return shutdown(handle->fd, SHUT_WR) ? -errno : 0;
-}
+static int shut(struct sys_handle *handle) { return shutdown(handle->fd, SHUT_WR) ? -errno : 0; }
 
 const struct sys_driver sys_epoll = {
     .name = "epoll",

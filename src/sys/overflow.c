@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Says which coroutine overflowed its stack, where others only say "Segmentation fault".
 //
-// A fault in the guard page of a stack runs the handler on the alternative signal stack of the thread; it writes one
-// line to standard error, naming the owner of the stack, and lets the fault happen again with the action that the
-// program had before, so that the process ends (or is examined) as after any other fault. Other faults are passed on
-// likewise, without a word.
+// A fault in the guard page of a stack runs the handler on the alternative signal stack of the
+// thread; it writes one line to standard error, naming the owner of the stack, and lets the fault
+// happen again with the action that the program had before, so that the process ends (or is
+// examined) as after any other fault. Other faults are passed on likewise, without a word.
 #include "sys/stack_private.h"
 #include "sys/sys.h"
 
@@ -69,7 +69,8 @@ static void handle_fault(int number, siginfo_t *info, void *context) {
     struct sys_slab *slab = info->si_code > 0 ? sys_slab_find(address) : NULL;
     if (slab)
         report(slab, address);
-    // The faulting instruction runs again, now under the action from before; what somebody sent is sent again.
+    // The faulting instruction runs again, now under the action from before; what somebody sent is
+    // sent again.
     sigaction(number, &before[number == SIGBUS], NULL);
     if (info->si_code <= 0)
         raise(number);

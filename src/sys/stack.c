@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: MIT
-// Stacks: cut from slabs of 64 MiB of address space, guarded at the low end, used again last in, first out.
+// Stacks: cut from slabs of 64 MiB of address space, guarded at the low end, used again last in,
+// first out.
 //
 //      slab (aligned to 64 MiB, MAP_NORESERVE, no huge pages)
 //      | guard | ... usable ... | owner | colour || guard | ... usable ... | owner | colour || ...
 //      low                        ^ top
 //
-// A page of a stack takes memory when it is first touched and keeps it. `colour` shifts the tops by up to 31 cache lines:
-// otherwise all tops would compete for the same sets of the first-level cache. Huge pages must be refused, or the first
-// touch of a stack of 64 KiB costs all of it.
+// A page of a stack takes memory when it is first touched and keeps it. `colour` shifts the tops by
+// up to 31 cache lines: otherwise all tops would compete for the same sets of the first-level
+// cache. Huge pages must be refused, or the first touch of a stack of 64 KiB costs all of it.
 //
-// Guards: MADV_GUARD_INSTALL marks a page as inaccessible without splitting the mapping (Linux 6.13). Where the kernel
-// lacks it, mprotect does the same but costs mappings, of which a process has vm.max_map_count: a quarter of them is used.
-// After that a canary word at the low end must do, which is checked when the coroutine ends.
+// Guards: MADV_GUARD_INSTALL marks a page as inaccessible without splitting the mapping
+// (Linux 6.13). Where the kernel lacks it, mprotect does the same but costs mappings, of which a
+// process has vm.max_map_count: a quarter of them is used. After that a canary word at the low end
+// must do, which is checked when the coroutine ends.
 //
-// Slabs of all pools stand in one list, so that the signal handler of overflow.c can tell whose stack an address
-// belongs to. The list is only changed under a lock; the handler reads it without.
+// Slabs of all pools stand in one list, so that the signal handler of overflow.c can tell whose
+// stack an address belongs to. The list is only changed under a lock; the handler reads it without.
 #include "sys/stack_private.h"
 #include "sys/sys.h"
 
@@ -43,9 +45,9 @@ enum { COLOURS = 32, LINE = 64 };
 static const uint64_t canary = 0x5ca1ab1e0ddba11;
 
 static pthread_mutex_t slabs_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct sys_slab *all_slabs;    // atomic for the reader in the signal handler
-static enum sys_guard guard_kind;     // of the last guard; stored under slabs_lock, read without
-static long mprotect_left = -1;       // guards that mprotect may still make; -1: not known yet
+static struct sys_slab *all_slabs; // atomic for the reader in the signal handler
+static enum sys_guard guard_kind;  // of the last guard; stored under slabs_lock, read without
+static long mprotect_left = -1;    // guards that mprotect may still make; -1: not known yet
 
 static size_t page_bytes(void);
 static struct sys_slab *slab_create(int class);
@@ -65,7 +67,8 @@ void sys_stacks_done(struct sys_stacks *stacks) {
 }
 
 size_t sys_stack_bytes(int class) {
-    static const size_t bytes[SYS_STACK_CLASSES] = {16 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20};
+    static const size_t bytes[SYS_STACK_CLASSES] = {16 << 10, 64 << 10, 256 << 10, 1 << 20,
+                                                    8 << 20};
     return bytes[class];
 }
 
@@ -76,7 +79,7 @@ int sys_stack_class(size_t bytes) {
 #endif
     if (bytes == 0)
         return 1;
-    for (int class = 0; class < SYS_STACK_CLASSES; class++)
+    for (int class = 0; class < SYS_STACK_CLASSES; class ++)
         if (bytes <= sys_stack_bytes(class))
             return class;
     return -EINVAL;
@@ -221,7 +224,8 @@ static void *cut(struct sys_stacks *stacks, struct sys_slab *slab) {
     return sys_stack_top_at(slab, index);
 }
 
-// How many guards mprotect may make: a quarter of the mappings that the system allows, and each costs two.
+// How many guards mprotect may make: a quarter of the mappings that the system allows, and each
+// costs two.
 static long mprotect_guards(void) {
     long maps = 65530;
     FILE *file = fopen("/proc/sys/vm/max_map_count", "re");

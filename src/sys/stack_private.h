@@ -14,7 +14,8 @@ struct sys_slab {
     int class;
     size_t count;   // stacks that fit
     size_t cut;     // stacks cut so far
-    size_t guarded; // how many of these, from the first on, have a guard page; the others have a canary
+    size_t guarded; // how many of these, from the first on, have a guard page; the others have a
+                    // canary
     size_t split;   // how many of the guards were made by mprotect
     unsigned *valgrind_ids; // what Valgrind calls them; NULL without it
 };

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The context switch for aarch64 (AAPCS64).
 //
-// Saved are x19 to x30 and d8 to d15, what a called function must keep; the switch ends in an indirect jump (br), not in
-// a return, for the reason told in switch_x86_64.S. The functions begin with a landing pad for branch target
-// identification (hint #34), a no-operation elsewhere.
+// Saved are x19 to x30 and d8 to d15, what a called function must keep; the switch ends in an
+// indirect jump (br), not in a return, for the reason told in switch_x86_64.S. The functions begin
+// with a landing pad for branch target identification (hint #34), a no-operation elsewhere.
 //
-// A parked stack:   sp -> x19 x20 | x21 x22 | x23 x24 | x25 x26 | x27 x28 | x29 x30 | d8 d9 | d10 d11 | d12 d13 | d14 d15
+// A parked stack, in pairs:   sp -> x19 x20 x21 x22 x23 x24 x25 x26 x27 x28 x29 x30 d8 d9 ... d14 d15
     .text
 
 // int sys_context_switch(struct sys_context *from, struct sys_context *to)
@@ -80,8 +80,8 @@ sys_context_leave:
     .cfi_endproc
     .size sys_context_leave, . - sys_context_leave
 
-// Where a new context starts (see sys_context_prepare): x19 is the entry function, x20 its argument. It ends the
-// backtraces of debuggers and unwinders.
+// Where a new context starts (see sys_context_prepare): x19 is the entry function, x20 its
+// argument. It ends the backtraces of debuggers and unwinders.
     .globl sys_context_entry
     .hidden sys_context_entry
     .type sys_context_entry, %function

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // The context switch for x86-64 (System V ABI).
 //
-// Saved are the six registers that a called function must keep, and nothing else: the floating-point control words
-// belong to the thread (include/asyncoro/coro.h says so). The switch ends in an indirect jump and not in a return: the
-// processor's return stack belongs to the context that was left, and a mispredicted return costs 7 ns
-// where the whole switch costs 2.5. The object carries no CET mark, so that the linker switches shadow stacks
-// off for the program: a switch of stacks under them would need a shadow stack for each coroutine.
+// Saved are the six registers that a called function must keep, and nothing else: the floating-
+// point control words belong to the thread (include/asyncoro/coro.h says so). The switch ends in
+// an indirect jump and not in a return: the processor's return stack belongs to the context that
+// was left, and a mispredicted return costs 7 ns where the whole switch costs 2.5. The object
+// carries no CET mark, so that the linker switches shadow stacks off for the program: a switch of
+// stacks under them would need a shadow stack for each coroutine.
 //
 // A parked stack:   sp -> r15 r14 r13 r12 rbx rbp (return address)
     .text
@@ -84,8 +85,8 @@ sys_context_leave:
     .cfi_endproc
     .size sys_context_leave, . - sys_context_leave
 
-// Where a new context starts (see sys_context_prepare): r12 is the entry function, r13 its argument. It ends the
-// backtraces of debuggers and unwinders.
+// Where a new context starts (see sys_context_prepare): r12 is the entry function, r13 its
+// argument. It ends the backtraces of debuggers and unwinders.
     .globl sys_context_entry
     .hidden sys_context_entry
     .type sys_context_entry, @function

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The face of sys/: THE CONTRACT with the operating system. Nothing above includes a header of the system.
+// The face of sys/: THE CONTRACT with the operating system. Nothing above includes a header of the
+// system.
 //
 //   epoll.c     the poller: operations that finish later, over edge-triggered epoll
 //   net.c       addresses as bytes and text; opening sockets; the network interfaces
@@ -12,14 +13,16 @@
 //   program.c   the same for executables and what is sent as one
 //   signal.c    the signals that ask a program to end
 //
-// Completion. An operation (accept, connect, read, write, ...) is started and finishes later: sys_start returns
-// true if it finished at once, and otherwise its `finished` is called once, from inside a later sys_poll. From the
-// start until it has finished, the operation, its handle and its memory belong to the poller. sys_cancel
-// asks for an early finish; the operation then still finishes, with -ECANCELED or with the result that was quicker:
-// bytes that were read are never lost. epoll (try at once, then wait for readiness), io_uring and the simulator
-// (an operation finishes when a seeded network says so) all fit below this contract: a driver is a table.
+// Completion. An operation (accept, connect, read, write, ...) is started and finishes later:
+// sys_start returns true if it finished at once, and otherwise its `finished` is called once, from
+// inside a later sys_poll. From the start until it has finished, the operation, its handle and its
+// memory belong to the poller. sys_cancel asks for an early finish; the operation then still
+// finishes, with -ECANCELED or with the result that was quicker: bytes that were read are never
+// lost. epoll (try at once, then wait for readiness), io_uring and the simulator (an operation
+// finishes when a seeded network says so) all fit below this contract: a driver is a table.
 //
-// A poller belongs to one loop. All its calls are made by the thread that drives this loop, but for sys_wake.
+// A poller belongs to one loop. All its calls are made by the thread that drives this loop, but for
+// sys_wake.
 #ifndef SYS_SYS_H
 #define SYS_SYS_H
 
@@ -32,8 +35,9 @@
 // ---- context switch (switch_x86_64.S, switch_aarch64.S) ----
 
 struct sys_context {
-    void *sp;        // where its registers lie on its stack; NULL: it has no stack yet
-    int result;      // what sys_switch returns in this context when it goes on: set by the one who wakes it
+    void *sp;   // where its registers lie on its stack; NULL: it has no stack yet
+    int result; // what sys_switch returns in this context when it goes on: set by the one who wakes
+                // it
 #ifdef SYS_SANITIZED
     void *fake_stack;   // AddressSanitizer's
     const void *bottom; // of the stack
@@ -47,7 +51,8 @@ struct sys_context {
 // Counts of address space: every stack has one of these sizes, the guard page included.
 enum { SYS_STACK_CLASSES = 5 }; // 16, 64, 256 KiB, 1, 8 MiB
 
-struct sys_slab; // private: 64 MiB of address space, aligned to its size, cut into stacks of one size
+struct sys_slab; // private: 64 MiB of address space, aligned to its size, cut into stacks of one
+                 // size
 
 struct sys_stacks {
     void *free[SYS_STACK_CLASSES]; // tops of stacks to use again, the latest given back first
@@ -65,11 +70,12 @@ enum sys_guard {
 void sys_stacks_init(struct sys_stacks *stacks);
 // Unmaps all. No stack may be in use.
 void sys_stacks_done(struct sys_stacks *stacks);
-// The class of the smallest size that holds `bytes`; -EINVAL over the largest. 0 bytes: the default, 64 KiB.
+// The class of the smallest size that holds `bytes`; -EINVAL over the largest. 0 bytes: the
+// default, 64 KiB.
 int sys_stack_class(size_t bytes);
 size_t sys_stack_bytes(int class);
-// A stack: its top (the highest usable address, 16-byte aligned; the word there is the stack's own). NULL if there is no
-// memory.
+// A stack: its top (the highest usable address, 16-byte aligned; the word there is the stack's
+// own). NULL if there is no memory.
 void *sys_stack_take(struct sys_stacks *stacks, int class);
 // Names the owner, for sys_overflow_watch.
 static inline void sys_stack_own(void *top, const void *owner) { *(const void **)top = owner; }
@@ -80,17 +86,20 @@ bool sys_stack_intact(const void *top, int class);
 // How stacks that were cut last are guarded.
 enum sys_guard sys_stack_guard(void);
 
-// Installs the handler for stack overflows in this process (once) and an alternative signal stack for this thread.
-// `describe` writes "coroutine 'name' ..." for an owner given to sys_stack_take; it runs in a signal handler.
+// Installs the handler for stack overflows in this process (once) and an alternative signal stack
+// for this thread. `describe` writes "coroutine 'name' ..." for an owner given to sys_stack_take;
+// it runs in a signal handler.
 int sys_overflow_watch(size_t (*describe)(const void *owner, char *text, size_t bytes));
 // Gives the thread's alternative signal stack back.
 void sys_overflow_unwatch(void);
 
-// Lays out a new context: the first switch to it calls entry(argument) on the stack; entry never returns.
+// Lays out a new context: the first switch to it calls entry(argument) on the stack; entry never
+// returns.
 void sys_context_prepare(struct sys_context *context, void *top, int class, void (*entry)(void *),
                          void *argument);
 
-// Parks the running context in `from` and goes on with `to`. Returns, when somebody switches back, from->result.
+// Parks the running context in `from` and goes on with `to`. Returns, when somebody switches back,
+// from->result.
 int sys_context_switch(struct sys_context *from, struct sys_context *to);
 // Goes on with `to`; what ran until now is given up.
 _Noreturn void sys_context_leave(struct sys_context *to);
@@ -127,19 +136,21 @@ static inline void sys_context_done(struct sys_context *context) { (void)context
 struct sys_address {
     uint8_t family; // 4, 6 or 0 for none
     uint8_t unused;
-    uint16_t port;   // in host order
-    uint32_t scope;  // of an IPv6 link-local address: the interface
-    uint8_t ip[16];  // network order; an IPv4 address in the first four
+    uint16_t port;  // in host order
+    uint32_t scope; // of an IPv6 link-local address: the interface
+    uint8_t ip[16]; // network order; an IPv4 address in the first four
 };
 
 enum { SYS_ADDRESS_TEXT_BYTES = 64 };
 
-// "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80". False if the text is not a numeric address with a port.
+// "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80". False if the text is not a numeric address with
+// a port.
 bool sys_address_parse(const char *text, struct sys_address *address);
 void sys_address_text(const struct sys_address *address, char text[SYS_ADDRESS_TEXT_BYTES]);
 bool sys_address_equal(const struct sys_address *a, const struct sys_address *b);
 bool sys_address_is_loopback(const struct sys_address *address);
-// Looks a name up and BLOCKS: for helper threads. Returns how many addresses were stored, or -ENOENT, -EAGAIN, -ENOMEM.
+// Looks a name up and BLOCKS: for helper threads. Returns how many addresses were stored, or
+// -ENOENT, -EAGAIN, -ENOMEM.
 int sys_lookup(const char *host, const char *service, struct sys_address *found, size_t found_max);
 
 struct sys_interface {
@@ -158,7 +169,8 @@ void sys_host_name(char *name, size_t bytes);
 
 struct sys;
 
-// What can be read or written: embedded in the object of its owner, who leaves it alone between open and close.
+// What can be read or written: embedded in the object of its owner, who leaves it alone between
+// open and close.
 struct sys_handle {
     struct sys *sys;       // the poller; NULL: not open
     int fd;                // of the system, or of the simulator
@@ -184,15 +196,16 @@ enum sys_verb {
 
 struct sys_op {
     enum sys_verb verb;
-    bool eager; // the caller is not going to wait: try, also if nothing was heard of the handle since the last attempt
+    bool eager; // the caller is not going to wait: try, also if nothing was heard of the handle
+                // since the last attempt
     unsigned interface;
     struct sys_handle *handle;
     void *bytes; // of SYS_WRITE and SYS_SEND they are only read
     size_t count;
     struct sys_address address;
     int64_t result; // 0 or more, or a negative errno value
-    // Called once, inside sys_poll, when an operation that did not finish at once has finished. May start no
-    // operation and free nothing: it notes the result and makes its waiter ready.
+    // Called once, inside sys_poll, when an operation that did not finish at once has finished. May
+    // start no operation and free nothing: it notes the result and makes its waiter ready.
     void (*finished)(struct sys_op *op);
     void *owner; // for `finished`
 };
@@ -205,12 +218,13 @@ struct sys_open {
     bool listen;
     bool share_port; // several programs may bind it and each gets every broadcast
     bool broadcast;
-    uint8_t family; // 4 or 6, when there is nothing to bind to
+    uint8_t family;           // 4 or 6, when there is nothing to bind to
     struct sys_address group; // multicast group to join on `interface`; family 0: none
     unsigned interface;
 };
 
-// A poller's table. Each function is called by the thread that drives the loop, unless said otherwise.
+// A poller's table. Each function is called by the thread that drives the loop, unless said
+// otherwise.
 struct sys_driver {
     const char *name;
     // Makes a poller; NULL and *err (negative) if it cannot.
@@ -253,28 +267,30 @@ static inline uint64_t sys_random(struct sys *sys) { return sys->driver->random(
 static inline int sys_open(struct sys *sys, struct sys_handle *handle, const struct sys_open *how) {
     return sys->driver->open(sys, handle, how);
 }
-// Takes over an open descriptor. `shared`: other programs use it too, so that it must stay in its mode.
+// Takes over an open descriptor. `shared`: other programs use it too, so that it must stay in its
+// mode.
 static inline void sys_adopt(struct sys *sys, struct sys_handle *handle, int fd, bool shared) {
     sys->driver->adopt(sys, handle, fd, shared);
 }
 // Closes the handle. No operation may be pending on it.
 static inline void sys_close(struct sys_handle *handle) { handle->sys->driver->close(handle); }
 
-// Starts an operation. At most one that reads and one that writes at a time on a handle; the caller sees to it.
-// True if it has finished: then op->result is set and `finished` is not called.
+// Starts an operation. At most one that reads and one that writes at a time on a handle; the caller
+// sees to it. True if it has finished: then op->result is set and `finished` is not called.
 static inline bool sys_start(struct sys_op *op) { return op->handle->sys->driver->start(op); }
-// Asks a pending operation to finish early. True if it has finished now: op->result is -ECANCELED, and `finished` is
-// not called. False: `finished` follows, with whatever result was quicker.
+// Asks a pending operation to finish early. True if it has finished now: op->result is -ECANCELED,
+// and `finished` is not called. False: `finished` follows, with whatever result was quicker.
 static inline bool sys_cancel(struct sys_op *op) { return op->handle->sys->driver->cancel(op); }
 
-// Lets operations finish; waits until one does, sys_wake is called, the nested poller is due or the deadline
-// is over (AC_NOW: does not wait). 0 or a negative error.
+// Lets operations finish; waits until one does, sys_wake is called, the nested poller is due or the
+// deadline is over (AC_NOW: does not wait). 0 or a negative error.
 static inline int sys_poll(struct sys *sys, ac_time deadline) {
     return sys->driver->poll(sys, deadline);
 }
 // Makes the present or the next sys_poll return. From any thread.
 static inline void sys_wake(struct sys *sys) { sys->driver->wake(sys); }
-// sys_poll of `outer` also returns, with inner_due set, when `inner` has something to do. NULL ends this.
+// sys_poll of `outer` also returns, with inner_due set, when `inner` has something to do. NULL ends
+// this.
 static inline int sys_nest(struct sys *outer, struct sys *inner) {
     return outer->driver->nest(outer, inner);
 }
@@ -307,7 +323,8 @@ int sys_thread_start(struct sys_thread **thread, void (*run)(void *), void *argu
                      size_t stack_bytes, const char *name);
 // Waits for its end and frees it. Blocks.
 void sys_thread_join(struct sys_thread *thread);
-// Lets a thread whose `run` has begun go its own way: it ends alone, and nothing is to be freed after it.
+// Lets a thread whose `run` has begun go its own way: it ends alone, and nothing is to be freed
+// after it.
 void sys_thread_detach(struct sys_thread *thread);
 
 struct sys_mutex *sys_mutex_create(void); // NULL if there is no memory
@@ -339,10 +356,10 @@ struct sys_process_options {
     int input;                // descriptors for standard input, output, error; -1: /dev/null
     int output;
     int error;
-    int extra;            // a descriptor that becomes number 3; -1: none
-    bool dies_with_us;    // gets SIGKILL when this process ends; start it from the main thread then
-    bool own_session;     // leads a session of its own, so that all its children can be ended with it
-    bool no_new_rights;   // cannot gain rights by running set-user-id programs; makes no core files
+    int extra;          // a descriptor that becomes number 3; -1: none
+    bool dies_with_us;  // gets SIGKILL when this process ends; start it from the main thread then
+    bool own_session;   // leads a session of its own, so that all its children can be ended with it
+    bool no_new_rights; // cannot gain rights by running set-user-id programs; makes no core files
 };
 
 // How a process ended.
@@ -353,15 +370,17 @@ struct sys_process_end {
 
 // Starts a process. 0 or a negative error, also when the executable cannot be run.
 int sys_process_start(struct sys_process *process, const struct sys_process_options *how);
-// Sends SIGTERM or, with `hard`, SIGKILL; with `whole_session` to all processes of its session. Does nothing once the
-// process was reaped: its number may be somebody else's then, so what a session left behind is to be ended before that.
+// Sends SIGTERM or, with `hard`, SIGKILL; with `whole_session` to all processes of its session.
+// Does nothing once the process was reaped: its number may be somebody else's then, so what a
+// session left behind is to be ended before that.
 void sys_process_end(const struct sys_process *process, bool hard, bool whole_session);
-// Takes the end of a process whose handle was readable. Does not wait: -EAGAIN if it still runs; -ECHILD if somebody
-// else in this program has taken it.
+// Takes the end of a process whose handle was readable. Does not wait: -EAGAIN if it still runs;
+// -ECHILD if somebody else in this program has taken it.
 int sys_process_reap(struct sys_process *process, struct sys_process_end *end);
 // "killed by signal 11 (Segmentation fault)", "exit code 3".
 void sys_process_end_text(const struct sys_process_end *end, char *text, size_t bytes);
-// A pipe: reads from ends[0] what is written to ends[1]. Both are closed when a program is run. 0 or an error.
+// A pipe: reads from ends[0] what is written to ends[1]. Both are closed when a program is run. 0
+// or an error.
 int sys_pipe(int ends[2]);
 void sys_fd_close(int fd);
 // Another descriptor for what `fd` is open for, closed when a program is run. It or an error.
@@ -371,7 +390,8 @@ int sys_fd_copy(int fd);
 
 // Reads a whole file of at most `bytes_max`. 0; -EFBIG over that; or the system's error.
 int sys_file_read(const char *path, struct buffer *into, size_t bytes_max);
-// As sys_file_read for a file that must belong to this user and be readable by nobody else: -EACCES if not.
+// As sys_file_read for a file that must belong to this user and be readable by nobody else: -EACCES
+// if not.
 int sys_file_read_secret(const char *path, struct buffer *into, size_t bytes_max);
 // Makes a new file, mode 0600, with all its bytes or not at all. -EEXIST if there is one.
 int sys_file_create_secret(const char *path, const void *bytes, size_t count);
@@ -384,28 +404,33 @@ int sys_folder_cache(char *path, size_t bytes);
 
 // ---- executables and what is sent as one (program.c): small blocking calls on descriptors ----
 
-// This process's own executable, also when its file was replaced meanwhile. A descriptor or an error.
+// This process's own executable, also when its file was replaced meanwhile. A descriptor or an
+// error.
 int sys_program_open(void);
 // The name under which the running program was started, without its folder.
 const char *sys_program_name(void);
-// A file for reading; one that must not be there yet, mode 0700, for reading and writing. A descriptor or an error.
+// A file for reading; one that must not be there yet, mode 0700, for reading and writing. A
+// descriptor or an error.
 int sys_file_open(const char *path);
 int sys_file_create(const char *path);
 // A nameless file in memory that can be run. A descriptor or an error.
 int sys_memory_create(const char *name);
 // The size of a regular file; -EINVAL for anything else.
 int64_t sys_file_bytes(int fd);
-// All `count` bytes at a place of a file. 0; -ENODATA where the file ends before; or the system's error.
+// All `count` bytes at a place of a file. 0; -ENODATA where the file ends before; or the system's
+// error.
 int sys_file_read_at(int fd, uint64_t offset, void *to, size_t count);
 int sys_file_write_at(int fd, uint64_t offset, const void *from, size_t count);
 bool sys_file_exists(const char *path);
 int sys_file_rename(const char *from, const char *to);
 int sys_file_remove(const char *path);
-// Removes the files of a folder that were used longest ago, until at most `keep` are left. 0 or an error.
+// Removes the files of a folder that were used longest ago, until at most `keep` are left. 0 or an
+// error.
 int sys_folder_prune(const char *path, size_t keep);
 // Says that a file was used now, for sys_folder_prune.
 void sys_file_touch(int fd);
-// What lies in a pipe, `count` bytes of it, without waiting. 0; -EINVAL if `fd` is no pipe; -ENODATA if less lies there.
+// What lies in a pipe, `count` bytes of it, without waiting. 0; -EINVAL if `fd` is no pipe;
+// -ENODATA if less lies there.
 int sys_pipe_take(int fd, void *to, size_t count);
 // Makes a descriptor close when a program is run.
 int sys_fd_keep(int fd);
@@ -418,8 +443,8 @@ int sys_processors(void);
 
 // ---- signals (signal.c) ----
 
-// From now on SIGTERM, SIGINT and SIGHUP do not end this process but are read here: a descriptor that becomes readable, or an
-// error. To be called by the main thread before it starts others.
+// From now on SIGTERM, SIGINT and SIGHUP do not end this process but are read here: a descriptor
+// that becomes readable, or an error. To be called by the main thread before it starts others.
 int sys_signals_open(void);
 // The number of the next signal; -EAGAIN if there is none.
 int sys_signals_next(int fd);

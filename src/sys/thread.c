@@ -36,8 +36,8 @@ int sys_thread_start(struct sys_thread **thread, void (*run)(void *), void *argu
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, stack_bytes);
-    // Signals are for the program's own threads. A fault belongs to the thread that makes it: were it blocked, the
-    // process would end without a word.
+    // Signals are for the program's own threads. A fault belongs to the thread that makes it: were
+    // it blocked, the process would end without a word.
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
     sigset_t all, old;
     sigfillset(&all);
@@ -105,7 +105,8 @@ void sys_condition_destroy(struct sys_condition *condition) {
     memory_release(condition);
 }
 
-bool sys_condition_wait(struct sys_condition *condition, struct sys_mutex *mutex, ac_time deadline) {
+bool sys_condition_wait(struct sys_condition *condition, struct sys_mutex *mutex,
+                        ac_time deadline) {
     if (deadline == AC_FOREVER) {
         pthread_cond_wait(&condition->condition, &mutex->mutex);
         return true;
