@@ -5,7 +5,7 @@
 // indirect jump (br), not in a return, for the reason told in switch_x86_64.S. The functions begin
 // with a landing pad for branch target identification (hint #34), a no-operation elsewhere.
 //
-// A parked stack, in pairs:   sp -> x19 x20 x21 x22 x23 x24 x25 x26 x27 x28 x29 x30 d8 d9 ... d14 d15
+// A parked stack:   sp -> x19 ... x30, in pairs, then d8 ... d15
     .text
 
 // int sys_context_switch(struct sys_context *from, struct sys_context *to)
