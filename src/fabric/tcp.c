@@ -369,19 +369,20 @@ static int listen_on(struct fabric *fabric, uint16_t port) {
     }
 }
 
-// What to tell others of where we listen: an address of this computer that is not its loopback, if
-// it has one.
+// What to tell others of where we listen: the first IPv4 address of this computer that is not its
+// loopback, else an IPv6 address that is known beyond its link, else loopback.
 static void name_address(struct fabric *fabric) {
     struct sys_interface found[32];
     uint16_t port = fabric->address.port;
     struct sys_address best = {.family = 4, .port = port, .ip = {127, 0, 0, 1}};
     int count = fabric->loopback_only ? 0 : sys_interfaces(found, countof(found));
-    for (int i = 0; i < count; i++)
-        if (!found[i].is_loopback && found[i].address.family == 4) {
-            best = found[i].address;
-            best.port = port;
-            break;
-        }
+    for (int i = count - 1; i >= 0; i--) {
+        const struct sys_address *it = &found[i].address;
+        bool usable = !found[i].is_loopback && it->scope == 0;
+        if (usable && (it->family == 4 || best.ip[0] == 127))
+            best = *it;
+    }
+    best.port = port;
     fabric->address = best;
 }
 

@@ -72,3 +72,128 @@ TEST(an_idle_link_sends_heartbeats_and_little_else) {
     ck_assert_int_eq(a->lost + b->lost, 0);
     rig_close_all();
 }
+
+// ---- when much goes wrong ----
+
+// Numbered frames over links that are lost and opened again: (link << 32 | number), the number from
+// 0 on each link.
+struct course {
+    struct side *side;
+    uint64_t link;   // of the sender: how often it lost the peer
+    uint64_t number; // of the next frame
+    uint64_t came;   // at this side: the last that came
+    uint64_t total;  // that came
+    uint64_t faults; // out of order, twice, or of a link that was over
+    bool up;
+};
+
+static struct course courses[2];
+
+static void course_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload,
+                         size_t bytes) {
+    struct course *it = up;
+    uint64_t frame;
+    (void)type;
+    memcpy(&frame, payload, sizeof frame);
+    bool next = frame == it->came + 1;
+    bool first = (frame & UINT32_MAX) == 0 && frame >> 32 > it->came >> 32;
+    it->faults += !it->up || !(next || first || (it->total == 0 && frame == 0));
+    it->came = frame;
+    it->total++;
+    fabric_taken(it->side->fabric, peer, bytes);
+}
+
+static void course_linked(void *up, uint64_t peer) {
+    struct course *it = up;
+    (void)peer;
+    it->faults += it->up;
+    it->up = true;
+}
+
+static void course_lost(void *up, uint64_t peer, int reason) {
+    struct course *it = up;
+    (void)peer, (void)reason;
+    it->up = false;
+    it->link++;
+    it->number = 0;
+}
+
+static void course_met(void *up, uint64_t peer) { (void)up, (void)peer; }
+static void course_room(void *up, uint64_t peer) { (void)up, (void)peer; }
+
+static const struct fabric_door course_door = {
+    .frame = course_frame,
+    .met = course_met,
+    .linked = course_linked,
+    .lost = course_lost,
+    .room = course_room,
+};
+
+static void course_send(struct course *it, uint64_t to) {
+    uint64_t payload[20] = {it->link << 32 | it->number};
+    guest_enter(it->side->guest);
+    ac_span part = {payload, sizeof payload};
+    payload[0] = it->link << 32 | it->number; // under the lock: a loss may have come in between
+    if (fabric_send(it->side->fabric, to, 16, &part, 1, FABRIC_WINDOW) == 0)
+        it->number++;
+    guest_leave(it->side->guest);
+}
+
+static void course_open(ac_time grace) {
+    for (uint64_t i = 0; i < 2; i++) {
+        struct fabric_options options = rig_options(i + 1);
+        options.grace = grace;
+        courses[i] = (struct course){.side = side_open(&options)};
+        guest_enter(courses[i].side->guest);
+        courses[i].side->fabric->door = course_door;
+        courses[i].side->fabric->up = &courses[i];
+        guest_leave(courses[i].side->guest);
+    }
+    side_introduce(courses[0].side, 2, side_port(courses[1].side));
+    side_introduce(courses[1].side, 1, side_port(courses[0].side));
+}
+
+TEST(links_that_are_lost_and_opened_again_hand_up_nothing_of_the_old_one, .seconds_max = 120) {
+    unsigned seed = 11;
+    course_open(3 * NS_PER_MS);
+    double end = rig_seconds() + 6;
+    for (int turn = 0; rig_seconds() < end; turn++) {
+        struct course *it = &courses[rand_r(&seed) % 2];
+        course_send(it, it == courses ? 2 : 1);
+        if (rand_r(&seed) % 3 == 0)
+            rig_turn();
+        if (turn % 100 == 0)
+            (void)rig_in(it->side, fabric_cut(it->side->fabric, it == courses ? 2 : 1));
+    }
+    printf("%lu and %lu frames over %lu and %lu links\n", (unsigned long)courses[0].total,
+           (unsigned long)courses[1].total, (unsigned long)courses[0].link + 1,
+           (unsigned long)courses[1].link + 1);
+    ck_assert_uint_eq(courses[0].faults + courses[1].faults, 0);
+    ck_assert_uint_gt(courses[0].total, 100);
+    ck_assert_uint_gt(courses[1].total, 100);
+    ck_assert_uint_gt(courses[0].link + courses[1].link, 5);
+    rig_close_all();
+}
+
+TEST(whichever_allocation_fails_nothing_is_lost_or_repeated, .seconds_max = 120) {
+    course_open(60 * NS_PER_S);
+    int failed = 0;
+    for (long n = 1; n < 400; n++) {
+        memory_fail_nth(n % 12 + 1);
+        for (int i = 0; i < 3; i++) {
+            course_send(&courses[0], 2);
+            course_send(&courses[1], 1);
+            rig_turn();
+        }
+        if (n % 3 == 0)
+            (void)rig_in(courses[0].side, fabric_cut(courses[0].side->fabric, 2));
+        failed += memory_has_failed();
+        memory_fail_nth(0);
+        rig_for(0.001);
+    }
+    rig_until(courses[0].total == courses[1].number && courses[1].total == courses[0].number, 10);
+    ck_assert_int_gt(failed, 20);
+    ck_assert_uint_eq(courses[0].faults + courses[1].faults, 0);
+    ck_assert_uint_eq(courses[0].link + courses[1].link, 0);
+    rig_close_all();
+}

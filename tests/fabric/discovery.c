@@ -47,6 +47,34 @@ TEST(programs_find_each_other_without_being_told) {
     rig_close_all();
 }
 
+TEST(they_find_each_other_on_all_interfaces) {
+    uint16_t port = free_port();
+    struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
+    one.loopback_only = two.loopback_only = false;
+    struct side *a = side_open(&one), *b = side_open(&two);
+    rig_until(a->met == 1 && b->met == 1, 2);
+    ck_assert_int_eq(side_count(b, 1, 0, 100), 0);
+    rig_until(a->frames == 1, 5);
+    rig_close_all();
+}
+
+TEST(beacons_have_a_budget) {
+    uint16_t port = free_port();
+    struct fabric_options one = beaconing(1, port);
+    struct side *a = side_open(&one);
+    static const uint8_t zeros[72];
+    double start = rig_seconds();
+    for (int i = 0; i < 5000; i++) {
+        datagram(port, zeros, sizeof zeros);
+        if (i % 20 == 0)
+            rig_turn();
+    }
+    double took = rig_seconds() - start;
+    ck_assert_double_le(a->fabric->refused_beacons, 1000 * (took + 1) + 10);
+    ck_assert_uint_gt(a->fabric->refused_beacons, 500);
+    rig_close_all();
+}
+
 TEST(three_programs_see_all_others) {
     uint16_t port = free_port();
     struct side *sides[3];

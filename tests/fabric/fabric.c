@@ -5,6 +5,23 @@
 
 enum { MANY = 100000 };
 
+TEST(peers_have_a_limit) {
+    struct side *a = side_of(1);
+    struct sys_address there = loopback(9);
+    for (uint64_t id = 2; id < 2 + FABRIC_PEERS_MAX; id++)
+        side_introduce(a, id, 9);
+    ck_assert_int_eq(rig_in(a, fabric_introduce(a->fabric, 99999, &there)), -ENOSPC);
+    ck_assert_int_eq(rig_in(a, fabric_introduce(a->fabric, 2, &there)), 0); // is known
+    ck_assert_int_eq(rig_in(a, fabric_introduce(a->fabric, 1, &there)), 0); // is ourselves
+    ck_assert_uint_eq(a->met, FABRIC_PEERS_MAX);
+    ck_assert_uint_eq(rig_in(a, fabric_peers(a->fabric, NULL, 0)), FABRIC_PEERS_MAX);
+    // One that turns out to be gone makes room.
+    ck_assert_int_eq(side_send(a, 7, 16, "x", 1, FABRIC_WINDOW), 0);
+    rig_until(a->lost == 1, 2);
+    ck_assert_int_eq(rig_in(a, fabric_introduce(a->fabric, 99999, &there)), 0);
+    rig_close_all();
+}
+
 TEST(a_frame_arrives) {
     struct side *a, *b;
     rig_pair(&a, &b);
@@ -326,7 +343,7 @@ TEST(what_cannot_be_reached_gives_an_answer_in_time) {
     ck_assert_int_eq(a->reach_err, -ECONNREFUSED);
     // Documentation addresses (RFC 5737) answer nothing, or the network says at once that there is
     // no way.
-    struct sys_address nowhere = {.family = 4, .port = 9, .ip = {192, 0, 2, 1}};
+    struct sys_address nowhere = {.family = 4, .port = 9, .ip = {198, 51, 100, 1}};
     a->reached = false;
     double start = rig_seconds();
     ck_assert_int_eq(rig_in(a, fabric_reach(a->fabric, &nowhere, ac_after(0.3), a)), 0);
