@@ -232,8 +232,11 @@ static int start_worker(struct host *host) {
 static void start_workers(struct host *host) {
     while (!host->ending && host->program >= 0 && host->keeper_count < host->workers) {
         if (host->last_number >= host->workers) {
-            if (host->restarts_left == 0)
+            if (host->restarts_left == 0) {
+                if (host->keeper_count == 0)
+                    refuse(host, "its workers end again and again: given up");
                 return;
+            }
             host->restarts_left--;
         }
         int err = start_worker(host);

@@ -4,7 +4,7 @@
 #define CLUSTER_PRIVATE_H
 
 #include "cluster/cluster.h"
-#include "io/crypto.h"
+#include "io/io.h"
 
 // The name by which nodes are found.
 #define NODE_NAME "asyncoro.node"

@@ -13,10 +13,12 @@
 //
 // Reporting. A job is in the table `jobs` from its making until its report, which takes it out: so
 // nothing is reported twice, whatever arrives later. A worker that is gone takes the jobs with it
-// that had started; the others are queued again, but for those that were meant for this very
-// worker. How it ended the node tells, and that it is gone its monitor tells; whichever comes
-// first, the other one is awaited for a moment, because the monitor comes after the last report of
-// the worker and the node knows the reason.
+// that had begun, or may have: the first one that it had (the one after it begins only when the end
+// of the first was told), or all of them if it runs many. The others are queued again, but for
+// those that were meant for this very worker. So no job ever begins twice. How a worker ended the
+// node tells, and that it is gone its monitor tells; whichever comes first, the other one is
+// awaited for a moment, because the monitor comes after the last report of the worker and the node
+// knows the reason.
 #include "cluster/client_private.h"
 
 #include <stdio.h>
@@ -308,7 +310,9 @@ static void release_jobs(struct worker_agent *worker) {
     for (size_t i = 0; i < countof(lists); i++)
         while (!list_empty(lists[i])) {
             struct job *job = container_of(lists[i]->prev, struct job, link);
-            if (job->state == JOB_STARTED || job->wait)
+            bool begun = job->state == JOB_STARTED ||
+                         (i == 1 && (it->many_jobs || worker->jobs.next == &job->link));
+            if (begun || job->wait)
                 end_job_with(it, job, AC_LOST, job->wait ? -EHOSTUNREACH : -ECONNRESET, text);
             else if (job->number == 0 || job->cancelled)
                 end_job_with(it, job, job->cancelled ? AC_CANCELLED : AC_LOST,

@@ -56,7 +56,7 @@ struct task {
     struct list link; // in worker.waiting, or in worker.running
     int64_t id;
     const struct ac_job_entry *entry;
-    ac_value argument; // until it begins
+    ac_value argument; // until it begins, then the coroutine's
     ac_ref coroutine;
     ac_time began;
     struct worker *worker;
@@ -76,6 +76,7 @@ struct worker {
 _Noreturn static void run_process(struct worker_start *start, ac_value held);
 static ac_value run_worker(ac_value argument);
 static ac_value run_node_watch(ac_value argument);
+static void task_free(struct task *task);
 
 // ---- what the program declares ----
 
@@ -202,6 +203,11 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     if (err)
         fprintf(stderr, "worker %lld: %s\n", (long long)start->number,
                 *ac_network_error() ? ac_network_error() : ac_strerror(err));
+    // Jobs are daemons: those that still ran were cancelled when the main coroutine had ended.
+    list_each (link, &worker.running)
+        task_free(container_of(link, struct task, link));
+    list_each (link, &worker.waiting)
+        task_free(container_of(link, struct task, link));
     map_done(&worker.tasks);
     map_done(&worker.by_ref);
     ac_drop(held);
@@ -261,6 +267,18 @@ static void task_refuse(struct task *task, enum ac_end how, int err, const char 
     task_free(task);
 }
 
+// The coroutine of a job. The first wait lets the loop hand to the system what was sent.
+static ac_value run_task(ac_value it) {
+    struct task *task = ac_pointer_of(it);
+    ac_function function = task->entry->function;
+    ac_value argument = task->argument;
+    task->argument = ac_nil;
+    int err = ac_sleep_until(ac_now() + 1);
+    ac_value result = err ? ac_result(err) : function(argument);
+    ac_drop(argument);
+    return result;
+}
+
 static void task_begin(struct task *task) {
     struct worker *worker = task->worker;
     const struct ac_spawn_options options = {
@@ -271,10 +289,8 @@ static void task_begin(struct task *task) {
     };
     list_remove(&task->link);
     list_append(&worker->running, &task->link);
-    ac_value argument = task->argument;
-    task->argument = ac_nil;
     task->began = ac_now();
-    ac_ref coroutine = ac_spawn_with(task->entry->function, argument, &options);
+    ac_ref coroutine = ac_spawn_with(run_task, ac_of_pointer(task), &options);
     int err = ac_ref_error(coroutine);
     if (!err)
         err = map_put_id(&worker->by_ref, coroutine.id, task);
@@ -401,13 +417,5 @@ static ac_value run_worker(ac_value argument) {
     if (err)
         fprintf(stderr, "worker %lld: the client cannot be reached: %s\n",
                 (long long)worker->start.number, ac_strerror(err));
-    // Jobs are daemons: those that still run are cancelled when this coroutine has ended, and their
-    // ends are nobody's concern.
-    list_each (link, &worker->running)
-        container_of(link, struct task, link)->coroutine = ac_no_ref;
-    list_each (link, &worker->running)
-        task_free(container_of(link, struct task, link));
-    list_each (link, &worker->waiting)
-        task_free(container_of(link, struct task, link));
     return ac_nil;
 }

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+// A world of its own for a test that ships itself: a key, a cache, a discovery port, and a real
+// `asyncoro node` on loopback. Whatever a test does, the node dies with it (and the workers with
+// the node), and its folder is removed.
+//
+// The test program is the program that is shipped: JOBS_OF_THIS_TEST makes it a worker when a node
+// starts it.
+#ifndef TESTS_CLUSTER_WORLD_H
+#define TESTS_CLUSTER_WORLD_H
+
+#include "test.h"
+
+#include <ftw.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cluster/private.h"
+
+#include <asyncoro.h>
+
+// Before main, which belongs to the test runner. glibc gives constructors the arguments of main.
+#define JOBS_OF_THIS_TEST                                                                          \
+    __attribute__((constructor)) static void be_worker(int argc, char **argv) {                    \
+        ac_cluster_init(argc, argv);                                                               \
+    }
+
+static char world_folder[64];
+static pid_t world_owner; // forked children do not clean up
+static struct sys_process world_node;
+
+static int world_remove(const char *path, const struct stat *facts, int type, struct FTW *at) {
+    (void)facts, (void)type, (void)at;
+    return remove(path);
+}
+
+__attribute__((unused)) static void world_clean(void) {
+    if (getpid() == world_owner && world_folder[0])
+        nftw(world_folder, world_remove, 16, FTW_DEPTH | FTW_PHYS);
+    world_folder[0] = 0;
+}
+
+// A folder, and an environment in which nobody else is met.
+__attribute__((unused)) static void world_make(void) {
+    char text[96];
+    strcpy(world_folder, "/tmp/asyncoro-world.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(world_folder));
+    world_owner = getpid();
+    atexit(world_clean);
+    snprintf(text, sizeof text, "%s/key", world_folder);
+    setenv("ASYNCORO_KEY_FILE", text, 1);
+    setenv("XDG_CACHE_HOME", world_folder, 1);
+    uint16_t port;
+    ck_assert_int_eq(sys_random_bytes(&port, sizeof port), 0);
+    snprintf(text, sizeof text, "%d", 20000 + port % 10000);
+    setenv("ASYNCORO_DISCOVERY_PORT", text, 1);
+}
+
+// The path of the program `asyncoro` that was built with this test.
+__attribute__((unused)) static void world_tool(char path[512]) {
+    ssize_t length = readlink("/proc/self/exe", path, 400);
+    ck_assert_int_gt(length, 0);
+    path[length] = 0;
+    strcpy(strrchr(path, '/'), "/../src/asyncoro");
+}
+
+__attribute__((unused)) static void world_start_node(const char *workers) {
+    char tool[512], line[256] = "";
+    int ends[2];
+    world_tool(tool);
+    ck_assert_int_eq(sys_pipe(ends), 0);
+    char *const arguments[] = {
+        (char *)"asyncoro",   (char *)"node",   (char *)"--workers", (char *)workers,
+        (char *)"--loopback", (char *)"--name", (char *)"here",      NULL};
+    const struct sys_process_options how = {.path = tool,
+                                            .arguments = arguments,
+                                            .input = -1,
+                                            .output = ends[1],
+                                            .error = STDERR_FILENO,
+                                            .extra = -1,
+                                            .dies_with_us = true};
+    ck_assert_int_eq(sys_process_start(&world_node, &how), 0);
+    sys_fd_close(ends[1]);
+    for (size_t n = 0; n < sizeof line - 1 && !strchr(line, '\n'); n++)
+        if (read(ends[0], line + n, 1) != 1)
+            ck_abort_msg("the node did not become ready: '%s'", line);
+    ck_assert_ptr_nonnull(strstr(line, "ready"));
+    sys_fd_close(ends[0]);
+}
+
+// True if the process behind a handle ends within the time.
+__attribute__((unused)) static bool world_ends(int handle, int seconds) {
+    struct pollfd it = {.fd = handle, .events = POLLIN};
+    return poll(&it, 1, seconds * 1000) == 1;
+}
+
+__attribute__((unused)) static int world_handle(long id) {
+    int handle = (int)syscall(SYS_pidfd_open, (pid_t)id, 0);
+    ck_assert_int_ge(handle, 0);
+    return handle;
+}
+
+// Asks the node to end; it has to do so in order.
+__attribute__((unused)) static void world_stop_node(void) {
+    struct sys_process_end end;
+    sys_process_end(&world_node, false, false);
+    ck_assert(world_ends(world_node.handle, 10));
+    ck_assert_int_eq(sys_process_reap(&world_node, &end), 0);
+    ck_assert(!end.by_signal);
+    ck_assert_int_eq(end.code, 0);
+}
+
+__attribute__((unused)) static void world_begin(const char *workers) {
+    world_make();
+    world_start_node(workers);
+}
+
+__attribute__((unused)) static void world_end(void) {
+    world_stop_node();
+    world_clean();
+}
+
+// Runs one coroutine with the network of this world, until all is over. What it returns must not be
+// an error.
+static ac_function world_main;
+static bool world_main_ended;
+__attribute__((unused)) static ac_value world_call(ac_value argument) {
+    ac_value result = world_main(argument);
+    ck_assert_int_eq(ac_error_of(result), 0);
+    world_main_ended = true;
+    return result;
+}
+__attribute__((unused)) static void world_run(ac_function function) {
+    int err = ac_network_start(.loopback_only = true);
+    ck_assert_msg(err == 0, "%s", ac_network_error());
+    world_main = function;
+    ac_spawn(world_call, ac_nil, .stack_bytes = 256 << 10);
+    ck_assert_int_eq(ac_run(), 0);
+    ck_assert(world_main_ended);
+}
+
+// The next exit notice of a job, within the time; status messages on the way are dropped, and
+// *status keeps the last one of the kind that it holds, if it is not NULL.
+__attribute__((unused)) static bool world_next_exit(struct ac_job_exit *exit, double seconds) {
+    ac_time until = ac_after(seconds);
+    ac_value message;
+    while (ac_receive(&message, until) == 0) {
+        bool is = ac_job_exit_of(message, exit);
+        ac_drop(message);
+        if (is)
+            return true;
+    }
+    return false;
+}
+
+// Waits for a status of that kind; whatever else comes is dropped.
+__attribute__((unused)) static struct ac_status world_await(enum ac_status_kind kind,
+                                                            double seconds) {
+    ac_time until = ac_after(seconds);
+    struct ac_status status = {0};
+    ac_value message;
+    while (ac_receive(&message, until) == 0) {
+        bool is = ac_status_of(message, &status) && status.kind == kind;
+        ac_drop(message);
+        if (is)
+            return status;
+    }
+    ck_abort_msg("status %d did not come", (int)kind);
+}
+
+#endif
