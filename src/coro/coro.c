@@ -207,8 +207,9 @@ static struct coro *record_fill(struct coro *coro, ac_function function, ac_valu
     return coro;
 }
 
-struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
-                         const struct ac_spawn_options *options, bool internal, int *err) {
+static inline __attribute__((always_inline)) struct coro *
+create(struct loop *loop, ac_function function, ac_value argument,
+       const struct ac_spawn_options *options, bool internal, int *err) {
     static const struct ac_spawn_options defaults;
     if (!options)
         options = &defaults;
@@ -226,9 +227,14 @@ struct coro *coro_create(struct loop *loop, ac_function function, ac_value argum
     record_fill(coro, function, argument, options, class);
     coro->internal = internal;
     loop->all++;
-    loop->alive += !coro->daemon;
+    loop->alive += !options->daemon;
     coro_make_ready(coro);
     return coro;
+}
+
+struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
+                         const struct ac_spawn_options *options, bool internal, int *err) {
+    return create(loop, function, argument, options, internal, err);
 }
 
 // ---- ending ----
@@ -332,12 +338,12 @@ int coro_may_wait_slowly(struct coro *coro, ac_time deadline) {
 ac_ref ac_spawn_with(ac_function function, ac_value argument,
                      const struct ac_spawn_options *options) {
     int err = 0;
-    struct loop *loop = loop_need(&err);
+    struct loop *loop = likely(loop_here != NULL) ? loop_here : loop_need(&err);
     if (unlikely(!loop)) {
         ac_drop(argument);
         return ref_none(err);
     }
-    struct coro *coro = coro_create(loop, function, argument, options, false, &err);
+    struct coro *coro = create(loop, function, argument, options, false, &err);
     return likely(coro != NULL) ? coro_ref(coro) : ref_none(err);
 }
 
