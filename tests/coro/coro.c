@@ -538,6 +538,22 @@ TEST(what_cannot_be_resumed_is_told_apart) {
     ck_assert_int_eq(suspended_result, 0);
 }
 
+static ac_value suspend_then_sleep(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_suspend(NULL, ac_after(0.02)), 0);
+    return check_sleep(ac_of(0.06));
+}
+
+static ac_value resume_at_once(ac_value whom) {
+    ck_assert_int_eq(ac_resume(ac_ref_of(whom), ac_nil), 0);
+    return ac_nil;
+}
+
+TEST(a_deadline_that_was_not_reached_is_forgotten) {
+    ac_spawn(resume_at_once, ac_spawn(suspend_then_sleep, ac_nil));
+    run();
+}
+
 static ac_value resume_at_alarm(ac_value whom) {
     while (ac_now() < alarm_time)
         continue; // the deadline is over, but the loop has not looked at the clock
