@@ -172,8 +172,10 @@ static int read_text(struct reading *it, uint64_t offset, char *to, size_t bytes
     int err = sys_file_read_at(it->fd, offset, to, count);
     if (err)
         return err;
-    if (!memchr(to, 0, count))
+    const char *end = memchr(to, 0, count);
+    if (!end)
         return refuse(it->problem, "damaged ELF file: a name in it has no end");
+    memset(to + (end - to), 0, bytes - (size_t)(end - to));
     return 0;
 }
 

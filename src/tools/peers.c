@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// `asyncoro peers`: the programs of this key that are found within a second.
+// `asyncoro peers`: the programs of this key that are found within a second. A beacon tells where a
+// program listens; what it calls itself it tells those that link to it.
 #include <stdio.h>
 
 #include "tools/tools.h"
@@ -11,9 +12,13 @@ static ac_value run_peers(ac_value argument) {
     (void)argument;
     int err = ac_sleep(1);
     long count = ac_peers(peers, PEERS_MAX);
+    ac_time until = ac_after(1);
     for (long i = 0; i < count && i < PEERS_MAX; i++)
-        printf("%-24s %-32s %s\n", peers[i].address, peers[i].name,
-               peers[i].linked ? "linked" : "");
+        if (!peers[i].linked && ac_peer(peers[i].address, until) < 0)
+            fprintf(stderr, "asyncoro peers: %s does not answer\n", peers[i].address);
+    count = ac_peers(peers, PEERS_MAX);
+    for (long i = 0; i < count && i < PEERS_MAX; i++)
+        printf("%-24s %s\n", peers[i].address, peers[i].name);
     if (count <= 0)
         fprintf(stderr, "asyncoro peers: nobody was found\n");
     return ac_result(err);

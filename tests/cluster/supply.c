@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+// Bringing a program to a node: refusals, what the node answers to those who send it something
+// else, limits.
+#include "cluster/world.h"
+
+static ac_value nothing(ac_value unused) { return unused; }
+AC_JOB(nothing)
+
+JOBS_OF_THIS_TEST
+
+// This coroutine plays the agent of a client.
+static ac_ref find_node(void) {
+    ac_value message;
+    ac_ref node = ac_no_ref;
+    ck_assert_int_eq(remote_follow(NODE_NAME), 0);
+    while (!ac_ref_is(node)) {
+        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
+        (void)remote_holder_of(message, &node);
+        ac_drop(message);
+    }
+    return node;
+}
+
+static void open_there(ac_ref node, const struct program *program) {
+    ck_assert_int_eq(
+        ac_send(node, ac_list("open", ac_self(), "test", ac_of_bytes(program->digest, DIGEST_BYTES),
+                              program->bytes, elf_to_value(&program->facts), 1)),
+        0);
+}
+
+// The next message that opens with this word; to be dropped.
+static ac_value await_word(const char *word) {
+    ac_value message;
+    for (;;) {
+        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
+        if (message_is(message, word))
+            return message;
+        ck_assert_msg(!message_is(message, "ready"), "the node took it");
+        ac_drop(message);
+    }
+}
+
+static void await_refusal(const char *why) {
+    const char *word, *text, *name;
+    ac_value message = await_word("refused");
+    ck_assert_int_eq(ac_unpack(message, &word, &text, &name), 0);
+    ck_assert_str_eq(name, "here");
+    ck_assert_msg(strstr(text, why) != NULL, "it says: %s", text);
+    ac_drop(message);
+}
+
+static ac_ref await_need(void) {
+    const char *word, *name;
+    ac_ref host;
+    ac_value message = await_word("need");
+    ck_assert_int_eq(ac_unpack(message, &word, &host, &name), 0);
+    ac_drop(message);
+    return host;
+}
+
+static void send_piece(ac_ref host, const struct program *program, uint64_t offset) {
+    uint8_t piece[1000];
+    ck_assert_int_eq(sys_file_read_at(program->fd, offset, piece, sizeof piece), 0);
+    ck_assert_int_eq(ac_send(host, ac_list("piece", offset, ac_of_bytes(piece, sizeof piece))), 0);
+}
+
+static ac_value play_agent(ac_value unused) {
+    (void)unused;
+    struct program own, other;
+    ck_assert_int_eq(program_open_own(&own), 0);
+    ac_ref node = find_node();
+
+    other = own;
+    other.facts.machine = own.facts.machine == 183 ? 62 : 183;
+    open_there(node, &other);
+    await_refusal("built for");
+
+    other = own;
+    strcat(other.facts.libraries, "libnowhere.so.4\n");
+    open_there(node, &other);
+    await_refusal("libnowhere.so.4");
+
+    other = own;
+    other.facts.libc_minor = 99;
+    open_there(node, &other);
+    await_refusal("needs GLIBC_2.99");
+
+    other = own;
+    other.bytes = 1ull << 40;
+    open_there(node, &other);
+    await_refusal("more than 1 GiB");
+
+    open_there(node, &own); // truncated
+    ac_ref host = await_need();
+    send_piece(host, &own, 0);
+    ck_assert_int_eq(ac_send(host, ac_list("done")), 0);
+    await_refusal("the upload ended after 1000 of");
+
+    open_there(node, &own); // with a gap
+    host = await_need();
+    send_piece(host, &own, 2000);
+    await_refusal("cannot be stored");
+
+    other = own; // short, whole, and no program: the digest tells the one that was announced
+    other.bytes = 1000;
+    open_there(node, &other);
+    host = await_need();
+    send_piece(host, &other, 0);
+    ck_assert_int_eq(ac_send(host, ac_list("done")), 0);
+    await_refusal("SHA-256");
+
+    // A truncated program that says what it is: its segments lie past its end.
+    uint8_t piece[1000];
+    ck_assert_int_eq(sys_file_read_at(own.fd, 0, piece, sizeof piece), 0);
+    ck_assert_int_eq(digest_of(piece, sizeof piece, other.digest), 0);
+    open_there(node, &other);
+    host = await_need();
+    send_piece(host, &other, 0);
+    ck_assert_int_eq(ac_send(host, ac_list("done")), 0);
+    await_refusal("truncated ELF");
+
+    // What is no message of ours changes nothing.
+    ck_assert_int_eq(ac_send(node, ac_list("open", 1, 2)), 0);
+    ck_assert_int_eq(ac_send(node, "open"), 0);
+    ck_assert_int_eq(ac_send(node, ac_nil), 0);
+    other = own;
+    other.facts.machine = 99;
+    open_there(node, &other);
+    await_refusal("machine 99");
+    program_close(&own);
+    return ac_nil;
+}
+
+TEST(a_node_refuses_what_it_cannot_run_and_says_why) {
+    world_begin("1");
+    world_run(play_agent);
+    world_end();
+}
+
+static ac_value upload_twice(ac_value unused) {
+    (void)unused;
+    ac_computation *one, *other;
+    struct ac_job_exit job;
+    ck_assert_int_eq(ac_computation_open(&one, .workers_max = 1), 0);
+    ck_assert_int_eq(ac_computation_open(&other, .workers_max = 1), 0);
+    ck_assert_int_gt(ac_submit(one, nothing, 1), 0);
+    ck_assert_int_gt(ac_submit(other, nothing, 2), 0);
+    for (int i = 0; i < 2; i++) {
+        ck_assert(world_next_exit(&job, 20));
+        ck_assert_int_eq(job.exit.how, AC_FINISHED);
+        ac_drop(job.exit.value);
+    }
+    ck_assert_int_eq(ac_computation_close(one, AC_FOREVER), 0);
+    return ac_result(ac_computation_close(other, AC_FOREVER));
+}
+
+TEST(two_computations_upload_the_same_program_at_once) {
+    world_begin("2");
+    world_run(upload_twice);
+    world_end();
+}
+
+static ac_value take_one_node(ac_value unused) {
+    (void)unused;
+    ac_computation *computation;
+    struct sys_process first = world_node;
+    world_start_node("1");
+    ck_assert_int_eq(ac_computation_open(&computation, .nodes_max = 1), 0);
+    struct ac_status status = world_await(AC_WORKER_READY, 20);
+    ck_assert_int_gt(ac_submit(computation, nothing, 1), 0);
+    // Its node goes: the other one takes its place.
+    struct ac_peer_info peers[8];
+    char address[64];
+    long count = ac_peers(peers, countof(peers));
+    ck_assert_int_ge(count, 2);
+    ck_assert_int_eq(ac_location(status.node, address), 0);
+    sys_process_end(&first, true, false);
+    sys_process_end(&world_node, true, false);
+    ck_assert_str_ne(world_await(AC_NODE_GONE, 20).location, "");
+    struct sys_process_end end;
+    ck_assert(world_ends(first.handle, 10) && world_ends(world_node.handle, 10));
+    (void)sys_process_reap(&first, &end);
+    (void)sys_process_reap(&world_node, &end);
+    world_start_node("1");
+    (void)world_await(AC_NODE_READY, 20);
+    return ac_result(ac_computation_close(computation, AC_NOW));
+}
+
+TEST(when_a_node_goes_another_one_takes_its_place) {
+    world_begin("1");
+    world_run(take_one_node);
+    world_end();
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+// `asyncoro peers`.
+#include "tools/tool.h"
+
+TEST(nobody_is_found_where_nobody_is) {
+    world_make();
+    ck_assert_int_eq(run_tool("peers", "--loopback"), 0);
+    ck_said("nobody was found");
+    world_clean();
+}
+
+TEST(a_node_is_found) {
+    world_begin("1");
+    ck_assert_int_eq(run_tool("peers", "--loopback"), 0);
+    ck_said("127.0.0.1:");
+    ck_said("here");
+    world_end();
+}
