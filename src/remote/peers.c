@@ -35,6 +35,8 @@ void peers_reached(struct remote *remote, const struct arrival *arrival) {
 
 // An address without a port gets the one where the first program of a computer listens.
 static bool with_port(const char *address, char text[512]) {
+    if (!*address)
+        return false;
     const char *colon = strrchr(address, ':');
     bool ipv6 = colon && strchr(address, ':') != colon && address[0] != '[';
     bool has_port = colon && !ipv6 && (address[0] != '[' || colon[-1] == ']');
@@ -63,7 +65,9 @@ int ac_peer(const char *address, ac_time deadline) {
     int err = count < 0 ? count : -ENOENT;
     for (int i = 0; i < count; i++) {
         err = reach(remote, &found[i], deadline);
-        if (err == 0 || err == -ECANCELED || err == -ETIMEDOUT)
+        // Those who answered, but will not talk to us, know better than the silence at the other addresses.
+        bool answered = err == 0 || err == -EACCES || err == -EPROTO;
+        if (answered || err == -ECANCELED || err == -ETIMEDOUT)
             break;
     }
     return err;
@@ -75,6 +79,8 @@ long ac_peers(struct ac_peer_info *peers, size_t max) {
     struct remote *remote = remote_linked(loop_here);
     if (!remote)
         return -ENOTCONN;
+    if (max > FABRIC_PEERS_MAX)
+        max = FABRIC_PEERS_MAX;
     struct fabric_peer *found = max ? memory_allocate(max * sizeof *found) : NULL;
     if (max && !found)
         return -ENOMEM;
