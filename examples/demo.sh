@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The main job on real input: starts a node with two workers, lets examples/census count the words of the system's C headers
-# (or of FOLDER) with it, ends the node, and checks that no process is left. Uses a key, a cache and a discovery port of
-# its own, and loopback only, so that it meets nothing that runs already.
+# The main job on real input: starts a node with two workers, lets examples/census count the words
+# of the system's C headers (or of FOLDER) with it, ends the node, and checks that no process is
+# left. Uses a key, a cache and a discovery port of its own, and loopback only, so that it meets
+# nothing that runs already.
 #
 # usage: demo.sh BUILD_DIRECTORY [FOLDER]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// `asyncoro key`.
+// `asyncoro key`: the key is made once, and a bad one is told.
 #include "tools/tool.h"
 
 TEST(the_key_is_made_once_and_shown_by_its_path) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// `asyncoro peers`.
+// `asyncoro peers`: finds a node, and nobody where nobody is.
 #include "tools/tool.h"
 
 TEST(nobody_is_found_where_nobody_is) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// `asyncoro version`.
+// `asyncoro version`: one line that scripts can read.
 #include "tools/tool.h"
 
 TEST(the_version_is_one_line) {
