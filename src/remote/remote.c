@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { STOP_SECONDS = 5 };
+enum { STOP_SECONDS = 5, LIMIT_SECONDS_MAX = 1000000 };
 
 static void on_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes);
 static void on_met(void *up, uint64_t peer);
@@ -67,6 +67,13 @@ static uint16_t default_discovery_port(void) {
     return port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
 }
 
+// Seconds as the fabric wants them. What is too much for the clock is as good as for ever.
+static ac_time limit_of(double seconds) {
+    if (!(seconds > 0))
+        return seconds < 0 ? 1 : 0; // 0, and what is no number, means the default
+    return seconds < LIMIT_SECONDS_MAX ? (ac_time)(seconds * 1e9) + 1 : LIMIT_SECONDS_MAX * (ac_time)1000000000;
+}
+
 static struct fabric_options fabric_options_of(struct loop *loop,
                                                const struct ac_network_options *options,
                                                const uint8_t *key, const char *name) {
@@ -80,8 +87,8 @@ static struct fabric_options fabric_options_of(struct loop *loop,
                                                   : default_discovery_port(),
         .key_path = options->key_file,
         .key = key,
-        .heartbeat = (ac_time)(options->heartbeat_s * 1e9),
-        .grace = (ac_time)(options->grace_s * 1e9),
+        .heartbeat = limit_of(options->heartbeat_s),
+        .grace = limit_of(options->grace_s),
     };
 }
 
@@ -91,19 +98,24 @@ static void default_name(char name[64]) {
     snprintf(name, 64, "%.28s@%s", sys_program_name(), host);
 }
 
+static int explain(struct remote *remote, int err, const char *why) {
+    snprintf(remote->error, sizeof remote->error, "the network cannot be started: %s", why);
+    return err;
+}
+
 int remote_start(struct loop *loop, const struct ac_network_options *options, const uint8_t *key) {
     struct remote *remote = remote_need(loop);
     if (!remote)
         return -ENOMEM;
     remote->error[0] = '\0';
     if (remote->fabric)
-        return -EALREADY;
+        return explain(remote, -EALREADY, "the network of this thread is started already");
     int err = message_set_door(loop, &message_up);
     if (err < 0)
-        return err;
+        return explain(remote, err, ac_strerror(err));
     remote->guest = guest_create(loop, &sys_epoll, &err);
     if (!remote->guest)
-        return err;
+        return explain(remote, err, ac_strerror(err));
     char name[64];
     default_name(name);
     struct fabric_options how = fabric_options_of(loop, options, key,
