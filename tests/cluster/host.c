@@ -83,6 +83,7 @@ static ac_value spin_and_close(ac_value unused) {
     ck_assert(world_next_exit(&job, 0));
     ck_assert_int_eq(job.exit.how, AC_LOST);
     ck_assert_int_eq(job.exit.reason, -ECANCELED);
+    ac_drop(job.exit.value);
     for (int i = 0; i < 2; i++)
         ck_assert(world_ends(handles[i], 20));
     return ac_nil;
