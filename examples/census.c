@@ -23,6 +23,7 @@ enum {
     TOP = 20,
     BATCH_FILES_MAX = 500,
     BATCH_BYTES_MAX = 4 << 20,
+    BATCHES_MIN = 16,
     WORKERS_MAX = 64,
     PATIENCE_S = 30, // so long without any news is too long
     BAR = 30
@@ -249,14 +250,18 @@ static int by_path(const void *a, const void *b) {
     return strcmp(((const struct file *)a)->path, ((const struct file *)b)->path);
 }
 
-// Cuts the files into batches, in the order of their names.
+// Cuts the files into batches, in the order of their names; into several also where there is little
+// to do, so that all workers have something.
 static void make_batches(struct census *it) {
     qsort(it->files, it->file_count, sizeof *it->files, by_path);
     it->batches = must(calloc(it->file_count + 1, sizeof *it->batches));
-    long bytes = 0;
+    long bytes = 0, bytes_max = it->bytes / BATCHES_MIN + 1;
+    size_t files_max = it->file_count / BATCHES_MIN + 1;
+    bytes_max = bytes_max < BATCH_BYTES_MAX ? bytes_max : BATCH_BYTES_MAX;
+    files_max = files_max < BATCH_FILES_MAX ? files_max : BATCH_FILES_MAX;
     for (size_t i = 0; i < it->file_count; i++) {
         struct batch *last = it->batch_count ? &it->batches[it->batch_count - 1] : NULL;
-        if (!last || last->count == BATCH_FILES_MAX || bytes >= BATCH_BYTES_MAX) {
+        if (!last || last->count == files_max || bytes >= bytes_max) {
             last = &it->batches[it->batch_count++];
             last->first = i;
             bytes = 0;
