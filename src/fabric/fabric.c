@@ -456,7 +456,7 @@ int fabric_introduce(struct fabric *fabric, uint64_t id, const struct sys_addres
     if (peer->gone || (peer->met && peer->address.family))
         return 0;
     peer->address = *address;
-    peer->doubtful = false;
+    peer->doubtful = true; // what others can reach may be somebody else when seen from here
     peer->forget_at = AC_FOREVER;
     peer_meet(peer);
     return 0;

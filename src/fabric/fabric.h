@@ -115,7 +115,10 @@ void fabric_taken(struct fabric *fabric, uint64_t peer, size_t bytes);
 int fabric_reach(struct fabric *fabric, const struct sys_address *address, ac_time deadline,
                  void *token);
 
-// What somebody else told: this peer listens there. 0; -ENOMEM; -ENOSPC over FABRIC_PEERS_MAX.
+// What somebody else told: this peer listens there. Does nothing for a peer that is known, or whose
+// process has just ended. As such an address may mean another computer when seen from here, a peer
+// that cannot be found there is lost only after the grace time. 0; -ENOMEM; -ENOSPC over
+// FABRIC_PEERS_MAX.
 int fabric_introduce(struct fabric *fabric, uint64_t peer, const struct sys_address *address);
 
 // The peers known, at most `max`; returns how many there are.

@@ -16,6 +16,7 @@ TEST(peers_have_a_limit) {
     ck_assert_uint_eq(a->met, FABRIC_PEERS_MAX);
     ck_assert_uint_eq(rig_in(a, fabric_peers(a->fabric, NULL, 0)), FABRIC_PEERS_MAX);
     // One that turns out to be gone makes room.
+    peer_find(a->fabric, 7)->doubtful = false;
     ck_assert_int_eq(side_send(a, 7, 16, "x", 1, FABRIC_WINDOW), 0);
     rig_until(a->lost == 1, 2);
     ck_assert_int_eq(rig_in(a, fabric_introduce(a->fabric, 99999, &there)), 0);
@@ -270,8 +271,9 @@ TEST(closing_waits_no_longer_than_asked) {
 }
 
 TEST(a_peer_that_nobody_listens_for_is_lost_at_once) {
-    struct side *a = side_of(1), *b = side_of(2);
-    side_introduce(a, 2, side_port(b));
+    struct side *a, *b;
+    rig_pair(&a, &b);
+    peer_find(a->fabric, 2)->doubtful = false; // as if by a beacon
     side_close(b, 1);
     double start = rig_seconds();
     ck_assert_int_eq(side_send(a, 2, 16, "x", 1, FABRIC_WINDOW), 0);
@@ -282,9 +284,27 @@ TEST(a_peer_that_nobody_listens_for_is_lost_at_once) {
     rig_close_all();
 }
 
+TEST(what_others_told_of_an_address_proves_no_death) {
+    struct fabric_options options = rig_options(1);
+    options.grace = NS_PER_S / 2;
+    struct side *a = side_open(&options), *b = side_of(2), *c = side_of(3);
+    side_introduce(a, 2, side_port(b));
+    side_close(b, 1);                   // nobody there
+    side_introduce(a, 4, side_port(c)); // somebody else there
+    double start = rig_seconds();
+    ck_assert_int_eq(side_send(a, 2, 16, "x", 1, FABRIC_WINDOW), 0);
+    ck_assert_int_eq(side_send(a, 4, 16, "x", 1, FABRIC_WINDOW), 0);
+    rig_until(a->lost == 2, 2);
+    ck_assert_double_ge(rig_seconds() - start, 0.5);
+    ck_assert_int_eq(a->reason, -ENOTCONN);
+    ck_assert_int_eq(c->frames + c->linked, 0);
+    rig_close_all();
+}
+
 TEST(another_process_at_the_address_means_that_the_peer_is_gone) {
     struct side *a = side_of(1), *b = side_of(3);
     side_introduce(a, 2, side_port(b));
+    peer_find(a->fabric, 2)->doubtful = false;
     ck_assert_int_eq(side_send(a, 2, 16, "x", 1, FABRIC_WINDOW), 0);
     rig_until(a->lost == 1, 1);
     ck_assert_int_eq(a->reason, -ECONNRESET);
@@ -295,6 +315,7 @@ TEST(another_process_at_the_address_means_that_the_peer_is_gone) {
 TEST(our_own_address_is_not_a_peer) {
     struct side *a = side_of(1);
     side_introduce(a, 2, side_port(a));
+    peer_find(a->fabric, 2)->doubtful = false;
     ck_assert_int_eq(side_send(a, 2, 16, "x", 1, FABRIC_WINDOW), 0);
     rig_until(a->lost == 1, 1);
     ck_assert_int_eq(a->linked, 0);
