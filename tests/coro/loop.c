@@ -577,6 +577,23 @@ TEST(deadlines_are_never_early_and_know_their_limits) {
     ck_assert_int_ge(ac_after(1e-10) - now, 1);
 }
 
+static ac_time stand_still(struct sys *sys) {
+    (void)sys;
+    return 1000;
+}
+
+TEST(parts_of_a_nanosecond_are_rounded_up) {
+    static struct sys_driver still;
+    still = sys_epoll;
+    still.now = stand_still;
+    need()->sys->driver = &still;
+    ck_assert_int_eq(ac_after(1e-10), 1001);
+    ck_assert_int_eq(ac_after(1.25e-7), 1125);
+    ck_assert_int_eq(ac_after(1.5e-9), 1002);
+    loop_here->sys->driver = &sys_epoll;
+    ck_assert_int_eq(ac_run(), 0);
+}
+
 // ---- random numbers ----
 
 TEST(random_numbers_keep_their_bounds) {
