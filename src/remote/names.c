@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Names: given here to coroutines and channels; looked for here and at all peers.
 //
-// A LOCATE stays open at the peer that was asked until it is answered (once) or forgotten: so a name given later is found when it
-// is given, and no peer need say "no". Peers that appear while a query is open are asked as they appear; the query is
-// sent again to a peer that was lost and met again.
+// A LOCATE stays open at the peer that was asked until it is answered (once) or forgotten: so a
+// name given later is found when it is given, and no peer need say "no". Peers that appear while a
+// query is open are asked as they appear; the query is sent again to a peer that was lost and met
+// again.
 //
-// The names given here and the peers that follow them are shared with the guest side, which answers while the host computes.
+// The names given here and the peers that follow them are shared with the guest side, which answers
+// while the host computes.
 #include "remote/remote_private.h"
 
 static bool abandon_locate(struct coro *coro);
@@ -23,7 +25,8 @@ static void send_found(struct remote *remote, uint64_t peer, uint64_t number, ac
     head_put(&head, number);
     uint8_t scratch[16];
     ac_value value = ac_of_ref(holder);
-    (void)remote_frame(remote, peer, FRAME_FOUND, &head, value_encoded(value, scratch), FABRIC_ALWAYS);
+    (void)remote_frame(remote, peer, FRAME_FOUND, &head, value_encoded(value, scratch),
+                       FABRIC_ALWAYS);
     ac_drop(value);
 }
 
@@ -32,7 +35,8 @@ static void follower_remove(struct remote *remote, struct followers *followers, 
     if (peer)
         peer->follower_count--;
     followers->count--;
-    memmove(&followers->all[i], &followers->all[i + 1], (followers->count - i) * sizeof followers->all[0]);
+    memmove(&followers->all[i], &followers->all[i + 1],
+            (followers->count - i) * sizeof followers->all[0]);
 }
 
 static int follower_add(struct remote *remote, ac_span name, struct follower follower) {
@@ -78,7 +82,8 @@ static void followers_drop(struct remote *remote, uint64_t peer, uint64_t number
     }
 }
 
-void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name, bool once) {
+void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name,
+                 bool once) {
     struct name *given = map_get(&remote->names, name.at, name.bytes);
     if (given)
         send_found(remote, peer->id, number, given->holder);
@@ -210,7 +215,8 @@ static void query_end(struct query *query) {
     query_release(query);
 }
 
-// Asks one peer, unless it has been asked. Inside the guest. 0 or -ENOMEM: one that cannot be reached has no say.
+// Asks one peer, unless it has been asked. Inside the guest. 0 or -ENOMEM: one that cannot be
+// reached has no say.
 static int query_ask(struct query *query, uint64_t peer) {
     struct head head = {0};
     head_put(&head, query->number);
@@ -221,7 +227,8 @@ static int query_ask(struct query *query, uint64_t peer) {
     int err = map_put_id(&query->asked, peer, query);
     if (err < 0)
         return err == -EEXIST ? 0 : err;
-    err = remote_frame(query->remote, peer, FRAME_LOCATE, &head, (ac_span){tail, query->bytes + 1}, FABRIC_ALWAYS);
+    err = remote_frame(query->remote, peer, FRAME_LOCATE, &head, (ac_span){tail, query->bytes + 1},
+                       FABRIC_ALWAYS);
     if (err < 0)
         map_take_id(&query->asked, peer);
     return err == -ENOMEM ? err : 0;
@@ -381,7 +388,8 @@ bool remote_holder_of(ac_value message, ac_ref *holder) {
     ac_value list = value_notice_list(message);
     const char *kind = NULL, *name;
     ac_ref ref;
-    bool is = list.kind == AC_LIST && ac_unpack(list, &kind, &ref, &name) == 0 && strcmp(kind, "holder") == 0;
+    bool is = list.kind == AC_LIST && ac_unpack(list, &kind, &ref, &name) == 0 &&
+              strcmp(kind, "holder") == 0;
     if (is)
         *holder = ref;
     ac_drop(list);

@@ -65,7 +65,8 @@ int ac_peer(const char *address, ac_time deadline) {
     int err = count < 0 ? count : -ENOENT;
     for (int i = 0; i < count; i++) {
         err = reach(remote, &found[i], deadline);
-        // Those who answered, but will not talk to us, know better than the silence at the other addresses.
+        // Those who answered, but will not talk to us, know better than the silence at the other
+        // addresses.
         bool answered = err == 0 || err == -EACCES || err == -EPROTO;
         if (answered || err == -ECANCELED || err == -ETIMEDOUT)
             break;

@@ -71,7 +71,8 @@ static uint16_t default_discovery_port(void) {
 static ac_time limit_of(double seconds) {
     if (!(seconds > 0))
         return seconds < 0 ? 1 : 0; // 0, and what is no number, means the default
-    return seconds < LIMIT_SECONDS_MAX ? (ac_time)(seconds * 1e9) + 1 : LIMIT_SECONDS_MAX * (ac_time)1000000000;
+    return seconds < LIMIT_SECONDS_MAX ? (ac_time)(seconds * 1e9) + 1
+                                       : LIMIT_SECONDS_MAX * (ac_time)1000000000;
 }
 
 static struct fabric_options fabric_options_of(struct loop *loop,

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Send and deliver to other processes. "What happens when I send to a remote coroutine?": message/mailbox.c finds that the
-// reference is not of this process and calls send_far below, which encodes nothing (a value is its encoding) and hands
-// a frame to the fabric (fabric/tcp.c); there, remote.c finds the receiver.
+// Send and deliver to other processes. "What happens when I send to a remote coroutine?":
+// message/mailbox.c finds that the reference is not of this process and calls send_far below, which
+// encodes nothing (a value is its encoding) and hands a frame to the fabric (fabric/tcp.c); there,
+// remote.c finds the receiver.
 //
-// A full window makes the sender wait in a queue, first come first served, until the fabric says that there is room. Then the
-// first of the queue is woken; whoever has sent a frame wakes the next one. A message that is too large for a frame
-// travels in pieces, after each of which its sender goes behind those who wait: so others get through
-// meanwhile, and messages of one sender stay in order, because it does nothing else until the last piece is queued.
+// A full window makes the sender wait in a queue, first come first served, until the fabric says
+// that there is room. Then the first of the queue is woken; whoever has sent a frame wakes the next
+// one. A message that is too large for a frame travels in pieces, after each of which its sender
+// goes behind those who wait: so others get through meanwhile, and messages of one sender stay in
+// order, because it does nothing else until the last piece is queued.
 //
-// The other side keeps the pieces until the last one is there, and limits how many messages and bytes it keeps so. It drops
-// what is beyond, so the limits are kept here: a large message that would break them waits in a second queue.
+// The other side keeps the pieces until the last one is there, and limits how many messages and
+// bytes it keeps so. It drops what is beyond, so the limits are kept here: a large message that
+// would break them waits in a second queue.
 #include "remote/remote_private.h"
 
 static bool abandon_asker(struct coro *coro);
@@ -28,7 +31,7 @@ static bool abandon_room(struct coro *coro) {
 }
 
 static struct room_waiter *first_waiter(const struct list *queue, uint64_t peer) {
-    list_each(link, queue) {
+    list_each (link, queue) {
         struct room_waiter *waiter = container_of(link, struct room_waiter, link);
         if (waiter->peer == peer)
             return waiter;
@@ -68,10 +71,10 @@ void send_room(struct remote *remote, uint64_t peer) { wake_next(&remote->room, 
 
 // ---- frames of any size ----
 
-// One frame, waiting for room as long as the deadline allows. Who comes while others wait goes behind them. `turn` is
-// TURN_PASS for who has just sent another frame and woken nobody yet.
-static int send_one(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head,
-                    ac_span value, enum turn turn, ac_time deadline) {
+// One frame, waiting for room as long as the deadline allows. Who comes while others wait goes
+// behind them. `turn` is TURN_PASS for who has just sent another frame and woken nobody yet.
+static int send_one(struct remote *remote, uint64_t peer, enum frame_type type,
+                    const struct head *head, ac_span value, enum turn turn, ac_time deadline) {
     bool first = !first_waiter(&remote->room, peer);
     for (;;) {
         int err = -EAGAIN;
@@ -126,7 +129,8 @@ static int stream_begin(struct remote *remote, uint64_t peer, size_t total, ac_t
             return -EAGAIN;
         err = wait_turn(&remote->begin, peer, first ? TURN_AGAIN : TURN_LAST, deadline);
         if (err < 0) {
-            wake_next(&remote->begin, peer, 0); // it may have been woken, and others fit where it did not
+            wake_next(&remote->begin, peer,
+                      0); // it may have been woken, and others fit where it did not
             return err;
         }
         first = true;
@@ -161,7 +165,8 @@ static int send_piece(struct pieces *it, ac_span part) {
     head_put(&piece, it->total);
     head_put(&piece, it->sent);
     piece.count += cbor_put_head(piece.bytes + piece.count, 2, part.bytes);
-    // Who does not wait needs room for the first piece only: what follows is bounded by what may be sent so.
+    // Who does not wait needs room for the first piece only: what follows is bounded by what may be
+    // sent so.
     int err = it->deadline == AC_NOW && it->sent > 0
                   ? remote_frame_now(it->remote, it->peer, FRAME_PIECE, &piece, part, FABRIC_ALWAYS)
                   : send_one(it->remote, it->peer, FRAME_PIECE, &piece, part,
@@ -193,16 +198,18 @@ static int send_all_pieces(struct pieces *it, const struct head *head, ac_span v
     if (err < 0 && it->sent > 0) {
         struct head none = {0};
         head_put(&none, it->stream);
-        (void)remote_frame_now(it->remote, it->peer, FRAME_ABORT, &none, (ac_span){0}, FABRIC_ALWAYS);
+        (void)remote_frame_now(it->remote, it->peer, FRAME_ABORT, &none, (ac_span){0},
+                               FABRIC_ALWAYS);
     }
     return err;
 }
 
-int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head, ac_span value,
-               ac_time deadline) {
+int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head,
+               ac_span value, ac_time deadline) {
     size_t total = head->count + value.bytes;
     if (total <= FRAME_PAYLOAD_MAX)
-        return turn_end(remote, peer, send_one(remote, peer, type, head, value, TURN_LAST, deadline));
+        return turn_end(remote, peer,
+                        send_one(remote, peer, type, head, value, TURN_LAST, deadline));
     if (deadline == AC_NOW && total > FABRIC_WINDOW_BYTES)
         return -EMSGSIZE;
     int err = stream_begin(remote, peer, total, deadline);
@@ -267,7 +274,8 @@ static int deliver(struct remote *remote, ac_ref to, ac_value message, ac_time d
     struct head head = {0};
     head_put(&head, asker.number);
     head_put(&head, to.id);
-    err = send_frame(remote, to.peer, FRAME_DELIVER, &head, value_encoded(message, scratch), deadline);
+    err = send_frame(remote, to.peer, FRAME_DELIVER, &head, value_encoded(message, scratch),
+                     deadline);
     if (err < 0) {
         map_take_id(&remote->delivers, asker.number);
         return err == -ETIMEDOUT || err == -EAGAIN ? 0 : err;

@@ -100,7 +100,8 @@ TEST(outside_coroutines_names_can_be_given_and_not_located) {
 }
 
 static ac_value free_names(ac_value unused) {
-    ac_ref it, holder = ac_spawn(waits, ac_nil, .joinable = true), channel = ac_channel_open("news");
+    ac_ref it, holder = ac_spawn(waits, ac_nil, .joinable = true),
+               channel = ac_channel_open("news");
     must_be(ac_register(holder, "a"), 0);
     must_be(ac_register(holder, "b"), 0);
     must_be(ac_register(channel, "c"), 0);
@@ -365,7 +366,8 @@ static ac_value locate_dead(ac_value unused) {
     (void)find("server");
     child_kill(peer);
     ac_ref it;
-    // Until the loss is known the name may be asked for in vain; then nobody holds it, and nothing breaks.
+    // Until the loss is known the name may be asked for in vain; then nobody holds it, and nothing
+    // breaks.
     must_be(ac_locate("server", &it, ac_after(0.5)), -ETIMEDOUT);
     return unused;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Tests of src/remote/peers.c: finding each other with nothing configured, reaching a peer by its address, and what is
-// told of peers.
+// Tests of src/remote/peers.c: finding each other with nothing configured, reaching a peer by its
+// address, and what is told of peers.
 #include "world.h"
 
 static struct child peer;
@@ -260,7 +260,8 @@ static ac_value reach_with_other_key(ac_value unused) {
     char text[128];
     must_be(ac_peer(peer_address, ac_after(PATIENCE_S)), -EACCES);
     snprintf(text, sizeof text, "localhost:%s", port_of(peer_address));
-    must_be(ac_peer(text, ac_after(PATIENCE_S)), -EACCES); // although nobody listens at another of its addresses
+    must_be(ac_peer(text, ac_after(PATIENCE_S)),
+            -EACCES); // although nobody listens at another of its addresses
     must_be(ac_peers(NULL, 0), 0);
     must_be(ac_locate("server", &it, ac_after(0.3)), -ETIMEDOUT);
     return unused;

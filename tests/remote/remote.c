@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Tests of src/remote/remote.c: starting and stopping the network, what it opens, who may use it, and what is said when it
-// cannot be started.
+// Tests of src/remote/remote.c: starting and stopping the network, what it opens, who may use it,
+// and what is said when it cannot be started.
 #include "remote/remote_private.h"
 #include "world.h"
 
-#include <dirent.h>
 #include <math.h>
 
 static struct child peer;
@@ -104,7 +103,8 @@ static ac_value see_no_beacons(ac_value unused) {
 
 TEST(without_discovery_there_is_no_beacon_socket) {
     world_begin();
-    run_with(see_no_beacons, &(struct ac_network_options){.loopback_only = true, .no_discovery = true});
+    run_with(see_no_beacons,
+             &(struct ac_network_options){.loopback_only = true, .no_discovery = true});
     world_end();
 }
 
@@ -165,7 +165,8 @@ TEST(odd_limits_are_brought_into_range) {
     world_begin();
     const double odd[] = {-1, 1e-9, 1e300, INFINITY, NAN, 1e10};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
-        must_be(ac_network_start(.loopback_only = true, .heartbeat_s = odd[i], .grace_s = odd[i]), 0);
+        must_be(ac_network_start(.loopback_only = true, .heartbeat_s = odd[i], .grace_s = odd[i]),
+                0);
         must_be(ac_run(), 0);
     }
     world_end();

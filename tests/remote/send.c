@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Tests of src/remote/send.c: what arrives and in which order, what deliver knows, windows, and receivers that compute,
-// stand still or die.
+// Tests of src/remote/send.c: what arrives and in which order, what deliver knows, windows, and
+// receivers that compute, stand still or die.
 #include "world.h"
 
 static struct child peer;
@@ -175,7 +175,6 @@ static ac_value send_beside(ac_value unused) {
 TEST(others_get_through_while_a_large_message_travels) { with_server(send_beside); }
 
 static int senders_done;
-
 
 static ac_value count_large(ac_value to) {
     ac_value message;

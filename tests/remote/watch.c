@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: MIT
-// Tests of src/remote/watch.c: one notice for each monitor, whatever happens to the observed, to its process or
-// to the one who wants to know.
+// Tests of src/remote/watch.c: one notice for each monitor, whatever happens to the observed, to
+// its process or to the one who wants to know.
 #include "remote/remote_private.h"
 #include "world.h"
 
 static struct child peer;
 
-enum { JOB_FINISHES, JOB_FAILS, JOB_CANCELLED, JOB_TALKS, JOB_POINTS, JOB_DEEP, JOB_LARGE, JOB_LIVES };
+enum {
+    JOB_FINISHES,
+    JOB_FAILS,
+    JOB_CANCELLED,
+    JOB_TALKS,
+    JOB_POINTS,
+    JOB_DEEP,
+    JOB_LARGE,
+    JOB_LIVES
+};
 
 static ac_value wait_for_go(void) {
     ac_value message = ac_nil;
@@ -86,8 +95,8 @@ static ac_value lives(ac_value unused) {
 }
 
 static void set_jobs(void) {
-    static const ac_function jobs[] = {finishes,     fails,         is_cancelled, talks, points,
-                                       returns_deep, returns_large, lives};
+    static const ac_function jobs[] = {finishes, fails,        is_cancelled,  talks,
+                                       points,   returns_deep, returns_large, lives};
     memcpy(server_jobs, jobs, sizeof jobs);
 }
 
@@ -240,8 +249,8 @@ static ac_value count_watchers(ac_value to) {
 static ac_value leave_nothing(ac_value unused) {
     ac_ref at = find("server");
     for (int i = 0; i < 100; i++)
-        must_be(ac_join(ac_spawn(watch_and_leave, at, .joinable = true, .stack_bytes = TEST_STACK), NULL,
-                        ac_after(PATIENCE_S)),
+        must_be(ac_join(ac_spawn(watch_and_leave, at, .joinable = true, .stack_bytes = TEST_STACK),
+                        NULL, ac_after(PATIENCE_S)),
                 0);
     must_be(map_count(&remote_of(loop_here)->monitors), 0);
     (void)start_job(at, JOB_FINISHES);
@@ -268,7 +277,8 @@ static ac_value see_killed(ac_value unused) {
     ac_ref job = start_job(at, JOB_LIVES);
     for (int i = 0; i < TIMES; i++)
         must_be(ac_monitor(i % 2 ? job : at), 0);
-    must_be(ac_deliver(job, "are you there?", ac_after(PATIENCE_S)), 1); // and the monitors before this
+    must_be(ac_deliver(job, "are you there?", ac_after(PATIENCE_S)),
+            1); // and the monitors before this
     double begin = seconds();
     child_kill(peer);
     for (int i = 0; i < TIMES; i++) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Small worlds for the tests of remote/: the test process and children of it, each a peer with a loop and a
-// network of its own. They share a key file and a port for beacons that nobody else uses, so that worlds
-// side by side do not meet.
+// Small worlds for the tests of remote/: the test process and children of it, each a peer with a
+// loop and a network of its own. They share a key file and a port for beacons that nobody else
+// uses, so that worlds side by side do not meet.
 //
-// Children are forked before the test process makes a loop. A child hears of the test through one pipe and
-// answers through another, a byte each time; the end of the first pipe is its order to end. All die
-// with the test: libcheck ends its process group, and the kernel ends the children of one that has
-// died. A keeper in a group of its own removes the folder once all of them are gone.
+// Children are forked before the test process makes a loop. A child hears of the test through one
+// pipe and answers through another, a byte each time; the end of the first pipe is its order to
+// end. All die with the test: libcheck ends its process group, and the kernel ends the children of
+// one that has died. A keeper in a group of its own removes the folder once all of them are gone.
 #ifndef TESTS_REMOTE_WORLD_H
 #define TESTS_REMOTE_WORLD_H
 
@@ -17,6 +17,7 @@
 #include <asyncoro.h>
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -43,10 +44,10 @@ static struct {
     char key_file[160];
     uint16_t beacons; // UDP port
     pid_t keeper;
-    int life;     // the keeper waits until nobody holds this any more
-    bool child;   // this process is one
-    int orders;   // of a child: what it is told
-    int answers;  // and what it says
+    int life;    // the keeper waits until nobody holds this any more
+    bool child;  // this process is one
+    int orders;  // of a child: what it is told
+    int answers; // and what it says
 } world;
 
 // As ck_assert, in the test and in its children.
@@ -62,7 +63,8 @@ static struct {
             world_fail(__FILE__, __LINE__, #value_ " == " #wanted_, must_value_, must_wanted_);    \
     } while (0)
 
-static void world_fail(const char *file, int line, const char *what, long long is, long long wanted) {
+static void world_fail(const char *file, int line, const char *what, long long is,
+                       long long wanted) {
     if (!world.child)
         ck_abort_msg("%s:%d: %s (%lld, %lld)", file, line, what, is, wanted);
     fprintf(stderr, "%s:%d: in a child: %s (%lld, %lld)\n", file, line, what, is, wanted);
@@ -97,7 +99,10 @@ static void keep(int life) {
     char byte;
     while (read(life, &byte, 1) > 0)
         continue;
-    unlink(world.key_file);
+    DIR *folder = opendir(world.folder);
+    struct dirent *entry;
+    while (folder && (entry = readdir(folder)))
+        (void)unlinkat(dirfd(folder), entry->d_name, 0); // "." and ".." stay
     rmdir(world.folder);
     _exit(EXIT_SUCCESS);
 }
@@ -106,7 +111,8 @@ static UNUSED void world_begin(void) {
     const char *folder = getenv("TMPDIR");
     char port[8];
     int life[2];
-    snprintf(world.folder, sizeof world.folder, "%.100s/asyncoro-XXXXXX", folder ? folder : P_tmpdir);
+    snprintf(world.folder, sizeof world.folder, "%.100s/asyncoro-XXXXXX",
+             folder ? folder : P_tmpdir);
     must(mkdtemp(world.folder) != NULL);
     snprintf(world.key_file, sizeof world.key_file, "%s/key", world.folder);
     world.beacons = free_udp_port();
@@ -166,7 +172,8 @@ static const struct ac_network_options near = {.size = sizeof near, .loopback_on
 
 static UNUSED void run(ac_function function) { run_with(function, &near); }
 
-static UNUSED struct child child_with(ac_function function, const struct ac_network_options *options) {
+static UNUSED struct child child_with(ac_function function,
+                                      const struct ac_network_options *options) {
     int to[2], from[2];
     must_be(pipe2(to, O_CLOEXEC) | pipe2(from, O_CLOEXEC), 0);
     pid_t parent = getpid();
@@ -231,10 +238,10 @@ static UNUSED void child_thaw(struct child child) { must_be(kill(child.pid, SIGC
 
 // ---- a peer that does what it is asked ----
 //
-// "server" answers requests [verb, to whom, what]: "echo" sends it back; "compute" uses the processor for so many
-// seconds without waiting and then says so; "start" spawns the coroutine of that index in server_jobs
-// and tells its reference; "count" tells how many other messages have come, integers that should count up
-// from 0, or -1 if one of them did not.
+// "server" answers requests [verb, to whom, what]: "echo" sends it back; "compute" uses the
+// processor for so many seconds without waiting and then says so; "start" spawns the coroutine of
+// that index in server_jobs and tells its reference; "count" tells how many other messages have
+// come, integers that should count up from 0, or -1 if one of them did not.
 
 static ac_function server_jobs[12];
 
@@ -253,8 +260,8 @@ static int serve_request(ac_value message, long count) {
     } else if (strcmp(verb, "count") == 0) {
         err = ac_send(to, count);
     } else if (strcmp(verb, "start") == 0) {
-        err = ac_send(to, ac_spawn(server_jobs[ac_int_of(what)], to, .name = "job", .stack_bytes = TEST_STACK,
-                                   .daemon = true));
+        err = ac_send(to, ac_spawn(server_jobs[ac_int_of(what)], to, .name = "job",
+                                   .stack_bytes = TEST_STACK, .daemon = true));
     }
     ac_drop(what);
     must_be(err, 0);
@@ -277,7 +284,8 @@ static UNUSED ac_value server(ac_value unused) {
 
 // What a child is that serves until it is told to end.
 static UNUSED ac_value serving(ac_value unused) {
-    must(ac_ref_is(ac_spawn(server, ac_nil, .name = "server", .daemon = true, .stack_bytes = TEST_STACK)));
+    must(ac_ref_is(
+        ac_spawn(server, ac_nil, .name = "server", .daemon = true, .stack_bytes = TEST_STACK)));
     return until_the_end(unused);
 }
 
