@@ -19,7 +19,7 @@ static void switch_back(void *unused) {
 
 static void switch_prepare(void) {
     sys_stacks_init(&stacks);
-    void *top = sys_stack_take(&stacks, CLASS, NULL);
+    void *top = sys_stack_take(&stacks, CLASS);
     if (!top) {
         fprintf(stderr, "no memory for a stack\n");
         exit(1);

@@ -76,7 +76,9 @@ struct ac_computation_options {
 // coroutine. Does not wait for nodes. 0; -EPERM outside coroutines; -ENOMEM; an error of
 // ac_network_start; or of reading the program's own executable.
 #define ac_computation_open(computation, ...)                                                      \
-    ac_computation_open_with((computation), &(struct ac_computation_options){__VA_ARGS__})
+    ac_computation_open_with((computation),                                                        \
+                             &(struct ac_computation_options){                                     \
+                                 .size = sizeof(struct ac_computation_options), __VA_ARGS__})
 AC_API int ac_computation_open_with(ac_computation **computation,
                                     const struct ac_computation_options *options) AC_CHECKED;
 

@@ -66,7 +66,9 @@ struct ac_run_options {
 // (one that goes on for another second is abandoned) and ends the loop with all that belongs to it.
 // References made before are stale afterwards. To be called outside coroutines. 0, also when there
 // was nothing to run; -EPERM inside a coroutine; -ENOMEM or the error of the operating system's
-// poller, after which the loop has ended likewise.
+// poller, after which the loop has ended likewise; else the error of the first coroutine that
+// failed while nobody joined or monitored it (AC_TRACE=coro tells which), so that `return
+// ac_run();` in main tells the one who started the program.
 #define ac_run(...)                                                                                \
     ac_run_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
 

@@ -21,6 +21,7 @@ static void run_coroutines(void *argument);
 static struct coro *record_take(struct loop *loop, int *err);
 static void record_give(struct coro *coro);
 static void finish(struct coro *coro, ac_value result);
+static void note_failure(struct coro *coro, const struct ac_exit *exit);
 
 // ---- switching ----
 
@@ -260,7 +261,8 @@ static void finish(struct coro *coro, ac_value result) {
     ac_drop(coro->argument);
     loop->all--;
     loop->alive -= !coro->daemon;
-    if (likely(!coro->mail_done && list_empty(&coro->watchers) && !coro->joinable)) {
+    bool failed = result.kind == AC_ERROR || result.kind == AC_INVALID;
+    if (likely(!coro->mail_done && list_empty(&coro->watchers) && !coro->joinable && !failed)) {
         ac_drop(result);
         record_give(coro);
         return;
@@ -269,17 +271,31 @@ static void finish(struct coro *coro, ac_value result) {
     __atomic_store_n(&coro->state, CORO_ENDED, __ATOMIC_RELAXED);
     if (coro->mail_done)
         coro->mail_done(coro);
+    bool observed = coro->joinable || coro->internal;
     struct list *link;
     while ((link = list_take(&coro->watchers))) {
         struct end_watch *watch = container_of(link, struct end_watch, link);
+        observed |= watch->observes;
         watch->ended(watch, &exit);
     }
     if (coro->joinable && !loop->stopping) {
         coro->end = exit;
         return;
     }
+    if (exit.how == AC_FAILED && !observed)
+        note_failure(coro, &exit);
     ac_drop(exit.value);
     record_give(coro);
+}
+
+// Nobody else will learn of it: the one who called ac_run does.
+static void note_failure(struct coro *coro, const struct ac_exit *exit) {
+    const char *text = ac_text_of(exit->value);
+    trace(TRACE_CORO, "coroutine '%s' (%s) failed: %s%s%s", coro->name ? coro->name : "",
+          coro->where ? coro->where : "", ac_strerror(exit->reason), text ? ": " : "",
+          text ? text : "");
+    if (coro->loop->failure == 0)
+        coro->loop->failure = exit->reason;
 }
 
 void coro_abandon(struct coro *coro) {
@@ -499,7 +515,8 @@ int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) {
     err = coro_may_wait(self, deadline);
     if (err < 0)
         return err;
-    struct joiner joiner = {.watch.ended = joined, .of = coro, .coro = self, .exit = exit};
+    struct joiner joiner = {
+        .watch = {.ended = joined, .observes = true}, .of = coro, .coro = self, .exit = exit};
     coro_watch(coro, &joiner.watch);
     self->wait_for = &joiner;
     return coro_wait(self, &join_wait, deadline);

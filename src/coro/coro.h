@@ -76,6 +76,7 @@ struct end_watch {
     // Called once, on the loop of the coroutine, after its link was taken out. `exit->value`
     // belongs to the caller. Must not wait.
     void (*ended)(struct end_watch *watch, const struct ac_exit *exit);
+    bool observes; // for a user who joins or monitors: a failure is not unseen
 };
 
 struct coro {
@@ -152,6 +153,7 @@ struct loop {
     uint32_t alive;      // coroutines that keep ac_run from returning
     uint32_t all;        // coroutines that have not ended
     bool stopping;       // only daemons are left
+    int failure;         // of the first coroutine that failed unseen; 0: none
     struct post *inbox;  // atomic: posts, the latest first
     bool asleep;         // atomic: home waits in the poller
     uint64_t turns;      // atomic: how often home has run, for the guardian

@@ -251,7 +251,8 @@ int loop_run(struct loop *loop) {
     }
     loop->stopping = true;
     later = end_all(loop, true);
-    return err < 0 ? err : later;
+    err = err < 0 ? err : later;
+    return err < 0 ? err : loop->failure;
 }
 
 int ac_run_with(const struct ac_run_options *options) {

@@ -60,7 +60,7 @@ static int start_monitor(struct coro *self, struct coro *of) {
     if (!monitor)
         return -ENOMEM;
     *monitor = (struct monitor){
-        .observed.ended = observed_ended,
+        .observed = {.ended = observed_ended, .observes = true},
         .observer.ended = observer_ended,
         .to = self,
         .cell = cell_take(self->loop),

@@ -189,8 +189,9 @@ void watch_asked(struct remote *remote, const struct arrival *arrival) {
     }
     struct near_monitor *near = memory_allocate(sizeof *near);
     if (near)
-        *near = (struct near_monitor){
-            .watch.ended = report_end, .remote = remote, .by = {arrival->peer, arrival->number}};
+        *near = (struct near_monitor){.watch = {.ended = report_end, .observes = true},
+                                      .remote = remote,
+                                      .by = {arrival->peer, arrival->number}};
     int err = near ? map_put(&remote->watched, &near->by, sizeof near->by, near) : -ENOMEM;
     if (err == 0) {
         coro_watch(coro, &near->watch);
