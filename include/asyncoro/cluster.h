@@ -73,7 +73,8 @@ struct ac_computation_options {
 
 // Opens a computation: starts the network if need be, finds nodes, now and later, ships the program
 // to each and has its workers started. Status messages and exit notices go to the calling
-// coroutine. Does not wait for nodes. 0; -EPERM outside coroutines; -ENOMEM; an error of
+// coroutine. Does not wait for nodes; can wait for a helper thread that reads a large program. 0;
+// -EPERM outside coroutines; -EINVAL if ac_cluster_init was not called; -ENOMEM; an error of
 // ac_network_start; or of reading the program's own executable.
 #define ac_computation_open(computation, ...)                                                      \
     ac_computation_open_with((computation),                                                        \
@@ -84,15 +85,17 @@ AC_API int ac_computation_open_with(ac_computation **computation,
 
 // Waits until all jobs have ended (cancelling what still runs when the deadline is over), ends the
 // workers and forgets the computation. The exit notices of cancelled jobs have been sent when it
-// returns. Can wait. 0; -ECANCELED, and then it is closed all the same; -EPERM outside coroutines.
+// returns: a job that does not end within two seconds of its cancellation is AC_LOST with
+// -ECANCELED, and its worker is ended. A computation whose owner ends is closed by that. Can wait.
+// 0; -ECANCELED, and then it is closed all the same; -EPERM outside coroutines.
 AC_API int ac_computation_close(ac_computation *computation, ac_time deadline);
 
 // Runs a job at a given worker, which a status message named: function(argument), argument being
 // anything that ac_of takes. Takes the argument. Can wait (for room at that worker). Returns the
 // reference of the job, a coroutine to which messages can be sent; or none, and ac_ref_error tells:
-// -ENOENT for a function not declared by AC_JOB; -EHOSTUNREACH if the worker is gone; -ENOTSUP for
-// an argument that cannot travel; -ECANCELED; -EPERM; -ENOMEM. The exit notice follows as a
-// message.
+// -ENOENT for a function not declared by AC_JOB; -EHOSTUNREACH if the worker is gone, or went
+// before the job was known to have begun; -ENOTSUP for an argument that cannot travel; -ECANCELED;
+// -EPERM; -ENOMEM. The exit notice follows as a message, but not where there was no reference.
 #define ac_run_at(computation, worker, function, argument)                                         \
     ac_run_at_with((computation), (worker), (function), ac_of(argument))
 AC_API ac_ref ac_run_at_with(ac_computation *computation, ac_ref worker, ac_function function,
@@ -129,8 +132,9 @@ struct ac_status {
 AC_API bool ac_status_of(ac_value message, struct ac_status *status);
 
 // As ac_exit_of for the exit notice of a job: also its number and the worker where it ran.
-// `exit->who` is the job's coroutine (ac_no_ref if it never ran); a job whose worker died is
-// AC_LOST, one whose function raised an error AC_FAILED.
+// `exit->who` is the job's coroutine (ac_no_ref if it never ran); a job whose worker died while it
+// ran, or may have run, is AC_LOST, and its value is an error whose text says how the worker ended;
+// one whose function returned an error is AC_FAILED.
 struct ac_job_exit {
     struct ac_exit exit;
     int64_t job;       // 0 if it was run by ac_run_at
