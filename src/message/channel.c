@@ -84,6 +84,8 @@ static int take_slot(struct channel_table *table, uint32_t *index);
 static void give_slot(struct channel_table *table, uint32_t index);
 static struct channel *find(const struct loop *loop, uint64_t id);
 static int find_here(ac_ref ref, struct channel **channel);
+static bool is_far(ac_ref channel, ac_ref who);
+static int subscribe_elsewhere(ac_ref channel, ac_ref who, bool on);
 static int find_member(struct loop *loop, ac_ref who, struct member **member);
 static int subscribe(struct channel *channel, struct member *member);
 static void unsubscribe(struct subscription *it);
@@ -261,9 +263,25 @@ static int find_here(ac_ref ref, struct channel **channel) {
 
 // ---- subscribing ----
 
+// Whether one of the two, and one alone, is of another process.
+static bool is_far(ac_ref channel, ac_ref who) {
+    struct loop *loop = loop_here;
+    return loop && ac_ref_is(channel) && ac_ref_is(who) &&
+           ref_is_here(loop, channel) != ref_is_here(loop, who);
+}
+
+static int subscribe_elsewhere(ac_ref channel, ac_ref who, bool on) {
+    const struct message_door *door = message_door(loop_here);
+    if (!door || ref_sort(channel.id) != REF_CHANNEL || ref_sort(who.id) != REF_COROUTINE)
+        return -ENOTSUP;
+    return door->subscribe(loop_here, channel, who, on);
+}
+
 int ac_channel_subscribe(ac_ref ref, ac_ref who) {
     struct channel *channel;
     struct member *member;
+    if (is_far(ref, who))
+        return subscribe_elsewhere(ref, who, true);
     int err = find_here(ref, &channel);
     if (!err)
         err = find_member(channel->loop, who, &member);
@@ -279,6 +297,8 @@ int ac_channel_subscribe(ac_ref ref, ac_ref who) {
 
 int ac_channel_unsubscribe(ac_ref ref, ac_ref who) {
     struct channel *channel;
+    if (is_far(ref, who))
+        return subscribe_elsewhere(ref, who, false);
     int err = find_here(ref, &channel);
     if (err)
         return err;

@@ -29,6 +29,7 @@ static const struct message_door message_up = {
     .send = send_far,
     .deliver = deliver_far,
     .monitor = monitor_far,
+    .subscribe = subscribe_far,
 };
 
 // ---- start and stop ----
@@ -56,6 +57,7 @@ struct remote *remote_need(struct loop *loop) {
     list_init(&remote->room);
     list_init(&remote->begin);
     map_init(&remote->watched);
+    map_init(&remote->forwards);
     loop_extend(loop, LOOP_REMOTE, (struct loop_extra){remote, stopping, done});
     return remote;
 }
@@ -157,7 +159,7 @@ static void close_fabric(struct remote *remote, ac_time until) {
 static ac_value say_goodbye(ac_value argument) {
     struct remote *remote = ac_pointer_of(argument);
     ac_time until = ac_after(STOP_SECONDS);
-    while (remote->parcels > 0 && ac_now() < until)
+    while ((remote->parcels > 0 || subscribe_is_busy(remote)) && ac_now() < until)
         (void)ac_sleep(0.001);
     close_fabric(remote, until);
     for (double pause = 0.0002;; pause = pause < 0.005 ? pause * 2 : pause) {
@@ -224,6 +226,7 @@ static void done(struct loop *loop, void *state) {
     map_done(&remote->reaches);
     release_all(&remote->monitors);
     release_all(&remote->watched);
+    release_all(&remote->forwards);
     release_all(&remote->sending);
     loop->extra[LOOP_REMOTE].state = NULL;
     memory_release(remote);
@@ -288,6 +291,7 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_ANSWER: send_answered(remote, arrival); break;
     case ARRIVED_MONITOR: watch_asked(remote, arrival); break;
     case ARRIVED_UNWATCH: watch_left(remote, arrival); break;
+    case ARRIVED_SUBSCRIBE: subscribe_asked(remote, arrival); break;
     case ARRIVED_EXIT: watch_exit(remote, arrival); break;
     case ARRIVED_FOUND: names_found(remote, arrival); break;
     case ARRIVED_MET: names_met(remote, arrival->peer); break;
@@ -436,6 +440,22 @@ static void got_monitor(struct incoming *in) {
     arrival->to = (ac_ref){in->remote->host->peer, id};
 }
 
+static void got_subscribe(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t channel = cbor_read_unsigned(&in->reader);
+    uint64_t who = cbor_read_unsigned(&in->reader);
+    bool on = cbor_read_bool(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_SUBSCRIBE, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->number = number;
+    arrival->to = (ac_ref){in->remote->host->peer, channel};
+    arrival->who = (ac_ref){in->peer->id, who};
+    arrival->result = on;
+}
+
 static void got_unwatch(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     struct arrival *arrival = cbor_read_end(&in->reader)
@@ -504,6 +524,7 @@ static void handle(struct incoming *in, unsigned type) {
     case FRAME_FORGET: got_forget(in); break;
     case FRAME_PIECE: got_piece(in); break;
     case FRAME_ABORT: got_abort(in); break;
+    case FRAME_SUBSCRIBE: got_subscribe(in); break;
     case FRAME_UNWATCH: got_unwatch(in); break;
     default:
         trace(TRACE_REMOTE, "a frame of unknown type %u from peer %016llx", type,

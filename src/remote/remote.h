@@ -2,10 +2,12 @@
 // The face of remote/: references, names and monitors across peers. It fills the door of message/
 // (values for references elsewhere) and the door of fabric/ (frames and news of peers).
 //
-//   remote.c   the network of a loop: start, stop; what crosses the threads; the frames and who
-//   handles them send.c     send and deliver to other processes; large messages in pieces watch.c
-//   monitors across peers names.c    register, locate, follow peers.c    ac_peer, ac_peers, where
-//   references live
+//   remote.c     the network of a loop: start, stop; what crosses the threads; the frames that come
+//   send.c       send and deliver to other processes; large messages in pieces
+//   subscribe.c  channels with subscribers elsewhere
+//   watch.c      monitors across peers
+//   names.c      register, locate, follow
+//   peers.c      ac_peer, ac_peers, where references live
 #ifndef REMOTE_REMOTE_H
 #define REMOTE_REMOTE_H
 

@@ -13,17 +13,21 @@
 //
 // Frames, their payload a sequence of CBOR items:
 //
-//   16 SEND     receiver id, value
-//   17 DELIVER  number, receiver id, value        -> ANSWER
-//   18 ANSWER   number, count or negative error
-//   19 MONITOR  number, coroutine id              -> EXIT, once, later
-//   20 EXIT     number, enum ac_end, reason, value
-//   21 LOCATE   number, name, once                -> FOUND, now or when the name is given; once, or
-//   for each holder 22 FOUND    number, reference 23 FORGET   number of a LOCATE 24 PIECE stream,
-//   type, bytes in all, bytes before these, bytes: of a frame too large for one, whose type and
-//               payload it carries
-//   25 ABORT    stream: no more pieces will come
-//   26 UNWATCH  number of a MONITOR whose EXIT is no longer wanted
+//   16 SEND      receiver id, value
+//   17 DELIVER   number, receiver id, value        -> ANSWER
+//   18 ANSWER    number, count or negative error
+//   19 MONITOR   number, coroutine id              -> EXIT, once, later
+//   20 EXIT      number, enum ac_end, reason, value
+//   21 LOCATE    number, name, once                -> FOUND, now or when the name is given;
+//                                                     once, or for each holder
+//   22 FOUND     number, reference
+//   23 FORGET    number of a LOCATE
+//   24 PIECE     stream, type, bytes in all, bytes before these, bytes: of a frame too large for
+//                one, whose type and payload it carries
+//   25 ABORT     stream: no more pieces will come
+//   26 UNWATCH   number of a MONITOR whose EXIT is no longer wanted
+//   27 SUBSCRIBE number, channel id, id of a coroutine of the sender's, true; or false to
+//                unsubscribe                       -> ANSWER
 //
 // Numbers are drawn by the one who asks.
 #ifndef REMOTE_REMOTE_PRIVATE_H
@@ -42,10 +46,12 @@ enum frame_type {
     FRAME_FORGET,
     FRAME_PIECE,
     FRAME_ABORT,
-    FRAME_UNWATCH
+    FRAME_UNWATCH,
+    FRAME_SUBSCRIBE
 };
 
 enum {
+    FORWARDS_MAX = 1 << 16, // coroutines elsewhere that subscribe to channels here
     NAME_BYTES_MAX = 255,
     PIECE_BYTES = 48 * 1024, // of a large message in one frame
     STREAMS_MAX = 64,        // large messages of one peer on their way at once
@@ -56,16 +62,17 @@ enum {
 
 // What the guest side tells the host.
 enum arrival_kind {
-    ARRIVED_MESSAGE, // for `to`; `number` != 0: the host must answer that DELIVER
-    ARRIVED_ANSWER,  // to deliver `number`: `result`
-    ARRIVED_MONITOR, // `number`, of to
-    ARRIVED_UNWATCH, // of the peer's monitor `number`
-    ARRIVED_EXIT,    // to monitor `number`
-    ARRIVED_FOUND,   // to query `number`: `to`
-    ARRIVED_MET,     // the peer
-    ARRIVED_LOST,    // the peer, for `result`
-    ARRIVED_ROOM,    // at the peer
-    ARRIVED_REACHED  // the answer to reach `number`: peer, or `result`
+    ARRIVED_MESSAGE,   // for `to`; `number` != 0: the host must answer that DELIVER
+    ARRIVED_ANSWER,    // to deliver `number`: `result`
+    ARRIVED_MONITOR,   // `number`, of to
+    ARRIVED_UNWATCH,   // of the peer's monitor `number`
+    ARRIVED_EXIT,      // to monitor `number`
+    ARRIVED_SUBSCRIBE, // `number`, of `who` to the channel `to`; `result`: 1, or 0 for its end
+    ARRIVED_FOUND,     // to query `number`: `to`
+    ARRIVED_MET,       // the peer
+    ARRIVED_LOST,      // the peer, for `result`
+    ARRIVED_ROOM,      // at the peer
+    ARRIVED_REACHED    // the answer to reach `number`: peer, or `result`
 };
 
 struct arrival {
@@ -74,6 +81,7 @@ struct arrival {
     uint64_t peer;
     uint64_t number;
     ac_ref to;
+    ac_ref who;
     int64_t result;
     enum ac_end how;
     uint32_t bytes; // of payload to be reported as taken
@@ -199,6 +207,7 @@ struct remote {
     struct list begin;   // struct room_waiter: for the beginning of a large message, likewise
     struct map sending;  // peer -> struct sending
     struct map watched;  // struct watcher -> struct near_monitor
+    struct map forwards; // ac_ref of a coroutine elsewhere -> struct forward
     uint32_t parcels;    // coroutines that send large exit notices
     uint64_t stream;     // number of the last large message sent
 };
@@ -263,6 +272,7 @@ void send_stop(struct remote *remote);
 int asker_wait(struct asker *asker, const struct wait_kind *kind, ac_time deadline);
 extern const struct wait_kind deliver_wait;
 extern const struct wait_kind reach_wait;
+extern const struct wait_kind subscribe_wait;
 
 // ---- watch.c: host side ----
 int monitor_far(struct loop *loop, ac_ref of);
@@ -270,6 +280,12 @@ void watch_asked(struct remote *remote, const struct arrival *arrival);
 void watch_left(struct remote *remote, const struct arrival *arrival);
 void watch_exit(struct remote *remote, struct arrival *arrival);
 void watch_lost(struct remote *remote, uint64_t peer, int reason);
+
+// ---- subscribe.c: host side ----
+int subscribe_far(struct loop *loop, ac_ref channel, ac_ref who, bool on);
+void subscribe_asked(struct remote *remote, const struct arrival *arrival);
+// Whether messages of channels wait to leave the process.
+bool subscribe_is_busy(struct remote *remote);
 
 // ---- names.c ----
 // Guest side.

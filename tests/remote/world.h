@@ -44,8 +44,10 @@ static struct {
     char key_file[160];
     uint16_t beacons; // UDP port
     pid_t keeper;
-    int life;    // the keeper waits until nobody holds this any more
-    bool child;  // this process is one
+    int life;     // the keeper waits until nobody holds this any more
+    bool child;   // this process is one
+    int ends[32]; // of the pipes to all children so far: no child may keep them open for another
+    int end_count;
     int orders;  // of a child: what it is told
     int answers; // and what it says
 } world;
@@ -182,6 +184,9 @@ static UNUSED struct child child_with(ac_function function,
     if (pid > 0) {
         close(to[0]);
         close(from[1]);
+        must(world.end_count + 2 <= 32);
+        world.ends[world.end_count++] = to[1];
+        world.ends[world.end_count++] = from[0];
         return (struct child){pid, to[1], from[0]};
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -189,6 +194,8 @@ static UNUSED struct child child_with(ac_function function,
         _exit(EXIT_FAILURE);
     close(to[1]);
     close(from[0]);
+    for (int i = 0; i < world.end_count; i++)
+        close(world.ends[i]);
     world.child = true;
     world.orders = to[0];
     world.answers = from[1];

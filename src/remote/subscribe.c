@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+// Channels with subscribers in other processes. Beside the channel, a coroutine elsewhere is stood
+// for by a *forwarder*, a coroutine of the library's own: it is what subscribes, once for all
+// channels of this process, and what it receives it sends on. So a slow subscriber holds up nobody
+// but its forwarder, whoever is reached through several channels still gets a message once, and the
+// rules of channels need no exception.
+//
+// A forwarder monitors the one it stands for, and ends with it or with its process.
+#include "remote/remote_private.h"
+
+struct forward {
+    struct remote *remote;
+    ac_ref who;             // coroutine elsewhere
+    ac_ref by;              // its forwarder here
+    bool sending;           // a message has left the mailbox and not yet the process
+    struct end_watch ended; // of the forwarder
+};
+
+// ---- where the channel is ----
+
+static ac_value forward_all(ac_value argument) {
+    struct forward *forward = ac_pointer_of(argument);
+    ac_ref who = forward->who;
+    int err = ac_monitor(who);
+    ac_value message;
+    while (err != -EHOSTUNREACH && ac_receive(&message, AC_FOREVER) == 0) {
+        struct ac_exit exit;
+        if (ac_exit_of(message, &exit)) {
+            ac_drop(exit.value);
+            ac_drop(message);
+            break;
+        }
+        forward->sending = true;
+        err = ac_send(who, message);
+        forward->sending = false;
+        if (err < 0)
+            trace(TRACE_REMOTE, "a message of a channel is lost: %s", ac_strerror(err));
+    }
+    return ac_nil;
+}
+
+static void forwarder_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    (void)exit;
+    struct forward *forward = container_of(watch, struct forward, ended);
+    map_take(&forward->remote->forwards, &forward->who, sizeof forward->who);
+    memory_release(forward);
+}
+
+// The forwarder of a coroutine, made if there is none. 0 or an error.
+static int forward_need(struct remote *remote, ac_ref who, ac_ref *by) {
+    struct forward *forward = map_get(&remote->forwards, &who, sizeof who);
+    if (forward) {
+        *by = forward->by;
+        return 0;
+    }
+    if (map_count(&remote->forwards) >= FORWARDS_MAX)
+        return -EAGAIN;
+    forward = memory_allocate_zeroed(sizeof *forward);
+    int err = forward ? map_put(&remote->forwards, &who, sizeof who, forward) : -ENOMEM;
+    if (err < 0)
+        goto release;
+    *forward = (struct forward){.remote = remote, .who = who, .ended.ended = forwarder_ended};
+    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
+    struct coro *coro = coro_create(remote->host, forward_all, ac_of_pointer(forward), &options,
+                                    true, &err);
+    if (!coro)
+        goto take_out;
+    coro_watch(coro, &forward->ended);
+    *by = forward->by = coro_ref(coro);
+    return 0;
+take_out:
+    map_take(&remote->forwards, &who, sizeof who);
+release:
+    memory_release(forward);
+    return err;
+}
+
+// Subscribes a coroutine elsewhere to a channel here, or ends that.
+static int subscribe_here(struct remote *remote, ac_ref channel, ac_ref who, bool on) {
+    if (!channel_is_open(remote->host, channel))
+        return -ESRCH;
+    if (ref_sort(who.id) != REF_COROUTINE)
+        return -ENOTSUP;
+    if (!on) {
+        struct forward *forward = map_get(&remote->forwards, &who, sizeof who);
+        return forward ? ac_channel_unsubscribe(channel, forward->by) : -ENOENT;
+    }
+    struct sys_address address;
+    if (!remote_find(remote->host, who.peer, &address))
+        return -EHOSTUNREACH;
+    ac_ref by;
+    int err = forward_need(remote, who, &by);
+    return err < 0 ? err : ac_channel_subscribe(channel, by);
+}
+
+void subscribe_asked(struct remote *remote, const struct arrival *arrival) {
+    struct head head = {0};
+    head_put(&head, arrival->number);
+    head_put_signed(&head, subscribe_here(remote, arrival->to, arrival->who, arrival->result));
+    (void)remote_frame_now(remote, arrival->peer, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_ALWAYS);
+}
+
+bool subscribe_is_busy(struct remote *remote) {
+    struct forward *forward;
+    for (uint64_t cursor = 0; (forward = map_next(&remote->forwards, &cursor, NULL, NULL));) {
+        struct coro *coro = coro_find(remote->host, forward->by.id);
+        if (forward->sending || (coro && coro->mail_count > 0))
+            return true;
+    }
+    return false;
+}
+
+// ---- where the subscriber is ----
+
+static int subscribe_there(struct remote *remote, ac_ref channel, ac_ref who, bool on) {
+    struct coro *coro = coro_find(remote->host, who.id);
+    if (!coro_here())
+        return -EPERM;
+    if (!coro || coro->state == CORO_ENDED)
+        return -ESRCH;
+    struct asker asker = {
+        .number = ++remote->number, .peer = channel.peer, .in = &remote->delivers};
+    int err = map_put_id(&remote->delivers, asker.number, &asker);
+    if (err < 0)
+        return err;
+    struct head head = {0};
+    head_put(&head, asker.number);
+    head_put(&head, channel.id);
+    head_put(&head, who.id);
+    static const uint8_t booleans[2] = {0xf4, 0xf5}; // CBOR
+    err = send_frame(remote, channel.peer, FRAME_SUBSCRIBE, &head, (ac_span){&booleans[on], 1},
+                     AC_FOREVER);
+    if (err < 0) {
+        map_take_id(&remote->delivers, asker.number);
+        return err;
+    }
+    return asker_wait(&asker, &subscribe_wait, AC_FOREVER);
+}
+
+int subscribe_far(struct loop *loop, ac_ref channel, ac_ref who, bool on) {
+    struct remote *remote = remote_linked(loop);
+    if (!remote)
+        return -EHOSTUNREACH;
+    return who.peer == loop->peer ? subscribe_there(remote, channel, who, on)
+                                  : subscribe_here(remote, channel, who, on);
+}
