@@ -102,6 +102,7 @@ static struct ac_computation *create(struct coro *self,
     it->key = sys_random(self->loop->sys);
     const char *name = options && options->name ? options->name : job_program_name();
     snprintf(it->name, sizeof it->name, "%s", name);
+    text_mend(it->name);
     list_init(&it->link);
     list_init(&it->nodes);
     list_init(&it->spare);

@@ -381,22 +381,28 @@ int elf_check(const struct elf_facts *facts, const struct elf_place *place,
 
 // ---- travelling ----
 
+// Names of files are bytes.
 ac_value elf_to_value(const struct elf_facts *facts) {
     return ac_list(facts->machine, facts->bits, facts->libc_major, facts->libc_minor,
-                   facts->interpreter, facts->libraries, facts->folders);
+                   ac_of_bytes(facts->interpreter, strlen(facts->interpreter)),
+                   ac_of_bytes(facts->libraries, strlen(facts->libraries)),
+                   ac_of_bytes(facts->folders, strlen(facts->folders)));
+}
+
+// False if it does not fit.
+static bool copy_span(char *to, size_t bytes, ac_span from) {
+    if (from.bytes >= bytes || memchr(from.at, 0, from.bytes))
+        return false;
+    memcpy(to, from.at, from.bytes);
+    return true;
 }
 
 bool elf_of_value(ac_value value, struct elf_facts *facts) {
-    const char *interpreter, *libraries, *folders;
+    ac_span interpreter, libraries, folders;
     *facts = (struct elf_facts){0};
-    int err = ac_unpack(value, &facts->machine, &facts->bits, &facts->libc_major,
-                        &facts->libc_minor, &interpreter, &libraries, &folders);
-    if (err || !interpreter || !libraries || !folders ||
-        strlen(interpreter) >= sizeof facts->interpreter ||
-        strlen(libraries) >= sizeof facts->libraries || strlen(folders) >= sizeof facts->folders)
-        return false;
-    memcpy(facts->interpreter, interpreter, strlen(interpreter));
-    memcpy(facts->libraries, libraries, strlen(libraries));
-    memcpy(facts->folders, folders, strlen(folders));
-    return true;
+    return ac_unpack(value, &facts->machine, &facts->bits, &facts->libc_major, &facts->libc_minor,
+                     &interpreter, &libraries, &folders) == 0 &&
+           copy_span(facts->interpreter, sizeof facts->interpreter, interpreter) &&
+           copy_span(facts->libraries, sizeof facts->libraries, libraries) &&
+           copy_span(facts->folders, sizeof facts->folders, folders);
 }

@@ -30,11 +30,12 @@
 #include <stdio.h>
 
 enum {
-    SOFT_END_NS = 1000 * 1000 * 1000, // between SIGTERM and SIGKILL
-    HARD_END_NS = 2000 * 1000 * 1000, // how long a killed process may take to go
-    RESTARTS_MAX = 8,                 // of one computation
-    TAIL_BYTES = 4 << 10,             // of what a worker wrote last
-    TAIL_SHOWN = 280,                 // of these, told with its end
+    SOFT_END_NS = 1000 * 1000 * 1000,     // between SIGTERM and SIGKILL
+    HARD_END_NS = 2000 * 1000 * 1000,     // how long a killed process may take to go
+    RESTART_FREE_NS = 2000 * 1000 * 1000, // one that lived so long does not count as a crash
+    RESTARTS_MAX = 8,                     // of one computation, but for those
+    TAIL_BYTES = 4 << 10,                 // of what a worker wrote last
+    TAIL_SHOWN = 280,                     // of these, told with its end
     STANDARD_ERROR = 2
 };
 
@@ -68,6 +69,7 @@ struct keeper {
     int record; // our end of the pipe with the start-up record
     int output; // our end of the pipe with what it writes
     struct coro *listener;
+    ac_time began;
     size_t tail_bytes;
     char tail[TAIL_BYTES];
 };
@@ -99,6 +101,7 @@ static bool read_open(struct host *host, ac_value open) {
         return false;
     memcpy(host->digest, digest.at, DIGEST_BYTES);
     snprintf(host->name, sizeof host->name, "%s", name ? name : "program");
+    text_mend(host->name);
     host->workers = host->node->workers;
     if (workers_max > 0 && workers_max < host->workers)
         host->workers = workers_max;
@@ -138,10 +141,13 @@ static void tell(struct host *host, ac_value message) {
         trace(TRACE_CLUSTER, "%s: the client was not told: %s", host->name, ac_strerror(err));
 }
 
-static void refuse(struct host *host, const char *why) {
+static void refuse(struct host *host, const char *reason) {
+    char why[PROBLEM_BYTES];
+    snprintf(why, sizeof why, "%s", reason);
+    text_mend(why);
     trace(TRACE_CLUSTER, "%s: refused: %s", host->name, why);
     host->ending = host->refused = true;
-    tell(host, ac_list("refused", why, (const char *)host->node->name));
+    tell(host, ac_list("refused", (const char *)why, (const char *)host->node->name));
 }
 
 static void refuse_for(struct host *host, int err, const char *what) {
@@ -202,6 +208,7 @@ static int start_worker(struct host *host) {
         return -ENOMEM;
     keeper->host = host;
     keeper->number = ++host->last_number;
+    keeper->began = ac_now();
     list_init(&keeper->link);
     int err = start_process(keeper);
     if (err) {
@@ -305,6 +312,8 @@ static ac_value run_keeper(ac_value argument) {
     ac_ref agent = host->agent;
     list_remove(&keeper->link);
     host->keeper_count--;
+    if (ac_now() - keeper->began > RESTART_FREE_NS && host->restarts_left < RESTARTS_MAX)
+        host->restarts_left++;
     (void)mailbox_put(host->coro, ac_nil);
     sys_fd_close(keeper->record);
     memory_release(keeper);

@@ -44,6 +44,7 @@ int node_run(const struct node_options *options, char text[256]) {
         snprintf(node->name, sizeof node->name, "%s", options->name);
     else
         sys_host_name(node->name, sizeof node->name);
+    text_mend(node->name);
     elf_place_here(&node->place);
     int err = start_network(options, node, text);
     if (!err) {

@@ -284,6 +284,7 @@ void scheduler_worker_ended(struct node_agent *node, int64_t number, const char 
             worker->node = NULL;
         if (!worker->told)
             snprintf(worker->text, sizeof worker->text, "%s", text);
+        text_mend(worker->text);
         worker->told = true;
         begin_end(worker);
     }

@@ -76,6 +76,14 @@ bool ac_job_exit_of(ac_value message, struct ac_job_exit *it) {
     return is;
 }
 
+void text_mend(char *text) {
+    ac_value value = ac_of_text(text);
+    if (value.kind == AC_INVALID && ac_error_of(value) == -EILSEQ)
+        for (; *text; text++)
+            *text = (unsigned char)*text < 128 ? *text : '?';
+    ac_drop(value);
+}
+
 void location_of(struct loop *loop, ac_ref ref, char text[64]) {
     struct sys_address address;
     text[0] = 0;

@@ -24,6 +24,7 @@ static void node_status(struct node_agent *node, enum ac_status_kind kind, const
     struct ac_status status = {.kind = kind, .node = node->holder};
     snprintf(status.location, sizeof status.location, "%s", node->location);
     snprintf(status.text, sizeof status.text, "%s", text);
+    text_mend(status.text);
     computation_tell(node->computation, status_notice(&status));
 }
 
@@ -143,6 +144,7 @@ static void take_answer(struct node_agent *node, ac_value message, bool need) {
         return;
     node->host = host;
     snprintf(node->name, sizeof node->name, "%s", name ? name : "");
+    text_mend(node->name);
     node->uploading = need;
     (void)ac_monitor(host);
     trace(TRACE_CLUSTER, "node %s %s the program", node->name, need ? "needs" : "has");

@@ -87,3 +87,13 @@ TEST(other_values_are_neither) {
     ck_assert(!ac_status_of(broken, &status));
     ac_drop(broken);
 }
+
+TEST(a_text_of_any_bytes_is_made_one_that_travels) {
+    char good[] = "caf\xc3\xa9", cut[] = "caf\xc3", plain[] = "cafe";
+    text_mend(good);
+    ck_assert_str_eq(good, "caf\xc3\xa9");
+    text_mend(cut);
+    ck_assert_str_eq(cut, "caf?");
+    text_mend(plain);
+    ck_assert_str_eq(plain, "cafe");
+}

@@ -141,7 +141,7 @@ static ac_value upload_twice(ac_value unused) {
     (void)unused;
     ac_computation *one, *other;
     struct ac_job_exit job;
-    ck_assert_int_eq(ac_computation_open(&one, .workers_max = 1), 0);
+    ck_assert_int_eq(ac_computation_open(&one, .workers_max = 1, .name = "caf\xc3"), 0);
     ck_assert_int_eq(ac_computation_open(&other, .workers_max = 1), 0);
     ck_assert_int_gt(ac_submit(one, nothing, 1), 0);
     ck_assert_int_gt(ac_submit(other, nothing, 2), 0);
