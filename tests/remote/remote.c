@@ -270,6 +270,99 @@ TEST(without_memory_the_network_is_not_started_and_says_so) {
     world_end();
 }
 
+// ---- strangers ----
+
+static long resident_kib(pid_t pid) {
+    char line[128];
+    long kib = 0;
+    snprintf(line, sizeof line, "/proc/%d/status", (int)pid);
+    FILE *file = fopen(line, "r");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "VmRSS: %ld", &kib) == 1)
+            break;
+    must(file && fclose(file) == 0);
+    return kib;
+}
+
+static void send_noise(uint16_t port, int type, unsigned seed) {
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint8_t noise[3000];
+    srandom(seed);
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = seed % 4 ? (uint8_t)random() : 0xff;
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+        (void)!send(fd, noise, 1 + seed * 37 % sizeof noise, MSG_NOSIGNAL);
+    close(fd);
+}
+
+static ac_value make_noise(ac_value unused) {
+    ac_ref to = find("server"); // which works before, and after
+    char address[64];
+    must_be(ac_location(to, address), 0);
+    uint16_t port = (uint16_t)atoi(strrchr(address, ':') + 1);
+    long before = resident_kib(peer.pid);
+    for (unsigned seed = 0; seed < 300; seed++) {
+        send_noise(port, SOCK_STREAM, seed);
+        send_noise(world.beacons, SOCK_DGRAM, seed);
+    }
+    must_be(ac_deliver(to, 0, ac_after(PATIENCE_S)), 1);
+    must_be(server_count(to), 1);
+    must(resident_kib(peer.pid) - before < 32 << 10);
+    return unused;
+}
+
+TEST(noise_on_the_ports_does_no_harm) {
+    world_begin();
+    peer = child(serving);
+    hear(peer);
+    run(make_noise);
+    child_end(peer);
+    world_end();
+}
+
+// ---- the end ----
+
+static double ended_at;
+
+static ac_value talk_and_end(ac_value unused) {
+    must_be(ac_deliver(find("server"), 0, ac_after(PATIENCE_S)), 1);
+    ended_at = seconds();
+    return unused;
+}
+
+TEST(the_end_of_the_network_takes_no_time) {
+    world_begin();
+    peer = child(serving);
+    hear(peer);
+    run(talk_and_end);
+    must(seconds() - ended_at < 0.5);
+    child_end(peer);
+    world_end();
+}
+
+static ac_value end_beside_frozen(ac_value unused) {
+    ac_ref to = find("server");
+    must_be(ac_deliver(to, 0, ac_after(PATIENCE_S)), 1);
+    child_freeze(peer);
+    while (ac_try_send(to, "of which it will take no notice") == 0)
+        continue;
+    ended_at = seconds();
+    return unused;
+}
+
+TEST(a_frozen_peer_holds_up_the_end_for_five_seconds_at_the_most) {
+    world_begin();
+    peer = child(serving);
+    hear(peer);
+    run(end_beside_frozen);
+    must(seconds() - ended_at < 7);
+    child_thaw(peer);
+    child_end(peer);
+    world_end();
+}
+
 // ---- many at once ----
 
 static ac_value send_and_end(ac_value unused) {
