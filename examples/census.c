@@ -294,6 +294,8 @@ static void show(const struct census *it, bool bar) {
         int n = (int)(part * BAR);
         fprintf(stderr, "\r[%.*s%.*s] %3.0f %%  %6.1f MB/s  %3.0f s left ", n, full, BAR - n, empty,
                 part * 100, rate * 1e-6, left);
+    } else if (it->batches_done == 0) {
+        fprintf(stderr, "  0 %%, 0 of %zu files, no result yet\n", it->file_count);
     } else {
         fprintf(stderr, "%3.0f %%, %zu of %zu files, %.1f MB/s, %.0f s left\n", part * 100,
                 it->files_done, it->file_count, rate * 1e-6, left);

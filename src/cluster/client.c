@@ -15,7 +15,11 @@
 
 #include <stdio.h>
 
-enum { CANCEL_GRACE_NS = 2000 * 1000 * 1000, AGENTS_GRACE_NS = 2000 * 1000 * 1000 };
+enum {
+    LOOK_NS = 500 * 1000 * 1000,
+    CANCEL_GRACE_NS = 2000 * 1000 * 1000,
+    AGENTS_GRACE_NS = 2000 * 1000 * 1000
+};
 
 // What cluster/ hangs on a loop.
 struct cluster {
@@ -312,13 +316,15 @@ int ac_computation_close(ac_computation *it, ac_time deadline) {
     return (int)coro_wait(self, &closing, AC_FOREVER);
 }
 
-// Waits until the closer is kicked. False when time is up, or for good.
+// Waits until the closer is kicked, or a while, because a kick may be lost for want of memory.
+// False when time is up, or for good.
 static bool wait_for_kick(ac_time deadline) {
     ac_value message;
-    if (ac_receive(&message, deadline) < 0)
-        return false;
-    ac_drop(message);
-    return true;
+    ac_time look = ac_now() + LOOK_NS;
+    int err = ac_receive(&message, deadline < look ? deadline : look);
+    if (!err)
+        ac_drop(message);
+    return err == 0 || (err == -ETIMEDOUT && look < deadline);
 }
 
 static void wait_for_jobs(struct ac_computation *it) {

@@ -144,9 +144,7 @@ ac_value supply_run_finder(ac_value argument);
 void supply_end_nodes(struct ac_computation *computation);
 void supply_forget_spares(struct ac_computation *computation);
 
-static inline void agent_kick(struct coro *coro) {
-    if (coro)
-        (void)mailbox_put(coro, ac_nil);
-}
+// False if there is nobody to kick or no memory.
+static inline bool agent_kick(struct coro *coro) { return coro && mailbox_put(coro, ac_nil) == 0; }
 
 #endif

@@ -113,8 +113,8 @@ void program_store_close(struct program_store *store);
 ac_value status_notice(const struct ac_status *status);
 // Takes exit->exit.value.
 ac_value job_exit_notice(const struct ac_job_exit *exit);
-// Makes a text one that can travel: where it is no UTF-8, because it came from a file name or was cut
-// within a letter, what is not ASCII becomes '?'.
+// Makes a text one that can travel: where it is no UTF-8, because it came from a file name or was
+// cut within a letter, what is not ASCII becomes '?'.
 void text_mend(char *text);
 // "192.168.1.7:51350"; "" if it is not known.
 void location_of(struct loop *loop, ac_ref ref, char text[64]);

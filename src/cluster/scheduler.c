@@ -108,10 +108,7 @@ static void place_at(struct worker_agent *worker, struct job *job) {
     job->worker = worker;
     worker->load++;
     list_append(&worker->outbox, &job->link);
-    if (!worker->kicked) {
-        worker->kicked = true;
-        agent_kick(worker->coro);
-    }
+    worker->kicked = worker->kicked || agent_kick(worker->coro);
 }
 
 struct job *scheduler_add_job(struct ac_computation *it, struct worker_agent *worker,

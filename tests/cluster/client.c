@@ -136,6 +136,43 @@ TEST(closing_cancels_what_is_left_and_says_so_once_for_each) {
     world_end();
 }
 
+// One try without a node: the n-th allocation fails. True if there was one.
+static bool open_without_memory(long n) {
+    ac_computation *computation;
+    memory_fail_nth(n);
+    int err = ac_computation_open(&computation);
+    if (!err) {
+        int64_t job = ac_submit(computation, nap, 1);
+        ck_assert(job == 1 || job == -ENOMEM);
+        while ((err = ac_computation_close(computation, AC_NOW)) == -ENOMEM)
+            continue;
+        ck_assert_int_eq(err, 0);
+    } else {
+        ck_assert_int_eq(err, -ENOMEM);
+    }
+    bool failed = memory_has_failed();
+    memory_fail_nth(0);
+    ac_value message;
+    while (ac_receive(&message, AC_NOW) == 0)
+        ac_drop(message);
+    return failed;
+}
+
+static ac_value fail_each(ac_value unused) {
+    (void)unused;
+    long n = 1;
+    while (open_without_memory(n))
+        n++;
+    ck_assert_int_gt(n, 10);
+    return ac_nil;
+}
+
+TEST(each_allocation_may_fail) {
+    world_make();
+    world_run(fail_each);
+    world_clean();
+}
+
 static long abandoned_worker;
 
 static ac_value leave_open(ac_value unused) {
