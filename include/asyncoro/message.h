@@ -81,12 +81,13 @@ AC_API int ac_channel_close(ac_ref channel);
 // From now on `who` (a coroutine or another channel) gets what is sent to `channel`. Subscriptions
 // are a set: a second one changes nothing. The subscription ends with `who`. 0; -ESRCH when one of
 // the two has ended; -ELOOP if it would close a circle of channels; -ENOTSUP if they are not of the
-// right sort, or both of other processes; -ENOMEM. Does not wait when the channel is of this process.
+// right sort, or both of other processes; -ENOMEM. Does not wait when the channel is of this
+// process.
 //
 // Between processes coroutines alone can subscribe. What is sent to the channel is queued for the
-// other process there and counts as reached then. A subscription to a channel elsewhere can wait: it
-// returns when that process has answered; -EPERM outside coroutines; -EHOSTUNREACH; -ECONNRESET if
-// that process is lost meanwhile; -ECANCELED.
+// other process there and counts as reached then. A subscription to a channel elsewhere can wait:
+// it returns when that process has answered; -EPERM outside coroutines; -EHOSTUNREACH; -ECONNRESET
+// if that process is lost meanwhile; -ECANCELED.
 AC_API int ac_channel_subscribe(ac_ref channel, ac_ref who);
 
 // `who` gets nothing more from `channel`; what is in its mailbox stays there. 0; -ENOENT if it was

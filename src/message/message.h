@@ -26,8 +26,8 @@ struct message_door {
     int (*deliver)(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
     // As ac_monitor, for the running coroutine. Must not wait.
     int (*monitor)(struct loop *loop, ac_ref of);
-    // As ac_channel_subscribe, and ac_channel_unsubscribe if not `on`: exactly one of the channel and
-    // the coroutine `who` is of this loop. May wait if the channel is not.
+    // As ac_channel_subscribe, and ac_channel_unsubscribe if not `on`: exactly one of the channel
+    // and the coroutine `who` is of this loop. May wait if the channel is not.
     int (*subscribe)(struct loop *loop, ac_ref channel, ac_ref who, bool on);
 };
 
