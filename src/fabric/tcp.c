@@ -490,8 +490,9 @@ static int dial_once(struct peer *peer) {
 // Why a peer is lost after an attempt that ended so; 0: another attempt may do better.
 static int verdict(const struct peer *peer, int err) {
     switch (err) {
-    case -ECONNREFUSED: // nobody listens there any more, or another process, or even this one
-    case -ESRCH:
+    case -ECONNREFUSED: // nobody listens there any more,
+    case -EACCES:       // or a process with another key,
+    case -ESRCH:        // or another one with this key, or even this one
     case -ELOOP: return peer->doubtful ? 0 : -ECONNRESET;
     case -ESHUTDOWN: return -ECONNRESET;
     case -ESTALE:

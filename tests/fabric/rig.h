@@ -36,7 +36,14 @@ struct side {
     _Atomic uint64_t reach_peer;
 };
 
-static const uint8_t rig_key[32] = "the key of all tests but a few";
+// The key of all tests but a few. Each run draws its own: the port of a process that was killed may
+// soon belong to another run of the tests, which must be a stranger then.
+static uint8_t rig_key[32];
+
+__attribute__((constructor)) static void rig_draw_key(void) {
+    if (sys_random_bytes(rig_key, sizeof rig_key) < 0)
+        abort();
+}
 
 static struct side *rig_sides[8];
 static size_t rig_count;
