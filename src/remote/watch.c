@@ -93,8 +93,12 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason) {
 
 // ---- the one who is watched ----
 
-// An exit notice too large for one frame: sent by a coroutine of its own, which can wait for room,
-// and for which the goodbye waits.
+// What the window does not hold back is limited for each link, so only a small notice may go past
+// it.
+enum { LIGHT_BYTES_MAX = 256 };
+
+// A large exit notice for which there is no room, or which is too large for one frame: sent by a
+// coroutine of its own, which can wait for room, and for which the goodbye waits.
 struct parcel {
     struct remote *remote;
     uint64_t peer;
@@ -147,9 +151,13 @@ static void send_exit(struct remote *remote, uint64_t peer, uint64_t number,
     head_put_signed(&head, reason);
     uint8_t scratch[16];
     ac_span encoded = value_encoded(value, scratch);
-    int err = head.count + encoded.bytes <= FRAME_PAYLOAD_MAX
-                  ? remote_frame_now(remote, peer, FRAME_EXIT, &head, encoded, FABRIC_ALWAYS)
-                  : carry_off(remote, peer, &head, value);
+    size_t total = head.count + encoded.bytes;
+    int err = -EAGAIN;
+    if (total <= FRAME_PAYLOAD_MAX)
+        err = remote_frame_now(remote, peer, FRAME_EXIT, &head, encoded,
+                               total <= LIGHT_BYTES_MAX ? FABRIC_ALWAYS : FABRIC_WINDOW);
+    if (err == -EAGAIN)
+        err = carry_off(remote, peer, &head, value);
     if (err < 0)
         trace(TRACE_REMOTE, "an exit notice was not sent: %s", ac_strerror(err));
     ac_drop(value);

@@ -333,6 +333,66 @@ TEST(a_frozen_process_is_reported_within_the_limit) {
     world_end();
 }
 
+// ---- many results at once ----
+
+enum { JOBS = 400, RESULT = 60000 };
+
+static ac_value returns_much(ac_value unused) {
+    static const uint8_t much[RESULT];
+    (void)unused;
+    ac_drop(wait_for_go());
+    return ac_of_bytes(much, sizeof much);
+}
+
+static ac_value watch_many(ac_value unused) {
+    ac_ref employer = find("employer");
+    must_be(ac_send(employer, ac_self()), 0);
+    for (int i = 0; i < JOBS; i++) {
+        ac_value job = next_message();
+        must_be(ac_monitor(ac_ref_of(job)), 0);
+        ac_drop(job);
+    }
+    must_be(ac_send(employer, "all are watched"), 0);
+    for (int i = 0; i < JOBS; i++) {
+        struct ac_exit exit;
+        ac_value message = next_message();
+        must(ac_exit_of(message, &exit));
+        must_be(exit.how, AC_FINISHED);
+        must_be(ac_span_of(exit.value).bytes, RESULT);
+        ac_drop(exit.value);
+        ac_drop(message);
+    }
+    must_be(ac_send(employer, "all have ended"), 0);
+    return unused;
+}
+
+static ac_value employ_many(ac_value unused) {
+    ac_ref jobs[JOBS];
+    must_be(ac_register(ac_self(), "employer"), 0);
+    ac_value watcher = next_message();
+    for (int i = 0; i < JOBS; i++) {
+        jobs[i] = ac_spawn(returns_much, ac_nil);
+        must_be(ac_send(ac_ref_of(watcher), jobs[i]), 0);
+    }
+    ac_drop(watcher);
+    ac_drop(next_message());
+    child_freeze(peer);
+    for (int i = 0; i < JOBS; i++)
+        must_be(ac_send(jobs[i], "go"), 0);
+    must_be(ac_sleep(0.5), 0); // more have ended than a link holds
+    child_thaw(peer);
+    ac_drop(next_message());
+    return unused;
+}
+
+TEST(many_large_results_wait_for_a_slow_peer) {
+    world_begin();
+    peer = child(watch_many);
+    run(employ_many);
+    child_end(peer);
+    world_end();
+}
+
 // ---- processes that end by themselves ----
 
 // The job is a daemon: the end of the program cancels it, and its result still leaves the process.
