@@ -8,7 +8,7 @@
 #ifndef CLUSTER_CLIENT_PRIVATE_H
 #define CLUSTER_CLIENT_PRIVATE_H
 
-#include "cluster/private.h"
+#include "cluster/cluster_private.h"
 
 enum job_state {
     JOB_QUEUED,   // in computation.queue

@@ -11,7 +11,7 @@
 // A library counts as present if the loader's cache names it, or if it lies in a standard folder,
 // in one that LD_LIBRARY_PATH names or in one that the program itself names (but for $ORIGIN, which
 // is another one at the node).
-#include "cluster/private.h"
+#include "cluster/cluster_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

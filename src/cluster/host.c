@@ -25,7 +25,7 @@
 // *keeper*, a coroutine that waits for the end of the process, and a *listener* that passes on what
 // the worker writes and keeps the last of it. Should the node itself be killed, the system kills
 // the workers.
-#include "cluster/private.h"
+#include "cluster/cluster_private.h"
 
 #include <stdio.h>
 

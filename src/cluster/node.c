@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The node daemon: found under the name NODE_NAME, it takes computations in, a host for each
 // (host.c), until a signal asks it to end; then it ends all workers and itself.
-#include "cluster/private.h"
+#include "cluster/cluster_private.h"
 
 #include <stdio.h>
 

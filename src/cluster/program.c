@@ -7,7 +7,7 @@
 // when it is complete and checked; its content is checked again whenever it is used, because it may
 // have been changed meanwhile. The CACHE_FILES_MAX used last are kept. Where there is no such
 // folder a program lies in memory, for one computation.
-#include "cluster/private.h"
+#include "cluster/cluster_private.h"
 
 #include <stdio.h>
 

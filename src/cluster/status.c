@@ -4,7 +4,7 @@
 //
 //     ["status", kind, node, worker, coroutine, job, location, text]
 //     ["job", [who, how, reason, value], job, worker, location, seconds]
-#include "cluster/private.h"
+#include "cluster/cluster_private.h"
 
 #include <stdio.h>
 

@@ -28,7 +28,7 @@
 // Jobs begin in the order in which they came: one after the other, or all at once if `many`. A job
 // that is cancelled before it began is reported as cancelled. The worker leaves when its agent has
 // ended or is lost.
-#include "cluster/private.h"
+#include "cluster/cluster_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

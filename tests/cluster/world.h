@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cluster/private.h"
+#include "cluster/cluster_private.h"
 
 #include <asyncoro.h>
 
@@ -28,8 +28,9 @@
     }
 
 static char world_folder[64];
-static pid_t world_owner; // forked children do not clean up
-static struct sys_process world_node;
+static pid_t world_owner;             // forked children do not clean up
+static struct sys_process world_node; // the one that was started last
+static const char *world_node_name = "here";
 
 static int world_remove(const char *path, const struct stat *facts, int type, struct FTW *at) {
     (void)facts, (void)type, (void)at;
@@ -72,8 +73,8 @@ __attribute__((unused)) static void world_start_node(const char *workers) {
     world_tool(tool);
     ck_assert_int_eq(sys_pipe(ends), 0);
     char *const arguments[] = {
-        (char *)"asyncoro",   (char *)"node",   (char *)"--workers", (char *)workers,
-        (char *)"--loopback", (char *)"--name", (char *)"here",      NULL};
+        (char *)"asyncoro",   (char *)"node",   (char *)"--workers",     (char *)workers,
+        (char *)"--loopback", (char *)"--name", (char *)world_node_name, NULL};
     const struct sys_process_options how = {.path = tool,
                                             .arguments = arguments,
                                             .input = -1,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the files of cluster/ share.
-#ifndef CLUSTER_PRIVATE_H
-#define CLUSTER_PRIVATE_H
+#ifndef CLUSTER_CLUSTER_PRIVATE_H
+#define CLUSTER_CLUSTER_PRIVATE_H
 
 #include "cluster/cluster.h"
 #include "io/io.h"
