@@ -159,7 +159,7 @@ TEST(at_most_four_work_at_once_and_the_loop_goes_on) {
 
 static ac_value give_up(ac_value unused) {
     (void)unused;
-    ck_assert_int_eq(do_job(gate, 1, ac_after(0.05)), -ETIMEDOUT);
+    ck_assert_int_eq(do_job(gate, 1, ac_after(0.5)), -ETIMEDOUT);
     ck_assert_int_eq(jobs_alive, 1); // its thread still has it
     gate_open(gate);
     while (jobs_alive > 0)

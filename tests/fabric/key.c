@@ -3,6 +3,7 @@
 #include "fabric/fabric_private.h"
 #include "test.h"
 
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -10,10 +11,23 @@
 #include <unistd.h>
 
 static char folder[64];
+static pid_t maker; // of the folder: the one who removes it
+
+static int remove_entry(const char *path, const struct stat *facts, int type, struct FTW *where) {
+    (void)facts, (void)type, (void)where;
+    return remove(path);
+}
+
+static void remove_folder(void) {
+    if (getpid() == maker)
+        (void)nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
 
 static const char *fresh_folder(void) {
     strcpy(folder, "/tmp/asyncoro-key-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
+    maker = getpid();
+    ck_assert_int_eq(atexit(remove_folder), 0);
     unsetenv("ASYNCORO_KEY_FILE");
     setenv("XDG_CONFIG_HOME", folder, 1);
     return folder;
