@@ -188,6 +188,8 @@ static int start_process(struct loop *loop, struct worker *worker) {
 
 _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     (void)sys_fd_keep(RECORD_FD);
+    (void)
+        sys_end_with_parent(); // else it still gets SIGKILL, and only what it has started may stay
     struct worker worker = {.start = *start};
     list_init(&worker.waiting);
     list_init(&worker.running);

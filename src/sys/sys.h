@@ -448,5 +448,8 @@ int sys_processors(void);
 int sys_signals_open(void);
 // The number of the next signal; -EAGAIN if there is none.
 int sys_signals_next(int fd);
+// From now on this process, which leads a process group, ends with the process that started it, and
+// takes its whole group along. Uses the signal SIGRTMAX. 0 or an error.
+int sys_end_with_parent(void);
 
 #endif

@@ -73,6 +73,28 @@ TEST(no_worker_outlives_its_node) {
     world_clean();
 }
 
+// As before, with jobs that never wait and have children.
+static ac_value lose_node_while_busy(ac_value unused) {
+    (void)unused;
+    struct ac_job_exit job;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    ck_assert_int_gt(ac_submit(computation, tell_and_spin, ac_self()), 0);
+    gather(2);
+    sys_process_end(&world_node, true, false);
+    ck_assert(world_next_exit(&job, 30));
+    ck_assert_int_eq(job.exit.how, AC_LOST);
+    ac_drop(job.exit.value);
+    for (int i = 0; i < 2; i++)
+        ck_assert(world_ends(handles[i], 20));
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(no_child_of_a_worker_outlives_its_node) {
+    world_begin("1");
+    world_run(lose_node_while_busy);
+    world_clean();
+}
+
 static ac_value spin_and_close(ac_value unused) {
     (void)unused;
     ck_assert_int_eq(ac_computation_open(&computation), 0);
