@@ -23,8 +23,8 @@
 // The host ends, and its workers with it (SIGTERM to the whole session of each, SIGKILL a second
 // later), when the agent says so, ends or is lost, or when the node stops. Each worker has a
 // *keeper*, a coroutine that waits for the end of the process, and a *listener* that passes on what
-// the worker writes and keeps the last of it. Should the node itself be killed, the system kills
-// the workers.
+// the worker writes and keeps the last of it. Should the node itself be killed, the system
+// tells the workers, and each one ends with what it has started.
 #include "cluster/cluster_private.h"
 
 #include <stdio.h>
