@@ -93,7 +93,7 @@ AC_API int ac_computation_close(ac_computation *computation, ac_time deadline);
 // Runs a job at a given worker, which a status message named: function(argument), argument being
 // anything that ac_of takes. Takes the argument. Can wait (for room at that worker). Returns the
 // reference of the job, a coroutine to which messages can be sent; or none, and ac_ref_error tells:
-// -ENOENT for a function not declared by AC_JOB; -EHOSTUNREACH if the worker is gone, or went
+// -ENOSYS for a function not declared by AC_JOB; -EHOSTUNREACH if the worker is gone, or went
 // before the job was known to have begun; -ENOTSUP for an argument that cannot travel; -ECANCELED;
 // -EPERM; -ENOMEM. The exit notice follows as a message, but not where there was no reference.
 #define ac_run_at(computation, worker, function, argument)                                         \
@@ -103,7 +103,7 @@ AC_API ac_ref ac_run_at_with(ac_computation *computation, ac_ref worker, ac_func
 
 // Queues a job to be run at whichever worker is free first. Takes the argument. Can wait (when
 // 100,000 jobs wait already). Returns the number of the job, above 0, which its started message and
-// its exit notice carry; or -ENOENT, -ENOTSUP, -ECANCELED, -EPERM, -ENOMEM as above.
+// its exit notice carry; or -ENOSYS, -ENOTSUP, -ECANCELED, -EPERM, -ENOMEM as above.
 #define ac_submit(computation, function, argument)                                                 \
     ac_submit_with((computation), (function), ac_of(argument))
 AC_API int64_t ac_submit_with(ac_computation *computation, ac_function function,

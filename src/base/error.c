@@ -46,7 +46,7 @@ static const struct error_text {
     ERROR(ENOEXEC, "it is not a program that can run here"),
     ERROR(ENOMEM, "there is no memory left"),
     ERROR(ENOSPC, "there is no space left, or a limit was reached"),
-    ERROR(ENOSYS, "this system cannot do it"),
+    ERROR(ENOSYS, "this function is not declared with AC_JOB, or the system cannot do it"),
     ERROR(ENOTCONN, "there is no connection"),
     ERROR(ENOTSUP, "this value cannot leave the process, or it is not supported here"),
     ERROR(EOVERFLOW, "the result is too large"),

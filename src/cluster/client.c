@@ -180,7 +180,7 @@ static int check_call(const struct ac_computation *it, ac_function function, ac_
     if (!*entry)
         trace(TRACE_CLUSTER, "a function is to be run that is not declared: declare it with "
                              "AC_JOB(function)");
-    return *entry ? 0 : -ENOENT;
+    return *entry ? 0 : -ENOSYS;
 }
 
 static bool abandon_submit(struct coro *coro) {

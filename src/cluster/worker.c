@@ -339,7 +339,7 @@ static void take_job(struct worker *worker, ac_value message) {
         snprintf(text, sizeof text,
                  "function '%.80s' is not declared in this program: declare it with AC_JOB",
                  function ? function : "");
-        task_refuse(task, AC_FAILED, -ENOENT, text);
+        task_refuse(task, AC_FAILED, -ENOSYS, text);
     }
 }
 

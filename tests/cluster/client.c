@@ -91,9 +91,9 @@ static ac_value refusals(ac_value unused) {
     ac_computation *computation;
     int here = 0;
     ck_assert_int_eq(ac_computation_open(&computation), 0);
-    ck_assert_int_eq(ac_submit(computation, undeclared, 1), -ENOENT);
+    ck_assert_int_eq(ac_submit(computation, undeclared, 1), -ENOSYS);
     ck_assert_int_eq(ac_submit(computation, nap, (void *)&here), -ENOTSUP);
-    ck_assert_int_eq(ac_ref_error(ac_run_at(computation, ac_self(), undeclared, 1)), -ENOENT);
+    ck_assert_int_eq(ac_ref_error(ac_run_at(computation, ac_self(), undeclared, 1)), -ENOSYS);
     ck_assert_int_eq(ac_ref_error(ac_run_at(computation, ac_self(), nap, 1)), -EHOSTUNREACH);
     ck_assert_int_eq(ac_computation_close(computation, AC_FOREVER), 0);
     ck_assert_int_eq(ac_computation_open(NULL), -EINVAL);
