@@ -120,7 +120,7 @@ int guest_drive(struct guest *guest) {
     return err;
 }
 
-ac_time guest_due(struct guest *guest) { return __atomic_load_n(&guest->due, __ATOMIC_RELAXED); }
+ac_time guest_due(struct guest *guest) { return __atomic_load_n(&guest->due, __ATOMIC_SEQ_CST); }
 
 void guest_poke(struct guest *guest) {
     __atomic_store_n(&guest->poked, true, __ATOMIC_SEQ_CST);
@@ -139,6 +139,14 @@ void guest_host_awake(struct guest *guest) {
     __atomic_store_n(&guest->armed, true, __ATOMIC_SEQ_CST);
     sys_condition_signal(guest->wake);
     sys_mutex_unlock(guest->lock);
+}
+
+// The host may have fallen asleep while the guardian ran the guest, with what was due before. It
+// says that it sleeps before it looks a last time at what is due, so one of the two sees the other.
+static void tell_host(struct guest *guest) {
+    __atomic_store_n(&guest->due, loop_due(guest->loop), __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&guest->host->asleep, __ATOMIC_SEQ_CST))
+        sys_wake(guest->host->sys);
 }
 
 // What the guardian sees of the host at a tick.
@@ -178,6 +186,7 @@ static void guard(void *argument) {
             guest->guarded = true;
             (void)run(guest); // the host will meet the same error and report it
             guest->guarded = false;
+            tell_host(guest);
             next = sys_clock() + STEP_NS;
         } else if (sight.quiet < QUIET_TICKS) {
             next = sys_clock() + TICK_NS;

@@ -118,11 +118,16 @@ static void run_posts(struct loop *loop) {
     }
 }
 
+static ac_time earlier(ac_time a, ac_time b) { return a < b ? a : b; }
+
 // Asks the poller, waiting until the deadline at most.
 static int ask(struct loop *loop, ac_time deadline) {
     if (loop->ready_head || deadline <= loop->now)
         return sys_poll(loop->sys, AC_NOW);
     __atomic_store_n(&loop->asleep, true, __ATOMIC_SEQ_CST);
+    // The guardian may have run the guest since the deadline was chosen.
+    if (loop->guest)
+        deadline = earlier(deadline, guest_due(loop->guest));
     int err = 0;
     bool asked = __atomic_load_n(&loop->inbox, __ATOMIC_SEQ_CST) ||
                  (loop->guest && guest_is_poked(loop->guest));
@@ -133,8 +138,6 @@ static int ask(struct loop *loop, ac_time deadline) {
         guest_host_awake(loop->guest);
     return err;
 }
-
-static ac_time earlier(ac_time a, ac_time b) { return a < b ? a : b; }
 
 static int turn(struct loop *loop, ac_time deadline) {
     __atomic_fetch_add(&loop->turns, 1, __ATOMIC_RELAXED);

@@ -156,6 +156,47 @@ TEST(the_guardian_guards_also_before_the_host_runs) {
     ck_assert_int_eq(ac_run(), 0);
 }
 
+// ---- a guest that gets something to do while its host falls asleep ----
+
+static ac_time slept_at;
+static double slept_for;
+
+static ac_value compute_and_sleep_in_guest(ac_value unused) {
+    (void)unused;
+    compute(0.08);
+    ac_time start = sys_clock();
+    ck_assert_int_eq(ac_sleep(0.05), 0);
+    slept_for = seconds_since(start);
+    slept_at = start;
+    return ac_nil;
+}
+
+static void spawn_in_guest(struct post *post) {
+    (void)post;
+    int err = 0;
+    ck_assert_ptr_nonnull(
+        coro_create(guest_loop(guest), compute_and_sleep_in_guest, ac_nil, NULL, true, &err));
+}
+
+static ac_value sleep_while_guarded(ac_value unused) {
+    (void)unused;
+    static struct post post = {.run = spawn_in_guest};
+    ck_assert_int_eq(ac_sleep(0.01), 0);
+    loop_post(guest_loop(guest), &post);
+    compute(0.05); // the guardian begins to run the guest, and goes on for a while
+    ck_assert_int_eq(ac_sleep(1), 0);
+    ck_assert_int_eq(count_alive(), 0);
+    ck_assert(slept_at != 0);
+    ck_assert_double_lt(slept_for, 0.5);
+    return ac_nil;
+}
+
+TEST(what_becomes_due_under_the_guardian_while_the_host_falls_asleep_is_not_forgotten) {
+    make();
+    ac_spawn(sleep_while_guarded, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+}
+
 // ---- the guest's poller ----
 
 static int ends[2];
