@@ -20,7 +20,8 @@ enum {
 static void run_coroutines(void *argument);
 static struct coro *record_take(struct loop *loop, int *err);
 static void record_give(struct coro *coro);
-static void finish(struct coro *coro, ac_value result);
+static inline void finish(struct coro *coro, ac_value result);
+static void finish_slowly(struct coro *coro, ac_value result);
 static void note_failure(struct coro *coro, const struct ac_exit *exit);
 
 // ---- switching ----
@@ -32,12 +33,15 @@ static inline struct coro *take_ready(struct loop *loop) {
     return next;
 }
 
-// Gives a coroutine that has not run yet its stack. False if there is no memory for it.
+// Gives a coroutine that has not run yet its stack. False if there is no memory for it: then it has
+// ended.
 static bool give_stack(struct coro *coro) {
     struct loop *loop = coro->loop;
     coro->stack = sys_stack_take(&loop->stacks, coro->stack_class);
-    if (!coro->stack)
+    if (unlikely(!coro->stack)) {
+        finish_slowly(coro, ac_of_error(-ENOMEM, "no memory for the stack"));
         return false;
+    }
     sys_stack_own(coro->stack, coro);
     sys_context_prepare(&coro->context, coro->stack, coro->stack_class, run_coroutines, loop);
     return true;
@@ -61,14 +65,18 @@ static __attribute__((noinline)) struct sys_context *choose(struct loop *loop) {
         struct coro *next = take_ready(loop);
         if (next->context.sp || give_stack(next))
             return &next->context;
-        finish(next, ac_of_error(-ENOMEM, "no memory for the stack"));
     }
     loop->running = NULL;
     return &loop->home;
 }
 
 static __attribute__((noinline)) int park_slowly(struct coro *coro) {
-    return sys_switch(&coro->context, choose(coro->loop));
+    struct loop *loop = coro->loop;
+    struct coro *next = loop->ready_head;
+    // As park, for one that has not run yet.
+    if (next && !next->context.sp && --loop->budget > 1 && give_stack(take_ready(loop)))
+        return sys_switch(&coro->context, &next->context);
+    return sys_switch(&coro->context, choose(loop));
 }
 
 // Goes on with the next ready coroutine, or home; returns when this one is switched to again.
@@ -112,9 +120,22 @@ void coro_run_ready(struct loop *loop) {
         sys_switch(&loop->home, next);
 }
 
-// Whether two coroutines can use the same stack one after the other.
-static inline bool fits(const struct coro *next, int class) {
-    return next && !next->context.sp && next->stack_class == class;
+// Where to go on when a coroutine has ended on this stack, which is not yet given back: nobody may
+// get it while this still runs on it. NULL: here, with the next one, which has not run yet.
+static inline struct sys_context *next_after_end(struct loop *loop, void *stack, int class) {
+    struct coro *next = loop->ready_head;
+    if (unlikely(!next || --loop->budget <= 1))
+        return choose(loop);
+    if (likely(next->context.sp != NULL))
+        return &take_ready(loop)->context;
+    if (next->stack_class != class)
+        return choose(loop);
+    take_ready(loop);
+    next->stack = stack;
+    sys_stack_own(stack, next);
+    next->context.sp = stack; // not NULL: it has begun
+    sys_context_inherit(&next->context, stack, class);
+    return NULL;
 }
 
 // What runs on every stack: the coroutine it was taken for, and then, one after the other, those
@@ -133,18 +154,11 @@ static void run_coroutines(void *argument) {
         if (unlikely(loop->stacks.canaries && !sys_stack_intact(stack, class)))
             abort(); // the stacks of others are damaged: going on would spread it
         finish(self, result);
-        if (fits(loop->ready_head, class) && --loop->budget > 1) {
-            struct coro *next = take_ready(loop);
-            next->stack = stack;
-            sys_stack_own(stack, next);
-            next->context.sp = stack; // not NULL: it has begun
-            sys_context_inherit(&next->context, stack, class);
+        struct sys_context *to = next_after_end(loop, stack, class);
+        if (!to)
             continue;
-        }
-        // Chosen first: the next one must not get the stack on which this still runs.
-        struct sys_context *next = choose(loop);
         sys_stack_give(&loop->stacks, class, stack);
-        sys_leave(&here, next);
+        sys_leave(&here, to);
     }
 }
 
@@ -187,8 +201,8 @@ static void record_give(struct coro *coro) {
     coro->loop->free = coro;
 }
 
-static struct coro *record_fill(struct coro *coro, ac_function function, ac_value argument,
-                                const struct ac_spawn_options *options, int class) {
+static inline void record_fill(struct coro *coro, ac_function function, ac_value argument,
+                               const struct ac_spawn_options *options, int class, bool internal) {
     coro->context.sp = NULL;
     coro->context.result = 0;
     coro->wait = NULL;
@@ -198,6 +212,8 @@ static struct coro *record_fill(struct coro *coro, ac_function function, ac_valu
     coro->joinable = options->joinable;
     coro->cancelled = false;
     coro->cancel_known = false;
+    coro->internal = internal;
+    coro->unused = 0;
     coro->early = 0;
     coro->mail_done = NULL;
     coro->function = function;
@@ -205,7 +221,6 @@ static struct coro *record_fill(struct coro *coro, ac_function function, ac_valu
     coro->stack = NULL;
     coro->name = options->name;
     coro->where = options->where;
-    return coro;
 }
 
 static inline __attribute__((always_inline)) struct coro *
@@ -225,8 +240,7 @@ create(struct loop *loop, ac_function function, ac_value argument,
         ac_drop(argument);
         return NULL;
     }
-    record_fill(coro, function, argument, options, class);
-    coro->internal = internal;
+    record_fill(coro, function, argument, options, class, internal);
     loop->all++;
     loop->alive += !options->daemon;
     coro_make_ready(coro);
@@ -254,19 +268,27 @@ static struct ac_exit make_exit(struct coro *coro, ac_value result) {
     return exit;
 }
 
-// The coroutine has returned `result`: its mail goes, then those who watch are told, in the order
-// in which they asked.
-static void finish(struct coro *coro, ac_value result) {
+// The coroutine has returned `result`.
+static inline void finish(struct coro *coro, ac_value result) {
+    struct loop *loop = coro->loop;
+    bool failed = result.kind == AC_ERROR || result.kind == AC_INVALID;
+    if (unlikely(coro->mail_done || !list_empty(&coro->watchers) || coro->joinable || failed)) {
+        finish_slowly(coro, result);
+        return;
+    }
+    value_drop(coro->argument);
+    value_drop(result);
+    loop->all--;
+    loop->alive -= !coro->daemon;
+    record_give(coro);
+}
+
+// Its mail goes, then those who watch are told, in the order in which they asked.
+static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
     ac_drop(coro->argument);
     loop->all--;
     loop->alive -= !coro->daemon;
-    bool failed = result.kind == AC_ERROR || result.kind == AC_INVALID;
-    if (likely(!coro->mail_done && list_empty(&coro->watchers) && !coro->joinable && !failed)) {
-        ac_drop(result);
-        record_give(coro);
-        return;
-    }
     struct ac_exit exit = make_exit(coro, result);
     __atomic_store_n(&coro->state, CORO_ENDED, __ATOMIC_RELAXED);
     if (coro->mail_done)

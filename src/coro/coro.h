@@ -92,12 +92,12 @@ struct coro {
     uint8_t stack_class;
     bool daemon : 1;
     bool joinable : 1;
-    bool cancelled : 1;    // asked to end
-    bool cancel_known : 1; // a wait has told it so
-    bool internal : 1;     // the library's own: not counted, not shown
-    int early;             // why the wait was abandoned, while its operation still finishes; else 0
-    uint32_t ignored;      // waits begun after the cancellation was known
-    void *mail_head;       // first and last message: belong to message/
+    bool cancelled : 1;       // asked to end
+    bool cancel_known : 1;    // a wait has told it so
+    bool internal : 1;        // the library's own: not counted, not shown
+    unsigned char unused : 3; // so that all bits are written at once
+    int early;       // why the wait was abandoned, while its operation still finishes; else 0
+    void *mail_head; // first and last message: belong to message/
     void *mail_tail;
     uint64_t mail_count;
     void (*mail_done)(struct coro *coro); // set by message/: the coroutine ends, its mail goes

@@ -28,13 +28,11 @@ void sys_context_prepare(struct sys_context *context, void *top, int class, void
     // As sys_context_switch leaves a stack: r15 r14 r13 r12 rbx rbp, return address. At the entry
     // the stack is aligned to 16, as a call instruction needs it.
     void **sp = (void **)((uintptr_t)top & ~(uintptr_t)15) - 9;
-    memset(sp, 0, 9 * sizeof *sp);
     sp[2] = argument;                 // r13
     sp[3] = (void *)(uintptr_t)entry; // r12
     sp[6] = (void *)(uintptr_t)sys_context_entry;
 #elif defined(__aarch64__)
     void **sp = (void **)((uintptr_t)top & ~(uintptr_t)15) - 20;
-    memset(sp, 0, 20 * sizeof *sp);
     sp[0] = (void *)(uintptr_t)entry; // x19
     sp[1] = argument;                 // x20
     sp[11] = (void *)(uintptr_t)sys_context_entry;

@@ -85,12 +85,7 @@ int sys_stack_class(size_t bytes) {
     return -EINVAL;
 }
 
-void *sys_stack_take(struct sys_stacks *stacks, int class) {
-    void **top = stacks->free[class];
-    if (likely(top != NULL)) {
-        stacks->free[class] = *top;
-        return top;
-    }
+void *sys_stack_cut(struct sys_stacks *stacks, int class) {
     struct sys_slab *slab = stacks->slabs;
     while (slab && (slab->class != class || slab->cut == slab->count))
         slab = slab->next;
@@ -104,17 +99,14 @@ void *sys_stack_take(struct sys_stacks *stacks, int class) {
     return cut(stacks, slab);
 }
 
-void sys_stack_give(struct sys_stacks *stacks, int class, void *top) {
 #ifdef SYS_SANITIZED
-    // Frames that never returned have left red zones behind.
-    if (__asan_unpoison_memory_region) {
-        char *low = sys_stack_low(top, class) + page_bytes();
-        __asan_unpoison_memory_region(low, (size_t)((char *)top - low));
-    }
-#endif
-    *(void **)top = stacks->free[class];
-    stacks->free[class] = top;
+void sys_stack_clean(void *top, int class) {
+    if (!__asan_unpoison_memory_region)
+        return;
+    char *low = sys_stack_low(top, class) + page_bytes();
+    __asan_unpoison_memory_region(low, (size_t)((char *)top - low));
 }
+#endif
 
 bool sys_stack_intact(const void *top, int class) {
     char *low = sys_stack_low(top, class);

@@ -74,13 +74,31 @@ void sys_stacks_done(struct sys_stacks *stacks);
 // default, 64 KiB.
 int sys_stack_class(size_t bytes);
 size_t sys_stack_bytes(int class);
+// For sys_stack_take alone: a stack that was never used.
+void *sys_stack_cut(struct sys_stacks *stacks, int class);
 // A stack: its top (the highest usable address, 16-byte aligned; the word there is the stack's
 // own). NULL if there is no memory.
-void *sys_stack_take(struct sys_stacks *stacks, int class);
+static inline void *sys_stack_take(struct sys_stacks *stacks, int class) {
+    void **top = stacks->free[class];
+    if (unlikely(top == NULL))
+        return sys_stack_cut(stacks, class);
+    stacks->free[class] = *top;
+    return top;
+}
 // Names the owner, for sys_overflow_watch.
 static inline void sys_stack_own(void *top, const void *owner) { *(const void **)top = owner; }
+#ifdef SYS_SANITIZED
+// Frames that never returned have left red zones behind.
+void sys_stack_clean(void *top, int class);
+#else
+static inline void sys_stack_clean(void *top, int class) { (void)top, (void)class; }
+#endif
 // The latest given back is the first taken again. Never gives memory back to the system.
-void sys_stack_give(struct sys_stacks *stacks, int class, void *top);
+static inline void sys_stack_give(struct sys_stacks *stacks, int class, void *top) {
+    sys_stack_clean(top, class);
+    *(void **)top = stacks->free[class];
+    stacks->free[class] = top;
+}
 // False if the canary of a stack without a guard page was overwritten.
 bool sys_stack_intact(const void *top, int class);
 // How stacks that were cut last are guarded.

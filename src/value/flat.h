@@ -19,7 +19,7 @@
 
 #include "value/value.h"
 
-enum { FORM_PLAIN, FORM_FLAT };
+enum { FORM_PLAIN = 0, FORM_FLAT }; // 0: see value_drop
 
 #define VALUE_ITEMS_MAX ((size_t)1 << 20)
 

@@ -24,6 +24,12 @@
 // A value that carries why it could not be made. `err` is negative.
 ac_value value_invalid(int err);
 
+// ac_drop, without a call for a value that lies in its record.
+static inline void value_drop(ac_value it) {
+    if (it.form != 0)
+        ac_drop(it);
+}
+
 // A notice: kind AC_NOTICE around a list, which it takes. Peers cannot make one inside a message.
 ac_value value_notice(ac_value list);
 // The list inside a notice, to be dropped by the caller; AC_INVALID for any other value. Does not
