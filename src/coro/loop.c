@@ -11,7 +11,10 @@
 // coroutines are cancelled; what has not ended after its second is abandoned.
 #include "coro/coro.h"
 
-enum { STOP_GRACE_NS = 1000 * 1000 * 1000 };
+enum {
+    STOP_GRACE_NS = 1000 * 1000 * 1000,
+    STOP_LOOK_NS = 20 * 1000 * 1000 // between two looks for coroutines made while others end
+};
 
 _Thread_local struct loop *loop_here __attribute__((tls_model("initial-exec")));
 
@@ -216,9 +219,12 @@ static int end_all(struct loop *loop, bool internal) {
     ac_time until = sys_now(loop->sys) + STOP_GRACE_NS;
     int err = 0;
     uint32_t seen = UINT32_MAX; // coroutines alive when they were last counted
+    ac_time look = AC_NOW;      // when to count again though none has ended: one that ends and
+                                // makes another leaves their number as it was
     while (err == 0 && sys_now(loop->sys) < until) {
-        if (loop->all != seen) {
+        if (loop->all != seen || sys_now(loop->sys) >= look) {
             seen = loop->all;
+            look = sys_now(loop->sys) + STOP_LOOK_NS;
             for (uint32_t i = 0; i < loop->coro_count; i++) {
                 struct coro *coro = coro_at(loop, i);
                 if (coro->state == CORO_ALIVE && (internal || !coro->internal))
@@ -227,7 +233,7 @@ static int end_all(struct loop *loop, bool internal) {
             if (count_living(loop, internal) == 0)
                 break;
         }
-        err = turn(loop, until);
+        err = turn(loop, earlier(until, look));
     }
     abandon_all(loop, internal);
     return err;
@@ -297,10 +303,9 @@ static uint64_t random_next(struct loop *loop) {
 }
 
 static uint64_t random_number(void) {
-    int err;
-    struct loop *loop = loop_need(&err);
-    if (loop)
-        return random_next(loop);
+    // No loop is made for it: nobody would end it.
+    if (loop_here)
+        return random_next(loop_here);
     uint64_t number = 0;
     (void)sys_random_bytes(&number, sizeof number);
     return number;

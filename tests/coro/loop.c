@@ -193,6 +193,29 @@ TEST(daemons_that_wait_for_one_another_are_abandoned) {
     end_with(yield_regardless, ac_of("text"));
 }
 
+static int heirs_result;
+
+static ac_value wait_as_heir(ac_value unused) {
+    (void)unused;
+    heirs_result = ac_suspend(NULL, AC_FOREVER);
+    return ac_nil;
+}
+static ac_value leave_an_heir(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_suspend(NULL, AC_FOREVER), -ECANCELED);
+    ac_spawn(wait_as_heir, ac_nil, .daemon = true);
+    return ac_nil;
+}
+
+TEST(what_a_daemon_spawns_as_its_last_act_is_cancelled_too) {
+    ac_spawn(leave_an_heir, ac_nil, .daemon = true);
+    ac_spawn(return_it, ac_nil); // runs second
+    ac_time start = sys_clock();
+    ck_assert_int_eq(ac_run(), 0);
+    ck_assert_int_eq(heirs_result, -ECANCELED);
+    ck_assert_double_lt(seconds_since(start), 0.5);
+}
+
 TEST(a_daemon_that_spawns_on_is_abandoned) {
     ac_spawn(spawn_regardless, ac_nil);
     ac_time start = sys_clock();
@@ -635,4 +658,11 @@ TEST(random_numbers_are_even) {
         ck_assert(counts[i] > 9300 && counts[i] < 10700); // seven standard deviations
     ck_assert(sum > 49300 && sum < 50700);
     ck_assert_int_eq(ac_run(), 0);
+}
+
+TEST(a_random_number_makes_no_loop) {
+    ck_assert_int_eq(ac_random_int(5, 5), 5);
+    (void)ac_random_int(0, 9);
+    (void)ac_random_real(0, 1);
+    ck_assert_ptr_null(loop_here);
 }
