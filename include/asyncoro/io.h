@@ -8,6 +8,9 @@
 //
 // One coroutine may read a stream while another writes it. A second reader, or a second writer,
 // gets -EBUSY at once.
+//
+// A stream or listener belongs to the loop, and so to the thread, in which it was opened: calls
+// that wait for it give -ENOTSUP in a coroutine of another one, and it is closed in its own.
 #ifndef ASYNCORO_IO_H
 #define ASYNCORO_IO_H
 

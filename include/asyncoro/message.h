@@ -46,7 +46,8 @@ AC_API int ac_try_send_value(ac_ref to, ac_value message);
 AC_API int ac_deliver_value(ac_ref to, ac_value message, ac_time deadline) AC_CHECKED;
 
 // Waits for a message and stores the oldest one, which the caller then owns. With AC_NOW it takes
-// only what is there. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM. On failure nothing is stored. A
+// only what is there. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -EINVAL for NULL. On failure
+// nothing is stored. A
 // cancelled coroutine gets -ECANCELED even if messages are there; with AC_NOW it can still take
 // these.
 AC_API int ac_receive(ac_value *message, ac_time deadline) AC_CHECKED;
@@ -64,7 +65,7 @@ AC_API size_t ac_mailbox_count(void);
 AC_API int ac_monitor(ac_ref coroutine);
 
 // Takes the exit notice out of a message: true if it is one, and fills in `exit`, whose value is to
-// be dropped. Does not take the message.
+// be dropped; `exit` may be NULL. Does not take the message.
 AC_API bool ac_exit_of(ac_value message, struct ac_exit *exit);
 
 // ---- channels ----

@@ -46,7 +46,8 @@ struct io_object {
 int io_prepare(struct loop *loop, struct io_object *object,
                void (*release)(struct io_object *object));
 // First and last thing in a call that waits: counts the user, and frees what was closed meanwhile.
-// io_enter: 0; -EPERM outside coroutines; -ECANCELED; -EBADF; then io_leave is not to be called.
+// io_enter: 0; -EPERM outside coroutines; -ECANCELED; -EBADF; -ENOTSUP on another loop than the one
+// that opened it; then io_leave is not to be called.
 int io_enter(struct io_object *object);
 void io_leave(struct io_object *object);
 // Carries out an operation on the object, waiting for it if need be. Between io_enter and io_leave.

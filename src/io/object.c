@@ -30,9 +30,13 @@ int io_prepare(struct loop *loop, struct io_object *object,
 }
 
 int io_enter(struct io_object *object) {
+    struct coro *coro = coro_here();
+    // Its poller would finish the operation on another thread.
+    if (coro && object->handle.sys && object->handle.sys != coro->loop->sys)
+        return -ENOTSUP;
     object->users++;
     // May let others run, who may close the object.
-    int err = coro_may_wait(coro_here(), AC_FOREVER);
+    int err = coro_may_wait(coro, AC_FOREVER);
     if (!err && !object->handle.sys)
         err = -EBADF;
     if (err)

@@ -172,8 +172,8 @@ static __attribute__((noinline)) int send_otherwise(ac_ref to, ac_value message,
 
 int ac_receive(ac_value *message, ac_time deadline) {
     struct coro *coro = coro_here();
-    if (unlikely(!coro))
-        return -EPERM;
+    if (unlikely(!coro || !message))
+        return coro ? -EINVAL : -EPERM;
     if (unlikely(coro->cancelled))
         return receive_slowly(coro, message, deadline);
     if (coro->mail_head)

@@ -143,13 +143,14 @@ bool ac_exit_of(ac_value message, struct ac_exit *exit) {
         return false;
     ac_value list = value_notice_list(message);
     ac_value items[NOTICE_ITEMS];
+    struct ac_exit unwanted;
     size_t cursor = 0;
     int count = 0;
     if (ac_count(list) == NOTICE_ITEMS)
         while (count < NOTICE_ITEMS && ac_next(list, &cursor, &items[count]))
             count++;
-    bool is_exit = count == NOTICE_ITEMS && read_exit(items, exit);
-    if (is_exit)
+    bool is_exit = count == NOTICE_ITEMS && read_exit(items, exit ? exit : &unwanted);
+    if (is_exit && exit)
         count--; // the value, which comes last, belongs to *exit now
     while (count > 0)
         ac_drop(items[--count]);

@@ -135,3 +135,29 @@ TEST(lack_of_memory_is_an_error) {
     ck_assert_int_eq(released, 1);
     ck_assert_int_eq(ac_run(), 0);
 }
+
+static ac_stream *foreign;
+
+static ac_value use_foreign(ac_value unused) {
+    (void)unused;
+    char byte;
+    ck_assert_int_eq(ac_read(foreign, &byte, 1, AC_NOW), -ENOTSUP);
+    ck_assert_int_eq(ac_write_all(foreign, "x", 1, AC_NOW, NULL), -ENOTSUP);
+    return ac_nil;
+}
+
+static void run_elsewhere(void *unused) {
+    (void)unused;
+    run(use_foreign);
+}
+
+CORO_TEST(the_loop_of_another_thread_cannot_use_it) {
+    ac_stream *peer;
+    connect_pair(&foreign, &peer);
+    struct sys_thread *thread;
+    ck_assert_int_eq(sys_thread_start(&thread, run_elsewhere, NULL, 256 << 10, "other"), 0);
+    sys_thread_join(thread);
+    write_text(foreign, "here it works");
+    ac_close(foreign);
+    ac_close(peer);
+}

@@ -653,3 +653,20 @@ TEST(a_mailbox_behaves_like_a_queue, .seconds_max = 120) {
         ck_assert_int_eq(ac_run(), 0);
     }
 }
+
+static ac_value receive_into_nothing(ac_value unused) {
+    (void)unused;
+    ac_value message;
+    ck_assert_int_eq(ac_receive(NULL, AC_FOREVER), -EINVAL);
+    ck_assert_int_eq(ac_send(ac_self(), 7), 0);
+    ck_assert_int_eq(ac_receive(NULL, AC_NOW), -EINVAL);
+    ck_assert_int_eq(ac_receive(&message, AC_NOW), 0); // it was not taken out
+    ck_assert_int_eq(ac_int_of(message), 7);
+    return ac_nil;
+}
+
+TEST(a_message_cannot_be_received_into_nothing) {
+    ck_assert_int_eq(ac_receive(NULL, AC_FOREVER), -EPERM);
+    ac_spawn(receive_into_nothing, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+}

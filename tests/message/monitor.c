@@ -461,3 +461,24 @@ TEST(every_request_is_answered_once_whatever_happens) {
         ck_assert_int_eq(ac_run(), 0);
     }
 }
+
+static ac_value end_with_text(ac_value unused) {
+    (void)unused;
+    return ac_of("a text with memory of its own");
+}
+
+static ac_value ask_whether_it_is_a_notice(ac_value unused) {
+    (void)unused;
+    ac_value message;
+    ck_assert_int_eq(ac_monitor(ac_spawn(end_with_text, ac_nil)), 0);
+    ck_assert_int_eq(ac_receive(&message, AC_FOREVER), 0);
+    ck_assert(ac_exit_of(message, NULL));
+    ck_assert(!ac_exit_of(ac_nil, NULL));
+    ac_drop(message);
+    return ac_nil;
+}
+
+TEST(whether_a_message_is_an_exit_notice_can_be_asked_alone) {
+    ac_spawn(ask_whether_it_is_a_notice, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+}
