@@ -9,6 +9,13 @@
 // The floating-point control modes (rounding, traps) belong to the thread, not to the coroutine: a
 // coroutine that changes them sets them back before it waits. A coroutine must not wait while it
 // holds a lock of the C library or of pthreads.
+//
+// In C++ an exception must be caught in the coroutine that throws it, and a coroutine must not wait
+// inside a catch block or while an exception unwinds its stack: the language keeps what is being
+// handled for the thread, not for the coroutine.
+//
+// After fork the child must leave the loop alone and call exec or _exit: it shares the poller of
+// its parent, so that what it closes is deaf in the parent too.
 #ifndef ASYNCORO_CORO_H
 #define ASYNCORO_CORO_H
 
@@ -67,8 +74,8 @@ struct ac_run_options {
 // References made before are stale afterwards. To be called outside coroutines. 0, also when there
 // was nothing to run; -EPERM inside a coroutine; -ENOMEM or the error of the operating system's
 // poller, after which the loop has ended likewise; else the error of the first coroutine that
-// failed while nobody joined or monitored it (AC_TRACE=coro tells which), so that `return
-// ac_run();` in main tells the one who started the program.
+// failed, was not .joinable, and that nobody joined or monitored (AC_TRACE=coro tells which), so
+// that `return ac_run();` in main tells the one who started the program.
 #define ac_run(...)                                                                                \
     ac_run_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
 

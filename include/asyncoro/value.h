@@ -239,6 +239,7 @@ static inline ac_value ac_of(double it) { return ac_of_real(it); }
 static inline ac_value ac_of(const char *it) { return ac_of_text(it); }
 // Without this one a pointer would quietly become a bool.
 static inline ac_value ac_of(void *it) { return ac_of_pointer(it); }
+static inline ac_value ac_of(const void *it) = delete; // as in C: cast the const away
 static inline ac_value ac_of(ac_ref it) { return ac_of_ref(it); }
 static inline ac_value ac_of(ac_value it) { return it; }
 template <typename... Items> ac_value ac_list(Items... items) {

@@ -2,26 +2,28 @@
 // The encoded form of values: a strict subset of CBOR (RFC 8949) in which every value has one
 // encoding.
 //
+// clang-format off
 //   nil              f6
 //   bool             f4 false, f5 true
 //   int >= 0         major 0: head(n), n up to 2^63-1
 //   int < 0          major 1: head(-1-n), likewise
 //   real             fb, then the 64 bits of the IEEE 754 number, big-endian. Always 64 bits, so
-//   that each
-//                    number, infinity and NaN comes back as it was, bit by bit
+//                    that each number, infinity and NaN comes back as it was, bit by bit
 //   bytes            major 2: head(length), then the bytes
 //   text             major 3: head(length), then UTF-8: no surrogates, nothing overlong, a NUL is
-//   allowed list             major 4: head(count), then the items map              major 5:
-//   head(count), then key and value in turn; keys are text or int, in strictly
-//                    rising order of their encoded bytes
+//                    allowed
+//   list             major 4: head(count), then the items
+//   map              major 5: head(count), then key and value in turn; keys are text or int, in
+//                    strictly rising order of their encoded bytes
 //   reference        d9 98 58 (tag 39000), 50, peer and id of 8 bytes each, big-endian; the peer is
-//   not 0 error            d9 98 59 (tag 39001), 82, the code as an int of -2^31 .. -1, and f6 or a
-//   text of at
-//                    least one byte
+//                    not 0
+//   error            d9 98 59 (tag 39001), 82, the code as an int of -2^31 .. -1, and f6 or a text
+//                    of at least one byte
 //   local pointer    d9 98 5a (tag 39002), major 0: head(address). Only in memory: never accepted
-//   from outside notice           d9 98 5b (tag 39003), a list. Accepted from outside only as the
-//   whole of an item, and only
-//                    where the reader says so
+//                    from outside
+//   notice           d9 98 5b (tag 39003), a list. Accepted from outside only as the whole of an
+//                    item, and only where the reader says so
+// clang-format on
 //
 //   head(n) with major type m is the shortest of these, numbers big-endian:
 //     n < 24: one byte m<<5|n      n < 2^8: m<<5|24, 1 byte      n < 2^16: m<<5|25, 2 bytes
