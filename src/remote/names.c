@@ -30,56 +30,61 @@ static void send_found(struct remote *remote, uint64_t peer, uint64_t number, ac
     ac_drop(value);
 }
 
-static void follower_remove(struct remote *remote, struct followers *followers, uint32_t i) {
-    struct remote_peer *peer = map_get_id(&remote->peers, followers->all[i].peer);
-    if (peer)
-        peer->follower_count--;
-    followers->count--;
-    memmove(&followers->all[i], &followers->all[i + 1],
-            (followers->count - i) * sizeof followers->all[0]);
+static void followers_release(struct remote *remote, struct followers *followers) {
+    map_take(&remote->followers, followers->text, followers->bytes);
+    memory_release(followers);
 }
 
-static int follower_add(struct remote *remote, ac_span name, struct follower follower) {
+// The followers of a name, made if there are none. NULL if there is no memory.
+static struct followers *followers_need(struct remote *remote, ac_span name) {
     struct followers *followers = map_get(&remote->followers, name.at, name.bytes);
-    if (!followers) {
-        followers = memory_allocate_zeroed(sizeof *followers);
-        if (!followers)
-            return -ENOMEM;
-        int err = map_put(&remote->followers, name.at, name.bytes, followers);
-        if (err < 0) {
-            memory_release(followers);
-            return err;
-        }
-    }
-    if (followers->count == followers->capacity) {
-        uint32_t capacity = followers->capacity ? 2 * followers->capacity : 4;
-        struct follower *all = memory_resize(followers->all, capacity * sizeof *all);
-        if (!all)
-            return -ENOMEM;
-        followers->all = all;
-        followers->capacity = capacity;
-    }
-    followers->all[followers->count++] = follower;
-    return 0;
+    if (followers)
+        return followers;
+    followers = memory_allocate(sizeof *followers + name.bytes);
+    if (!followers)
+        return NULL;
+    list_init(&followers->all);
+    followers->bytes = (uint32_t)name.bytes;
+    memcpy(followers->text, name.at, name.bytes);
+    if (map_put(&remote->followers, name.at, name.bytes, followers) == 0)
+        return followers;
+    memory_release(followers);
+    return NULL;
 }
 
-// Takes out all followers of a peer, or only the one with this number if it is not 0.
-static void followers_drop(struct remote *remote, uint64_t peer, uint64_t number) {
-    struct followers *followers;
-    const void *key;
-    size_t bytes;
-    for (uint64_t cursor = 0; (followers = map_next(&remote->followers, &cursor, &key, &bytes));) {
-        for (uint32_t i = followers->count; i-- > 0;) {
-            const struct follower *it = &followers->all[i];
-            if (it->peer == peer && (number == 0 || it->number == number))
-                follower_remove(remote, followers, i);
-        }
-        if (followers->count > 0)
-            continue;
-        map_take(&remote->followers, key, bytes);
-        memory_release(followers->all);
-        memory_release(followers);
+static void follower_release(struct remote *remote, struct follower *follower) {
+    struct remote_peer *peer = map_get_id(&remote->peers, follower->peer);
+    if (peer)
+        map_take_id(&peer->follows, follower->number);
+    list_remove(&follower->link);
+    memory_release(follower);
+}
+
+static void follower_add(struct remote *remote, struct remote_peer *peer, uint64_t number,
+                         ac_span name, bool once) {
+    struct follower *follower = memory_allocate(sizeof *follower);
+    if (!follower || map_put_id(&peer->follows, number, follower) < 0) {
+        memory_release(follower); // no memory, or the peer draws its numbers badly
+        return;
     }
+    struct followers *followers = followers_need(remote, name);
+    if (!followers) {
+        map_take_id(&peer->follows, number);
+        memory_release(follower);
+        return;
+    }
+    *follower = (struct follower){
+        .of = followers, .peer = peer->id, .number = number, .once = once};
+    list_init(&follower->link);
+    list_append(&followers->all, &follower->link);
+}
+
+// Takes out one who follows, and the name with the last one.
+static void follower_drop(struct remote *remote, struct follower *follower) {
+    struct followers *followers = follower->of;
+    follower_release(remote, follower);
+    if (list_empty(&followers->all))
+        followers_release(remote, followers);
 }
 
 void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name,
@@ -87,30 +92,35 @@ void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t numbe
     struct name *given = map_get(&remote->names, name.at, name.bytes);
     if (given)
         send_found(remote, peer->id, number, given->holder);
-    if ((given && once) || peer->follower_count >= FOLLOWERS_MAX)
-        return;
-    struct follower follower = {.peer = peer->id, .number = number, .once = once};
-    if (follower_add(remote, name, follower) == 0)
-        peer->follower_count++;
+    if (!(given && once) && map_count(&peer->follows) < FOLLOWERS_MAX)
+        follower_add(remote, peer, number, name, once);
 }
 
 void names_forget(struct remote *remote, struct remote_peer *peer, uint64_t number) {
-    followers_drop(remote, peer->id, number);
+    struct follower *follower = map_get_id(&peer->follows, number);
+    if (follower)
+        follower_drop(remote, follower);
 }
 
-void names_peer_gone(struct remote *remote, uint64_t peer) { followers_drop(remote, peer, 0); }
+void names_peer_gone(struct remote *remote, struct remote_peer *peer) {
+    struct follower *follower;
+    for (uint64_t cursor = 0; (follower = map_next(&peer->follows, &cursor, NULL, NULL));)
+        follower_drop(remote, follower);
+}
 
 // A name was given: tells those who wait for it.
 static void tell_followers(struct remote *remote, const struct name *name) {
     struct followers *followers = map_get(&remote->followers, name->text, name->bytes);
     if (!followers)
         return;
-    for (uint32_t i = followers->count; i-- > 0;) {
-        struct follower it = followers->all[i];
-        send_found(remote, it.peer, it.number, name->holder);
-        if (it.once)
-            follower_remove(remote, followers, i);
+    list_each (link, &followers->all) {
+        struct follower *it = container_of(link, struct follower, link);
+        send_found(remote, it->peer, it->number, name->holder);
+        if (it->once)
+            follower_release(remote, it);
     }
+    if (list_empty(&followers->all))
+        followers_release(remote, followers);
 }
 
 // ---- names given here: host side ----
@@ -405,7 +415,9 @@ void names_done(struct remote *remote) {
     map_done(&remote->names);
     struct followers *followers;
     for (uint64_t cursor = 0; (followers = map_next(&remote->followers, &cursor, NULL, NULL));) {
-        memory_release(followers->all);
+        struct list *link;
+        while ((link = list_take(&followers->all)))
+            memory_release(container_of(link, struct follower, link));
         memory_release(followers);
     }
     map_done(&remote->followers);

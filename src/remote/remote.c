@@ -190,6 +190,7 @@ static void release_peer(struct remote_peer *peer) {
         memory_release(stream);
     }
     map_done(&peer->streams);
+    map_done(&peer->follows);
     memory_release(peer);
 }
 
@@ -310,15 +311,23 @@ struct taken {
     struct remote *remote;
     uint64_t peer;
     size_t bytes;
+    size_t whole; // of messages that came in pieces
 };
 
 static void flush_taken(struct taken *taken) {
     if (taken->bytes == 0)
         return;
     remote_enter(taken->remote);
+    struct remote_peer *peer = map_get_id(&taken->remote->peers, taken->peer);
+    if (peer && taken->whole > 0) {
+        // What belongs to an earlier link was forgotten with it.
+        peer->whole_bytes -= taken->whole < peer->whole_bytes ? taken->whole : peer->whole_bytes;
+        taken->bytes += peer->withheld;
+        peer->withheld = 0;
+    }
     fabric_taken(taken->remote->fabric, taken->peer, taken->bytes);
     remote_leave(taken->remote);
-    taken->bytes = 0;
+    taken->bytes = taken->whole = 0;
 }
 
 static void run_arrivals(struct post *post) {
@@ -336,6 +345,7 @@ static void run_arrivals(struct post *post) {
                 flush_taken(&taken);
             taken.peer = arrival->peer;
             taken.bytes += arrival->bytes;
+            taken.whole += arrival->whole;
         }
         take_arrival(remote, arrival);
         ac_drop(arrival->value);
@@ -354,6 +364,7 @@ struct incoming {
     struct cbor_reader reader;
     uint32_t bytes; // to be reported as taken once its arrival is handled; 0 once somebody answers
                     // for them
+    size_t whole;   // of what came in pieces, of which `bytes` are the last; else 0
 };
 
 static struct remote_peer *peer_need(struct remote *remote, uint64_t id) {
@@ -365,6 +376,7 @@ static struct remote_peer *peer_need(struct remote *remote, uint64_t id) {
         return NULL;
     peer->id = id;
     map_init(&peer->streams);
+    map_init(&peer->follows);
     if (map_put_id(&remote->peers, id, peer) < 0) {
         memory_release(peer);
         return NULL;
@@ -377,6 +389,14 @@ static void answer(struct incoming *in, uint64_t number, int64_t result) {
     head_put(&head, number);
     head_put_signed(&head, result);
     (void)remote_frame(in->remote, in->peer->id, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_URGENT);
+}
+
+// The bytes of the frame count as taken when the host has handled its arrival.
+static void hold_back(struct incoming *in, struct arrival *arrival) {
+    arrival->bytes = in->bytes;
+    arrival->whole = in->whole;
+    in->peer->whole_bytes += in->whole;
+    in->bytes = 0;
 }
 
 static void got_message(struct incoming *in, bool deliver) {
@@ -405,8 +425,7 @@ static void got_message(struct incoming *in, bool deliver) {
     }
     arrival->to = (ac_ref){in->remote->host->peer, id};
     arrival->value = value;
-    arrival->bytes = in->bytes;
-    in->bytes = 0;
+    hold_back(in, arrival);
     // The coroutine lives and the message is on its way to the mailbox, ahead of all that can
     // happen to the coroutine from here on: it counts as being there. A channel's subscribers are
     // known to the host alone.
@@ -480,6 +499,8 @@ static void got_exit(struct incoming *in) {
     arrival->how = (enum ac_end)how;
     arrival->result = reason;
     arrival->value = value;
+    if (in->bytes > LIGHT_BYTES_MAX || in->whole > 0)
+        hold_back(in, arrival);
 }
 
 static void got_locate(struct incoming *in) {
@@ -557,13 +578,24 @@ static struct stream *stream_open(struct remote_peer *peer, uint64_t number, uns
     return stream;
 }
 
+// Pieces are taken when they come, because a message may be larger than the window. But while much
+// that was put together waits for the host, the window shall fill.
+static void withhold(struct incoming *in) {
+    if (in->peer->whole_bytes < FABRIC_WINDOW_BYTES)
+        return;
+    in->peer->withheld += in->bytes;
+    in->bytes = 0;
+}
+
 static void got_piece(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     uint64_t type = cbor_read_unsigned(&in->reader);
     uint64_t total = cbor_read_unsigned(&in->reader);
     uint64_t before = cbor_read_unsigned(&in->reader);
     ac_span bytes = cbor_read_span(&in->reader);
-    if (!cbor_read_end(&in->reader) || type == FRAME_PIECE || type > 255 ||
+    // What is said of streams travels in no stream: it would end the one that carries it.
+    bool of_streams = type == FRAME_PIECE || type == FRAME_ABORT;
+    if (!cbor_read_end(&in->reader) || of_streams || type > 255 ||
         total > AC_VALUE_BYTES_MAX + HEAD_BYTES_MAX)
         return;
     struct stream *stream = map_get_id(&in->peer->streams, number);
@@ -578,9 +610,12 @@ static void got_piece(struct incoming *in) {
         drop_stream(in->peer, number, stream);
         return;
     }
-    if (stream->bytes.length < stream->total)
+    if (stream->bytes.length < stream->total) {
+        withhold(in);
         return;
-    struct incoming whole = {.remote = in->remote, .peer = in->peer, .bytes = in->bytes};
+    }
+    struct incoming whole = {
+        .remote = in->remote, .peer = in->peer, .bytes = in->bytes, .whole = stream->total};
     in->bytes = 0;
     cbor_reader_init(&whole.reader, stream->bytes.bytes, stream->bytes.length);
     handle(&whole, stream->type);
@@ -617,10 +652,12 @@ static void on_linked(void *up, uint64_t peer) {
 static void on_lost(void *up, uint64_t peer, int reason) {
     struct remote *remote = up;
     trace(TRACE_REMOTE, "lost peer %016llx: %s", (unsigned long long)peer, ac_strerror(reason));
-    struct remote_peer *gone = map_take_id(&remote->peers, peer);
-    if (gone)
+    struct remote_peer *gone = map_get_id(&remote->peers, peer);
+    if (gone) {
+        names_peer_gone(remote, gone);
+        map_take_id(&remote->peers, peer);
         release_peer(gone);
-    names_peer_gone(remote, peer);
+    }
     struct arrival *arrival = remote_arrival(remote, ARRIVED_LOST, peer);
     if (arrival)
         arrival->result = reason;

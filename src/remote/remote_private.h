@@ -57,7 +57,10 @@ enum {
     STREAMS_MAX = 64,        // large messages of one peer on their way at once
     SENDING_MAX = 32,        // and to one peer
     FOLLOWERS_MAX = 1 << 16, // open LOCATEs of one peer
-    HEAD_BYTES_MAX = 64      // what stands before the value in a frame
+    HEAD_BYTES_MAX = 64,     // what stands before the value in a frame
+    // The window does not hold back small exit notices, so that the end of a coroutine is known
+    // also where nothing is taken in.
+    LIGHT_BYTES_MAX = 256
 };
 
 // What the guest side tells the host.
@@ -85,6 +88,7 @@ struct arrival {
     int64_t result;
     enum ac_end how;
     uint32_t bytes; // of payload to be reported as taken
+    size_t whole;   // of the message, if it came in pieces
     ac_value value; // owned
 };
 
@@ -100,20 +104,24 @@ struct remote_peer {
     uint64_t id;
     struct map streams; // number -> struct stream
     size_t streams_bytes;
-    uint32_t follower_count;
+    struct map follows; // number -> struct follower: the LOCATEs of it that are open
+    size_t whole_bytes; // of messages that came in pieces and wait among the arrivals
+    size_t withheld;    // of pieces, not reported as taken because those are too many
 };
 
 // Somebody elsewhere who wants to know the holder of a name.
 struct follower {
+    struct list link;     // in followers.all
+    struct followers *of; // the name
     uint64_t peer;
     uint64_t number;
     bool once;
 };
 
 struct followers { // of one name
-    struct follower *all;
-    uint32_t count;
-    uint32_t capacity;
+    struct list all;
+    uint32_t bytes;
+    char text[];
 };
 
 // A name given here.
@@ -292,7 +300,7 @@ bool subscribe_is_busy(struct remote *remote);
 void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name,
                  bool once);
 void names_forget(struct remote *remote, struct remote_peer *peer, uint64_t number);
-void names_peer_gone(struct remote *remote, uint64_t peer);
+void names_peer_gone(struct remote *remote, struct remote_peer *peer);
 // Host side.
 void names_found(struct remote *remote, const struct arrival *arrival);
 void names_met(struct remote *remote, uint64_t peer);

@@ -93,10 +93,6 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason) {
 
 // ---- the one who is watched ----
 
-// What the window does not hold back is limited for each link, so only a small notice may go past
-// it.
-enum { LIGHT_BYTES_MAX = 256 };
-
 // A large exit notice for which there is no room, or which is too large for one frame: sent by a
 // coroutine of its own, which can wait for room, and for which the goodbye waits.
 struct parcel {

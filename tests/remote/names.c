@@ -380,6 +380,32 @@ TEST(the_names_of_a_dead_process_are_gone) {
     world_end();
 }
 
+// As a program with many coroutines whose time is up before the name is given.
+static ac_value ask_and_forget(ac_value unused) {
+    enum { MANY = 60000 };
+    ac_ref to = find("server");
+    double begin = seconds();
+    for (unsigned forget = 0; forget < 2; forget++)
+        for (unsigned i = 0; i < MANY; i++) {
+            uint8_t frame[64];
+            size_t bytes = cbor_put_head(frame, 0, MANY + i);
+            if (!forget) {
+                char name[16];
+                int length = snprintf(name, sizeof name, "name %u", i);
+                bytes += cbor_put_head(frame + bytes, 3, (uint64_t)length);
+                memcpy(frame + bytes, name, (size_t)length);
+                bytes += (size_t)length;
+                frame[bytes++] = 0xf5; // once
+            }
+            throw_frame_at_last(to, forget ? FRAME_FORGET : FRAME_LOCATE, frame, bytes);
+        }
+    must_be(ac_deliver(to, 0, ac_after(PATIENCE_S)), 1);
+    must(seconds() - begin < 6);
+    return unused;
+}
+
+TEST(many_who_ask_and_forget_hold_up_nobody) { with_peer(serving, ask_and_forget); }
+
 // ---- channels ----
 
 static ac_value offer_channel(ac_value unused) {

@@ -396,6 +396,33 @@ static long resident_kib(void) {
     return kib;
 }
 
+// Each of these travels in pieces, the last of which is tiny.
+static ac_value fill_in_pieces(ac_value to) {
+    ac_value large = of_size(2 * PIECE_BYTES);
+    for (stored = 0; ac_send(ac_ref_of(to), ac_hold(large)) == 0; stored++)
+        continue;
+    ac_drop(large);
+    return ac_nil;
+}
+
+static ac_value fill_a_busy_one(ac_value unused) {
+    ac_ref to = find("server");
+    must_be(ac_send(to, ac_list("compute", ac_self(), 1.0)), 0);
+    ac_ref writer = ac_spawn(fill_in_pieces, to, .stack_bytes = TEST_STACK, .joinable = true);
+    must_be(ac_sleep(0.6), 0);
+    must(stored > 0 && stored < 100);
+    long before = stored;
+    ac_drop(next_message());
+    for (double begin = seconds(); stored < before + 100 && seconds() - begin < PATIENCE_S;)
+        must_be(ac_sleep(0.01), 0);
+    must(stored >= before + 100); // it goes on when the other takes in what has come
+    must_be(ac_cancel(writer), 0);
+    must_be(ac_join(writer, NULL, ac_after(PATIENCE_S)), 0);
+    return unused;
+}
+
+TEST(large_messages_do_not_pile_up_at_one_that_computes) { with_server(fill_a_busy_one); }
+
 // Waits until nothing more can be stored.
 static void until_full(void) {
     for (long before = -1; before != stored;) {

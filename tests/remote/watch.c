@@ -393,6 +393,41 @@ TEST(many_large_results_wait_for_a_slow_peer) {
     world_end();
 }
 
+// The notices are of monitors that nobody asked for, which makes no difference to who computes.
+static ac_value notify_a_busy_one(ac_value unused) {
+    static uint8_t notice[50000];
+    uint8_t *at = notice;
+    ac_ref to = find("server");
+    at += cbor_put_head(at, 0, 999);
+    at += cbor_put_head(at, 0, AC_FINISHED);
+    at += cbor_put_head(at, 0, 0);
+    at += cbor_put_head(at, 2, sizeof notice - 8);
+    size_t bytes = (size_t)(at - notice) + sizeof notice - 8;
+    must(bytes <= sizeof notice);
+    must_be(ac_send(to, ac_list("compute", ac_self(), 1.0)), 0);
+    long count = 0;
+    for (double begin = seconds(); seconds() - begin < 0.6;)
+        if (throw_frame(to, FRAME_EXIT, notice, bytes) == 0)
+            count++;
+        else
+            must_be(ac_sleep(0.001), 0);
+    must(count > 0 && count < 100);
+    ac_drop(next_message());
+    for (; count < 200; count++)
+        throw_frame_at_last(to, FRAME_EXIT, notice, bytes);
+    must_be(ac_deliver(to, 0, ac_after(PATIENCE_S)), 1);
+    return unused;
+}
+
+TEST(large_results_do_not_pile_up_at_one_that_computes) {
+    world_begin();
+    peer = child(serving);
+    hear(peer);
+    run(notify_a_busy_one);
+    child_end(peer);
+    world_end();
+}
+
 // ---- processes that end by themselves ----
 
 // The job is a daemon: the end of the program cancels it, and its result still leaves the process.

@@ -11,7 +11,7 @@
 #define TESTS_REMOTE_WORLD_H
 
 #include "base/base.h"
-#include "remote/remote.h"
+#include "remote/remote_private.h"
 #include "test.h"
 
 #include <asyncoro.h>
@@ -328,6 +328,22 @@ static UNUSED struct ac_exit next_exit(void) {
     ac_drop(exit.value);
     ac_drop(message);
     return exit;
+}
+
+// A frame as only a peer that means harm sends it. 0 or -EAGAIN.
+static UNUSED int throw_frame(ac_ref at, unsigned type, const void *payload, size_t bytes) {
+    static const struct head none;
+    int err = remote_frame_now(remote_of(loop_here), at.peer, (enum frame_type)type, &none,
+                               (ac_span){payload, bytes}, FABRIC_WINDOW);
+    must(err == 0 || err == -EAGAIN);
+    return err;
+}
+
+// The same, waiting for room.
+static UNUSED void throw_frame_at_last(ac_ref at, unsigned type, const void *payload,
+                                       size_t bytes) {
+    while (throw_frame(at, type, payload, bytes) < 0)
+        must_be(ac_sleep(0.001), 0);
 }
 
 static UNUSED long server_count(ac_ref at) {
