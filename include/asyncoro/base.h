@@ -48,7 +48,8 @@ AC_API const char *ac_strerror(int err);
 AC_API const char *ac_version(void);
 
 // A random real number, evenly spread over low <= x < high, from the generator of the loop of this
-// thread, or from the operating system's where there is no loop. Not for secrets. Returns low when high is not above it.
+// thread, or from the operating system's where there is no loop. Not for secrets. Returns low when
+// high is not above it.
 AC_API double ac_random_real(double low, double high);
 
 // A random integer, evenly spread over low <= x <= high. Returns low when high is not above it.
