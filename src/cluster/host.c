@@ -66,9 +66,9 @@ struct keeper {
     struct host *host; // outlives its keepers
     int64_t number;
     struct sys_process process;
-    int record; // our end of the pipe with the start-up record
-    int output; // our end of the pipe with what it writes
-    struct coro *listener;
+    int record;      // our end of the pipe with the start-up record
+    int output;      // our end of the pipe with what it writes
+    ac_ref listener; // which may end before the process
     ac_time began;
     size_t tail_bytes;
     char tail[TAIL_BYTES];
@@ -215,24 +215,25 @@ static int start_worker(struct host *host) {
         memory_release(keeper);
         return err;
     }
-    keeper->listener = spawn(run_listener, keeper, "listener of a worker");
     struct coro *coro = spawn(run_keeper, keeper, "keeper of a worker");
-    if (!coro || !keeper->listener) {
-        // Without them it cannot be looked after.
-        struct sys_process_end end;
+    struct coro *listener = coro ? spawn(run_listener, keeper, "listener of a worker") : NULL;
+    if (!listener) { // it cannot be looked after
         sys_process_end(&keeper->process, true, true);
-        (void)sys_process_reap(&keeper->process, &end);
-        if (coro)
-            coro_cancel(coro);
-        if (keeper->listener)
-            coro_cancel(keeper->listener);
-        return -ENOMEM; // the record is left to whichever of the two was made
+        sys_fd_close(keeper->output);
     }
+    if (!coro) {
+        struct sys_process_end end;
+        (void)sys_process_reap(&keeper->process, &end);
+        sys_fd_close(keeper->record);
+        memory_release(keeper);
+        return -ENOMEM;
+    }
+    keeper->listener = listener ? coro_ref(listener) : ac_no_ref;
     list_append(&host->keepers, &keeper->link);
     host->keeper_count++;
     trace(TRACE_CLUSTER, "%s: worker %lld is process %d", host->name, (long long)keeper->number,
           keeper->process.id);
-    return 0;
+    return listener ? 0 : -ENOMEM;
 }
 
 // As many workers as there should be.
@@ -299,10 +300,9 @@ static ac_value run_keeper(ac_value argument) {
     else
         sys_process_end_text(&end, text, sizeof text);
     // The listener reads what is left and then the end; unless a process got away with the pipe.
-    ac_ref listener = coro_ref(keeper->listener);
-    if (ac_join(listener, NULL, ac_after(0.5)) == -ETIMEDOUT) {
-        (void)ac_cancel(listener);
-        if (ac_join(listener, NULL, AC_FOREVER) < 0)
+    if (ac_join(keeper->listener, NULL, ac_after(0.5)) == -ETIMEDOUT) {
+        (void)ac_cancel(keeper->listener);
+        if (ac_join(keeper->listener, NULL, AC_FOREVER) < 0)
             trace(TRACE_CLUSTER, "%s: a listener is left", host->name);
     }
     if (!host->ending)

@@ -22,6 +22,21 @@ static ac_value tell_and_spin(ac_value to) {
 }
 AC_JOB(tell_and_spin)
 
+static ac_value fall_silent_and_end(ac_value to) {
+    close(STDOUT_FILENO);
+    close(STDERR_FILENO);
+    (void)ac_send(ac_ref_of(to), "silent");
+    (void)ac_sleep(1);
+    _exit(7);
+}
+AC_JOB(fall_silent_and_end)
+
+static ac_value live_longer(ac_value unused) {
+    int err = ac_sleep(2.5);
+    return err ? ac_result(err) : unused;
+}
+AC_JOB(live_longer)
+
 JOBS_OF_THIS_TEST
 
 static ac_computation *computation;
@@ -155,4 +170,33 @@ TEST(no_worker_outlives_its_client) {
     for (int i = 0; i < 2; i++)
         ck_assert(world_ends(handles[i], 30));
     world_end();
+}
+
+// The end of a worker that had nothing to write any more is nobody else's.
+static ac_value end_one_of_two(ac_value unused) {
+    (void)unused;
+    struct ac_job_exit job;
+    ac_computation *other;
+    ac_value message = ac_nil;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    ck_assert_int_gt(ac_submit(computation, fall_silent_and_end, ac_self()), 0);
+    for (; message.kind != AC_TEXT; ac_drop(message))
+        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
+    ck_assert_int_eq(ac_sleep(0.2), 0); // what listened to it has ended
+    ck_assert_int_eq(ac_computation_open(&other), 0);
+    ck_assert_int_gt(ac_submit(other, live_longer, ac_nil), 0);
+    ck_assert(world_next_exit(&job, 20));
+    ck_assert_int_eq(job.exit.how, AC_LOST);
+    ac_drop(job.exit.value);
+    ck_assert(world_next_exit(&job, 20));
+    ck_assert_int_eq(job.exit.how, AC_FINISHED);
+    ac_drop(job.exit.value);
+    ck_assert_int_eq(ac_computation_close(other, AC_FOREVER), 0);
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(the_end_of_a_silent_worker_harms_no_other_computation) {
+    world_begin("1");
+    world_run(end_one_of_two);
+    world_clean();
 }
