@@ -14,7 +14,8 @@ static ac_value run_signals(ac_value argument);
 struct daemon {
     struct node node;
     int signals;
-    int err; // why main has ended; 0: it was asked to
+    bool asked; // a signal has asked it to end
+    int err;    // why main has ended; 0: it was asked to
 };
 
 static int start_network(const struct node_options *options, const struct node *node,
@@ -63,7 +64,7 @@ int node_run(const struct node_options *options, char text[256]) {
     return err;
 }
 
-// Waits for signals and passes them on as ["stop"].
+// Waits for signals and passes them on. Not in a message, which any peer could send.
 static ac_value run_signals(ac_value argument) {
     struct daemon *daemon = ac_pointer_of(argument);
     struct sys_handle handle = {0};
@@ -77,7 +78,8 @@ static ac_value run_signals(ac_value argument) {
         if (number <= 0)
             break;
         trace(TRACE_CLUSTER, "signal %d", number);
-        (void)mailbox_put(daemon->node.main, ac_list("stop"));
+        daemon->asked = true;
+        (void)mailbox_put(daemon->node.main, ac_nil);
     }
     sys_close(&handle);
     return ac_nil;
@@ -113,13 +115,11 @@ static ac_value run_node(ac_value argument) {
     if (err)
         return ac_nil;
     say_ready(node);
-    bool stopping = false;
-    while (!stopping && !err) {
+    while (!daemon->asked) {
         ac_value message;
         err = ac_receive(&message, AC_FOREVER);
         if (err)
             break;
-        stopping = message_is(message, "stop");
         if (message_is(message, "open"))
             host_create(node, message);
         ac_drop(message);

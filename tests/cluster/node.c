@@ -41,6 +41,23 @@ TEST(a_node_that_is_asked_to_end_takes_its_workers_along) {
     world_clean();
 }
 
+static ac_value ask_by_message(ac_value unused) {
+    (void)unused;
+    ac_computation *computation;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    ac_ref node = world_await(AC_NODE_READY, 20).node;
+    ck_assert_int_eq(ac_send(node, ac_list("stop")), 0);
+    ck_assert_int_eq(ac_sleep(0.3), 0);
+    ck_assert_int_eq(ac_deliver(node, ac_nil, ac_after(20)), 1); // it goes on
+    return ac_result(ac_computation_close(computation, AC_NOW));
+}
+
+TEST(a_message_cannot_end_a_node) {
+    world_begin("1");
+    world_run(ask_by_message);
+    world_clean();
+}
+
 TEST(a_key_that_others_can_read_is_refused) {
     char text[256], path[96];
     world_make();
