@@ -74,8 +74,8 @@ struct ac_run_options {
 // References made before are stale afterwards. To be called outside coroutines. 0, also when there
 // was nothing to run; -EPERM inside a coroutine; -ENOMEM or the error of the operating system's
 // poller, after which the loop has ended likewise; else the error of the first coroutine that
-// failed, was not .joinable, and that nobody joined or monitored (AC_TRACE=coro tells which), so
-// that `return ac_run();` in main tells the one who started the program.
+// failed and that nobody joined or monitored (AC_TRACE=coro tells which), so that
+// `return ac_run();` in main tells the one who started the program.
 #define ac_run(...)                                                                                \
     ac_run_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
 
@@ -140,9 +140,10 @@ AC_API const char *ac_end_name(enum ac_end how);
 // process: monitor it.
 AC_API int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) AC_CHECKED;
 
-// Asks a coroutine of this loop to end: its present wait and all later ones return -ECANCELED. One
-// that has not run yet never will. Does not wait. 0, also for one cancelled before; -ESRCH if it
-// has ended; -ENOTSUP for a reference to another process or to something else.
+// Asks a coroutine of this loop to end: its present wait and all later ones return -ECANCELED (but
+// for a yield, and for a wait that was answered already). One that has not run yet never will. Does
+// not wait. 0, also for one cancelled before; -ESRCH if it has ended; -ENOTSUP for a reference to
+// another process or to something else.
 AC_API int ac_cancel(ac_ref coroutine);
 
 #ifdef __cplusplus

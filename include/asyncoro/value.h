@@ -201,8 +201,8 @@ AC_API int ac_unpack_to(ac_value it, const ac_target *targets, size_t count) AC_
 // ---- text forms ----
 
 // As fprintf to standard output (with the conversions of printf but no `n$`, %n and %m), and "%v"
-// prints an ac_value, "%r" an ac_ref. The line is written in one piece. Does not take values.
-// Returns the bytes written, or a negative errno value.
+// prints an ac_value, "%r" an ac_ref, without width and precision. The line is written in one
+// piece. Does not take values. Returns the bytes written, or a negative errno value.
 AC_API int ac_print(const char *format, ...);
 AC_API int ac_print_to(FILE *file, const char *format, ...);
 // The same into memory, as snprintf: at most `bytes` with the closing NUL; returns the length that

@@ -22,7 +22,6 @@ static struct coro *record_take(struct loop *loop, int *err);
 static void record_give(struct coro *coro);
 static inline void finish(struct coro *coro, ac_value result);
 static void finish_slowly(struct coro *coro, ac_value result);
-static void note_failure(struct coro *coro, const struct ac_exit *exit);
 
 // ---- switching ----
 
@@ -213,6 +212,7 @@ static inline void record_fill(struct coro *coro, ac_function function, ac_value
     coro->cancelled = false;
     coro->cancel_known = false;
     coro->internal = internal;
+    coro->unseen = false;
     coro->unused = 0;
     coro->early = 0;
     coro->mail_done = NULL;
@@ -293,25 +293,27 @@ static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value 
     __atomic_store_n(&coro->state, CORO_ENDED, __ATOMIC_RELAXED);
     if (coro->mail_done)
         coro->mail_done(coro);
-    bool observed = coro->joinable || coro->internal;
+    bool observed = coro->internal;
     struct list *link;
     while ((link = list_take(&coro->watchers))) {
         struct end_watch *watch = container_of(link, struct end_watch, link);
         observed |= watch->observes;
         watch->ended(watch, &exit);
     }
+    bool unseen = exit.how == AC_FAILED && !observed;
     if (coro->joinable && !loop->stopping) {
         coro->end = exit;
+        coro->unseen = unseen;
         return;
     }
-    if (exit.how == AC_FAILED && !observed)
-        note_failure(coro, &exit);
+    if (unseen)
+        coro_note_failure(coro, &exit);
     ac_drop(exit.value);
     record_give(coro);
 }
 
 // Nobody else will learn of it: the one who called ac_run does.
-static void note_failure(struct coro *coro, const struct ac_exit *exit) {
+void coro_note_failure(struct coro *coro, const struct ac_exit *exit) {
     const char *text = ac_text_of(exit->value);
     trace(TRACE_CORO, "coroutine '%s' (%s) failed: %s%s%s", coro->name ? coro->name : "",
           coro->where ? coro->where : "", ac_strerror(exit->reason), text ? ": " : "",

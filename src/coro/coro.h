@@ -95,7 +95,8 @@ struct coro {
     bool cancelled : 1;       // asked to end
     bool cancel_known : 1;    // a wait has told it so
     bool internal : 1;        // the library's own: not counted, not shown
-    unsigned char unused : 3; // so that all bits are written at once
+    bool unseen : 1;          // it has failed, its end is kept, and nobody was told
+    unsigned char unused : 2; // so that all bits are written at once
     int early;       // why the wait was abandoned, while its operation still finishes; else 0
     void *mail_head; // first and last message: belong to message/
     void *mail_tail;
@@ -271,6 +272,8 @@ void coro_run_ready(struct loop *loop);
 // next turn, for which it is made ready, is that of one that never ran. From home; does nothing if
 // its operation still finishes. Private to coro/.
 void coro_abandon(struct coro *coro);
+// A coroutine has failed and nobody was told: ac_run will tell. Private to coro/.
+void coro_note_failure(struct coro *coro, const struct ac_exit *exit);
 // "coroutine #17 'name' (file.c:12)": for the overflow handler, so it calls nothing that is unsafe
 // in a signal handler.
 size_t coro_describe(const void *coro, char *text, size_t bytes);

@@ -246,6 +246,15 @@ static int run_while_alive(struct loop *loop) {
     return err;
 }
 
+// Of coroutines whose end is kept but was never asked for.
+static void note_unseen_failures(struct loop *loop) {
+    for (uint32_t i = 0; i < loop->coro_count; i++) {
+        struct coro *coro = coro_at(loop, i);
+        if (coro->state == CORO_ENDED && coro->unseen)
+            coro_note_failure(coro, &coro->end);
+    }
+}
+
 int loop_run(struct loop *loop) {
     sys_context_of_thread(&loop->home);
     int err = run_while_alive(loop);
@@ -261,6 +270,7 @@ int loop_run(struct loop *loop) {
     loop->stopping = true;
     later = end_all(loop, true);
     err = err < 0 ? err : later;
+    note_unseen_failures(loop);
     return err < 0 ? err : loop->failure;
 }
 

@@ -49,8 +49,10 @@ int ac_monitor(ac_ref coroutine) {
     if (!of)
         return notify_now(self,
                           &(struct ac_exit){.who = coroutine, .how = AC_LOST, .reason = -ESRCH});
-    if (of->state == CORO_ENDED)
+    if (of->state == CORO_ENDED) {
+        of->unseen = false;
         return notify_now(self, &of->end);
+    }
     // Nobody is left to read the notice of one's own end.
     return of == self ? 0 : start_monitor(self, of);
 }

@@ -188,6 +188,7 @@ void watch_asked(struct remote *remote, const struct arrival *arrival) {
         return;
     }
     if (coro->state == CORO_ENDED) {
+        coro->unseen = false;
         send_exit(remote, arrival->peer, arrival->number, &coro->end);
         return;
     }

@@ -645,7 +645,8 @@ TEST(spawn_and_run_survive_the_failure_of_any_allocation) {
         ac_ref ref = ac_spawn(return_argument, "some text that takes memory", .joinable = true);
         int err = ac_ref_error(ref);
         ck_assert(err == 0 || err == -ENOMEM);
-        ck_assert_int_eq(ac_run(), 0);
+        err = ac_run(); // a coroutine that gets no stack has failed
+        ck_assert(err == 0 || err == -ENOMEM);
         failed = memory_has_failed();
     }
     memory_fail_nth(0);

@@ -422,6 +422,19 @@ static ac_value join_failure(ac_value unused) {
     return ac_nil;
 }
 
+static ac_value join_failure_later(ac_value whom) {
+    struct ac_exit end;
+    ck_assert_int_eq(ac_join(ac_ref_of(whom), &end, AC_FOREVER), 0);
+    ck_assert_int_eq(end.how, AC_FAILED);
+    ac_drop(end.value);
+    return ac_nil;
+}
+
+TEST(a_failure_that_is_kept_and_never_asked_for_is_the_result_of_the_run) {
+    ac_spawn(fail_with, -EIO, .joinable = true);
+    ck_assert_int_eq(ac_run(), -EIO);
+}
+
 TEST(a_failure_that_nobody_sees_is_the_result_of_the_run) {
     ac_spawn(fail_with, 0);
     ac_spawn(fail_with, -EIO);
@@ -432,7 +445,7 @@ TEST(a_failure_that_nobody_sees_is_the_result_of_the_run) {
 
 TEST(a_failure_that_somebody_sees_is_not) {
     ac_spawn(join_failure, ac_nil);
-    ac_spawn(fail_with, -EIO, .joinable = true);
+    ac_spawn(join_failure_later, ac_spawn(fail_with, -EIO, .joinable = true));
     ac_spawn(sleep_for_ever, 1000.0, .daemon = true);
     run();
 }
