@@ -235,14 +235,29 @@ static ac_value serve(ac_value argument) {
     return ac_nil;
 }
 
+// An IPv6 host has a network of 2^64 addresses to itself.
 static bool same_host(const struct sys_address *a, const struct sys_address *b) {
-    return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 16) == 0;
+    return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 8) == 0;
+}
+
+// The stranger who has said nothing for longest goes when all places are taken: so the silent ones
+// cannot keep friends out, who need their place for some milliseconds only.
+static void make_place(struct fabric *fabric) {
+    if (fabric->strangers < STRANGERS_MAX)
+        return;
+    list_each (link, &fabric->connections) {
+        struct connection *it = container_of(link, struct connection, link);
+        if (!it->stranger)
+            continue;
+        fabric->refused_strangers++;
+        connection_is_known(it); // its place is free
+        connection_end(it);
+        return;
+    }
 }
 
 static bool may_enter(const struct fabric *fabric, const struct sys_address *from) {
     unsigned same = 0;
-    if (fabric->strangers >= STRANGERS_MAX)
-        return false;
     if (sys_address_is_loopback(from))
         return true;
     list_each (link, &fabric->connections) {
@@ -254,8 +269,10 @@ static bool may_enter(const struct fabric *fabric, const struct sys_address *fro
 
 static void admit(struct fabric *fabric, int fd, const struct sys_address *from) {
     struct connection *it = NULL;
-    if (may_enter(fabric, from))
+    if (may_enter(fabric, from)) {
+        make_place(fabric);
         it = connection_create(fabric, true, from);
+    }
     if (!it) {
         fabric->refused_strangers++;
         sys_fd_close(fd);
