@@ -112,7 +112,9 @@ static int cache_folder(char *path, size_t bytes) {
     if (err)
         return err;
     memcpy(path + strlen(path), folder, sizeof folder);
-    return sys_folder_make(path);
+    err = sys_folder_make(path);
+    // Where others may write, a file can change after it was checked: then programs stay in memory.
+    return err ? err : sys_folder_is_private(path);
 }
 
 // The path of the file with this digest. 0 or an error.

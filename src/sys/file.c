@@ -178,6 +178,15 @@ int sys_folder_make(const char *path) {
     return err;
 }
 
+int sys_folder_is_private(const char *path) {
+    struct stat facts;
+    if (lstat(path, &facts) != 0)
+        return -errno;
+    bool private = S_ISDIR(facts.st_mode) && facts.st_uid == geteuid() &&
+                   !(facts.st_mode & (S_IWGRP | S_IWOTH));
+    return private ? 0 : -EACCES;
+}
+
 // A variable whose value is an absolute path, as the XDG specification wants it; else NULL.
 static const char *path_variable(const char *name) {
     const char *value = secure_getenv(name);

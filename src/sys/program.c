@@ -21,7 +21,7 @@ static int opened(int fd) { return fd < 0 ? -errno : fd; }
 int sys_program_open(void) { return opened(open("/proc/self/exe", O_RDONLY | O_CLOEXEC)); }
 
 int sys_file_open(const char *path) {
-    return opened(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+    return opened(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW));
 }
 
 int sys_file_create(const char *path) {

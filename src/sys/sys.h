@@ -415,6 +415,9 @@ int sys_file_read_secret(const char *path, struct buffer *into, size_t bytes_max
 int sys_file_create_secret(const char *path, const void *bytes, size_t count);
 // Makes a folder, mode 0700, and those above it. 0 also if it is there.
 int sys_folder_make(const char *path);
+// Whether a folder belongs to this user and nobody else may write into it. 0; -EACCES if not; or
+// the system's error.
+int sys_folder_is_private(const char *path);
 // $XDG_CONFIG_HOME/asyncoro or ~/.config/asyncoro. -ENOENT if neither variable is set; -EMSGSIZE.
 int sys_folder_config(char *path, size_t bytes);
 // $XDG_CACHE_HOME/asyncoro or ~/.cache/asyncoro, likewise.

@@ -100,3 +100,13 @@ TEST(without_a_cache_it_lies_in_memory) {
     world_run(store_in_memory);
     world_clean();
 }
+
+TEST(where_others_may_write_it_lies_in_memory) {
+    world_make();
+    char folder[512];
+    snprintf(folder, sizeof folder, "%s/asyncoro/programs", getenv("XDG_CACHE_HOME"));
+    ck_assert_int_eq(sys_folder_make(folder), 0);
+    ck_assert_int_eq(chmod(folder, 0777), 0);
+    world_run(store_in_memory);
+    world_clean();
+}

@@ -233,6 +233,23 @@ TEST(folders_are_made_with_those_above) {
     remove_folder();
 }
 
+TEST(a_folder_is_private_if_it_is_ours_and_nobody_else_may_write) {
+    enter_folder();
+    ck_assert_int_eq(mkdir("ours", 0700), 0);
+    ck_assert_int_eq(sys_folder_is_private("ours"), 0);
+    ck_assert_int_eq(chmod("ours", 0755), 0);
+    ck_assert_int_eq(sys_folder_is_private("ours"), 0);
+    ck_assert_int_eq(chmod("ours", 0770), 0);
+    ck_assert_int_eq(sys_folder_is_private("ours"), -EACCES);
+    ck_assert_int_eq(chmod("ours", 0702), 0);
+    ck_assert_int_eq(sys_folder_is_private("ours"), -EACCES);
+    ck_assert_int_eq(chmod("ours", 0700), 0);
+    ck_assert_int_eq(symlink("ours", "link"), 0);
+    ck_assert_int_eq(sys_folder_is_private("link"), -EACCES);
+    ck_assert_int_eq(sys_folder_is_private("none"), -ENOENT);
+    remove_folder();
+}
+
 TEST(the_folders_of_the_user_are_where_the_standard_says) {
     char path[64];
     setenv("HOME", "/home/her", 1);
