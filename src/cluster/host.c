@@ -25,6 +25,10 @@
 // *keeper*, a coroutine that waits for the end of the process, and a *listener* that passes on what
 // the worker writes and keeps the last of it. Should the node itself be killed, the system
 // tells the workers, and each one ends with what it has started.
+//
+// What workers write goes to the node's standard error, without the bytes that steer a terminal,
+// and only as fast as it is read there: what does not fit is dropped, and the number of its bytes
+// is told later. A standard error that nobody reads does not hold up the node.
 #include "cluster/cluster_private.h"
 
 #include <stdio.h>
@@ -36,6 +40,9 @@ enum {
     RESTARTS_MAX = 8,                     // of one computation, but for those
     TAIL_BYTES = 4 << 10,                 // of what a worker wrote last
     TAIL_SHOWN = 280,                     // of these, told with its end
+    END_TEXT_BYTES = 512,                 // of how a worker ended
+    OUTPUT_BYTES = 4 << 10,               // passed on at once: a pipe that is ready has room for it
+    PATIENCE_NS = 20 * 1000 * 1000,       // with a standard error that is full
     STANDARD_ERROR = 2
 };
 
@@ -57,6 +64,7 @@ struct host {
     uint32_t keeper_count;
     int64_t last_number;
     uint32_t restarts_left;
+    char last_end[END_TEXT_BYTES]; // how the worker that ended last did; "": none has
     bool ending;
     bool refused;
 };
@@ -236,13 +244,21 @@ static int start_worker(struct host *host) {
     return listener ? 0 : -ENOMEM;
 }
 
+static void refuse_crashing(struct host *host) {
+    static const char given_up[] = "its workers end again and again: given up; the last one: ";
+    char text[PROBLEM_BYTES];
+    snprintf(text, sizeof text, "%s%.*s", given_up, (int)(sizeof text - sizeof given_up),
+             host->last_end);
+    refuse(host, text);
+}
+
 // As many workers as there should be.
 static void start_workers(struct host *host) {
     while (!host->ending && host->program >= 0 && host->keeper_count < host->workers) {
         if (host->last_number >= host->workers) {
             if (host->restarts_left == 0) {
                 if (host->keeper_count == 0)
-                    refuse(host, "its workers end again and again: given up");
+                    refuse_crashing(host);
                 return;
             }
             host->restarts_left--;
@@ -288,7 +304,7 @@ static ac_value run_keeper(ac_value argument) {
     struct keeper *keeper = ac_pointer_of(argument);
     struct host *host = keeper->host;
     struct sys_process_end end = {0};
-    char text[512] = "";
+    char text[END_TEXT_BYTES] = "";
     wait_for_end(keeper);
     // What it started goes too, while its number still names its session.
     sys_process_end(&keeper->process, true, true);
@@ -310,6 +326,7 @@ static ac_value run_keeper(ac_value argument) {
     trace(TRACE_CLUSTER, "%s: worker %lld: %s", host->name, (long long)keeper->number, text);
     ac_value gone = ac_list("gone", keeper->number, (const char *)text);
     ac_ref agent = host->agent;
+    memcpy(host->last_end, text, sizeof text);
     list_remove(&keeper->link);
     host->keeper_count--;
     if (ac_now() - keeper->began > RESTART_FREE_NS && host->restarts_left < RESTARTS_MAX)
@@ -334,20 +351,111 @@ static void keep_tail(struct keeper *keeper, const char *bytes, size_t count) {
     keeper->tail_bytes += count;
 }
 
+// ---- what workers write ----
+
+// The node's standard error, as one listener sees it.
+struct outlet {
+    struct sys_handle handle; // a copy, in the mode it has; not open: all is dropped
+    uint64_t dropped;         // bytes, not told yet
+    bool stalled;             // the last run did not fit: the next one does not wait
+};
+
+// The bytes of the letter that begins there, 0 if it is none that may be shown: what is no UTF-8,
+// and the controls, which are the bytes below ' ', DEL and, as UTF-8, C2 80 to C2 9F.
+static size_t letter_bytes(const uint8_t *at, size_t count) {
+    if (at[0] < 128)
+        return (at[0] >= ' ' && at[0] != 127) || at[0] == '\n' || at[0] == '\t';
+    size_t bytes = at[0] < 0xC2 ? 0 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : at[0] < 0xF5 ? 4 : 0;
+    if (bytes == 0 || bytes > count)
+        return 0;
+    bool is_control = at[0] == 0xC2 && at[1] < 0xA0;
+    bool is_too_long = (at[0] == 0xE0 && at[1] < 0xA0) || (at[0] == 0xF0 && at[1] < 0x90);
+    for (size_t i = 1; i < bytes; i++)
+        if ((at[i] & 0xC0) != 0x80)
+            return 0;
+    return is_control || is_too_long ? 0 : bytes;
+}
+
+// Each run by itself, since those of other workers come between: a letter cut by its end is lost.
+static void clean(char *bytes, size_t count) {
+    for (size_t i = 0; i < count;) {
+        size_t letter = letter_bytes((const uint8_t *)bytes + i, count - i);
+        if (letter == 0)
+            bytes[i] = '?';
+        i += letter ? letter : 1;
+    }
+}
+
+static void outlet_open(struct outlet *outlet) {
+    int copy = sys_fd_copy(STANDARD_ERROR);
+    *outlet = (struct outlet){0};
+    if (copy >= 0)
+        sys_adopt(loop_here->sys, &outlet->handle, copy, true);
+}
+
+// What was not written by then is lost. Returns how much that is.
+static size_t outlet_put(struct outlet *outlet, char *bytes, size_t count, ac_time deadline) {
+    while (count > 0 && outlet->handle.sys) {
+        struct sys_op op = {
+            .verb = SYS_WRITE, .handle = &outlet->handle, .bytes = bytes, .count = count};
+        int64_t put = coro_operate(&op, AC_NOW);
+        if (put == -ETIMEDOUT && deadline != AC_NOW)
+            put = coro_operate(&op, deadline);
+        if (put <= 0)
+            break;
+        bytes += put;
+        count -= (size_t)put;
+    }
+    return count;
+}
+
+static void outlet_tell_dropped(struct outlet *outlet, int64_t number) {
+    char text[128];
+    if (outlet->dropped == 0)
+        return;
+    int length = snprintf(text, sizeof text,
+                          "\n(worker %lld: %llu bytes that it wrote were dropped here)\n",
+                          (long long)number, (unsigned long long)outlet->dropped);
+    if (outlet_put(outlet, text, (size_t)length, AC_NOW) == 0)
+        outlet->dropped = 0;
+}
+
+static void outlet_pass_on(struct outlet *outlet, int64_t number, char *bytes, size_t count) {
+    outlet_tell_dropped(outlet, number);
+    size_t left = outlet->dropped > 0
+                      ? count
+                      : outlet_put(outlet, bytes, count,
+                                   outlet->stalled ? AC_NOW : ac_now() + PATIENCE_NS);
+    outlet->dropped += left;
+    outlet->stalled = left > 0;
+}
+
+static void outlet_close(struct outlet *outlet, int64_t number) {
+    outlet_tell_dropped(outlet, number);
+    if (outlet->handle.sys)
+        sys_close(&outlet->handle);
+}
+
 static ac_value run_listener(ac_value argument) {
     struct keeper *keeper = ac_pointer_of(argument);
     struct sys_handle handle = {0};
-    char bytes[4096];
+    struct outlet outlet;
+    char bytes[OUTPUT_BYTES];
     sys_adopt(loop_here->sys, &handle, keeper->output, false);
+    outlet_open(&outlet);
     struct sys_op op = {.verb = SYS_READ, .handle = &handle, .bytes = bytes, .count = sizeof bytes};
     int64_t got;
     while ((got = coro_operate(&op, AC_FOREVER)) > 0) {
+        clean(bytes, (size_t)got);
         keep_tail(keeper, bytes, (size_t)got);
-        (void)sys_fd_write(STANDARD_ERROR, bytes, (size_t)got);
+        outlet_pass_on(&outlet, keeper->number, bytes, (size_t)got);
     }
+    outlet_close(&outlet, keeper->number);
     sys_close(&handle);
     return ac_nil;
 }
+
+// ---- ending workers ----
 
 static void signal_workers(struct host *host, bool hard) {
     list_each (link, &host->keepers)

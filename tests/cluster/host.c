@@ -2,6 +2,16 @@
 // Computations on a node: nothing is left behind, whoever is killed.
 #include "cluster/world.h"
 
+static const char crash_variable[] = "CRASH_OF_THIS_TEST";
+
+// A worker of a program that cannot even start. Before JOBS_OF_THIS_TEST.
+__attribute__((constructor(101))) static void crash_if_asked(int argc, char **argv) {
+    if (argc < 2 || strcmp(argv[1], worker_mark) != 0 || !getenv(crash_variable))
+        return;
+    fprintf(stderr, "no licence\x1b[31m found\n");
+    _exit(9);
+}
+
 static ac_value tell_and_stay(ac_value to) {
     (void)ac_send(ac_ref_of(to), ac_of((int)getpid()));
     return ac_result(ac_suspend(NULL, AC_FOREVER));
@@ -36,6 +46,22 @@ static ac_value live_longer(ac_value unused) {
     return err ? ac_result(err) : unused;
 }
 AC_JOB(live_longer)
+
+// Writes about so many bytes, waiting for whoever takes them.
+static ac_value write_much(ac_value bytes) {
+    static const char line[64] = "0123456789 0123456789 0123456789 0123456789 0123456789 01234\n";
+    int err = 0;
+    for (int64_t left = ac_int_of(bytes); left > 0 && !err; left -= (int64_t)sizeof line)
+        err = sys_fd_write(STDERR_FILENO, line, sizeof line - 1);
+    return ac_result(err);
+}
+AC_JOB(write_much)
+
+static ac_value write_text(ac_value text) {
+    ac_span span = ac_span_of(text);
+    return ac_result(sys_fd_write(STDERR_FILENO, span.at, span.bytes));
+}
+AC_JOB(write_text)
 
 JOBS_OF_THIS_TEST
 
@@ -199,4 +225,94 @@ TEST(the_end_of_a_silent_worker_harms_no_other_computation) {
     world_begin("1");
     world_run(end_one_of_two);
     world_clean();
+}
+
+// The node's standard error is a pipe; who reads it is up to the test.
+static int standard_error;
+
+static void begin_with_pipe(void) {
+    int ends[2], own = sys_fd_copy(STDERR_FILENO);
+    ck_assert_int_ge(own, 0);
+    ck_assert_int_eq(sys_pipe(ends), 0);
+    ck_assert_int_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+    world_begin("1");
+    ck_assert_int_eq(dup2(own, STDERR_FILENO), STDERR_FILENO);
+    sys_fd_close(own);
+    sys_fd_close(ends[1]);
+    standard_error = ends[0];
+}
+
+// Reads what the node writes there until that has come: what was read last. NULL if nothing more
+// comes within the time.
+static const char *read_until(const char *what, int milliseconds) {
+    static char text[1024];
+    static size_t count;
+    struct pollfd it = {.fd = standard_error, .events = POLLIN};
+    while (!strstr(text, what)) {
+        if (poll(&it, 1, milliseconds) != 1)
+            return NULL;
+        if (count == sizeof text - 1)
+            memmove(text, text + 1, count--);
+        ck_assert_int_eq(read(standard_error, text + count, 1), 1);
+        text[++count] = 0;
+    }
+    return text;
+}
+
+static void finish_job(int64_t number) {
+    struct ac_job_exit job;
+    ck_assert_int_gt(number, 0);
+    ck_assert(world_next_exit(&job, 20));
+    ck_assert_int_eq(job.job, number);
+    ck_assert_int_eq(job.exit.how, AC_FINISHED);
+    ac_drop(job.exit.value);
+}
+
+static ac_value write_unread(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    finish_job(ac_submit(computation, write_much, 1 << 20));
+    finish_job(ac_submit(computation, write_text, "small\n"));
+    // Once there is room again, it is told what is missing.
+    while (!read_until(" bytes that it wrote were dropped here)\n", 0))
+        finish_job(ac_submit(computation, write_text, "again\n"));
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(a_standard_error_that_nobody_reads_does_not_hold_up_the_node) {
+    begin_with_pipe();
+    world_run(write_unread);
+    world_end();
+}
+
+static ac_value write_controls(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    finish_job(ac_submit(computation, write_text,
+                         "first\n\x1b[31m\tgr\xc3\xbcn \xc2\x9b 2J\a\x7f last\n"));
+    ck_assert_ptr_nonnull(read_until("first\n?[31m\tgr\xc3\xbcn ?? 2J?? last\n", 20000));
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(no_worker_steers_the_terminal_of_its_node) {
+    begin_with_pipe();
+    world_run(write_controls);
+    world_end();
+}
+
+static ac_value give_up(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    struct ac_status status = world_await(AC_NODE_REFUSED, 20);
+    ck_assert_ptr_nonnull(strstr(status.text, "given up"));
+    ck_assert_ptr_nonnull(strstr(status.text, "exit code 9"));
+    ck_assert_ptr_nonnull(strstr(status.text, "no licence?[31m found"));
+    return ac_result(ac_computation_close(computation, AC_NOW));
+}
+
+TEST(a_client_is_told_why_workers_cannot_start) {
+    setenv(crash_variable, "1", 1);
+    world_begin("1");
+    world_run(give_up);
+    world_end();
 }
