@@ -28,7 +28,8 @@
 //
 // What workers write goes to the node's standard error, without the bytes that steer a terminal,
 // and only as fast as it is read there: what does not fit is dropped, and the number of its bytes
-// is told later. A standard error that nobody reads does not hold up the node.
+// is told later. A pipe or socket that nobody reads does not hold up the node. A terminal may: it
+// says that it is ready when it has room for one byte, and its mode is not ours to change.
 #include "cluster/cluster_private.h"
 
 #include <stdio.h>
