@@ -20,8 +20,8 @@
 // What a stranger costs, until its HELLO has been read: one of STRANGERS_MAX places, of which one
 // address gets STRANGERS_PER_ADDRESS_MAX; a coroutine and the state of a handshake, about 30 KiB;
 // STRANGER_BYTES_MAX are read; after GREETING_NS in all it is out. HANDSHAKES_PER_S may begin, the
-// others wait in the queue of the system. When all places are taken the oldest stranger goes. What a
-// stranger says is not looked at by anybody but TLS before TLS has found that it holds the key.
+// others wait in the queue of the system. When all places are taken the oldest stranger goes. What
+// a stranger says is not looked at by anybody but TLS before TLS has found that it holds the key.
 #include "fabric/fabric_private.h"
 
 #include <stdio.h>
