@@ -11,12 +11,6 @@ ac_time sys_clock(void) {
     return (ac_time)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-double sys_wall_clock(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 int sys_random_bytes(void *to, size_t bytes) {
     char *at = to;
     while (bytes > 0) {

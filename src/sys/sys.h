@@ -326,8 +326,6 @@ static inline int sys_shut(struct sys_handle *handle) { return handle->sys->driv
 // ---- clock and randomness without a poller (clock.c) ----
 
 ac_time sys_clock(void);
-// Seconds since 1970, for what people and other computers read.
-double sys_wall_clock(void);
 // Unguessable bytes. 0 or a negative error.
 int sys_random_bytes(void *to, size_t bytes);
 
@@ -348,7 +346,6 @@ void sys_thread_detach(struct sys_thread *thread);
 struct sys_mutex *sys_mutex_create(void); // NULL if there is no memory
 void sys_mutex_destroy(struct sys_mutex *mutex);
 void sys_mutex_lock(struct sys_mutex *mutex);
-bool sys_mutex_try_lock(struct sys_mutex *mutex);
 void sys_mutex_unlock(struct sys_mutex *mutex);
 
 struct sys_condition;

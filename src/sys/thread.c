@@ -81,9 +81,6 @@ void sys_mutex_destroy(struct sys_mutex *mutex) {
 }
 
 void sys_mutex_lock(struct sys_mutex *mutex) { pthread_mutex_lock(&mutex->mutex); }
-bool sys_mutex_try_lock(struct sys_mutex *mutex) {
-    return pthread_mutex_trylock(&mutex->mutex) == 0;
-}
 void sys_mutex_unlock(struct sys_mutex *mutex) { pthread_mutex_unlock(&mutex->mutex); }
 
 struct sys_condition *sys_condition_create(void) {

@@ -25,13 +25,6 @@ TEST(the_clock_never_goes_back_and_keeps_pace) {
     ck_assert_int_lt(sys_clock() - start, 1000000000);
 }
 
-TEST(the_wall_clock_tells_the_time_of_day) {
-    double now = sys_wall_clock();
-    double other = (double)time(NULL);
-    ck_assert_double_ge(now, other - 2);
-    ck_assert_double_le(now, other + 2);
-}
-
 TEST(random_bytes_fill_the_memory_and_nothing_else) {
     static uint8_t bytes[100001];
     bytes[100000] = 42;

@@ -99,22 +99,6 @@ TEST(a_mutex_keeps_others_out) {
     unmake();
 }
 
-static void try_lock(void *result) { *(bool *)result = sys_mutex_try_lock(mutex); }
-
-TEST(a_mutex_can_be_tried) {
-    make();
-    bool got = true;
-    struct sys_thread *thread;
-    ck_assert(sys_mutex_try_lock(mutex));
-    start(&thread, try_lock, &got);
-    sys_thread_join(thread);
-    ck_assert(!got);
-    sys_mutex_unlock(mutex);
-    ck_assert(sys_mutex_try_lock(mutex));
-    sys_mutex_unlock(mutex);
-    unmake();
-}
-
 TEST(a_condition_waits_until_the_deadline) {
     make();
     sys_mutex_lock(mutex);
