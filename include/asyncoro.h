@@ -8,9 +8,11 @@
 #include <asyncoro/base.h>
 #include <asyncoro/cluster.h>
 #include <asyncoro/coro.h>
+#include <asyncoro/debug.h>
 #include <asyncoro/io.h>
 #include <asyncoro/message.h>
 #include <asyncoro/remote.h>
+#include <asyncoro/sync.h>
 #include <asyncoro/value.h>
 
 #endif

@@ -43,6 +43,7 @@ struct ac_spawn_options {
     size_t stack_bytes; // address space of the stack, rounded up to 16, 64, 256 KiB, 1 or 8 MiB
     bool daemon;        // does not keep ac_run from returning
     bool joinable;      // its end is kept until somebody joins it, or the loop ends
+    struct ac_group *group; // it is spawned into this group (see below)
 };
 
 // Schedules a new coroutine of this loop that runs `function` with `argument` (anything that ac_of
@@ -145,6 +146,89 @@ AC_API int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) AC_
 // not wait. 0, also for one cancelled before; -ESRCH if it has ended; -ENOTSUP for a reference to
 // another process or to something else.
 AC_API int ac_cancel(ac_ref coroutine);
+
+// ---- shielding ----
+
+// Between these two calls the waits of the running coroutine are not cancelled, so that a cleanup
+// can wait: a cancellation of before or meanwhile is told by the first wait behind
+// ac_shield_end. They nest. 0; -EPERM outside coroutines, or where no shield was begun; -EOVERFLOW
+// after 255. The end of the loop does not wait longer than its second for a shielded coroutine.
+AC_API int ac_shield_begin(void);
+AC_API int ac_shield_end(void);
+
+// ---- groups: coroutines that end together ----
+
+// Owned by the coroutine that opened it, until ac_group_close. If that ends first, the group is
+// closed for it, and nobody waits.
+typedef struct ac_group ac_group;
+
+struct ac_group_options {
+    size_t size;     // sizeof(struct ac_group_options); set by the macro
+    bool keep_going; // when one of the group fails the others go on; default: they are cancelled
+};
+
+// Opens a group, into which coroutines are spawned by the option `.group`. Does not wait. 0;
+// -EPERM outside coroutines; -ENOMEM.
+#define ac_group_open(group, ...)                                                                  \
+    ac_group_open_with(                                                                            \
+        (group), &(struct ac_group_options){.size = sizeof(struct ac_group_options), __VA_ARGS__})
+AC_API int ac_group_open_with(ac_group **group, const struct ac_group_options *options) AC_CHECKED;
+
+// How many of the group have not ended.
+AC_API uint32_t ac_group_count(const ac_group *group);
+
+// Cancels all in the group. Does not wait. A spawn into a cancelled group gives a coroutine that is
+// cancelled before it runs.
+AC_API void ac_group_cancel(ac_group *group);
+
+// Waits until all in the group have ended; more may be spawned into it meanwhile and afterwards.
+// Can wait. 0; the error of the first that failed (its failure counts as observed); -ETIMEDOUT;
+// -ECANCELED (the caller's); -EPERM for another coroutine than the owner.
+AC_API int ac_group_join(ac_group *group, ac_time deadline) AC_CHECKED;
+
+// Cancels all that are left, waits until they have ended, and forgets the group. It waits also when
+// the caller is cancelled (as if shielded), so that nothing of the group is left when it returns.
+// Can wait. 0; the error of the first that failed; -EPERM for another coroutine than the owner.
+// NULL is ignored.
+AC_API int ac_group_close(ac_group *group);
+
+// ---- replacing a function while it runs ----
+
+// Whether the function of the running coroutine can be replaced; not so at first. 0; -EPERM outside
+// coroutines.
+AC_API int ac_set_replaceable(bool replaceable);
+
+// Has a coroutine of this loop go on with another function, maybe one of a shared object that was
+// loaded meanwhile. It keeps its reference, name, mailbox, subscriptions and monitors. The old
+// function learns of it by its present wait and the next ones, which return -ERESTART: it cleans up
+// and returns (a yield, and a wait that was answered already, end as usual). Then `function` starts
+// with `argument`; if that is nil, with what the old one returned, so that it can hand over its
+// state. A later replacement goes before one that has not come about; a cancellation goes before
+// both. A function is not replaceable until it says so. Takes the argument. Does not wait. 0;
+// -EACCES if it is not replaceable; -EINVAL for a NULL function; -ESRCH if it has ended; -ENOMEM;
+// -ENOTSUP for a reference to another loop or process or to something else.
+#define ac_replace(coroutine, function, argument)                                                  \
+    ac_replace_with((coroutine), (function), ac_of(argument))
+AC_API int ac_replace_with(ac_ref coroutine, ac_function function, ac_value argument);
+
+// ---- blocking work ----
+
+// Runs `function` on a helper thread, where it may block (a database, a large computation, DNS),
+// while the other coroutines go on. It has no loop there: calls that wait give -EPERM, but it may
+// send (see ac_send). Takes the argument; values on their way between threads are copied where they
+// are shared. Stores what it returns, which the caller then owns; `result` may be NULL. Can wait.
+// 0; -ETIMEDOUT, -ECANCELED: the function, if it has begun, goes on, and its result is dropped;
+// -EPERM outside coroutines; -EINVAL for a NULL function; -EAGAIN when 1024 wait already or no
+// thread can be made; -ENOMEM; the error of an argument that could not be made. An error that the
+// function returns is its result.
+#define ac_work(function, argument, result, deadline)                                              \
+    ac_work_with((function), ac_of(argument), (result), (deadline))
+AC_API int ac_work_with(ac_function function, ac_value argument, ac_value *result,
+                        ac_time deadline) AC_CHECKED;
+
+// How many threads ac_work uses at the most in this loop, 1 to 1024; at first 8. Threads that are
+// too many end when they have nothing to do. 0; -EINVAL; -ENOMEM.
+AC_API int ac_set_work_threads(uint32_t threads);
 
 #ifdef __cplusplus
 }

@@ -55,6 +55,106 @@ AC_API int ac_receive(ac_value *message, ac_time deadline) AC_CHECKED;
 // How many messages wait in the mailbox of the running coroutine; 0 outside coroutines.
 AC_API size_t ac_mailbox_count(void);
 
+// ---- choosing among messages ----
+//
+// What is passed over stays in the mailbox, in order, for later receives of any kind.
+
+// Says whether a message is wanted. Must not wait, and must not send or receive; the message is
+// only looked at.
+typedef bool (*ac_match)(ac_value message, void *context);
+
+// As ac_receive for the oldest message for which `match` says true; each message is asked about
+// once a call. With a NULL match any message is wanted.
+AC_API int ac_receive_if(ac_value *message, ac_match match, void *context,
+                         ac_time deadline) AC_CHECKED;
+
+// Says to which category a message belongs: any number, of the user's choice. As ac_match.
+typedef int64_t (*ac_categorize)(ac_value message, void *context);
+
+// From now on the messages of the running coroutine are sorted by category, each asked about once
+// in its life, so that a receive from a short category does not walk over a long one. NULL: no
+// longer sorted. 0; -EPERM outside coroutines; -ENOMEM.
+AC_API int ac_mailbox_sort(ac_categorize categorize, void *context);
+
+// As ac_receive for the oldest message of a category. Also -EINVAL if messages are not sorted.
+AC_API int ac_receive_category(ac_value *message, int64_t category, ac_time deadline) AC_CHECKED;
+
+// One of several things to wait for; fill in by name.
+struct ac_source {
+    enum ac_source_kind {
+        AC_SOURCE_MESSAGE = 1, // a message, any or one that `match` wants
+        AC_SOURCE_CATEGORY,    // a message of `category`
+        AC_SOURCE_END,         // the end of `coroutine`, one of this loop: as ac_join with `exit`
+        AC_SOURCE_EVENT,       // as ac_event_wait
+        AC_SOURCE_SEMAPHORE,   // as ac_semaphore_acquire
+    } kind;
+    ac_match match;
+    void *context;
+    int64_t category;
+    ac_value *message; // of the first two: where it is stored
+    ac_ref coroutine;
+    struct ac_exit *exit;
+    struct ac_event *event;
+    struct ac_semaphore *semaphore;
+};
+
+// Waits until one of the sources has something, takes it, and leaves the others as they are. If
+// several have something, the first in the array goes before. Can wait. The index of the source;
+// -ETIMEDOUT; -ECANCELED; -EPERM; -EINVAL for an empty array, more than 64 sources, or one that
+// cannot be understood; the error of a source.
+AC_API int ac_wait_any(const struct ac_source *sources, size_t count, ac_time deadline) AC_CHECKED;
+
+// ---- asking and answering ----
+
+// Sends `to` a request, the list (answer, body), and waits for what is sent to `answer`: a
+// reference that takes one message, once. The other side reads it with ac_unpack(request, &answer,
+// &body) and answers with ac_send(answer, ...). An answer that comes too late is dropped by the
+// runtime (ac_send gives -ESRCH where that is known, and it is counted as a dead letter): it is
+// never found in the mailbox. Takes the body. Stores the answer, which the caller then owns. Can
+// wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -ESRCH if the receiver has ended, also if it ends
+// without an answer; -ECONNRESET if its process is lost meanwhile; the errors of ac_send.
+#define ac_call(to, body, answer, deadline) ac_call_value((to), ac_of(body), (answer), (deadline))
+AC_API int ac_call_value(ac_ref to, ac_value body, ac_value *answer, ac_time deadline) AC_CHECKED;
+
+// ---- limits ----
+
+enum ac_mailbox_policy {
+    AC_REFUSE = 1,   // a send gives -ENOBUFS
+    AC_SENDER_WAITS, // a coroutine that sends waits, first come first served, until there is room;
+                     // who cannot wait gets -EAGAIN
+};
+
+// The mailbox of the running coroutine takes at most `count` messages of users; 0: as many as there
+// is memory for, as at first. Exit notices and other messages of the library always fit and do not
+// count. What a channel hands on, and what comes from afar, never waits: where it does not fit it
+// is a dead letter (and ac_deliver says -ENOBUFS, or does not count it). More messages than the
+// limit that are there already stay. 0; -EPERM outside coroutines; -EINVAL; -ENOMEM.
+AC_API int ac_mailbox_limit(size_t count, enum ac_mailbox_policy policy);
+
+// ---- dead letters: messages that were taken and reach nobody ----
+
+enum ac_dead_reason {
+    AC_DEAD_ENDED = 1, // the receiver had ended when it arrived
+    AC_DEAD_UNREAD,    // it was in the mailbox when its receiver ended
+    AC_DEAD_FULL,      // the mailbox was full
+    AC_DEAD_LATE,      // an answer for which nobody waits any more
+    AC_DEAD_NO_MEMORY, // there was no memory to keep it
+    AC_DEAD_REASONS    // one above the last
+};
+
+// "ended", "unread", ... Constant text.
+AC_API const char *ac_dead_reason_name(enum ac_dead_reason reason);
+
+// How many there were in this loop since it began. A message that ac_send refused with an error,
+// near, is none: its sender knows.
+AC_API uint64_t ac_dead_letters(enum ac_dead_reason reason);
+
+// Has `hook` called for each dead letter of this loop; NULL ends that. It must not wait, send or
+// receive; the message is only looked at. 0; -ENOMEM.
+AC_API int ac_on_dead_letter(void (*hook)(enum ac_dead_reason reason, ac_ref to, ac_value message,
+                                          void *context),
+                             void *context);
+
 // Asks for one exit notice, a message to the running coroutine, when `coroutine` (near or far)
 // ends: after the last message it sent to us. One that has ended already is reported at once, as
 // lost with -ESRCH, unless its end is kept (.joinable). Asking n times gives n notices. Does not
@@ -75,8 +175,10 @@ AC_API bool ac_exit_of(ac_value message, struct ac_exit *exit);
 // latest.
 AC_API ac_ref ac_channel_open(const char *name);
 
-// Closes it: later sends give -ESRCH, all subscriptions are gone. 0; -ESRCH; -ENOTSUP if it is no
-// channel here.
+// Closes it: later sends give -ESRCH, all subscriptions are gone. Each coroutine that was
+// subscribed directly, near or far, gets one exit notice whose `who` is the channel, behind all
+// that was sent through it; the end of the loop closes without notice. 0; -ESRCH; -ENOTSUP if it is
+// no channel here.
 AC_API int ac_channel_close(ac_ref channel);
 
 // From now on `who` (a coroutine or another channel) gets what is sent to `channel`. Subscriptions
@@ -97,6 +199,22 @@ AC_API int ac_channel_unsubscribe(ac_ref channel, ac_ref who);
 
 // How many are subscribed directly; or -ESRCH, -ENOTSUP.
 AC_API int ac_channel_count(ac_ref channel);
+
+// Changes messages on their way: called for each message that is sent to the channel or handed down
+// to it, before it goes on. May put another value in its place (it owns the old one then, and the
+// channel owns the new one). False: the message goes no further, and nobody is told. Runs as if
+// outside coroutines: calls that wait give -EPERM.
+typedef bool (*ac_transform)(ac_value *message, void *context);
+
+// Gives the channel a transform; NULL takes it away. 0; -ESRCH; -ENOTSUP for a channel of another
+// process or loop.
+AC_API int ac_channel_transform(ac_ref channel, ac_transform transform, void *context);
+
+// Waits until a message to the channel would reach `count` coroutines or more, through all channels
+// below it. What is sent next, before another wait, reaches them. Can wait. How many it would reach
+// now; -ETIMEDOUT; -ECANCELED; -EPERM; -ESRCH, also when it is closed meanwhile; -ENOTSUP for a
+// channel of another process or loop.
+AC_API int ac_channel_wait(ac_ref channel, uint32_t count, ac_time deadline) AC_CHECKED;
 
 #ifdef __cplusplus
 }

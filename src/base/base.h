@@ -32,6 +32,9 @@
 // to fail.
 void *memory_allocate(size_t bytes);
 void *memory_allocate_zeroed(size_t bytes);
+// Zeroed, and beginning with a line of the cache.
+enum { MEMORY_LINE_BYTES = 64 };
+void *memory_allocate_lines(size_t bytes);
 void *memory_resize(void *old, size_t bytes);
 void memory_release(void *it);
 char *memory_copy_text(const char *text);

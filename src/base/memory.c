@@ -29,6 +29,16 @@ void *memory_allocate_zeroed(size_t bytes) {
     return calloc(1, bytes ? bytes : 1);
 }
 
+void *memory_allocate_lines(size_t bytes) {
+    if (unlikely(fault.countdown) && must_fail())
+        return NULL;
+    void *it = aligned_alloc(MEMORY_LINE_BYTES,
+                             (bytes + MEMORY_LINE_BYTES - 1) & ~(size_t)(MEMORY_LINE_BYTES - 1));
+    if (it)
+        memset(it, 0, bytes);
+    return it;
+}
+
 void *memory_resize(void *old, size_t bytes) {
     if (unlikely(fault.countdown) && must_fail())
         return NULL;

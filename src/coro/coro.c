@@ -92,6 +92,7 @@ static inline __attribute__((always_inline)) int park(struct coro *coro) {
 
 int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline) {
     coro->wait = kind;
+    coro->since = coro->loop->now;
     if (deadline != AC_FOREVER)
         heap_insert(&coro->loop->timers, &coro->timer, deadline);
     return park(coro);
@@ -174,7 +175,7 @@ static struct coro *record_take(struct loop *loop, int *err) {
         return NULL;
     *err = -ENOMEM;
     if (loop->coro_count == loop->chunk_count * LOOP_CHUNK) {
-        struct coro *chunk = memory_allocate_zeroed(LOOP_CHUNK * sizeof *chunk);
+        struct coro *chunk = memory_allocate_lines(LOOP_CHUNK * sizeof *chunk);
         if (!chunk)
             return NULL;
         loop->chunks[loop->chunk_count++] = chunk;
@@ -207,13 +208,17 @@ static inline void record_fill(struct coro *coro, ac_function function, ac_value
     coro->wait = NULL;
     __atomic_store_n(&coro->state, CORO_ALIVE, __ATOMIC_RELAXED);
     coro->stack_class = (uint8_t) class;
-    coro->daemon = options->daemon;
-    coro->joinable = options->joinable;
+    coro->mail_slow = false;
     coro->cancelled = false;
     coro->cancel_known = false;
+    coro->daemon = options->daemon;
+    coro->joinable = options->joinable;
     coro->internal = internal;
     coro->unseen = false;
-    coro->unused = 0;
+    coro->replaceable = false;
+    coro->cancel_asked = false;
+    coro->unused = 0; // so that all bits are written at once
+    coro->shield = 0;
     coro->early = 0;
     coro->mail_done = NULL;
     coro->function = function;

@@ -79,37 +79,51 @@ struct end_watch {
     bool observes; // for a user who joins or monitors: a failure is not unseen
 };
 
+// Its first 64 bytes are one line of the cache, and all that a switch or a message touches.
 struct coro {
     struct sys_context context;
     struct coro *ready_next;      // in the ready queue, or in the list of free records
     struct loop *loop;            // for life
     const struct wait_kind *wait; // what it waits for; NULL: nothing
-    void *wait_for;         // belongs to the wait kind: the operation, the receiver's variable, ...
-    uint32_t index;         // of its record in the loop
-    uint32_t generation;    // how many coroutines this record has been
-    struct heap_node timer; // its deadline while it waits with one
-    uint8_t state;          // enum coro_state
+    void *wait_for;      // belongs to the wait kind: the operation, the receiver's variable, ...
+    uint32_t generation; // how many coroutines this record has been
+    uint8_t state;       // enum coro_state
     uint8_t stack_class;
+    bool mail_slow : 1;    // belongs to message/: a message to it needs more than a cell
+    bool cancelled : 1;    // its waits end early: it was asked to end, or its function is replaced
+    bool cancel_known : 1; // a wait has told it that it was asked to end
     bool daemon : 1;
     bool joinable : 1;
-    bool cancelled : 1;       // asked to end
-    bool cancel_known : 1;    // a wait has told it so
-    bool internal : 1;        // the library's own: not counted, not shown
-    bool unseen : 1;          // it has failed, its end is kept, and nobody was told
-    unsigned char unused : 2; // so that all bits are written at once
-    int early;       // why the wait was abandoned, while its operation still finishes; else 0
+    bool internal : 1;     // the library's own: not counted, not shown
+    bool unseen : 1;       // it has failed, its end is kept, and nobody was told
+    bool replaceable : 1;  // its function can be replaced
+    bool cancel_asked : 1; // it was asked to end, maybe while it is shielded
+    unsigned char unused : 7;
     void *mail_head; // first and last message: belong to message/
+    // ---- the second line ----
     void *mail_tail;
     uint64_t mail_count;
+    void *mail_more;                      // what message/ needs for few coroutines only, or NULL
     void (*mail_done)(struct coro *coro); // set by message/: the coroutine ends, its mail goes
-    ac_function function;
-    ac_value argument;
-    void *stack; // top of its stack; NULL before its first turn
+    uint32_t index;                       // of its record in the loop
+    struct heap_node timer;               // its deadline while it waits with one
+    int early;      // why the wait was abandoned, while its operation still finishes; else 0
+    uint8_t shield; // how many shields are up: its waits are not cancelled
     const char *name;
+    // ---- the third ----
     const char *where;
-    struct list watchers; // struct end_watch
-    struct ac_exit end;   // how it ended, while CORO_ENDED (joinable and not joined yet)
-};
+    struct list watchers;            // struct end_watch
+    struct replacement *replacement; // what it goes on with, once its function has returned; NULL
+    union {
+        struct {
+            ac_function function;
+            ac_value argument;
+            void *stack;   // top of its stack; NULL before its first turn
+            ac_time since; // when its last wait began, by the loop's last look at the clock
+        };
+        struct ac_exit end; // how it ended, while CORO_ENDED (joinable and not joined yet)
+    };
+} __attribute__((aligned(64)));
 
 // ---- posts: what other threads ask a loop to do ----
 

@@ -74,3 +74,13 @@ TEST(nothing_fails_once_it_is_called_off) {
 }
 
 TEST(what_users_get_can_be_given_to_free) { free(memory_allocate(10)); }
+
+TEST(lines_are_aligned_and_zero) {
+    unsigned char *it = memory_allocate_lines(100);
+    ck_assert_uint_eq((uintptr_t)it % MEMORY_LINE_BYTES, 0);
+    for (int i = 0; i < 100; i++)
+        ck_assert_uint_eq(it[i], 0);
+    memory_release(it);
+    memory_fail_nth(1);
+    ck_assert_ptr_null(memory_allocate_lines(1));
+}

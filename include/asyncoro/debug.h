@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// Seeing what a program does: all coroutines and what each waits for, the stack they use, who does
+// not let the others run, counters.
+//
+// The same without a change to the program, by the environment: AC_DEBUG=quit,stack,watchdog (any
+// of them; watchdog=50 sets its milliseconds) switches on what the functions below do. AC_TRACE
+// tells floor by floor what the library does. debug/asyncoro-gdb.py shows coroutines and their
+// backtraces in a debugger, also from a core file.
+#ifndef ASYNCORO_DEBUG_H
+#define ASYNCORO_DEBUG_H
+
+#include <asyncoro/base.h>
+#include <asyncoro/coro.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What is known of a coroutine.
+struct ac_coroutine_info {
+    ac_ref who;
+    const char *name;    // "" if none; valid until the coroutine ends
+    const char *where;   // "file.c:12" of its spawn
+    const char *waiting; // "receive", "sleep", ...; "ready" or "running" if it waits for nothing
+    double since_s;      // for how many seconds it has waited, to the loop's last look at the clock
+    ac_time deadline;    // of its wait; AC_FOREVER
+    size_t mailbox;      // messages there
+    size_t stack_bytes;  // address space of its stack; 0 before its first turn
+    bool daemon;
+    bool cancelled;
+    bool internal; // the library's own
+};
+
+// Tells of every coroutine of this loop that has not ended: calls `tell` for each, in the order of
+// their records, until it returns false. `tell` must not wait, spawn or end coroutines. How many
+// calls were made.
+AC_API size_t ac_each_coroutine(bool (*tell)(const struct ac_coroutine_info *info, void *context),
+                                void *context);
+
+// Writes a list of all coroutines of this loop to standard error, a line each.
+AC_API void ac_list_coroutines(void);
+
+// From now on SIGQUIT (Ctrl-\) makes every loop of the process write its list (see above) as soon
+// as it polls, at once if it sleeps, instead of ending the process. A loop whose coroutine does not
+// yield is told of as such. false: no longer. 0; or the system's error.
+AC_API int ac_list_on_quit(bool on);
+
+// From now on the greatest use of stacks is measured for each place of spawning: new stacks are
+// painted when they are first used by a coroutine and looked at when it ends, which costs about a
+// microsecond a coroutine. false: no longer. 0; -ENOMEM.
+AC_API int ac_measure_stacks(bool on);
+
+struct ac_stack_use {
+    const char *where;  // "file.c:12"
+    const char *name;   // of one of the coroutines spawned there
+    size_t used_bytes;  // the most that one of them has used
+    size_t stack_bytes; // of the stacks they had
+    uint64_t count;     // how many have ended
+};
+
+// What was measured in this loop, at most `max` places, the greatest use first. How many were
+// stored.
+AC_API size_t ac_stack_uses(struct ac_stack_use *uses, size_t max);
+
+// From now on a coroutine of this loop that has not yielded for `seconds` is named on standard
+// error, once for each such stretch, by a thread that watches; 0: no longer. 0; -EINVAL; -ENOMEM,
+// -EAGAIN.
+AC_API int ac_watchdog(double seconds);
+
+// What has happened in this loop since it began.
+struct ac_counters {
+    size_t size;           // sizeof(struct ac_counters): set it; newer fields are left out
+    uint64_t coroutines;   // that have not ended, without the library's own
+    uint64_t spawned;      // ever
+    uint64_t turns;        // of the loop: how often it has looked at clock and poller
+    uint64_t stacks;       // that have memory
+    uint64_t stack_bytes;  // address space of these
+    uint64_t timers;       // coroutines that wait with a deadline
+    uint64_t dead_letters; // of all reasons
+    uint64_t posts;        // from other threads
+};
+
+// 0; -EPERM where there is no loop; -EINVAL for a size that is none.
+AC_API int ac_counters(struct ac_counters *counters);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
