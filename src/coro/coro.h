@@ -5,6 +5,7 @@
 //   coro.c       the record of a coroutine, spawn, end, the public calls
 //   operation.c  waiting for operations of the poller
 //   work.c       blocking work handed to helper threads
+//   sync.c       queues of those who wait for an object; event, semaphore, wait group
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
 //
 // One verb waits, coro_wait, and one verb wakes, coro_wake; nothing else parks a coroutine. A
@@ -32,6 +33,7 @@
 #include "value/value.h"
 
 #include <asyncoro/coro.h>
+#include <asyncoro/sync.h>
 
 struct coro;
 struct loop;
@@ -253,6 +255,14 @@ static inline int coro_may_wait(struct coro *coro, ac_time deadline) {
         return 0;
     return coro_may_wait_slowly(coro, deadline);
 }
+// Whether it may take without waiting what can be had: 0, -EPERM, -ECANCELED. A cancelled coroutine
+// may only with AC_NOW, which is no wait, so that it learns of its cancellation even if nothing
+// ever makes it wait.
+static inline int coro_may_try(struct coro *coro, ac_time deadline) {
+    if (likely(coro && (!coro->cancelled || deadline == AC_NOW)))
+        return 0;
+    return coro_may_wait_slowly(coro, deadline);
+}
 // Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT or
 // -ECANCELED after kind->abandon. `return coro_wait(...)` as a tail call.
 int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
@@ -301,6 +311,47 @@ int64_t coro_operate(struct sys_op *op, ac_time deadline);
 // Ends the wait of the coroutine behind a pending operation with `err`, because its handle is being
 // closed.
 void coro_operation_abort(struct sys_op *op, int err);
+
+// ---- sync.c: queues of those who wait for an object ----
+
+// A place in the queue of an object of asyncoro/sync.h. It lies on the stack of the coroutine that
+// waits, which may stand in several queues at once.
+struct waiter {
+    struct coro *coro; // who waits; set by its owner, as `granted` is
+    // Called once when what it waits for is its own: it has left the queue. NULL: wakes the
+    // coroutine with 0. May wake, and detach other waiters. Must not wait, or use the object.
+    void (*granted)(struct waiter *waiter);
+    struct ac_queue_ *in; // private: where it stands; NULL: nowhere
+    void **loop;          // private: `loop_` of the object
+    struct waiter *next;  // private: in the queue
+    struct waiter *prev;
+};
+
+// Whether the event is set, or one of the semaphore was taken: 0; -EAGAIN if not; -EXDEV. From any
+// context.
+int event_try(struct ac_event *event);
+int semaphore_try(struct ac_semaphore *semaphore);
+// Puts a waiter at the end of the queue, after a try has given -EAGAIN and nobody else has run. 0;
+// -EXDEV.
+int event_attach(struct ac_event *event, struct waiter *waiter);
+int semaphore_attach(struct ac_semaphore *semaphore, struct waiter *waiter);
+// Takes it out of the queue of an event or a semaphore; harmless when it has been granted.
+void waiter_detach(struct waiter *waiter);
+
+// The following are private to coro/.
+
+// An object is claimed by a loop while it is in use, by compare and swap, so that two threads never
+// touch it at once. 0, also when it is claimed by the loop of this thread already; -EXDEV.
+int object_claim(void **loop);
+// Whether the loop of this thread has claimed it.
+bool object_is_mine(void *const *loop);
+void object_give_up(void **loop);
+void waiter_append(struct ac_queue_ *queue, struct waiter *waiter);
+// Takes it out of its queue.
+void waiter_remove(struct waiter *waiter);
+static inline struct waiter *waiter_first(const struct ac_queue_ *queue) { return queue->first_; }
+// Tells a waiter that is in no queue that what it waited for is its own.
+void waiter_grant(struct waiter *waiter);
 
 // ---- work.c: blocking work on at most four helper threads per process loop ----
 
