@@ -103,6 +103,8 @@ void heap_unreserve(struct heap *heap);
 void heap_insert(struct heap *heap, struct heap_node *node, ac_time deadline);
 // Takes the node out; harmless when it is not in.
 void heap_remove(struct heap *heap, struct heap_node *node);
+// The node's deadline; AC_FOREVER when it is not in.
+ac_time heap_deadline(const struct heap *heap, const struct heap_node *node);
 // The earliest deadline; AC_FOREVER when the heap is empty.
 ac_time heap_earliest(const struct heap *heap);
 // Takes out the earliest node if its deadline is `now` or before; NULL if there is none.

@@ -74,6 +74,10 @@ void heap_remove(struct heap *heap, struct heap_node *node) {
         sift_down(heap, i, last);
 }
 
+ac_time heap_deadline(const struct heap *heap, const struct heap_node *node) {
+    return node->at ? heap->entries[node->at - 1].deadline : AC_FOREVER;
+}
+
 ac_time heap_earliest(const struct heap *heap) {
     return heap->count ? heap->entries[0].deadline : AC_FOREVER;
 }

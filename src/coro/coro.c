@@ -246,7 +246,8 @@ create(struct loop *loop, ac_function function, ac_value argument,
         return NULL;
     }
     record_fill(coro, function, argument, options, class, internal);
-    loop->all++;
+    loop->spawned++;
+    loop->internals += internal;
     loop->alive += !options->daemon;
     coro_make_ready(coro);
     return coro;
@@ -277,13 +278,14 @@ static struct ac_exit make_exit(struct coro *coro, ac_value result) {
 static inline void finish(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
     bool failed = result.kind == AC_ERROR || result.kind == AC_INVALID;
-    if (unlikely(coro->mail_done || !list_empty(&coro->watchers) || coro->joinable || failed)) {
+    if (unlikely(coro->mail_done || !list_empty(&coro->watchers) || coro->joinable ||
+                 coro->internal || failed)) {
         finish_slowly(coro, result);
         return;
     }
     value_drop(coro->argument);
     value_drop(result);
-    loop->all--;
+    loop->ended++;
     loop->alive -= !coro->daemon;
     record_give(coro);
 }
@@ -292,7 +294,8 @@ static inline void finish(struct coro *coro, ac_value result) {
 static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
     ac_drop(coro->argument);
-    loop->all--;
+    loop->ended++;
+    loop->internals -= coro->internal;
     loop->alive -= !coro->daemon;
     struct ac_exit exit = make_exit(coro, result);
     __atomic_store_n(&coro->state, CORO_ENDED, __ATOMIC_RELAXED);

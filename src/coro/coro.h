@@ -7,6 +7,7 @@
 //   work.c       blocking work handed to helper threads
 //   sync.c       queues of those who wait for an object; event, semaphore, wait group
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
+//   inspect.c    what tools show: each coroutine, the list, counters
 //
 // One verb waits, coro_wait, and one verb wakes, coro_wake; nothing else parks a coroutine. A
 // parking coroutine switches straight to the next ready one; only when nobody is ready, or after a
@@ -166,16 +167,20 @@ struct loop {
     struct sys_stacks stacks;
     struct coro **chunks; // records, LOOP_CHUNK to a chunk; neither they nor this table ever move
     uint32_t chunk_count;
-    uint32_t coro_count; // records ever made
-    uint32_t alive;      // coroutines that keep ac_run from returning
-    uint32_t all;        // coroutines that have not ended
-    bool stopping;       // only daemons are left
-    int failure;         // of the first coroutine that failed unseen; 0: none
-    struct post *inbox;  // atomic: posts, the latest first
-    bool asleep;         // atomic: home waits in the poller
-    uint64_t turns;      // atomic: how often home has run, for the guardian
-    struct guest *guest; // a loop that this one drives, or NULL
-    struct guest *in;    // as which guest this loop is driven; NULL: it runs by itself
+    uint32_t coro_count;   // records ever made
+    uint32_t alive;        // coroutines that keep ac_run from returning
+    uint32_t internals;    // of the library's own, those that have not ended
+    uint64_t spawned;      // coroutines ever
+    uint64_t ended;        // of these
+    bool stopping;         // only daemons are left
+    int failure;           // of the first coroutine that failed unseen; 0: none
+    struct post *inbox;    // atomic: posts, the latest first
+    bool asleep;           // atomic: home waits in the poller
+    uint64_t turns;        // atomic: how often home has run, for the guardian and the watchdog
+    uint64_t posts;        // how many have run
+    uint64_t dead_letters; // counted by message/
+    struct guest *guest;   // a loop that this one drives, or NULL
+    struct guest *in;      // as which guest this loop is driven; NULL: it runs by itself
     struct loop_extra extra[LOOP_FLOORS];
     uint64_t random[2]; // state of the generator of ac_random_*
 };
@@ -218,6 +223,10 @@ struct coro *coro_create(struct loop *loop, ac_function function, ac_value argum
 static inline struct coro *coro_here(void) {
     struct loop *loop = loop_here;
     return likely(loop != NULL) ? loop->running : NULL;
+}
+// How many have not ended.
+static inline uint32_t loop_living(const struct loop *loop) {
+    return (uint32_t)(loop->spawned - loop->ended);
 }
 static inline ac_ref coro_ref(const struct coro *coro) {
     return (ac_ref){coro->loop->peer,
@@ -370,6 +379,11 @@ struct work {
 // will be called. -EPERM, -ENOMEM, -EAGAIN (256 waiting already, or no thread): it has not run and
 // is the caller's. Can wait.
 int work_do(struct work *it, ac_time deadline);
+
+// ---- inspect.c ----
+
+// As ac_list_coroutines for one loop alone, on the thread that drives it.
+void loop_list(struct loop *loop);
 
 // ---- guest.c ----
 

@@ -116,6 +116,7 @@ static void run_posts(struct loop *loop) {
     }
     while (oldest) {
         struct post *next = oldest->next;
+        loop->posts++;
         oldest->run(oldest);
         oldest = next;
     }
@@ -209,7 +210,7 @@ static void abandon_all(struct loop *loop, bool internal) {
         }
     }
     // All of them stand in the ready queue now, and each time one of it runs at the least.
-    for (uint32_t i = loop->all; i > 0 && loop->ready_head; i--)
+    for (uint32_t i = loop_living(loop); i > 0 && loop->ready_head; i--)
         coro_run_ready(loop);
 }
 
@@ -222,8 +223,8 @@ static int end_all(struct loop *loop, bool internal) {
     ac_time look = AC_NOW;      // when to count again though none has ended: one that ends and
                                 // makes another leaves their number as it was
     while (err == 0 && sys_now(loop->sys) < until) {
-        if (loop->all != seen || sys_now(loop->sys) >= look) {
-            seen = loop->all;
+        if (loop_living(loop) != seen || sys_now(loop->sys) >= look) {
+            seen = loop_living(loop);
             look = sys_now(loop->sys) + STOP_LOOK_NS;
             for (uint32_t i = 0; i < loop->coro_count; i++) {
                 struct coro *coro = coro_at(loop, i);

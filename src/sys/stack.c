@@ -117,6 +117,14 @@ bool sys_stack_intact(const void *top, int class) {
     return *(uint64_t *)low == canary;
 }
 
+void sys_stacks_count(const struct sys_stacks *stacks, uint64_t *count, uint64_t *bytes) {
+    *count = *bytes = 0;
+    for (const struct sys_slab *slab = stacks->slabs; slab; slab = slab->next) {
+        *count += slab->cut;
+        *bytes += slab->cut * sys_stack_bytes(slab->class);
+    }
+}
+
 enum sys_guard sys_stack_guard(void) {
     pthread_mutex_lock(&slabs_lock);
     enum sys_guard kind = guard_kind;

@@ -101,6 +101,8 @@ static inline void sys_stack_give(struct sys_stacks *stacks, int class, void *to
 }
 // False if the canary of a stack without a guard page was overwritten.
 bool sys_stack_intact(const void *top, int class);
+// How many stacks were cut, and their address space.
+void sys_stacks_count(const struct sys_stacks *stacks, uint64_t *count, uint64_t *bytes);
 // How stacks that were cut last are guarded.
 enum sys_guard sys_stack_guard(void);
 

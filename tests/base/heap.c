@@ -22,6 +22,7 @@ TEST(an_empty_heap_waits_forever) {
     struct heap_node node = {0};
     heap_init(&heap);
     ck_assert_int_eq(heap_earliest(&heap), AC_FOREVER);
+    ck_assert_int_eq(heap_deadline(&heap, &node), AC_FOREVER);
     ck_assert_ptr_null(heap_take_due(&heap, AC_FOREVER));
     heap_remove(&heap, &node);
     heap_done(&heap);
@@ -34,6 +35,7 @@ TEST(only_what_is_due_is_taken) {
     ck_assert_int_eq(heap_reserve(&heap), 0);
     heap_insert(&heap, &node, 50);
     ck_assert_int_eq(heap_earliest(&heap), 50);
+    ck_assert_int_eq(heap_deadline(&heap, &node), 50);
     ck_assert_ptr_null(heap_take_due(&heap, 49));
     ck_assert_ptr_eq(heap_take_due(&heap, 50), &node);
     ck_assert_uint_eq(node.at, 0);

@@ -17,7 +17,7 @@ static double seconds_since(ac_time start) { return (double)(sys_clock() - start
 
 static void end_guest(struct loop *loop, void *state) {
     (void)loop;
-    ck_assert_uint_eq(guest_loop(state)->all, 0);
+    ck_assert_uint_eq(loop_living(guest_loop(state)), 0);
     guest_destroy(state);
     guest = NULL;
 }
@@ -42,7 +42,7 @@ static struct coro *settle(ac_function function, ac_value argument) {
 // Of the guest's coroutines.
 static uint32_t count_alive(void) {
     guest_enter(guest);
-    uint32_t count = guest_loop(guest)->all;
+    uint32_t count = loop_living(guest_loop(guest));
     guest_leave(guest);
     return count;
 }

@@ -259,7 +259,7 @@ static void stopping(struct loop *loop, void *state) {
 }
 
 static void done(struct loop *loop, void *state) {
-    ck_assert_uint_eq(loop->all, 0);
+    ck_assert_uint_eq(loop_living(loop), 0);
     tell((char)(*(char *)state - 'a' + 'A'));
 }
 
@@ -523,7 +523,7 @@ TEST(a_turn_ends_also_when_coroutines_are_always_ready, .seconds_max = 10) {
     }
     coro_cancel(coro);
     ck_assert_int_eq(loop_turn(loop), 0);
-    ck_assert_uint_eq(loop->all, 0);
+    ck_assert_uint_eq(loop_living(loop), 0);
     loop_destroy(loop);
 }
 

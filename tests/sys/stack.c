@@ -265,3 +265,18 @@ TEST(a_new_pool_knows_of_no_canaries) {
     sys_stacks_init(&stacks);
     ck_assert(!stacks.canaries);
 }
+
+TEST(stacks_that_have_memory_are_counted) {
+    uint64_t count, bytes;
+    sys_stacks_init(&stacks);
+    sys_stacks_count(&stacks, &count, &bytes);
+    ck_assert_uint_eq(count, 0);
+    int class = sys_stack_class(0), large = sys_stack_class(8 << 20);
+    void *tops[2] = {sys_stack_take(&stacks, class), sys_stack_take(&stacks, large)};
+    ck_assert_ptr_nonnull(tops[1]);
+    sys_stack_give(&stacks, class, tops[0]);
+    sys_stacks_count(&stacks, &count, &bytes);
+    ck_assert_uint_eq(count, 2);
+    ck_assert_uint_eq(bytes, sys_stack_bytes(class) + (8 << 20));
+    sys_stacks_done(&stacks);
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+// What tools show of a loop: each coroutine, the list of them, counters.
+//
+// Everything is read from the records, on the thread that drives the loop; nothing is kept for it
+// while nobody looks. A list is one line for the loop and one for each coroutine:
+//
+//   asyncoro: loop 0: 3 coroutines
+//   asyncoro:   #0 'server' (server.c:40): receive for 1.204 s, 2 messages, stack of 64 KiB, daemon
+//
+// and is written as one piece, so that the lists of several loops do not mix.
+#include "coro/coro.h"
+
+#include <asyncoro/debug.h>
+
+#include <stdio.h>
+
+static double seconds(ac_time ns) { return (double)ns * 1e-9; }
+
+static const char *state_of(const struct coro *coro) {
+    if (coro->wait)
+        return coro->wait->name;
+    return coro->loop->running == coro ? "running" : "ready";
+}
+
+static struct ac_coroutine_info describe(const struct coro *coro) {
+    const struct loop *loop = coro->loop;
+    return (struct ac_coroutine_info){
+        .who = coro_ref(coro),
+        .name = coro->name ? coro->name : "",
+        .where = coro->where ? coro->where : "",
+        .waiting = state_of(coro),
+        .since_s = coro->wait ? seconds(loop->now - coro->since) : 0,
+        .deadline = heap_deadline(&loop->timers, &coro->timer),
+        .mailbox = coro->mail_count,
+        .stack_bytes = coro->stack ? sys_stack_bytes(coro->stack_class) : 0,
+        .daemon = coro->daemon,
+        // A function that is to be replaced has its waits ended too.
+        .cancelled = coro->cancel_asked || (coro->cancelled && !coro->replacement),
+        .internal = coro->internal,
+    };
+}
+
+static size_t each(struct loop *loop,
+                   bool (*tell)(const struct ac_coroutine_info *info, void *context),
+                   void *context) {
+    size_t told = 0;
+    for (uint32_t i = 0; i < loop->coro_count; i++) {
+        const struct coro *coro = &loop->chunks[i / LOOP_CHUNK][i % LOOP_CHUNK];
+        if (coro->state != CORO_ALIVE)
+            continue;
+        struct ac_coroutine_info info = describe(coro);
+        told++;
+        if (!tell(&info, context))
+            break;
+    }
+    return told;
+}
+
+size_t ac_each_coroutine(bool (*tell)(const struct ac_coroutine_info *info, void *context),
+                         void *context) {
+    return loop_here && tell ? each(loop_here, tell, context) : 0;
+}
+
+// ---- the list ----
+
+static bool list_one(const struct ac_coroutine_info *info, void *context) {
+    const struct loop *loop = context;
+    fprintf(stderr, "asyncoro:   #%u", ref_index(info->who.id));
+    if (*info->name)
+        fprintf(stderr, " '%s'", info->name);
+    if (*info->where)
+        fprintf(stderr, " (%s)", info->where);
+    fprintf(stderr, ": %s", info->waiting);
+    if (info->since_s > 0)
+        fprintf(stderr, " for %.3f s", info->since_s);
+    if (info->deadline != AC_FOREVER)
+        fprintf(stderr, ", at most %.3f s more", seconds(info->deadline - loop->now));
+    if (info->mailbox > 0)
+        fprintf(stderr, ", %zu message%s", info->mailbox, info->mailbox == 1 ? "" : "s");
+    if (info->stack_bytes > 0)
+        fprintf(stderr, ", stack of %zu KiB", info->stack_bytes >> 10);
+    else
+        fputs(", has not run yet", stderr);
+    fprintf(stderr, "%s%s%s\n", info->daemon ? ", daemon" : "",
+            info->cancelled ? ", cancelled" : "", info->internal ? ", the library's own" : "");
+    return true;
+}
+
+void loop_list(struct loop *loop) {
+    uint32_t living = loop_living(loop);
+    flockfile(stderr);
+    fprintf(stderr, "asyncoro: loop %u%s: %u coroutine%s\n", loop->number,
+            loop->in ? " (the library's own)" : "", living, living == 1 ? "" : "s");
+    each(loop, list_one, loop);
+    funlockfile(stderr);
+}
+
+void ac_list_coroutines(void) {
+    struct loop *loop = loop_here;
+    if (!loop)
+        return;
+    loop_list(loop);
+    if (!loop->guest)
+        return;
+    guest_enter(loop->guest);
+    loop_list(guest_loop(loop->guest));
+    guest_leave(loop->guest);
+}
+
+// ---- counters ----
+
+int ac_counters(struct ac_counters *counters) {
+    if (!counters || counters->size <= sizeof counters->size)
+        return -EINVAL;
+    struct loop *loop = loop_here;
+    if (!loop)
+        return -EPERM;
+    struct ac_counters now = {
+        .size = counters->size,
+        .coroutines = loop_living(loop) - loop->internals,
+        .spawned = loop->spawned,
+        .turns = __atomic_load_n(&loop->turns, __ATOMIC_RELAXED),
+        .timers = loop->timers.count,
+        .dead_letters = loop->dead_letters,
+        .posts = loop->posts,
+    };
+    sys_stacks_count(&loop->stacks, &now.stacks, &now.stack_bytes);
+    // Written by a program that knows newer fields than this library: those stay as they are.
+    memcpy(counters, &now, now.size < sizeof now ? now.size : sizeof now);
+    return 0;
+}

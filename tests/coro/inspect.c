@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: MIT
+// Tests of src/coro/inspect.c: what is told of each coroutine, the list, counters.
+#include <asyncoro/debug.h>
+#include <asyncoro/message.h>
+
+#include "coro/coro.h"
+#include "test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct ac_coroutine_info seen[16];
+static size_t seen_count;
+
+static bool note(const struct ac_coroutine_info *info, void *context) {
+    ck_assert_ptr_eq(context, seen);
+    ck_assert_uint_lt(seen_count, countof(seen));
+    seen[seen_count++] = *info;
+    return true;
+}
+
+static void look(void) {
+    seen_count = 0;
+    size_t told = ac_each_coroutine(note, seen);
+    ck_assert_uint_eq(told, seen_count);
+}
+
+static const struct ac_coroutine_info *find(const char *name) {
+    for (size_t i = 0; i < seen_count; i++)
+        if (strcmp(seen[i].name, name) == 0)
+            return &seen[i];
+    return NULL;
+}
+
+static ac_value receive_twice(ac_value unused) {
+    ac_value message;
+    for (int i = 0; i < 2 && ac_receive(&message, AC_FOREVER) == 0; i++)
+        ac_drop(message);
+    return unused;
+}
+
+static ac_value sleep_long(ac_value unused) {
+    (void)ac_sleep(3600);
+    return unused;
+}
+
+// Goes on waiting after it was cancelled.
+static ac_value linger(ac_value unused) {
+    ck_assert_int_eq(ac_sleep(3600), -ECANCELED);
+    for (int i = 0; i < 20; i++)
+        (void)ac_sleep(3600);
+    return unused;
+}
+
+static ac_value nothing(ac_value unused) { return unused; }
+
+static ac_ref receiver, sleeper;
+
+static ac_ref spawn_at(const char *where, ac_function function, const char *name, bool daemon) {
+    struct ac_spawn_options how = {.where = where, .name = name, .daemon = daemon};
+    return ac_spawn_with(function, ac_nil, &how);
+}
+
+static ac_value look_at_all(ac_value unused) {
+    receiver = spawn_at("r.c:1", receive_twice, "receiver", false);
+    sleeper = ac_spawn(sleep_long, ac_nil, .name = "sleeper", .daemon = true);
+    ac_ref lingerer = ac_spawn(linger, ac_nil, .name = "lingerer", .stack_bytes = 300 << 10);
+    ck_assert_int_eq(ac_yield(), 0);
+    ck_assert_int_eq(ac_sleep(0.02), 0);
+    ck_assert_int_eq(ac_cancel(lingerer), 0);
+    ck_assert_int_eq(ac_yield(), 0);
+    ac_spawn(nothing, ac_nil, .name = "new");
+    look();
+    ck_assert_uint_eq(seen_count, 5);
+
+    const struct ac_coroutine_info *it = find("receiver");
+    ck_assert(ac_ref_equal(it->who, receiver));
+    ck_assert_str_eq(it->where, "r.c:1");
+    ck_assert_str_eq(it->waiting, "receive");
+    ck_assert(it->since_s >= 0.015 && it->since_s < 30);
+    ck_assert_int_eq(it->deadline, AC_FOREVER);
+    ck_assert_uint_gt(it->stack_bytes, 0);
+    ck_assert(!it->daemon && !it->cancelled && !it->internal);
+
+    it = find("sleeper");
+    ck_assert_str_eq(it->waiting, "sleep");
+    ck_assert(it->deadline > ac_after(3000) && it->deadline < ac_after(3601));
+    ck_assert(it->daemon && !it->cancelled);
+    ck_assert_ptr_nonnull(strstr(it->where, "inspect.c:"));
+
+    it = find("lingerer");
+    ck_assert_uint_eq(it->stack_bytes, 1 << 20);
+    ck_assert(it->cancelled);
+
+    it = find("self");
+    ck_assert_str_eq(it->waiting, "running");
+    ck_assert(it->since_s == 0 && ac_ref_equal(it->who, ac_self()));
+
+    it = find("new");
+    ck_assert_str_eq(it->waiting, "ready");
+    ck_assert_uint_eq(it->stack_bytes, 0);
+
+    // Two messages: the first goes to the one who waits, the second into the mailbox.
+    ac_send(receiver, 1);
+    ac_send(receiver, 2);
+    look();
+    ck_assert_str_eq(find("receiver")->waiting, "ready");
+    ck_assert_uint_eq(find("receiver")->mailbox, 1);
+    return unused;
+}
+
+TEST(each_coroutine_is_told_of_with_what_it_waits_for) {
+    ac_spawn(look_at_all, ac_nil, .name = "self");
+    ck_assert_int_eq(ac_run(), 0);
+}
+
+static bool note_two(const struct ac_coroutine_info *info, void *context) {
+    (void)note(info, context);
+    return seen_count < 2;
+}
+
+TEST(the_telling_ends_when_it_is_told_to_and_keeps_the_order_of_the_records) {
+    ac_ref all[5];
+    for (int i = 0; i < 5; i++)
+        all[i] = ac_spawn(nothing, ac_nil);
+    ck_assert_uint_eq(ac_each_coroutine(note_two, seen), 2);
+    look();
+    ck_assert_uint_eq(seen_count, 5);
+    for (int i = 0; i < 5; i++) {
+        ck_assert(ac_ref_equal(seen[i].who, all[i]));
+        ck_assert_str_eq(seen[i].name, "");
+    }
+    ck_assert_int_eq(ac_run(), 0);
+}
+
+TEST(where_there_is_no_loop_there_is_nothing_to_tell) {
+    ck_assert_uint_eq(ac_each_coroutine(note, seen), 0);
+    ac_list_coroutines();
+    struct ac_counters counters = {.size = sizeof counters};
+    ck_assert_int_eq(ac_counters(&counters), -EPERM);
+}
+
+static ac_value kept(ac_value unused) { return unused; }
+
+static ac_value look_after_ends(ac_value unused) {
+    ac_ref ended = ac_spawn(kept, ac_nil, .joinable = true, .name = "kept");
+    ck_assert_int_eq(ac_yield(), 0);
+    look();
+    ck_assert_uint_eq(seen_count, 1);
+    ck_assert_int_eq(ac_join(ended, NULL, AC_FOREVER), 0);
+    return unused;
+}
+
+TEST(one_that_has_ended_is_not_told_of_even_if_its_end_is_kept) {
+    ac_spawn(look_after_ends, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+}
+
+// ---- the list ----
+
+static char text[16384];
+
+// Sends standard error into a file; the second call brings it back and reads the file.
+static void catch_errors(bool on) {
+    static FILE *file;
+    static int before;
+    fflush(stderr);
+    if (on) {
+        file = tmpfile();
+        before = dup(STDERR_FILENO);
+        ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
+        return;
+    }
+    ck_assert_int_ge(dup2(before, STDERR_FILENO), 0);
+    close(before);
+    rewind(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+}
+
+static ac_value list(ac_value unused) {
+    sleeper = spawn_at("s.c:2", sleep_long, "sleeper", true);
+    ac_send(spawn_at(NULL, sleep_long, NULL, true), 7);
+    ck_assert_int_eq(ac_sleep(0.02), 0);
+    catch_errors(true);
+    ac_list_coroutines();
+    catch_errors(false);
+    char *line = strtok(text, "\n");
+    ck_assert_str_eq(line, "asyncoro: loop 0: 3 coroutines");
+    line = strtok(NULL, "\n");
+    ck_assert_msg(strncmp(line, "asyncoro:   #0 'self' (l.c:1): running, stack of ", 48) == 0, "%s",
+                  line);
+    double waited, left;
+    unsigned kib;
+    int end = 0;
+    line = strtok(NULL, "\n");
+    sscanf(line,
+           "asyncoro:   #1 'sleeper' (s.c:2): sleep for %lf s, at most %lf s more, "
+           "stack of %u KiB, daemon%n",
+           &waited, &left, &kib, &end);
+    ck_assert_msg(end > 0 && line[end] == '\0' && waited > 0.01 && left < 3600, "%s", line);
+    line = strtok(NULL, "\n");
+    ck_assert_msg(strncmp(line, "asyncoro:   #2: sleep for ", 26) == 0, "%s", line);
+    ck_assert_ptr_nonnull(strstr(line, ", 1 message, "));
+    ck_assert_ptr_null(strtok(NULL, "\n"));
+    return unused;
+}
+
+TEST(the_list_is_a_line_for_each_coroutine) {
+    spawn_at("l.c:1", list, "self", false);
+    ck_assert_int_eq(ac_run(), 0);
+}
+
+static ac_value be_internal(ac_value unused) {
+    (void)ac_sleep(3600);
+    return unused;
+}
+
+static void end_guest(struct loop *loop, void *state) {
+    (void)loop;
+    guest_destroy(state);
+}
+
+static void stop_guest(struct loop *loop, void *state) {
+    (void)loop;
+    guest_enter(state);
+    struct loop *inside = guest_loop(state);
+    coro_cancel(&inside->chunks[0][0]);
+    guest_leave(state);
+    // Driven until it has ended.
+    while (loop_living(inside) > 0)
+        guest_drive(state);
+}
+
+static ac_value list_guest(ac_value unused) {
+    int err = 0;
+    struct guest *guest = guest_create(loop_here, &sys_epoll, &err);
+    loop_extend(loop_here, LOOP_REMOTE,
+                (struct loop_extra){.state = guest, .stopping = stop_guest, .done = end_guest});
+    guest_enter(guest);
+    coro_create(guest_loop(guest), be_internal, ac_nil, &(struct ac_spawn_options){.name = "heart"},
+                true, &err);
+    guest_leave(guest);
+    ck_assert_int_eq(ac_sleep(0.02), 0);
+    catch_errors(true);
+    ac_list_coroutines();
+    catch_errors(false);
+    ck_assert_msg(strstr(text, "loop 1 (the library's own): 1 coroutine\n") != NULL, "%s", text);
+    ck_assert_msg(strstr(text, "#0 'heart': sleep") != NULL, "%s", text);
+    ck_assert_msg(strstr(text, ", the library's own\n") != NULL, "%s", text);
+    return unused;
+}
+
+TEST(the_guest_is_listed_as_the_librarys_own) {
+    ac_spawn(list_guest, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+}
+
+// ---- counters ----
+
+static struct ac_counters count(void) {
+    struct ac_counters counters = {.size = sizeof counters};
+    ck_assert_int_eq(ac_counters(&counters), 0);
+    return counters;
+}
+
+static void run_post(struct post *post) { (void)post; }
+
+static ac_value count_all(ac_value unused) {
+    struct ac_counters first = count();
+    ck_assert_uint_eq(first.coroutines, 1);
+    ck_assert_uint_eq(first.spawned, 1);
+    ck_assert_uint_eq(first.stacks, 1);
+    ck_assert_uint_eq(first.stack_bytes, sys_stack_bytes(sys_stack_class(0)));
+    ck_assert_uint_eq(first.posts, 0);
+
+    int err = 0;
+    coro_create(loop_here, be_internal, ac_nil, &(struct ac_spawn_options){.daemon = true}, true,
+                &err);
+    coro_create(loop_here, nothing, ac_nil, &(struct ac_spawn_options){.daemon = true}, true, &err);
+    for (int i = 0; i < 1000; i++)
+        ac_spawn(nothing, ac_nil);
+    ac_spawn(sleep_long, ac_nil, .daemon = true);
+    ck_assert_uint_eq(count().coroutines, 1 + 1000 + 1);
+    struct post post = {.run = run_post};
+    loop_post(loop_here, &post);
+    ck_assert_int_eq(ac_sleep(0.001), 0);
+
+    struct ac_counters later = count();
+    ck_assert_uint_eq(later.coroutines, 2);
+    ck_assert_uint_eq(later.spawned, 1 + 2 + 1000 + 1);
+    ck_assert_uint_eq(later.timers, 2);
+    ck_assert_uint_eq(later.posts, 1);
+    ck_assert_uint_gt(later.turns, first.turns);
+    ck_assert_uint_ge(later.stacks, 3);
+    ck_assert_uint_ge(later.stack_bytes, later.stacks * first.stack_bytes);
+    return unused;
+}
+
+TEST(counters_tell_what_has_happened) {
+    ac_spawn(count_all, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+}
+
+TEST(counters_of_an_older_and_of_a_newer_program_are_filled_as_far_as_both_know_them) {
+    ac_spawn(nothing, ac_nil);
+    struct ac_counters counters;
+    memset(&counters, 0xee, sizeof counters);
+    counters.size = offsetof(struct ac_counters, spawned);
+    ck_assert_int_eq(ac_counters(&counters), 0);
+    ck_assert_uint_eq(counters.coroutines, 1);
+    ck_assert_uint_eq(counters.spawned, 0xeeeeeeeeeeeeeeee);
+
+    struct {
+        struct ac_counters counters;
+        uint64_t newer;
+    } larger = {.counters.size = sizeof larger, .newer = 7};
+    ck_assert_int_eq(ac_counters(&larger.counters), 0);
+    ck_assert_uint_eq(larger.counters.size, sizeof larger);
+    ck_assert_uint_eq(larger.counters.spawned, 1);
+    ck_assert_uint_eq(larger.newer, 7);
+
+    counters.size = 0;
+    ck_assert_int_eq(ac_counters(&counters), -EINVAL);
+    ck_assert_int_eq(ac_counters(NULL), -EINVAL);
+    ck_assert_int_eq(ac_run(), 0);
+}
