@@ -17,8 +17,12 @@
 // Every wait takes a deadline (AC_NOW: try). One that ends early, with -ETIMEDOUT or -ECANCELED,
 // leaves the queue as if it had never been in it.
 //
+// A cancelled coroutine gets -ECANCELED also where it would not have to wait; with AC_NOW it still
+// takes what can be had.
+//
 // An object is used by the coroutines of one loop at a time: while somebody holds it or waits for
-// it, those of another loop get -EXDEV. Between loops send messages.
+// it (for one that nobody holds: waits for it), those of another loop get -EXDEV. Between loops
+// send messages.
 #ifndef ASYNCORO_SYNC_H
 #define ASYNCORO_SYNC_H
 
@@ -41,6 +45,7 @@ struct ac_queue_ {
 struct ac_lock {
     bool reentrant;
     uint32_t depth_;
+    uint32_t away_;  // who waits at its conditions, and will want it back
     uint64_t owner_; // id of the coroutine; 0: free
     void *loop_;     // whose coroutines use it
     struct ac_queue_ queue_;
@@ -73,8 +78,9 @@ AC_API int ac_condition_release(struct ac_condition *condition);
 
 // Releases the lock (however often a reentrant one was taken), waits until notified, and takes the
 // lock again as often. It holds the lock whenever it returns, also after -ETIMEDOUT and -ECANCELED,
-// for which it may have to wait longer than the deadline. The only other end is -EPERM: the caller
-// does not own the lock. Can wait.
+// for which it may have to wait longer than the deadline. A deadline that is over, such as AC_NOW,
+// gives -ETIMEDOUT without releasing the lock. The only other end is -EPERM: the caller does not
+// own the lock. Can wait.
 AC_API int ac_condition_wait(struct ac_condition *condition, ac_time deadline) AC_CHECKED;
 
 // Lets the first `count` of those who wait go on, one after the other, as soon as the lock is free.
@@ -122,7 +128,7 @@ AC_API int ac_semaphore_release(struct ac_semaphore *semaphore);
 
 struct ac_rwlock {
     uint64_t writer_; // id of the coroutine that holds it to write; 0: none
-    void *readers_;   // who holds it to read
+    struct ac_reader_ *readers_; // who holds it to read
     void *loop_;
     struct ac_queue_ queue_;
 };

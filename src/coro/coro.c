@@ -331,9 +331,11 @@ void coro_note_failure(struct coro *coro, const struct ac_exit *exit) {
 }
 
 void coro_abandon(struct coro *coro) {
-    // What the poller still writes to lies on that stack.
-    if (coro->wait && (coro->early != 0 || !coro->wait->abandon(coro)))
-        return;
+    if (coro->wait && coro->wait->forget)
+        coro->wait->forget(coro);
+    else if (coro->wait && (coro->early != 0 || !coro->wait->abandon(coro)))
+        return; // what the poller still writes to lies on that stack
+    coro->early = 0;
     coro->cancelled = true;
     coro->cancel_known = true;
     if (coro->stack)

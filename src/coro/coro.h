@@ -5,6 +5,7 @@
 //   coro.c       the record of a coroutine, spawn, end, the public calls
 //   operation.c  waiting for operations of the poller
 //   work.c       blocking work handed to helper threads
+//   lock.c       lock, condition, read-write lock
 //   sync.c       queues of those who wait for an object; event, semaphore, wait group
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
 //   inspect.c    what tools show: each coroutine, the list, counters
@@ -61,10 +62,14 @@ struct wait_kind {
     const char *name; // what tools show: "receive", "sleep"
     // The wait ends early (time is up, or the coroutine is cancelled): takes the coroutine out of
     // whatever it waits in. True: it can be woken now. False: an operation must finish first, and
-    // its end will wake it; `reason`
-    // (-ETIMEDOUT or -ECANCELED) is kept in coro->early for that moment. Must not wait or wake.
+    // its end will wake it; `reason` (-ETIMEDOUT or -ECANCELED) is kept in coro->early for that
+    // moment. May wake others, not this one. Must not wait.
     bool (*abandon)(struct coro *coro);
     bool until_deadline; // the deadline is what is waited for: its result is 0 and not -ETIMEDOUT
+    // The coroutine is given up and its stack taken away (coro_abandon): takes it out of whatever
+    // it waits in, at once, also after `abandon` has said false. NULL: abandon does that, unless it
+    // says or has said false. As abandon otherwise.
+    void (*forget)(struct coro *coro);
 };
 
 enum coro_state {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Tests of src/coro/sync.c: event, semaphore and wait group: order, deadlines, cancellation, other
 // threads, and places in several queues at once.
-#include "coro/coro.h"
-#include "test.h"
+#include "coro/fifo.h"
 
 // What happened, in order: one letter each.
 static char story[256];
@@ -74,4 +73,29 @@ TEST(what_is_released_is_handed_to_the_first_who_waits) {
     run();
     ck_assert_str_eq(story, "a.bc");
     ck_assert_uint_eq(semaphore.count, 0);
+}
+
+static int semaphore_acquire(bool all, ac_time deadline) {
+    ck_assert(!all);
+    return ac_semaphore_acquire(&semaphore, deadline);
+}
+static int semaphore_release(void) { return ac_semaphore_release(&semaphore); }
+
+static const struct object three = {
+    .room = 3,
+    .acquire = semaphore_acquire,
+    .release = semaphore_release,
+    .queue = &semaphore.queue_,
+    .loop = &semaphore.loop_,
+};
+
+TEST(a_semaphore_is_first_come_first_served_whatever_happens) {
+    semaphore.count = semaphore.count_max = 3;
+    fifo_hold(&three);
+    ck_assert_uint_eq(semaphore.count, 3);
+}
+
+TEST(who_leaves_the_queue_of_a_semaphore_leaves_it_as_it_was) {
+    semaphore.count = semaphore.count_max = 3;
+    fifo_leave_everywhere(&three);
 }
