@@ -17,11 +17,8 @@
 //
 // Nobody runs during a walk, so nothing changes under it.
 //
-// References: the slot table works like that of coroutines. A slot whose channel is closed gets a
-// higher generation before it is used again, and is given up when generations run out.
+// What the references name stands in a slot table (slot.c).
 #include "message/state.h"
-
-enum { CHANNELS_MAX = 1 << 24, SLOTS_FIRST = 16 };
 
 struct member {
     uint64_t id;            // of its reference
@@ -35,7 +32,6 @@ struct channel {
     struct member member;      // as a subscriber of other channels
     struct list subscriptions; // struct subscription.of_channel
     uint32_t count;            // of them
-    uint32_t index;            // of its slot
     struct channel *walk_next; // in the queue of the present walk
     struct loop *loop;
     struct list watchers; // struct end_watch: who is told when it closes
@@ -49,17 +45,8 @@ struct subscription {
     struct member *member;
 };
 
-struct slot {
-    struct channel *channel; // NULL: free
-    uint32_t generation;     // of the channel, or of the next one
-    uint32_t next_free;      // a free slot: the index of the next one plus one; 0: none
-};
-
 struct channel_table {
-    struct slot *slots;
-    uint32_t count;           // slots ever used
-    uint32_t capacity;        // slots there is room for
-    uint32_t free;            // index of the slot to use again first, plus one; 0: none
+    struct slot_table slots;  // struct channel
     uint64_t walks;           // how many there were: the mark of the latest
     struct map members;       // coroutines by id: struct member
     struct map subscriptions; // by struct pair
@@ -80,8 +67,6 @@ struct walk {
 };
 
 static struct channel_table *need_table(struct loop *loop);
-static int take_slot(struct channel_table *table, uint32_t *index);
-static void give_slot(struct channel_table *table, uint32_t index);
 static struct channel *find(const struct loop *loop, uint64_t id);
 static int find_here(ac_ref ref, struct channel **channel);
 static bool is_far(ac_ref channel, ac_ref who);
@@ -127,12 +112,9 @@ ac_ref ac_channel_open(const char *name) {
         if (!channel->name)
             goto free_channel;
     }
-    err = take_slot(table, &channel->index);
+    err = slot_take(&table->slots, loop, REF_CHANNEL, channel, &channel->member.id);
     if (err)
         goto free_name;
-    struct slot *slot = &table->slots[channel->index];
-    slot->channel = channel;
-    channel->member.id = ref_id(REF_CHANNEL, loop->number, channel->index, slot->generation);
     channel->loop = loop;
     list_init(&channel->member.above);
     list_init(&channel->subscriptions);
@@ -176,7 +158,7 @@ static void close_channel(struct channel *channel) {
         struct end_watch *watch = container_of(link, struct end_watch, link);
         watch->ended(watch, &exit);
     }
-    give_slot(table_of(channel->loop), channel->index);
+    slot_give(&table_of(channel->loop)->slots, channel->member.id);
     memory_release(channel->name);
     memory_release(channel);
 }
@@ -197,55 +179,22 @@ static struct channel_table *need_table(struct loop *loop) {
 void channel_table_destroy(struct channel_table *table) {
     if (!table)
         return;
-    for (uint32_t i = 0; i < table->count; i++)
-        if (table->slots[i].channel)
-            close_channel(table->slots[i].channel);
+    struct channel *channel;
+    for (uint32_t cursor = 0; (channel = slot_next(&table->slots, &cursor));)
+        close_channel(channel);
     assert(map_count(&table->members) == 0 && map_count(&table->subscriptions) == 0);
     map_done(&table->members);
     map_done(&table->subscriptions);
-    memory_release(table->slots);
+    slot_table_done(&table->slots);
     memory_release(table);
 }
 
-// ---- the slot table ----
-
-static int take_slot(struct channel_table *table, uint32_t *index) {
-    if (table->free) {
-        *index = table->free - 1;
-        table->free = table->slots[*index].next_free;
-        return 0;
-    }
-    if (table->count == CHANNELS_MAX)
-        return -EAGAIN;
-    if (table->count == table->capacity) {
-        uint32_t capacity = table->capacity ? 2 * table->capacity : SLOTS_FIRST;
-        struct slot *slots = memory_resize(table->slots, capacity * sizeof *slots);
-        if (!slots)
-            return -ENOMEM;
-        table->slots = slots;
-        table->capacity = capacity;
-    }
-    *index = table->count++;
-    table->slots[*index] = (struct slot){.generation = 1};
-    return 0;
-}
-
-static void give_slot(struct channel_table *table, uint32_t index) {
-    struct slot *slot = &table->slots[index];
-    slot->channel = NULL;
-    if (++slot->generation == 0)
-        return;
-    slot->next_free = table->free;
-    table->free = index + 1;
-}
+// ---- finding ----
 
 // The channel of this loop that the id names; NULL if it is closed.
 static struct channel *find(const struct loop *loop, uint64_t id) {
     const struct channel_table *table = table_of(loop);
-    if (!table || ref_index(id) >= table->count)
-        return NULL;
-    const struct slot *slot = &table->slots[ref_index(id)];
-    return slot->generation == ref_generation(id) ? slot->channel : NULL;
+    return table ? slot_find(&table->slots, id) : NULL;
 }
 
 // The channel that a user names: 0, -ENOTSUP or -ESRCH.

@@ -5,6 +5,7 @@
 //   mailbox.c   put, receive, send, deliver; the free list of message cells
 //   monitor.c   exit notices
 //   channel.c   channels and subscriptions
+//   slot.c      tables of what references name
 //
 // A receiver that waits gets the message straight into its variable; otherwise the message goes
 // into a cell, taken from a free list of the loop, at the end of the receiver's mailbox.

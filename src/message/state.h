@@ -67,6 +67,30 @@ static inline void cell_give(struct loop *loop, struct cell *cell) {
 // and the message is valid.
 void mailbox_put_cell(struct coro *to, struct cell *cell, ac_value message);
 
+// ---- slot.c: what the references of a sort name in a loop; all zero is empty ----
+
+struct slot; // private
+struct slot_table {
+    struct slot *slots;
+    uint32_t count;    // slots ever used
+    uint32_t capacity; // slots there is room for
+    uint32_t free;     // index of the slot to use again first, plus one; 0: none
+};
+
+// Gives `it`, which is not NULL, a slot and so an id. 0; -ENOMEM; -EAGAIN (2^24 at once).
+int slot_take(struct slot_table *table, const struct loop *loop, enum ref_sort sort, void *it,
+              uint64_t *id);
+// The id names nothing any more.
+void slot_give(struct slot_table *table, uint64_t id);
+// What an id of this loop and sort names, or NULL.
+void *slot_find(const struct slot_table *table, uint64_t id);
+// Visits what is in the table: *cursor starts at 0. NULL after the last. What was visited may be
+// taken out meanwhile.
+void *slot_next(const struct slot_table *table, uint32_t *cursor);
+void slot_table_done(struct slot_table *table);
+
+// ---- channel.c ----
+
 // Hands a message to all coroutines below a channel of this loop. Takes it. Returns how many have
 // it in their mailbox and stores 0 in *missed, or the error for which at least one more has not; or
 // returns -ESRCH.
