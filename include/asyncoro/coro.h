@@ -213,21 +213,24 @@ AC_API int ac_replace_with(ac_ref coroutine, ac_function function, ac_value argu
 
 // ---- blocking work ----
 
-// Runs `function` on a helper thread, where it may block (a database, a large computation, DNS),
-// while the other coroutines go on. It has no loop there: calls that wait give -EPERM, but it may
-// send (see ac_send). Takes the argument; values on their way between threads are copied where they
-// are shared. Stores what it returns, which the caller then owns; `result` may be NULL. Can wait.
-// 0; -ETIMEDOUT, -ECANCELED: the function, if it has begun, goes on, and its result is dropped;
-// -EPERM outside coroutines; -EINVAL for a NULL function; -EAGAIN when 1024 wait already or no
-// thread can be made; -ENOMEM; the error of an argument that could not be made. An error that the
-// function returns is its result.
+// Runs `function` on a helper thread with a stack of 1 MiB, where it may block (a database, a large
+// computation, DNS), while the other coroutines go on. It has no loop there: calls that wait give
+// -EPERM, but it may send (see ac_send). Takes the argument, which is dropped when the function
+// returns; values on their way between threads are copied where they are shared. Stores what it
+// returns, which the caller then owns; `result` may be NULL. Can wait. 0; -ETIMEDOUT, -ECANCELED:
+// the function, if it has begun, goes on, even beyond the end of the loop, and its result is
+// dropped; -EPERM outside coroutines; -EINVAL for a NULL function; -EAGAIN when 1024 wait already
+// or no thread can be made; -ENOMEM; the error of an argument that could not be made. An error that
+// the function returns is its result.
 #define ac_work(function, argument, result, deadline)                                              \
     ac_work_with((function), ac_of(argument), (result), (deadline))
 AC_API int ac_work_with(ac_function function, ac_value argument, ac_value *result,
                         ac_time deadline) AC_CHECKED;
 
-// How many threads ac_work uses at the most in this loop, 1 to 1024; at first 8. Threads that are
-// too many end when they have nothing to do. 0; -EINVAL; -ENOMEM.
+// How many threads ac_work uses at the most in this loop, 1 to 1024; at first 8. They are started
+// when they are needed; one that has had nothing to do for 10 s ends, and so do those that are too
+// many as soon as they have done what they are at. May be called before there are coroutines. 0;
+// -EINVAL; -ENOMEM; the error of a loop that could not be made.
 AC_API int ac_set_work_threads(uint32_t threads);
 
 #ifdef __cplusplus

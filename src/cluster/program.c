@@ -64,7 +64,7 @@ int program_digest(int fd, uint64_t bytes, uint8_t digest[DIGEST_BYTES]) {
     int err = it->fd < 0 ? it->fd : 0;
     if (!err && bytes > SMALL_BYTES) {
         err = work_do(&it->work, AC_FOREVER);
-        if (err == -ECANCELED)
+        if (!work_is_callers(err))
             return err;
     }
     // Also when no helper could be had.

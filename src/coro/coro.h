@@ -142,7 +142,15 @@ struct post {
 };
 
 // What the floors above hang on a loop.
-enum loop_floor { LOOP_MESSAGE, LOOP_WORK, LOOP_IO, LOOP_REMOTE, LOOP_CLUSTER, LOOP_FLOORS };
+enum loop_floor {
+    LOOP_MESSAGE,
+    LOOP_WORK, // the library's own helper threads
+    LOOP_USER_WORK,
+    LOOP_IO,
+    LOOP_REMOTE,
+    LOOP_CLUSTER,
+    LOOP_FLOORS
+};
 struct loop_extra {
     void *state;
     // Called from the top floor down when nothing but what the library does itself is left: may
@@ -367,7 +375,9 @@ static inline struct waiter *waiter_first(const struct ac_queue_ *queue) { retur
 // Tells a waiter that is in no queue that what it waited for is its own.
 void waiter_grant(struct waiter *waiter);
 
-// ---- work.c: blocking work on at most four helper threads per process loop ----
+// ---- work.c: blocking work on helper threads ----
+
+struct crew;
 
 struct work {
     void (*run)(struct work *it); // on a helper thread: may block; must not touch the loop
@@ -375,15 +385,22 @@ struct work {
     // before work_do returns; on the helper thread when the loop has ended meanwhile.
     void (*orphaned)(struct work *it);
     struct coro *waiter; // private
-    struct loop *loop;   // private
+    struct crew *crew;   // private
     struct work *next;   // private
 };
 
-// Has `it->run` called on a helper thread and waits for its end. 0: it has run, and the record is
-// the caller's again. -ETIMEDOUT, -ECANCELED: the record is no longer the caller's and `orphaned`
-// will be called. -EPERM, -ENOMEM, -EAGAIN (256 waiting already, or no thread): it has not run and
-// is the caller's. Can wait.
+// For the library itself: has `it->run` called on one of four helper threads of this loop, which
+// users' work (ac_work) never keeps busy, and waits for its end. 0: it has run, and the record is
+// the caller's again. -EPERM, -ENOMEM, -EAGAIN (256 waiting already, or no thread): it has not run
+// and is the caller's. Else the wait has ended early (-ETIMEDOUT, -ECANCELED, ...): the record is
+// no longer the caller's and `orphaned` will be called. Can wait.
 int work_do(struct work *it, ac_time deadline);
+// Whether after work_do has returned `err` the record is the caller's.
+static inline bool work_is_callers(int err) {
+    return err == 0 || err == -EPERM || err == -ENOMEM || err == -EAGAIN;
+}
+// As ac_set_work_threads, and sets how long a thread stays idle before it ends: for tests.
+int work_tune(uint32_t threads_max, ac_time idle_ns);
 
 // ---- inspect.c ----
 

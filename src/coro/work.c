@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: MIT
 // Blocking work on helper threads.
 //
-// A loop that is asked for work has a crew: a queue, and at most four threads that take from it,
-// started when there is more to do than idle threads. What a thread has done it lays into the list
+// A loop has a crew for what the library itself must have done (work_do) and another for what its
+// users have done (ac_work), so that a look-up of a name never waits behind their databases. A crew
+// is a queue and the threads that take from it. Whoever queues a work wakes an idle thread, or
+// starts one more if there is none and there may be. What a thread has done it lays into the list
 // `done` and posts the crew to the loop, which wakes those who wait and hands the orphans back.
 //
 //      work_do -> queue -> thread runs it -> done -> loop: coro_wake(waiter)
 //                   |                                      or it->orphaned(it), if nobody waits
 //                   +-- nobody waits any more and no thread has begun: orphaned at once
 //
-// Who may touch what: `queue`, `done` and the counts need the lock; `waiter` of a work is touched
-// by the loop alone.
+// The latest to become idle is the first to work again, so that the others are idle for long. A
+// thread ends when it has been idle for IDLE_NS, or when it has done its work and there are more
+// than the crew may have.
+//
+// Who may touch what: all of a crew and of its helpers needs the lock; `waiter` of a work is
+// touched by the loop alone.
 //
 // The end of the loop does not wait for a thread that blocks in a name look-up of ten seconds: such
 // a thread is let go, and the crew with it. The crew is freed by whoever holds it last: the loop,
@@ -18,41 +24,54 @@
 // any more, and a thread itself hands an orphan back.
 #include "coro/coro.h"
 
-enum {
-    THREADS_MAX = 4,
-    THREAD_STACK_BYTES = 256 << 10,
-    QUEUE_MAX = 256 // works that no thread has begun
+enum { USER_THREADS_MAX = 1024 }; // that ac_set_work_threads allows
+#define IDLE_NS ((ac_time)10 * 1000 * 1000 * 1000)
+
+struct crew_kind {
+    const char *name; // of its threads
+    size_t stack_bytes;
+    uint32_t threads_max; // at first
+    uint32_t queue_max;   // works that no thread has begun
 };
 
+static const struct crew_kind own = {"asyncoro-own", 256 << 10, 4, 256};
+static const struct crew_kind users = {"asyncoro-work", 1 << 20, 8, 1024};
+
 struct helper {
+    struct list link; // in crew->helpers
+    struct list idle; // in crew->idle; in no list: it works, or has been woken to
     struct crew *crew;
-    struct sys_thread *thread; // of the loop alone
-    bool begun;                // its run has begun
-    bool busy;                 // it runs a work
+    struct sys_thread *thread;
+    struct sys_condition *woken; // it was taken out of crew->idle
+    bool busy;                   // it runs a work
+    bool let_go;                 // nobody joins it: it frees this record
 };
 
 struct crew {
+    const struct crew_kind *kind;
     struct post post; // brings the loop to look at `done`
     bool posted;      // it is on its way
     bool ended;       // the loop has let go
     struct sys_mutex *lock;
-    struct sys_condition *changed; // there is work for an idle thread, or the loop has ended
-    struct loop *loop;             // to post to, unless `ended`
-    struct work *queue;            // the oldest first, linked by work->next
+    struct loop *loop;  // to post to, unless `ended`
+    struct work *queue; // the oldest first, linked by work->next
     struct work **queue_end;
     struct work *done; // finished, linked by work->next
     struct work **done_end;
     uint32_t queued;
-    uint32_t idle;    // threads that wait for work
-    uint32_t holders; // the loop, the threads, the post
+    uint32_t threads_max;
     uint32_t helper_count;
-    struct helper helpers[THREADS_MAX];
+    uint32_t holders; // the loop, the threads, the post
+    ac_time idle_ns;  // how long a thread stays idle
+    struct list helpers;
+    struct list idle; // helpers that wait for work, the latest first
 };
 
-static struct crew *crew_need(struct loop *loop);
+static struct crew *crew_need(struct loop *loop, enum loop_floor place);
 static void crew_done(struct loop *loop, void *state);
 static void crew_free(struct crew *crew);
-static int crew_grow(struct crew *crew);
+static int provide_helper(struct crew *crew);
+static int helper_start(struct crew *crew);
 static void hand_back(struct post *post);
 static void help(void *argument);
 static bool abandon(struct coro *coro);
@@ -61,26 +80,25 @@ static const struct wait_kind waiting = {.name = "blocking work", .abandon = aba
 
 // ---- on the loop ----
 
-int work_do(struct work *it, ac_time deadline) {
+static int do_by(enum loop_floor place, struct work *it, ac_time deadline) {
     struct coro *coro = coro_here();
     int err = coro_may_wait(coro, deadline);
-    if (err == -ETIMEDOUT || err == -ECANCELED)
+    if (!work_is_callers(err))
         it->orphaned(it);
     if (err)
         return err;
-    struct crew *crew = crew_need(coro->loop);
+    struct crew *crew = crew_need(coro->loop, place);
     if (!crew)
         return -ENOMEM;
     sys_mutex_lock(crew->lock);
-    err = crew->queued >= QUEUE_MAX ? -EAGAIN : crew_grow(crew);
+    err = crew->queued >= crew->kind->queue_max ? -EAGAIN : provide_helper(crew);
     if (!err) {
         it->waiter = coro;
-        it->loop = coro->loop;
+        it->crew = crew;
         it->next = NULL;
         *crew->queue_end = it;
         crew->queue_end = &it->next;
         crew->queued++;
-        sys_condition_signal(crew->changed);
     }
     sys_mutex_unlock(crew->lock);
     if (err)
@@ -89,30 +107,35 @@ int work_do(struct work *it, ac_time deadline) {
     return coro_wait(coro, &waiting, deadline);
 }
 
-static struct crew *crew_need(struct loop *loop) {
-    struct crew *crew = loop->extra[LOOP_WORK].state;
+int work_do(struct work *it, ac_time deadline) { return do_by(LOOP_WORK, it, deadline); }
+
+static struct crew *crew_need(struct loop *loop, enum loop_floor place) {
+    struct crew *crew = loop->extra[place].state;
     if (crew)
         return crew;
     crew = memory_allocate_zeroed(sizeof *crew);
     if (!crew)
         return NULL;
+    crew->kind = place == LOOP_WORK ? &own : &users;
+    crew->threads_max = crew->kind->threads_max;
+    crew->idle_ns = IDLE_NS;
     crew->post.run = hand_back;
     crew->loop = loop;
     crew->queue_end = &crew->queue;
     crew->done_end = &crew->done;
     crew->holders = 1;
+    list_init(&crew->helpers);
+    list_init(&crew->idle);
     crew->lock = sys_mutex_create();
-    crew->changed = sys_condition_create();
-    if (!crew->lock || !crew->changed) {
+    if (!crew->lock) {
         crew_free(crew);
         return NULL;
     }
-    loop_extend(loop, LOOP_WORK, (struct loop_extra){.state = crew, .done = crew_done});
+    loop_extend(loop, place, (struct loop_extra){.state = crew, .done = crew_done});
     return crew;
 }
 
 static void crew_free(struct crew *crew) {
-    sys_condition_destroy(crew->changed);
     sys_mutex_destroy(crew->lock);
     memory_release(crew);
 }
@@ -125,16 +148,43 @@ static void drop_and_unlock(struct crew *crew) {
         crew_free(crew);
 }
 
-// Starts one more thread if all have something to do. 0, or an error if there is none at all. With
-// the lock held.
-static int crew_grow(struct crew *crew) {
-    if (crew->idle > crew->queued || crew->helper_count == THREADS_MAX)
+// Wakes a helper that is idle. False if there is none. With the lock held.
+static bool wake_helper(struct crew *crew) {
+    struct list *link = list_take(&crew->idle);
+    if (link)
+        sys_condition_signal(container_of(link, struct helper, idle)->woken);
+    return link != NULL;
+}
+
+// Sees to it that a helper looks for what is queued next: an idle one, a new one, or, if there are
+// enough, one that works now. 0, or an error if there is none at all. With the lock held.
+static int provide_helper(struct crew *crew) {
+    if (wake_helper(crew) || crew->helper_count >= crew->threads_max)
         return 0;
-    struct helper *helper = &crew->helpers[crew->helper_count];
+    int err = helper_start(crew);
+    return crew->helper_count > 0 ? 0 : err;
+}
+
+static void helper_free(struct helper *helper) {
+    sys_condition_destroy(helper->woken);
+    memory_release(helper);
+}
+
+static int helper_start(struct crew *crew) {
+    struct helper *helper = memory_allocate_zeroed(sizeof *helper);
+    if (!helper)
+        return -ENOMEM;
     helper->crew = crew;
-    int err = sys_thread_start(&helper->thread, help, helper, THREAD_STACK_BYTES, "asyncoro-work");
-    if (err)
-        return crew->helper_count > 0 ? 0 : err;
+    list_init(&helper->idle);
+    helper->woken = sys_condition_create();
+    int err = helper->woken ? sys_thread_start(&helper->thread, help, helper,
+                                               crew->kind->stack_bytes, crew->kind->name)
+                            : -ENOMEM;
+    if (err) {
+        helper_free(helper);
+        return err;
+    }
+    list_append(&crew->helpers, &helper->link);
     crew->helper_count++;
     crew->holders++;
     return 0;
@@ -144,7 +194,7 @@ static int crew_grow(struct crew *crew) {
 // given up do not hold up others.
 static bool abandon(struct coro *coro) {
     struct work *it = coro->wait_for;
-    struct crew *crew = it->loop->extra[LOOP_WORK].state;
+    struct crew *crew = it->crew;
     it->waiter = NULL;
     sys_mutex_lock(crew->lock);
     struct work **at = &crew->queue;
@@ -194,29 +244,32 @@ static void hand_back(struct post *post) {
 // let go.
 static void crew_done(struct loop *loop, void *state) {
     struct crew *crew = state;
-    struct sys_thread *to_join[THREADS_MAX];
-    uint32_t join_count = 0;
-    loop->extra[LOOP_WORK].state = NULL;
+    struct list to_join;
+    struct list *link;
+    list_init(&to_join);
+    loop->extra[crew->kind == &own ? LOOP_WORK : LOOP_USER_WORK].state = NULL;
     sys_mutex_lock(crew->lock);
     crew->ended = true;
-    for (uint32_t i = 0; i < crew->helper_count; i++) {
-        struct helper *helper = &crew->helpers[i];
-        if (helper->begun && helper->busy)
+    while (wake_helper(crew))
+        continue;
+    while ((link = list_take(&crew->helpers))) {
+        struct helper *helper = container_of(link, struct helper, link);
+        helper->let_go = helper->busy;
+        if (helper->let_go)
             sys_thread_detach(helper->thread);
         else
-            to_join[join_count++] = helper->thread;
-        sys_condition_signal(crew->changed);
+            list_append(&to_join, link);
     }
     struct work *queue = crew->queue;
     struct work *done = crew->done;
     crew->queue = crew->done = NULL;
-    crew->queue_end = &crew->queue;
-    crew->done_end = &crew->done;
-    crew->queued = 0;
     crew->holders -= crew->posted; // the loop runs no posts any more
     sys_mutex_unlock(crew->lock);
-    for (uint32_t i = 0; i < join_count; i++)
-        sys_thread_join(to_join[i]);
+    while ((link = list_take(&to_join))) {
+        struct helper *helper = container_of(link, struct helper, link);
+        sys_thread_join(helper->thread);
+        helper_free(helper);
+    }
     orphan_all(queue);
     orphan_all(done);
     sys_mutex_lock(crew->lock);
@@ -225,15 +278,29 @@ static void crew_done(struct loop *loop, void *state) {
 
 // ---- on a helper thread ----
 
-// Takes the oldest work, waiting for one; NULL when the loop has ended. With the lock held.
-static struct work *take(struct crew *crew) {
-    while (!crew->queue && !crew->ended) {
-        crew->idle++;
-        sys_condition_wait(crew->changed, crew->lock, AC_FOREVER);
-        crew->idle--;
+// Waits until the helper is woken. False if that has not happened in time. With the lock held.
+static bool stay_idle(struct helper *helper) {
+    struct crew *crew = helper->crew;
+    ac_time until = sys_clock() + crew->idle_ns;
+    bool in_time = true;
+    list_append(crew->idle.next, &helper->idle); // before the first
+    while (in_time && !list_empty(&helper->idle))
+        in_time = sys_condition_wait(helper->woken, crew->lock, until);
+    bool woken = list_empty(&helper->idle);
+    list_remove(&helper->idle);
+    return woken;
+}
+
+// Takes the oldest work, waiting for one; NULL when the thread is to end. With the lock held.
+static struct work *take(struct helper *helper) {
+    struct crew *crew = helper->crew;
+    struct work *it = NULL;
+    while (!crew->ended && crew->helper_count <= crew->threads_max) {
+        it = crew->queue;
+        if (it || !stay_idle(helper))
+            break;
     }
-    struct work *it = crew->queue;
-    if (crew->ended || !it)
+    if (!it)
         return NULL;
     crew->queue = it->next;
     if (!crew->queue)
@@ -258,8 +325,7 @@ static void help(void *argument) {
     struct helper *helper = argument;
     struct crew *crew = helper->crew;
     sys_mutex_lock(crew->lock);
-    helper->begun = true;
-    for (struct work *it; (it = take(crew));) {
+    for (struct work *it; (it = take(helper));) {
         helper->busy = true;
         sys_mutex_unlock(crew->lock);
         it->run(it);
@@ -273,5 +339,93 @@ static void help(void *argument) {
             give(crew, it);
         }
     }
+    if (!crew->ended) {
+        list_remove(&helper->link);
+        crew->helper_count--;
+        sys_thread_detach(helper->thread);
+        helper->let_go = true;
+    }
+    if (helper->let_go)
+        helper_free(helper);
     drop_and_unlock(crew);
 }
+
+// ---- ac_work ----
+
+// What a user has done. Its values belong to one thread at a time: the queue and the list of what
+// is done hand them over.
+struct user_work {
+    struct work work;
+    ac_function function;
+    ac_value argument; // nobody else holds it; nil once the function has returned
+    ac_value result;   // nobody else holds it; nil before
+};
+
+static void run_function(struct work *work) {
+    struct user_work *it = container_of(work, struct user_work, work);
+    ac_value result = it->function(it->argument);
+    // First, so that an argument that is returned need not be copied.
+    ac_drop(it->argument);
+    it->argument = ac_nil;
+    if (result.kind == AC_INVALID)
+        result = ac_of_error(ac_error_of(result), NULL);
+    it->result = value_detach(result);
+}
+
+static void give_up(struct work *work) {
+    struct user_work *it = container_of(work, struct user_work, work);
+    ac_drop(it->argument);
+    ac_drop(it->result);
+    memory_release(it);
+}
+
+int ac_work_with(ac_function function, ac_value argument, ac_value *result, ac_time deadline) {
+    if (argument.kind == AC_INVALID)
+        return ac_error_of(argument);
+    int err = !coro_here() ? -EPERM : !function ? -EINVAL : 0;
+    struct user_work *it = err ? NULL : memory_allocate_zeroed(sizeof *it);
+    if (!it) {
+        ac_drop(argument);
+        return err ? err : -ENOMEM;
+    }
+    it->work = (struct work){.run = run_function, .orphaned = give_up};
+    it->function = function;
+    it->argument = value_detach(argument);
+    it->result = ac_nil;
+    err = it->argument.kind == AC_INVALID ? -ENOMEM : do_by(LOOP_USER_WORK, &it->work, deadline);
+    if (!work_is_callers(err))
+        return err;
+    if (!err && it->result.kind == AC_INVALID)
+        err = -ENOMEM; // for the copy of the result
+    if (!err && result) {
+        *result = it->result;
+        it->result = ac_nil;
+    }
+    give_up(&it->work);
+    return err;
+}
+
+int work_tune(uint32_t threads_max, ac_time idle_ns) {
+    if (threads_max < 1 || threads_max > USER_THREADS_MAX)
+        return -EINVAL;
+    int err;
+    struct loop *loop = loop_need(&err);
+    if (!loop)
+        return err;
+    struct crew *crew = crew_need(loop, LOOP_USER_WORK);
+    if (!crew)
+        return -ENOMEM;
+    sys_mutex_lock(crew->lock);
+    crew->threads_max = threads_max;
+    crew->idle_ns = idle_ns;
+    for (uint32_t i = crew->queued; i > 0 && crew->helper_count < threads_max; i--)
+        if (helper_start(crew) < 0)
+            break; // those that are there do it
+    for (uint32_t i = crew->helper_count; i > threads_max; i--)
+        if (!wake_helper(crew))
+            break; // the others are busy
+    sys_mutex_unlock(crew->lock);
+    return 0;
+}
+
+int ac_set_work_threads(uint32_t threads) { return work_tune(threads, IDLE_NS); }

@@ -46,8 +46,8 @@ static int look_up(const char *host, const char *service, struct sys_address *fo
     snprintf(it->host, sizeof it->host, "%s", host);
     snprintf(it->service, sizeof it->service, "%s", service);
     int result = work_do(&it->work, deadline);
-    if (result == -ETIMEDOUT || result == -ECANCELED)
-        return result; // the record is the helper's
+    if (!work_is_callers(result))
+        return result;
     if (result == 0)
         result = it->result;
     for (int i = 0; i < result && (size_t)i < found_max; i++)
