@@ -25,10 +25,20 @@ static void finish_slowly(struct coro *coro, ac_value result);
 
 // ---- switching ----
 
+// The watchdog reads both from its own thread, so they are stored whole, which costs nothing.
+static inline void set_running(struct loop *loop, struct coro *coro) {
+    __atomic_store_n(&loop->running, coro, __ATOMIC_RELAXED);
+}
+static inline uint32_t spend(struct loop *loop) {
+    uint32_t left = loop->budget - 1;
+    __atomic_store_n(&loop->budget, left, __ATOMIC_RELAXED);
+    return left;
+}
+
 static inline struct coro *take_ready(struct loop *loop) {
     struct coro *next = loop->ready_head;
     loop->ready_head = next->ready_next;
-    loop->running = next;
+    set_running(loop, next);
     return next;
 }
 
@@ -52,11 +62,12 @@ static bool give_stack(struct coro *coro) {
 static __attribute__((noinline)) struct sys_context *choose(struct loop *loop) {
     // First turns do not pass the count in park: without this one, who spawns all the time would
     // keep home from running.
-    loop->budget -= loop->budget > 1;
+    if (loop->budget > 1)
+        spend(loop);
     if (loop->budget <= 1 && loop->ready_head) {
-        loop->budget = BUDGET;
+        __atomic_store_n(&loop->budget, BUDGET, __ATOMIC_RELAXED);
         if (sys_now(loop->sys) - loop->asked > ASK_EVERY_NS) {
-            loop->running = NULL;
+            set_running(loop, NULL);
             return &loop->home;
         }
     }
@@ -65,7 +76,7 @@ static __attribute__((noinline)) struct sys_context *choose(struct loop *loop) {
         if (next->context.sp || give_stack(next))
             return &next->context;
     }
-    loop->running = NULL;
+    set_running(loop, NULL);
     return &loop->home;
 }
 
@@ -73,7 +84,7 @@ static __attribute__((noinline)) int park_slowly(struct coro *coro) {
     struct loop *loop = coro->loop;
     struct coro *next = loop->ready_head;
     // As park, for one that has not run yet.
-    if (next && !next->context.sp && --loop->budget > 1 && give_stack(take_ready(loop)))
+    if (next && !next->context.sp && spend(loop) > 1 && give_stack(take_ready(loop)))
         return sys_switch(&coro->context, &next->context);
     return sys_switch(&coro->context, choose(loop));
 }
@@ -82,9 +93,9 @@ static __attribute__((noinline)) int park_slowly(struct coro *coro) {
 static inline __attribute__((always_inline)) int park(struct coro *coro) {
     struct loop *loop = coro->loop;
     struct coro *next = loop->ready_head;
-    if (likely(next && next->context.sp && --loop->budget > 1)) {
+    if (likely(next && next->context.sp && spend(loop) > 1)) {
         loop->ready_head = next->ready_next;
-        loop->running = next;
+        set_running(loop, next);
         return sys_switch(&coro->context, &next->context);
     }
     return park_slowly(coro);
@@ -114,7 +125,7 @@ void coro_step_back(struct coro *coro) {
 }
 
 void coro_run_ready(struct loop *loop) {
-    loop->budget = BUDGET;
+    __atomic_store_n(&loop->budget, BUDGET, __ATOMIC_RELAXED);
     struct sys_context *next = choose(loop);
     if (next != &loop->home)
         sys_switch(&loop->home, next);
@@ -124,7 +135,7 @@ void coro_run_ready(struct loop *loop) {
 // get it while this still runs on it. NULL: here, with the next one, which has not run yet.
 static inline struct sys_context *next_after_end(struct loop *loop, void *stack, int class) {
     struct coro *next = loop->ready_head;
-    if (unlikely(!next || --loop->budget <= 1))
+    if (unlikely(!next || spend(loop) <= 1))
         return choose(loop);
     if (likely(next->context.sp != NULL))
         return &take_ready(loop)->context;
@@ -224,8 +235,8 @@ static inline void record_fill(struct coro *coro, ac_function function, ac_value
     coro->function = function;
     coro->argument = argument;
     coro->stack = NULL;
-    coro->name = options->name;
-    coro->where = options->where;
+    __atomic_store_n(&coro->name, options->name, __ATOMIC_RELAXED); // for the watchdog
+    __atomic_store_n(&coro->where, options->where, __ATOMIC_RELAXED);
 }
 
 static inline __attribute__((always_inline)) struct coro *
@@ -587,19 +598,26 @@ static size_t put_number(char *to, size_t bytes, uint32_t number) {
     return length;
 }
 
-size_t coro_describe(const void *owner, char *text, size_t bytes) {
-    const struct coro *coro = owner;
+size_t coro_name(const struct coro *coro, char *text, size_t bytes) {
+    const char *name = __atomic_load_n(&coro->name, __ATOMIC_RELAXED);
+    const char *where = __atomic_load_n(&coro->where, __ATOMIC_RELAXED);
     size_t length = put_text(text, bytes, "coroutine #");
     length += put_number(text + length, bytes - length, coro->index);
-    if (coro->name) {
+    if (name) {
         length += put_text(text + length, bytes - length, " '");
-        length += put_text(text + length, bytes - length, coro->name);
+        length += put_text(text + length, bytes - length, name);
         length += put_text(text + length, bytes - length, "'");
     }
-    if (coro->where) {
+    if (where) {
         length += put_text(text + length, bytes - length, ", spawned at ");
-        length += put_text(text + length, bytes - length, coro->where);
+        length += put_text(text + length, bytes - length, where);
     }
+    return length;
+}
+
+size_t coro_describe(const void *owner, char *text, size_t bytes) {
+    const struct coro *coro = owner;
+    size_t length = coro_name(coro, text, bytes);
     length += put_text(text + length, bytes - length, ", stack of ");
     size_t kib = sys_stack_bytes(coro->stack_class) >> 10;
     length += put_number(text + length, bytes - length, (uint32_t)kib);

@@ -8,7 +8,8 @@
 //   lock.c       lock, condition, read-write lock
 //   sync.c       queues of those who wait for an object; event, semaphore, wait group
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
-//   inspect.c    what tools show: each coroutine, the list, counters
+//   inspect.c    what tools show: each coroutine, the list, counters; AC_DEBUG
+//   watchdog.c   all loops of the process, and the thread that looks at them from outside
 //
 // One verb waits, coro_wait, and one verb wakes, coro_wake; nothing else parks a coroutine. A
 // parking coroutine switches straight to the next ready one; only when nobody is ready, or after a
@@ -162,14 +163,33 @@ struct loop_extra {
     void (*done)(struct loop *loop, void *state);
 };
 
+// What a loop was seen at from another thread. It changes with each switch: the budget is one less
+// then, and begins anew only with a turn or within the 50 us that follow one.
+struct stretch {
+    const struct coro *coro; // that runs; NULL: home
+    uint32_t budget;
+    uint64_t turns;
+};
+
+// What watchdog.c keeps with a loop: under SYS_LOCK_LOOPS but for what is atomic.
+struct watchdog {
+    struct list link;       // in the list of all loops of the process
+    struct post list;       // has the loop write its list
+    bool listing;           // atomic: that post is on its way
+    bool told;              // of the stretch
+    ac_time limit_ns;       // how long a stretch may be; 0: it is not watched
+    ac_time seen_ns;        // for how long the stretch has been seen
+    struct stretch stretch; // that was seen last
+};
+
 enum { LOOP_COROS_MAX = 1 << 24, LOOP_CHUNK = 512 };
 
 struct loop {
     struct coro *ready_head; // ready coroutines, first come first served
     struct coro *ready_tail;
-    struct coro *running;    // NULL: home runs
+    struct coro *running;    // atomic for other threads; NULL: home runs
     struct coro *free;       // records to use again, the latest first
-    uint32_t budget;         // switches left before home runs
+    uint32_t budget;         // switches left before home runs; each switch changes it
     uint32_t number;         // of the loop in its process
     struct sys_context home; // the thread's own stack
     uint64_t peer;           // identity of this process, never 0
@@ -194,6 +214,7 @@ struct loop {
     uint64_t dead_letters; // counted by message/
     struct guest *guest;   // a loop that this one drives, or NULL
     struct guest *in;      // as which guest this loop is driven; NULL: it runs by itself
+    struct watchdog watchdog;
     struct loop_extra extra[LOOP_FLOORS];
     uint64_t random[2]; // state of the generator of ac_random_*
 };
@@ -320,8 +341,10 @@ void coro_run_ready(struct loop *loop);
 void coro_abandon(struct coro *coro);
 // A coroutine has failed and nobody was told: ac_run will tell. Private to coro/.
 void coro_note_failure(struct coro *coro, const struct ac_exit *exit);
-// "coroutine #17 'name' (file.c:12)": for the overflow handler, so it calls nothing that is unsafe
-// in a signal handler.
+// "coroutine #17 'name', spawned at file.c:12": calls nothing that is unsafe in a signal handler.
+// How many bytes were stored, with no end of text.
+size_t coro_name(const struct coro *coro, char *text, size_t bytes);
+// The same and the size of its stack, for the overflow handler.
 size_t coro_describe(const void *coro, char *text, size_t bytes);
 
 // ---- operation.c ----
@@ -406,6 +429,17 @@ int work_tune(uint32_t threads_max, ac_time idle_ns);
 
 // As ac_list_coroutines for one loop alone, on the thread that drives it.
 void loop_list(struct loop *loop);
+// Switches on for a new loop what AC_DEBUG asks for.
+void loop_debug(struct loop *loop);
+
+// ---- watchdog.c ----
+
+// From now on the loop is among all loops of the process. The caller has filled in what it is.
+void watchdog_add(struct loop *loop);
+// No longer; harmless if it was not.
+void watchdog_remove(struct loop *loop);
+// As ac_watchdog; 0 ns: no longer.
+int watchdog_set(struct loop *loop, ac_time limit_ns);
 
 // ---- guest.c ----
 

@@ -58,6 +58,7 @@ struct guest *guest_create(struct loop *host, const struct sys_driver *driver, i
     *err = sys_thread_start(&guest->guardian, guard, guest, GUARDIAN_STACK, "ac-guardian");
     if (*err < 0)
         goto no_thread;
+    watchdog_add(guest->loop);
     host->guest = guest;
     return guest;
 no_thread:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What tools show of a loop: each coroutine, the list of them, counters.
+// What tools show of a loop: each coroutine, the list of them, counters; and AC_DEBUG, which
+// switches on what the calls of asyncoro/debug.h do.
 //
 // Everything is read from the records, on the thread that drives the loop; nothing is kept for it
 // while nobody looks. A list is one line for the loop and one for each coroutine:
@@ -13,6 +14,7 @@
 #include <asyncoro/debug.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static double seconds(ac_time ns) { return (double)ns * 1e-9; }
 
@@ -128,4 +130,47 @@ int ac_counters(struct ac_counters *counters) {
     // Written by a program that knows newer fields than this library: those stay as they are.
     memcpy(counters, &now, now.size < sizeof now ? now.size : sizeof now);
     return 0;
+}
+
+// ---- AC_DEBUG ----
+
+enum { WATCHDOG_MS_DEFAULT = 100, WATCHDOG_MS_MAX = 1000 * 1000 };
+
+// 0: the text is no number of milliseconds from 1 on.
+static unsigned long milliseconds(const char *text, size_t bytes) {
+    unsigned long number = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        if (text[i] < '0' || text[i] > '9' || number > WATCHDOG_MS_MAX)
+            return 0;
+        number = 10 * number + (unsigned long)(text[i] - '0');
+    }
+    return number > WATCHDOG_MS_MAX ? 0 : number;
+}
+
+// -EINVAL if the word is none that is known, or the error of what it switches on.
+static int switch_on(struct loop *loop, const char *word, size_t bytes) {
+    static const char with_number[] = "watchdog=";
+    size_t head = sizeof with_number - 1;
+    if (bytes == 4 && memcmp(word, "quit", 4) == 0)
+        return ac_list_on_quit(true);
+    if (bytes == head - 1 && memcmp(word, with_number, head - 1) == 0)
+        return watchdog_set(loop, (ac_time)WATCHDOG_MS_DEFAULT * 1000000);
+    if (bytes <= head || memcmp(word, with_number, head) != 0)
+        return -EINVAL;
+    unsigned long ms = milliseconds(word + head, bytes - head);
+    return ms > 0 ? watchdog_set(loop, (ac_time)ms * 1000000) : -EINVAL;
+}
+
+void loop_debug(struct loop *loop) {
+    static bool complained; // atomic
+    const char *at = getenv("AC_DEBUG");
+    for (; at && *at; at += *at == ',') {
+        size_t bytes = strcspn(at, ",");
+        int err = bytes > 0 ? switch_on(loop, at, bytes) : 0;
+        if (err < 0 && !__atomic_exchange_n(&complained, true, __ATOMIC_RELAXED))
+            fprintf(stderr, "asyncoro: AC_DEBUG: \"%.*s\": %s\n", (int)bytes, at,
+                    err == -EINVAL ? "allowed are quit, stack, watchdog and watchdog=MILLISECONDS"
+                                   : ac_strerror(err));
+        at += bytes;
+    }
 }

@@ -36,6 +36,7 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
     loop->sys = sys_create(driver, err);
     if (!loop->sys)
         goto no_poller;
+    list_init(&loop->watchdog.link);
     heap_init(&loop->timers);
     sys_stacks_init(&loop->stacks);
     loop->random[0] = sys_random(loop->sys);
@@ -54,6 +55,7 @@ no_watch:
 }
 
 void loop_destroy(struct loop *loop) {
+    watchdog_remove(loop);
     for (int floor = LOOP_FLOORS - 1; floor >= 0; floor--)
         if (loop->extra[floor].done)
             loop->extra[floor].done(loop, loop->extra[floor].state);
@@ -73,8 +75,13 @@ void loop_destroy(struct loop *loop) {
 }
 
 struct loop *loop_need(int *err) {
-    if (unlikely(!loop_here))
+    if (unlikely(!loop_here)) {
         loop_here = loop_create(&sys_epoll, 0, err);
+        if (loop_here) {
+            watchdog_add(loop_here);
+            loop_debug(loop_here);
+        }
+    }
     return loop_here;
 }
 

@@ -11,7 +11,7 @@
 //   process.c   starting, watching and ending processes
 //   file.c      small blocking calls on files, for start-up and helper threads
 //   program.c   the same for executables and what is sent as one
-//   signal.c    the signals that ask a program to end
+//   signal.c    the signals that ask a program to end; the bell that SIGQUIT rings
 //
 // Completion. An operation (accept, connect, read, write, ...) is started and finishes later:
 // sys_start returns true if it finished at once, and otherwise its `finished` is called once, from
@@ -350,6 +350,15 @@ void sys_mutex_destroy(struct sys_mutex *mutex);
 void sys_mutex_lock(struct sys_mutex *mutex);
 void sys_mutex_unlock(struct sys_mutex *mutex);
 
+// Locks of the process, for what belongs to no loop. Whoever holds the first may take the second.
+enum sys_process_lock {
+    SYS_LOCK_WATCHDOG, // starting and ending the watchdog's thread
+    SYS_LOCK_LOOPS,    // the list of all loops
+    SYS_PROCESS_LOCKS  // one above the last
+};
+void sys_process_lock(enum sys_process_lock which);
+void sys_process_unlock(enum sys_process_lock which);
+
 struct sys_condition;
 struct sys_condition *sys_condition_create(void); // NULL if there is no memory
 void sys_condition_destroy(struct sys_condition *condition);
@@ -471,5 +480,16 @@ int sys_signals_next(int fd);
 // From now on this process, which leads a process group, ends with the process that started it, and
 // takes its whole group along. Uses the signal SIGRTMAX. 0 or an error.
 int sys_end_with_parent(void);
+
+// Rings the bell of the process: the thread that waits for it, or the next that does, goes on. From
+// any thread, also in a signal handler.
+void sys_bell_ring(void);
+// Waits until the bell rings or has rung since the last wait. False when time was up.
+bool sys_bell_wait(ac_time deadline);
+// From now on SIGQUIT does not end this process but rings the bell; false: it does what it did
+// before, unless somebody else has changed that meanwhile. 0 or an error.
+int sys_quit_rings(bool on);
+// Whether SIGQUIT has come since this was last asked.
+bool sys_quit_came(void);
 
 #endif

@@ -80,6 +80,14 @@ void sys_mutex_destroy(struct sys_mutex *mutex) {
     memory_release(mutex);
 }
 
+static pthread_mutex_t process_locks[SYS_PROCESS_LOCKS] = {PTHREAD_MUTEX_INITIALIZER,
+                                                           PTHREAD_MUTEX_INITIALIZER};
+
+void sys_process_lock(enum sys_process_lock which) { pthread_mutex_lock(&process_locks[which]); }
+void sys_process_unlock(enum sys_process_lock which) {
+    pthread_mutex_unlock(&process_locks[which]);
+}
+
 void sys_mutex_lock(struct sys_mutex *mutex) { pthread_mutex_lock(&mutex->mutex); }
 void sys_mutex_unlock(struct sys_mutex *mutex) { pthread_mutex_unlock(&mutex->mutex); }
 

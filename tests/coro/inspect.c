@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct ac_coroutine_info seen[16];
@@ -325,4 +326,66 @@ TEST(counters_of_an_older_and_of_a_newer_program_are_filled_as_far_as_both_know_
     ck_assert_int_eq(ac_counters(&counters), -EINVAL);
     ck_assert_int_eq(ac_counters(NULL), -EINVAL);
     ck_assert_int_eq(ac_run(), 0);
+}
+
+// ---- AC_DEBUG ----
+
+static bool quit_is_caught(void) {
+    struct sigaction now;
+    sigaction(SIGQUIT, NULL, &now);
+    return now.sa_handler != SIG_DFL;
+}
+
+TEST(ac_debug_switches_on_what_it_names) {
+    const struct {
+        const char *text;
+        bool quit;
+        ac_time limit_ns;
+    } cases[] = {
+        {"", false, 0},
+        {"watchdog", false, 100 * 1000 * 1000},
+        {"watchdog=7", false, 7 * 1000 * 1000},
+        {",watchdog=50,quit", true, 50 * 1000 * 1000},
+        {"quit", true, 0},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        setenv("AC_DEBUG", cases[i].text, 1);
+        catch_errors(true);
+        ac_spawn(nothing, ac_nil);
+        catch_errors(false);
+        ck_assert_str_eq(text, "");
+        ck_assert_int_eq(quit_is_caught(), cases[i].quit);
+        ck_assert_int_eq(loop_here->watchdog.limit_ns, cases[i].limit_ns);
+        ck_assert_int_eq(ac_run(), 0);
+        ck_assert_int_eq(ac_list_on_quit(false), 0);
+    }
+}
+
+TEST(what_ac_debug_does_not_know_is_said_once_and_the_rest_is_done) {
+    const char *const wrong[] = {
+        "quiet", "watchdog=", "watchdog=0", "watchdog=2s", "watchdog=99999999999999999999", "all"};
+    for (size_t i = 0; i < countof(wrong); i++) {
+        if (fork() > 0) // each in a process that has not complained yet
+            continue;
+        char value[100], expected[200];
+        snprintf(value, sizeof value, "%s,watchdog=9,never", wrong[i]);
+        setenv("AC_DEBUG", value, 1);
+        catch_errors(true);
+        for (int n = 0; n < 2; n++) {
+            ac_spawn(nothing, ac_nil);
+            ck_assert_int_eq(loop_here->watchdog.limit_ns, 9 * 1000 * 1000);
+            ck_assert_int_eq(ac_run(), 0);
+        }
+        catch_errors(false);
+        snprintf(expected, sizeof expected,
+                 "asyncoro: AC_DEBUG: \"%s\": allowed are quit, stack, watchdog and "
+                 "watchdog=MILLISECONDS\n",
+                 wrong[i]);
+        _exit(strcmp(text, expected) != 0);
+    }
+    for (size_t i = 0; i < countof(wrong); i++) {
+        int status;
+        ck_assert_int_gt(wait(&status), 0);
+        ck_assert_int_eq(status, 0);
+    }
 }

@@ -45,3 +45,61 @@ TEST(a_group_ends_with_the_parent_of_its_leader) {
     for (int i = 0; i < 2; i++)
         ck_assert_int_eq(poll(&handles[i], 1, 10000), 1);
 }
+
+// ---- the bell ----
+
+TEST(a_bell_that_rang_before_is_heard_once) {
+    ck_assert(!sys_bell_wait(AC_NOW));
+    sys_bell_ring();
+    ck_assert(sys_bell_wait(AC_FOREVER));
+    ac_time start = sys_clock();
+    ck_assert(!sys_bell_wait(start + 10 * 1000 * 1000));
+    ck_assert_int_ge(sys_clock(), start + 10 * 1000 * 1000);
+}
+
+static void ring(void *unused) {
+    (void)unused;
+    sys_bell_ring();
+}
+
+TEST(a_bell_wakes_the_thread_that_waits) {
+    struct sys_thread *thread;
+    ck_assert_int_eq(sys_thread_start(&thread, ring, NULL, 256 << 10, "rings"), 0);
+    ck_assert(sys_bell_wait(AC_FOREVER));
+    sys_thread_join(thread);
+}
+
+static int quits;
+
+static void count_quit(int number) {
+    (void)number;
+    quits++;
+}
+
+TEST(sigquit_rings_as_long_as_it_shall) {
+    struct sigaction action = {.sa_handler = count_quit};
+    sigaction(SIGQUIT, &action, NULL);
+    ck_assert_int_eq(sys_quit_rings(false), 0);
+    ck_assert_int_eq(sys_quit_rings(true), 0);
+    ck_assert_int_eq(sys_quit_rings(true), 0);
+    ck_assert(!sys_quit_came());
+    errno = 7;
+    ck_assert_int_eq(raise(SIGQUIT), 0);
+    ck_assert_int_eq(errno, 7);
+    ck_assert(sys_bell_wait(AC_NOW));
+    ck_assert(sys_quit_came());
+    ck_assert(!sys_quit_came());
+    ck_assert_int_eq(sys_quit_rings(false), 0);
+    ck_assert_int_eq(raise(SIGQUIT), 0);
+    ck_assert_int_eq(quits, 1);
+    ck_assert(!sys_quit_came());
+}
+
+TEST(an_action_that_somebody_else_has_set_meanwhile_is_left_alone) {
+    ck_assert_int_eq(sys_quit_rings(true), 0);
+    struct sigaction action = {.sa_handler = count_quit};
+    sigaction(SIGQUIT, &action, NULL);
+    ck_assert_int_eq(sys_quit_rings(false), 0);
+    ck_assert_int_eq(raise(SIGQUIT), 0);
+    ck_assert_int_eq(quits, 1);
+}
