@@ -5,7 +5,8 @@
 //   coro.c       the record of a coroutine, spawn, end, the public calls
 //   operation.c  waiting for operations of the poller
 //   work.c       blocking work handed to helper threads
-//   lock.c       lock, condition, read-write lock
+//   lock.c       lock and condition
+//   rwlock.c     read-write lock
 //   sync.c       queues of those who wait for an object; event, semaphore, wait group
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
 //   inspect.c    what tools show: each coroutine, the list, counters; AC_DEBUG

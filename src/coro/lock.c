@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The objects that have an owner: lock, condition, read-write lock.
+// Lock and condition. (The read-write lock is in rwlock.c.)
 //
 // The owner is known by the id of the coroutine, which is never used again, so one that has ended
 // is mistaken for nobody. Release makes the first in the queue the owner before it runs.
@@ -19,9 +19,6 @@
 //
 // A lock is in use, and so claimed by its loop (sync.c), while it is owned or waited for, be it by
 // those who wait at its conditions (away_) and will want it back.
-//
-// The readers of a read-write lock are known in a digital search tree over their ids, stirred: the
-// child is chosen by the next bit at each step down, so it is at most 64 deep, and about log2(n).
 #include "coro/coro.h"
 
 // A place in the queue of a lock or of its condition.
@@ -30,19 +27,6 @@ struct place {
     struct ac_lock *lock;
     uint32_t depth; // how often it will have taken the lock
     bool notified;  // the wait at the condition was answered
-};
-
-// A place in the queue of a read-write lock.
-struct rw_place {
-    struct waiter waiter;
-    struct ac_rwlock *lock;
-    struct ac_reader_ *reader; // what it will hold the lock with; NULL: it wants to write
-};
-
-// One who holds a read-write lock to read, or will.
-struct ac_reader_ {
-    uint64_t id; // of the coroutine
-    struct ac_reader_ *below[2];
 };
 
 static bool owns(const struct ac_lock *lock, const struct coro *coro);
@@ -57,21 +41,12 @@ static bool abandon_condition(struct coro *coro);
 static void forget_condition(struct coro *coro);
 static bool abandon_retake(struct coro *coro);
 static void forget_retake(struct coro *coro);
-static int rw_acquire(struct ac_rwlock *lock, bool reads, ac_time deadline);
-static bool rw_may_enter(const struct ac_rwlock *lock, bool reads);
-static void rw_enter(struct ac_rwlock *lock, uint64_t id, struct ac_reader_ *reader);
-static void rw_settle(struct ac_rwlock *lock);
-static bool abandon_rw(struct coro *coro);
-static struct ac_reader_ **reader_find(struct ac_rwlock *lock, uint64_t id);
-static struct ac_reader_ *reader_take(struct ac_rwlock *lock, uint64_t id);
 
 // coro->wait_for is the place.
 static const struct wait_kind lock_wait = {"lock", abandon_lock, .until_deadline = false};
 static const struct wait_kind condition_wait = {"condition", abandon_condition,
                                                 .forget = forget_condition};
 static const struct wait_kind retake_wait = {"lock", abandon_retake, .forget = forget_retake};
-static const struct wait_kind read_wait = {"lock to read", abandon_rw, .until_deadline = false};
-static const struct wait_kind write_wait = {"lock to write", abandon_rw, .until_deadline = false};
 
 static uint64_t id_of(const struct coro *coro) { return coro_ref(coro).id; }
 
@@ -241,123 +216,3 @@ static bool abandon_retake(struct coro *coro) {
 }
 
 static void forget_retake(struct coro *coro) { abandon_lock(coro); }
-
-// ---- read-write lock ----
-
-int ac_rwlock_read(struct ac_rwlock *lock, ac_time deadline) {
-    return rw_acquire(lock, true, deadline);
-}
-
-int ac_rwlock_write(struct ac_rwlock *lock, ac_time deadline) {
-    return rw_acquire(lock, false, deadline);
-}
-
-int ac_rwlock_release(struct ac_rwlock *lock) {
-    struct coro *self = coro_here();
-    if (!self || !object_is_mine(&lock->loop_))
-        return -EPERM;
-    if (lock->writer_ == id_of(self)) {
-        lock->writer_ = 0;
-    } else {
-        struct ac_reader_ *reader = reader_take(lock, id_of(self));
-        if (!reader)
-            return -EPERM;
-        memory_release(reader);
-    }
-    rw_settle(lock);
-    return 0;
-}
-
-static int rw_acquire(struct ac_rwlock *lock, bool reads, ac_time deadline) {
-    struct coro *self = coro_here();
-    int err = coro_may_try(self, deadline);
-    if (err == 0)
-        err = object_claim(&lock->loop_);
-    if (err < 0)
-        return err;
-    uint64_t id = id_of(self);
-    if (lock->writer_ == id || *reader_find(lock, id))
-        return -EDEADLK;
-    bool at_once = !waiter_first(&lock->queue_) && rw_may_enter(lock, reads);
-    err = at_once ? 0 : coro_may_wait(self, deadline);
-    if (err < 0)
-        return err;
-    struct rw_place place = {.waiter = {.coro = self}, .lock = lock};
-    if (reads && !(place.reader = memory_allocate_zeroed(sizeof *place.reader))) {
-        rw_settle(lock);
-        return -ENOMEM;
-    }
-    if (at_once) {
-        rw_enter(lock, id, place.reader);
-        return 0;
-    }
-    waiter_append(&lock->queue_, &place.waiter);
-    self->wait_for = &place;
-    return coro_wait(self, reads ? &read_wait : &write_wait, deadline);
-}
-
-static bool rw_may_enter(const struct ac_rwlock *lock, bool reads) {
-    return lock->writer_ == 0 && (reads || !lock->readers_);
-}
-
-static void rw_enter(struct ac_rwlock *lock, uint64_t id, struct ac_reader_ *reader) {
-    if (!reader) {
-        lock->writer_ = id;
-        return;
-    }
-    reader->id = id;
-    *reader_find(lock, id) = reader;
-}
-
-// Lets in whoever may enter now: the first in the queue, and the next ones as far as they may enter
-// with it. Nobody waits for a lock that nobody holds.
-static void rw_settle(struct ac_rwlock *lock) {
-    struct waiter *first;
-    while ((first = waiter_first(&lock->queue_))) {
-        struct rw_place *place = container_of(first, struct rw_place, waiter);
-        if (!rw_may_enter(lock, place->reader != NULL))
-            return;
-        waiter_remove(first);
-        rw_enter(lock, id_of(first->coro), place->reader);
-        waiter_grant(first);
-    }
-    if (rw_may_enter(lock, false))
-        object_give_up(&lock->loop_);
-}
-
-static bool abandon_rw(struct coro *coro) {
-    struct rw_place *place = coro->wait_for;
-    waiter_remove(&place->waiter);
-    memory_release(place->reader);
-    rw_settle(place->lock); // a writer that goes away may have kept out readers
-    return true;
-}
-
-// ---- who reads ----
-
-// Where the reader stands, or where it would be put: then NULL is there.
-static struct ac_reader_ **reader_find(struct ac_rwlock *lock, uint64_t id) {
-    struct ac_reader_ **at = &lock->readers_;
-    // Ids of neighbours differ in few bits in the middle; stirred, in the upper ones.
-    for (uint64_t bits = id * 0x9e3779b97f4a7c15; *at && (*at)->id != id; bits <<= 1)
-        at = &(*at)->below[bits >> 63];
-    return at;
-}
-
-// Takes a reader out, if it is there: a leaf from below it takes its place.
-static struct ac_reader_ *reader_take(struct ac_rwlock *lock, uint64_t id) {
-    struct ac_reader_ **at = reader_find(lock, id);
-    struct ac_reader_ *reader = *at;
-    if (!reader)
-        return NULL;
-    struct ac_reader_ **end = at;
-    while ((*end)->below[0] || (*end)->below[1])
-        end = &(*end)->below[(*end)->below[0] == NULL];
-    struct ac_reader_ *leaf = *end;
-    *end = NULL;
-    if (leaf != reader) {
-        memcpy(leaf->below, reader->below, sizeof leaf->below);
-        *at = leaf;
-    }
-    return reader;
-}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Queues of those who wait for an object, and the three objects that nobody owns: event, semaphore
-// and wait group. (Those with an owner are in lock.c.)
+// and wait group. (Those with an owner are in lock.c and rwlock.c.)
 //
 // A queue is a list of waiters, each on the stack of its coroutine, so that waiting needs no
 // memory. Whoever gives takes the first waiter out of the queue and hands over before that one

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What the tests of sync.c and lock.c share: a clock that goes on only when all wait, and the one
-// promise of all objects that are acquired and released, as a model.
+// What the tests of sync.c and lock.c share: small helpers, a clock that goes on only when all
+// wait, and the one promise of all objects that are acquired and released, as a model.
 //
 // The model: an object has room; a lock has 1, a semaphore its count, a read-write lock ALL, of
 // which a reader takes 1 and a writer ALL. Who comes when nobody waits and there is room enough
@@ -15,7 +15,39 @@
 #include "coro/coro.h"
 #include "test.h"
 
+#include <pthread.h>
+
 enum { ALL = 1000, WORKERS = 8, ROUNDS = 12, SEEDS = 300 };
+
+// What happened, in order: one letter each.
+static char story[256];
+
+static inline void tell(char letter) {
+    size_t length = strlen(story);
+    ck_assert_uint_lt(length, sizeof story - 1);
+    story[length] = letter;
+}
+
+static inline void run(void) { ck_assert_int_eq(ac_run(), 0); }
+
+// Lets all that are ready run, and those behind whom these come.
+static inline void let_others_run(void) {
+    for (int i = 0; i < 20; i++)
+        ck_assert_int_eq(ac_yield(), 0);
+}
+
+static inline void *run_in_thread(void *function) {
+    ac_spawn(*(ac_function *)function, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+    return NULL;
+}
+
+// Runs a coroutine in a loop of another thread, and waits for its end, blocking this one.
+static inline void elsewhere(ac_function function) {
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, run_in_thread, &function), 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
 
 // ---- a clock of its own ----
 
