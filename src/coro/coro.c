@@ -5,9 +5,11 @@
 // generation one higher, so that a reference to the former one finds nothing. A record whose
 // generations are used up is left aside.
 //
-// A stack is taken when the coroutine first runs. When a coroutine ends and the next ready one has
-// not run yet, that one begins on the same stack in the same call (run_coroutines), without any
-// switch.
+// A stack is taken when the coroutine first runs. On every stack runs a runner (run_coroutines): it
+// calls the function of the coroutine that has its stack, and after the end of that takes the next
+// one that is ready and has not run yet, in the same call, without any switch. If that one has run
+// before, the runner parks and waits, with its stack, for a new coroutine: starting one is an
+// ordinary switch.
 #include "coro/coro.h"
 
 #include <stdlib.h>
@@ -17,9 +19,15 @@ enum {
     ASK_EVERY_NS = 50 * 1000, // how long the poller is left alone while coroutines are ready
 };
 
+// What runs on a stack; lies at the top of it.
+struct runner {
+    struct sys_context context; // while it has no coroutine
+    struct runner *next;        // of those that have none, the latest first
+    void *stack;
+};
+
 static void run_coroutines(void *argument);
-static struct coro *record_take(struct loop *loop, int *err);
-static void record_give(struct coro *coro);
+static inline void record_give(struct coro *coro);
 static inline void finish(struct coro *coro, ac_value result);
 static void finish_slowly(struct coro *coro, ac_value result);
 
@@ -42,17 +50,30 @@ static inline struct coro *take_ready(struct loop *loop) {
     return next;
 }
 
-// Gives a coroutine that has not run yet its stack. False if there is no memory for it: then it has
-// ended.
-static bool give_stack(struct coro *coro) {
+// A stack without a runner: one that was never used, or that of an abandoned coroutine.
+static __attribute__((noinline)) bool give_new_stack(struct coro *coro) {
     struct loop *loop = coro->loop;
     coro->stack = sys_stack_take(&loop->stacks, coro->stack_class);
-    if (unlikely(!coro->stack)) {
+    if (!coro->stack) {
         finish_slowly(coro, ac_of_error(-ENOMEM, "no memory for the stack"));
         return false;
     }
     sys_stack_own(coro->stack, coro);
     sys_context_prepare(&coro->context, coro->stack, coro->stack_class, run_coroutines, loop);
+    return true;
+}
+
+// Gives a coroutine that has not run yet its stack. False if there is no memory for it: then it has
+// ended.
+static inline bool give_stack(struct coro *coro) {
+    struct runner **runners = &coro->loop->runners[coro->stack_class];
+    struct runner *runner = *runners;
+    if (unlikely(!runner))
+        return give_new_stack(coro);
+    *runners = runner->next;
+    coro->stack = runner->stack;
+    sys_stack_own(coro->stack, coro);
+    sys_context_take_over(&coro->context, &runner->context);
     return true;
 }
 
@@ -101,21 +122,22 @@ static inline __attribute__((always_inline)) int park(struct coro *coro) {
     return park_slowly(coro);
 }
 
-int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline) {
-    coro->wait = kind;
-    coro->since = coro->loop->now;
-    if (deadline != AC_FOREVER)
-        heap_insert(&coro->loop->timers, &coro->timer, deadline);
+static __attribute__((noinline)) int wait_until(struct coro *coro, ac_time deadline) {
+    heap_insert(&coro->loop->timers, &coro->timer, deadline);
     return park(coro);
 }
 
-void coro_wake(struct coro *coro, int result) {
-    assert(coro->wait);
-    coro->wait = NULL;
-    if (coro->timer.at != 0)
-        heap_remove(&coro->loop->timers, &coro->timer);
-    coro->context.result = result;
-    coro_make_ready(coro);
+int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline) {
+    coro->wait = kind;
+    coro->since = coro->loop->now;
+    if (unlikely(deadline != AC_FOREVER))
+        return wait_until(coro, deadline);
+    return park(coro);
+}
+
+int coro_wake_early(struct coro *coro, int result) {
+    heap_remove(&coro->loop->timers, &coro->timer);
+    return coro_wake(coro, result);
 }
 
 void coro_step_back(struct coro *coro) {
@@ -149,38 +171,45 @@ static inline struct sys_context *next_after_end(struct loop *loop, void *stack,
     return NULL;
 }
 
-// What runs on every stack: the coroutine it was taken for, and then, one after the other, those
-// that are ready and have not run yet. Then the stack goes back to the pool.
 static void run_coroutines(void *argument) {
     struct loop *loop = argument;
-    struct sys_context here;
+    struct runner runner;
     sys_entered();
     for (;;) {
         struct coro *self = loop->running;
-        void *stack = self->stack;
         int class = self->stack_class;
-        bool run = !self->cancelled;
-        ac_value result = run ? self->function(self->argument) : ac_nil;
-        self->cancel_known |= !run;
-        if (unlikely(loop->stacks.canaries && !sys_stack_intact(stack, class)))
+        runner.stack = self->stack;
+        ac_value result = ac_nil;
+        if (likely(!self->cancelled))
+            result = self->function(self->argument);
+        else
+            self->cancel_known = true;
+        if (unlikely(loop->stacks.canaries && !sys_stack_intact(runner.stack, class)))
             abort(); // the stacks of others are damaged: going on would spread it
         finish(self, result);
-        struct sys_context *to = next_after_end(loop, stack, class);
+        struct sys_context *to = next_after_end(loop, runner.stack, class);
         if (!to)
             continue;
-        sys_stack_give(&loop->stacks, class, stack);
-        sys_leave(&here, to);
+        runner.next = loop->runners[class];
+        loop->runners[class] = &runner;
+        sys_switch_apart(&runner.context, to);
+    }
+}
+
+void coro_end_runners(struct loop *loop) {
+    for (int class = 0; class < SYS_STACK_CLASSES; class ++) {
+#ifdef SYS_SANITIZED
+        for (struct runner *it = loop->runners[class]; it; it = it->next)
+            sys_context_done(&it->context);
+#endif
+        loop->runners[class] = NULL; // their stacks go as they are
     }
 }
 
 // ---- records ----
 
-static struct coro *record_take(struct loop *loop, int *err) {
-    struct coro *coro = loop->free;
-    if (likely(coro != NULL)) {
-        loop->free = coro->ready_next;
-        return coro;
-    }
+// A record that was never used.
+static __attribute__((noinline)) struct coro *record_make(struct loop *loop, int *err) {
     *err = -EAGAIN;
     if (loop->coro_count == LOOP_COROS_MAX)
         return NULL;
@@ -194,7 +223,7 @@ static struct coro *record_take(struct loop *loop, int *err) {
     if (heap_reserve(&loop->timers) < 0)
         return NULL;
     uint32_t index = loop->coro_count;
-    coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
+    struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
     coro->loop = loop;
     coro->index = index;
     coro->generation = 1;
@@ -203,70 +232,73 @@ static struct coro *record_take(struct loop *loop, int *err) {
     return coro;
 }
 
-static void record_give(struct coro *coro) {
-    __atomic_store_n(&coro->state, CORO_FREE, __ATOMIC_RELAXED);
-    __atomic_store_n(&coro->generation, coro->generation + 1, __ATOMIC_RELAXED);
-    if (unlikely(coro->generation == 0))
-        return; // its generations are used up: it is never used again
-    coro->ready_next = coro->loop->free;
-    coro->loop->free = coro;
+static inline struct coro *record_take(struct loop *loop, int *err) {
+    struct coro *coro = loop->free;
+    if (unlikely(!coro))
+        return record_make(loop, err);
+    loop->free = coro->ready_next;
+    return coro;
 }
 
+static inline void record_give(struct coro *coro) {
+    struct loop *loop = coro->loop;
+    uint32_t generation = coro->generation + 1;
+    __atomic_store_n(&coro->state, CORO_FREE, __ATOMIC_RELAXED);
+    __atomic_store_n(&coro->generation, generation, __ATOMIC_RELAXED);
+    if (unlikely(generation == 0))
+        return; // its generations are used up: it is never used again
+    coro->ready_next = loop->free;
+    loop->free = coro;
+}
+
+// Of one whose end was kept and is now known.
+static void record_give_ended(struct coro *coro) {
+    list_init(&coro->watchers); // `end` lay there
+    record_give(coro);
+}
+
+// Makes a coroutine of a record; the last step of spawning.
 static inline void record_fill(struct coro *coro, ac_function function, ac_value argument,
                                const struct ac_spawn_options *options, int class, bool internal) {
+    // For the compiler these are constants.
+    uint32_t life = (struct coro){.state = CORO_ALIVE}.life |
+                    (uint32_t) class * (struct coro){.stack_class = 1}.life;
+    if (unlikely(options->joinable))
+        life |= (struct coro){.joinable = true, .end_slow = true}.life;
+    life |= options->daemon * (struct coro){.daemon = true}.life;
+    if (unlikely(internal))
+        life |= (struct coro){.internal = true, .end_slow = true}.life;
+    struct loop *loop = coro->loop;
+    __atomic_store_n(&coro->life, life, __ATOMIC_RELAXED); // for coro_is_alive
     coro->context.sp = NULL;
-    coro->context.result = 0;
-    coro->wait = NULL;
-    __atomic_store_n(&coro->state, CORO_ALIVE, __ATOMIC_RELAXED);
-    coro->stack_class = (uint8_t) class;
-    coro->mail_slow = false;
-    coro->cancelled = false;
-    coro->cancel_known = false;
-    coro->daemon = options->daemon;
-    coro->joinable = options->joinable;
-    coro->internal = internal;
-    coro->unseen = false;
-    coro->replaceable = false;
-    coro->cancel_asked = false;
-    coro->unused = 0; // so that all bits are written at once
-    coro->shield = 0;
-    coro->early = 0;
-    coro->mail_done = NULL;
+    coro->stack = NULL;
     coro->function = function;
     coro->argument = argument;
-    coro->stack = NULL;
     __atomic_store_n(&coro->name, options->name, __ATOMIC_RELAXED); // for the watchdog
     __atomic_store_n(&coro->where, options->where, __ATOMIC_RELAXED);
+    loop->spawned++;
+    loop->internals += internal;
+    loop->alive += !options->daemon;
+    coro_make_ready(coro);
 }
 
-static inline __attribute__((always_inline)) struct coro *
-create(struct loop *loop, ac_function function, ac_value argument,
-       const struct ac_spawn_options *options, bool internal, int *err) {
+struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
+                         const struct ac_spawn_options *options, bool internal, int *err) {
     static const struct ac_spawn_options defaults;
     if (!options)
         options = &defaults;
     int class = sys_stack_class(options->stack_bytes);
-    if (unlikely(argument.kind == AC_INVALID || !function || class < 0)) {
+    if (argument.kind == AC_INVALID || !function || class < 0) {
         *err = argument.kind == AC_INVALID ? ac_error_of(argument) : -EINVAL;
         ac_drop(argument);
         return NULL;
     }
     struct coro *coro = record_take(loop, err);
-    if (unlikely(!coro)) {
+    if (coro)
+        record_fill(coro, function, argument, options, class, internal);
+    else
         ac_drop(argument);
-        return NULL;
-    }
-    record_fill(coro, function, argument, options, class, internal);
-    loop->spawned++;
-    loop->internals += internal;
-    loop->alive += !options->daemon;
-    coro_make_ready(coro);
     return coro;
-}
-
-struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
-                         const struct ac_spawn_options *options, bool internal, int *err) {
-    return create(loop, function, argument, options, internal, err);
 }
 
 // ---- ending ----
@@ -289,8 +321,7 @@ static struct ac_exit make_exit(struct coro *coro, ac_value result) {
 static inline void finish(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
     bool failed = result.kind == AC_ERROR || result.kind == AC_INVALID;
-    if (unlikely(coro->mail_done || !list_empty(&coro->watchers) || coro->joinable ||
-                 coro->internal || failed)) {
+    if (unlikely(coro->end_slow || failed)) {
         finish_slowly(coro, result);
         return;
     }
@@ -319,6 +350,7 @@ static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value 
         observed |= watch->observes;
         watch->ended(watch, &exit);
     }
+    coro->early = 0;
     bool unseen = exit.how == AC_FAILED && !observed;
     if (coro->joinable && !loop->stopping) {
         coro->end = exit;
@@ -396,16 +428,29 @@ int coro_may_wait_slowly(struct coro *coro, ac_time deadline) {
 
 // ---- the public calls ----
 
-ac_ref ac_spawn_with(ac_function function, ac_value argument,
-                     const struct ac_spawn_options *options) {
+// All but a plain spawn.
+static __attribute__((noinline)) ac_ref spawn_otherwise(ac_function function, ac_value argument,
+                                                        const struct ac_spawn_options *options) {
     int err = 0;
-    struct loop *loop = likely(loop_here != NULL) ? loop_here : loop_need(&err);
-    if (unlikely(!loop)) {
+    struct loop *loop = loop_need(&err);
+    if (!loop) {
         ac_drop(argument);
         return ref_none(err);
     }
-    struct coro *coro = create(loop, function, argument, options, false, &err);
-    return likely(coro != NULL) ? coro_ref(coro) : ref_none(err);
+    struct coro *coro = coro_create(loop, function, argument, options, false, &err);
+    return coro ? coro_ref(coro) : ref_none(err);
+}
+
+ac_ref ac_spawn_with(ac_function function, ac_value argument,
+                     const struct ac_spawn_options *options) {
+    struct loop *loop = loop_here;
+    if (unlikely(!loop || !function || !options || !loop->free || argument.kind == AC_INVALID ||
+                 options->stack_bytes != 0 || options->joinable || options->group))
+        return spawn_otherwise(function, argument, options);
+    struct coro *coro = loop->free;
+    loop->free = coro->ready_next;
+    record_fill(coro, function, argument, options, SYS_STACK_DEFAULT, false);
+    return coro_ref(coro);
 }
 
 ac_ref ac_self(void) {
@@ -554,7 +599,7 @@ int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) {
             *exit = coro->end;
         else
             ac_drop(coro->end.value);
-        record_give(coro);
+        record_give_ended(coro);
         return 0;
     }
     err = coro_may_wait(self, deadline);

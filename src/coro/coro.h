@@ -90,6 +90,9 @@ struct end_watch {
 };
 
 // Its first 64 bytes are one line of the cache, and all that a switch or a message touches.
+//
+// What a record is when its coroutine ends is what the next one finds: `wait`, the mail, `early`,
+// `shield` and `replacement` are empty then, and a spawn need not clear them.
 struct coro {
     struct sys_context context;
     struct coro *ready_next;      // in the ready queue, or in the list of free records
@@ -97,18 +100,23 @@ struct coro {
     const struct wait_kind *wait; // what it waits for; NULL: nothing
     void *wait_for;      // belongs to the wait kind: the operation, the receiver's variable, ...
     uint32_t generation; // how many coroutines this record has been
-    uint8_t state;       // enum coro_state
-    uint8_t stack_class;
-    bool mail_slow : 1;    // belongs to message/: a message to it needs more than a cell
-    bool cancelled : 1;    // its waits end early: it was asked to end, or its function is replaced
-    bool cancel_known : 1; // a wait has told it that it was asked to end
-    bool daemon : 1;
-    bool joinable : 1;
-    bool internal : 1;     // the library's own: not counted, not shown
-    bool unseen : 1;       // it has failed, its end is kept, and nobody was told
-    bool replaceable : 1;  // its function can be replaced
-    bool cancel_asked : 1; // it was asked to end, maybe while it is shielded
-    unsigned char unused : 7;
+    union {
+        struct {
+            uint8_t state; // enum coro_state
+            uint8_t stack_class;
+            bool end_slow : 1;     // at its end more is to be done than to give the record back
+            bool mail_slow : 1;    // belongs to message/: a message to it needs more than a cell
+            bool cancelled : 1;    // its waits end early: it was asked to end, or is to be replaced
+            bool cancel_known : 1; // a wait has told it that it was asked to end
+            bool daemon : 1;
+            bool joinable : 1;
+            bool internal : 1;     // the library's own: not counted, not shown
+            bool unseen : 1;       // it has failed, its end is kept, and nobody was told
+            bool replaceable : 1;  // its function can be replaced
+            bool cancel_asked : 1; // it was asked to end, maybe while it is shielded
+        };
+        uint32_t life; // all of these at once
+    };
     void *mail_head; // first and last message: belong to message/
     // ---- the second line ----
     void *mail_tail;
@@ -117,23 +125,28 @@ struct coro {
     void (*mail_done)(struct coro *coro); // set by message/: the coroutine ends, its mail goes
     uint32_t index;                       // of its record in the loop
     struct heap_node timer;               // its deadline while it waits with one
-    int early;      // why the wait was abandoned, while its operation still finishes; else 0
+    int16_t early;  // why the wait was abandoned, while its operation still finishes; else 0
     uint8_t shield; // how many shields are up: its waits are not cancelled
+    ac_time since;  // when its last wait began, by the loop's last look at the clock
     const char *name;
     // ---- the third ----
     const char *where;
-    struct list watchers;            // struct end_watch
+    void *stack;                     // top of its stack; NULL before its first turn
     struct replacement *replacement; // what it goes on with, once its function has returned; NULL
     union {
         struct {
+            struct list watchers; // struct end_watch
             ac_function function;
             ac_value argument;
-            void *stack;   // top of its stack; NULL before its first turn
-            ac_time since; // when its last wait began, by the loop's last look at the clock
         };
         struct ac_exit end; // how it ended, while CORO_ENDED (joinable and not joined yet)
     };
 } __attribute__((aligned(64)));
+
+#ifndef SYS_SANITIZED
+_Static_assert(offsetof(struct coro, mail_tail) == 64 && sizeof(struct coro) == 192,
+               "three lines, and the first is what is hot");
+#endif
 
 // ---- posts: what other threads ask a loop to do ----
 
@@ -188,28 +201,29 @@ enum { LOOP_COROS_MAX = 1 << 24, LOOP_CHUNK = 512 };
 struct loop {
     struct coro *ready_head; // ready coroutines, first come first served
     struct coro *ready_tail;
-    struct coro *running;    // atomic for other threads; NULL: home runs
-    struct coro *free;       // records to use again, the latest first
-    uint32_t budget;         // switches left before home runs; each switch changes it
-    uint32_t number;         // of the loop in its process
+    struct coro *running; // atomic for other threads; NULL: home runs
+    struct coro *free;    // records to use again, the latest first
+    uint64_t peer;        // identity of this process, never 0
+    struct coro **chunks; // records, LOOP_CHUNK to a chunk; neither they nor this table ever move
+    uint32_t coro_count;  // records ever made
+    uint32_t budget;      // switches left before home runs; each switch changes it
+    uint32_t number;      // of the loop in its process
+    uint32_t alive;       // coroutines that keep ac_run from returning
+    uint32_t chunk_count;
+    uint64_t spawned;        // coroutines ever
+    uint64_t ended;          // of these
     struct sys_context home; // the thread's own stack
-    uint64_t peer;           // identity of this process, never 0
     ac_time now;             // when home last asked
     ac_time asked;           // when the poller was last asked
     struct sys *sys;
     struct heap timers;
     struct sys_stacks stacks;
-    struct coro **chunks; // records, LOOP_CHUNK to a chunk; neither they nor this table ever move
-    uint32_t chunk_count;
-    uint32_t coro_count;   // records ever made
-    uint32_t alive;        // coroutines that keep ac_run from returning
-    uint32_t internals;    // of the library's own, those that have not ended
-    uint64_t spawned;      // coroutines ever
-    uint64_t ended;        // of these
-    bool stopping;         // only daemons are left
-    int failure;           // of the first coroutine that failed unseen; 0: none
-    struct post *inbox;    // atomic: posts, the latest first
-    bool asleep;           // atomic: home waits in the poller
+    struct runner *runners[SYS_STACK_CLASSES]; // of coro.c: stacks that wait for a coroutine
+    uint32_t internals;                        // of the library's own, those that have not ended
+    bool stopping;                             // only daemons are left
+    int failure;                               // of the first coroutine that failed unseen; 0: none
+    struct post *inbox;                        // atomic: posts, the latest first
+    bool asleep;                               // atomic: home waits in the poller
     uint64_t turns;        // atomic: how often home has run, for the guardian and the watchdog
     uint64_t posts;        // how many have run
     uint64_t dead_letters; // counted by message/
@@ -310,12 +324,11 @@ static inline int coro_may_try(struct coro *coro, ac_time deadline) {
 // Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT or
 // -ECANCELED after kind->abandon. `return coro_wait(...)` as a tail call.
 int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
-// Makes a waiting coroutine ready. From the thread that drives its loop.
-void coro_wake(struct coro *coro, int result);
 // As ac_cancel.
 void coro_cancel(struct coro *coro);
 // Asks to be told of the end of a living coroutine.
 static inline void coro_watch(struct coro *coro, struct end_watch *watch) {
+    coro->end_slow = true;
     list_append(&coro->watchers, &watch->link);
 }
 static inline void coro_unwatch(struct end_watch *watch) { list_remove(&watch->link); }
@@ -329,10 +342,25 @@ static inline void coro_make_ready(struct coro *coro) {
         loop->ready_head = coro;
     loop->ready_tail = coro;
 }
+// For coro_wake alone: of one that waits with a deadline.
+int coro_wake_early(struct coro *coro, int result);
+// Makes a waiting coroutine ready. From the thread that drives its loop. Returns 0, so that it can
+// be the last call of who has to return that.
+static inline int coro_wake(struct coro *coro, int result) {
+    assert(coro->wait);
+    if (unlikely(coro->timer.at != 0))
+        return coro_wake_early(coro, result);
+    coro->wait = NULL;
+    coro->context.result = result;
+    coro_make_ready(coro);
+    return 0;
+}
 // Lets the others run first, cancelled or not. Private to coro/.
 void coro_step_back(struct coro *coro);
 // The wait of a coroutine ends early, for -ETIMEDOUT or -ECANCELED. Private to coro/.
 void coro_end_wait(struct coro *coro, int reason);
+// No coroutine is left: ends what waits for new ones on the stacks. Private to coro/.
+void coro_end_runners(struct loop *loop);
 // Switches from home to the first ready coroutine; returns when a coroutine goes home. Private to
 // coro/.
 void coro_run_ready(struct loop *loop);

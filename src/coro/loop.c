@@ -23,7 +23,7 @@ static uint64_t random_next(struct loop *loop);
 // ---- making and ending ----
 
 struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *err) {
-    struct loop *loop = memory_allocate_zeroed(sizeof *loop);
+    struct loop *loop = memory_allocate_lines(sizeof *loop);
     if (!loop) {
         *err = -ENOMEM;
         return NULL;
@@ -68,6 +68,7 @@ void loop_destroy(struct loop *loop) {
         memory_release(loop->chunks[i]);
     memory_release(loop->chunks);
     heap_done(&loop->timers);
+    coro_end_runners(loop);
     sys_stacks_done(&loop->stacks);
     sys_destroy(loop->sys);
     sys_overflow_unwatch();

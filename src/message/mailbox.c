@@ -26,7 +26,7 @@ struct cell_chunk {
 };
 
 static inline int put(struct coro *to, ac_value message);
-static int hand_over(struct coro *to, ac_value message);
+static inline int hand_over(struct coro *to, ac_value message);
 static int put_slowly(struct coro *to, ac_value message);
 static inline void append(struct coro *to, struct cell *cell, ac_value message);
 static int refuse(ac_value message, int err);
@@ -114,10 +114,9 @@ static inline int put(struct coro *to, ac_value message) {
 }
 
 // To a coroutine that waits in ac_receive.
-static __attribute__((noinline)) int hand_over(struct coro *to, ac_value message) {
+static inline int hand_over(struct coro *to, ac_value message) {
     *(ac_value *)to->wait_for = message;
-    coro_wake(to, 0);
-    return 0;
+    return coro_wake(to, 0);
 }
 
 static __attribute__((noinline)) int put_slowly(struct coro *to, ac_value message) {
@@ -139,6 +138,7 @@ static inline void append(struct coro *to, struct cell *cell, ac_value message) 
     } else {
         to->mail_head = cell;
         to->mail_done = close_mailbox;
+        to->end_slow = true;
     }
     to->mail_tail = cell;
     to->mail_count++;

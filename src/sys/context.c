@@ -66,16 +66,8 @@ int sys_switch(struct sys_context *from, struct sys_context *to) {
     return result;
 }
 
-_Noreturn void sys_leave(struct sys_context *from, struct sys_context *to) {
-    (void)from;
-#if defined(__SANITIZE_ADDRESS__)
-    // NULL: the fake stack of the context that ends is given back.
-    __sanitizer_start_switch_fiber(NULL, to->bottom, to->bytes);
-#endif
-#if defined(__SANITIZE_THREAD__)
-    __tsan_switch_to_fiber(to->fiber, 0);
-#endif
-    sys_context_leave(to);
+int sys_switch_apart(struct sys_context *from, struct sys_context *to) {
+    return sys_switch(from, to);
 }
 
 void sys_context_inherit(struct sys_context *context, void *top, int class) {

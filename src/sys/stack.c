@@ -73,12 +73,11 @@ size_t sys_stack_bytes(int class) {
 }
 
 int sys_stack_class(size_t bytes) {
+    if (bytes == 0)
+        return SYS_STACK_DEFAULT;
 #ifdef SYS_SANITIZED
-    // Frames of sanitized code are several times larger.
     bytes = bytes < (256 << 10) ? 256 << 10 : bytes;
 #endif
-    if (bytes == 0)
-        return 1;
     for (int class = 0; class < SYS_STACK_CLASSES; class ++)
         if (bytes <= sys_stack_bytes(class))
             return class;

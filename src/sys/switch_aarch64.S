@@ -8,12 +8,14 @@
 // A parked stack:   sp -> x19 ... x30, in pairs, then d8 ... d15
     .text
 
-// int sys_context_switch(struct sys_context *from, struct sys_context *to)
-    .globl sys_context_switch
-    .hidden sys_context_switch
-    .type sys_context_switch, %function
+// Twice the same code. A processor guesses where an indirect jump leads by the place of the jump and
+// by what went before: who always rests at one place gets a jump of his own (see sys.h).
+    .macro context_switch name
+    .globl \name
+    .hidden \name
+    .type \name, %function
     .p2align 4
-sys_context_switch:
+\name:
     .cfi_startproc
     hint #34
     sub sp, sp, #160
@@ -51,34 +53,14 @@ sys_context_switch:
     .cfi_adjust_cfa_offset -160
     br x30
     .cfi_endproc
-    .size sys_context_switch, . - sys_context_switch
+    .size \name, . - \name
+    .endm
 
-// _Noreturn void sys_context_leave(struct sys_context *to)
-    .globl sys_context_leave
-    .hidden sys_context_leave
-    .type sys_context_leave, %function
-    .p2align 4
-sys_context_leave:
-    .cfi_startproc
-    .cfi_undefined x30
-    hint #34
-    ldr x9, [x0]
-    ldr w0, [x0, #8]
-    mov sp, x9
-    ldp x19, x20, [sp]
-    ldp x21, x22, [sp, #16]
-    ldp x23, x24, [sp, #32]
-    ldp x25, x26, [sp, #48]
-    ldp x27, x28, [sp, #64]
-    ldp x29, x30, [sp, #80]
-    ldp d8, d9, [sp, #96]
-    ldp d10, d11, [sp, #112]
-    ldp d12, d13, [sp, #128]
-    ldp d14, d15, [sp, #144]
-    add sp, sp, #160
-    br x30
-    .cfi_endproc
-    .size sys_context_leave, . - sys_context_leave
+// int sys_context_switch(struct sys_context *from, struct sys_context *to)
+    context_switch sys_context_switch
+
+// int sys_context_switch_apart(struct sys_context *from, struct sys_context *to)
+    context_switch sys_context_switch_apart
 
 // Where a new context starts (see sys_context_prepare): x19 is the entry function, x20 its
 // argument. It ends the backtraces of debuggers and unwinders.

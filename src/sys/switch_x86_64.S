@@ -11,12 +11,14 @@
 // A parked stack:   sp -> r15 r14 r13 r12 rbx rbp (return address)
     .text
 
-// int sys_context_switch(struct sys_context *from, struct sys_context *to)
-    .globl sys_context_switch
-    .hidden sys_context_switch
-    .type sys_context_switch, @function
+// Twice the same code. A processor guesses where an indirect jump leads by the place of the jump and
+// by what went before: who always rests at one place gets a jump of his own (see sys.h).
+    .macro context_switch name
+    .globl \name
+    .hidden \name
+    .type \name, @function
     .p2align 4
-sys_context_switch:
+\name:
     .cfi_startproc
     pushq %rbp
     .cfi_adjust_cfa_offset 8
@@ -62,28 +64,14 @@ sys_context_switch:
     .cfi_register rip, rcx
     jmp *%rcx
     .cfi_endproc
-    .size sys_context_switch, . - sys_context_switch
+    .size \name, . - \name
+    .endm
 
-// _Noreturn void sys_context_leave(struct sys_context *to)
-    .globl sys_context_leave
-    .hidden sys_context_leave
-    .type sys_context_leave, @function
-    .p2align 4
-sys_context_leave:
-    .cfi_startproc
-    .cfi_undefined rip
-    movq (%rdi), %rsp
-    movl 8(%rdi), %eax
-    popq %r15
-    popq %r14
-    popq %r13
-    popq %r12
-    popq %rbx
-    popq %rbp
-    popq %rcx
-    jmp *%rcx
-    .cfi_endproc
-    .size sys_context_leave, . - sys_context_leave
+// int sys_context_switch(struct sys_context *from, struct sys_context *to)
+    context_switch sys_context_switch
+
+// int sys_context_switch_apart(struct sys_context *from, struct sys_context *to)
+    context_switch sys_context_switch_apart
 
 // Where a new context starts (see sys_context_prepare): r12 is the entry function, r13 its
 // argument. It ends the backtraces of debuggers and unwinders.

@@ -44,7 +44,7 @@ static void leave_at_once(void *argument) {
     sys_entered();
     (*(int *)argument)++;
     home.result = 5;
-    sys_leave(&other, &home);
+    sys_switch_apart(&other, &home);
 }
 
 TEST(a_context_that_ends_leaves_its_stack_for_the_next) {
@@ -71,7 +71,7 @@ static void switch_to_itself(void *argument) {
         ck_assert_int_eq(sys_switch(&other, &other), i);
     }
     *(int *)argument = 1;
-    sys_leave(&other, &home);
+    sys_switch_apart(&other, &home);
 }
 
 TEST(a_context_may_switch_to_itself) {
@@ -85,7 +85,7 @@ static void format_reals(void *argument) {
     sys_entered();
     // Needs an aligned stack: it stores vector registers.
     snprintf(argument, 64, "%.3f %Lg %d", 1.5, (long double)2.25, 7);
-    sys_leave(&other, &home);
+    sys_switch_apart(&other, &home);
 }
 
 TEST(a_new_stack_is_aligned_for_the_c_library) {
@@ -171,8 +171,8 @@ static void compute_in_ring(void *argument) {
     ck_assert(compute(me, true) == compute(me, false));
     ended++;
     if (me == RING - 1)
-        sys_leave(&ring[me], &home);
-    sys_leave(&ring[me], &ring[me + 1]);
+        sys_switch_apart(&ring[me], &home);
+    sys_switch_apart(&ring[me], &ring[me + 1]);
 }
 
 TEST(reals_survive) {
