@@ -232,6 +232,7 @@ struct loop {
     struct watchdog watchdog;
     struct loop_extra extra[LOOP_FLOORS];
     uint64_t random[2]; // state of the generator of ac_random_*
+    bool outside;       // between loop_step_out and loop_step_in
 };
 
 // The loop of the calling thread, or NULL. The only thread-local variable of the library.
@@ -276,6 +277,18 @@ static inline struct coro *coro_here(void) {
 // How many have not ended.
 static inline uint32_t loop_living(const struct loop *loop) {
     return (uint32_t)(loop->spawned - loop->ended);
+}
+// Between these two calls a function of the user's may be called that is to run as if outside
+// coroutines; but it must not run the loop. The first returns what the second wants.
+static inline struct coro *loop_step_out(struct loop *loop) {
+    struct coro *running = loop->running;
+    __atomic_store_n(&loop->running, NULL, __ATOMIC_RELAXED);
+    loop->outside = true;
+    return running;
+}
+static inline void loop_step_in(struct loop *loop, struct coro *running) {
+    loop->outside = false;
+    __atomic_store_n(&loop->running, running, __ATOMIC_RELAXED);
 }
 static inline ac_ref coro_ref(const struct coro *coro) {
     return (ac_ref){coro->loop->peer,

@@ -288,7 +288,7 @@ int ac_run_with(const struct ac_run_options *options) {
     struct loop *loop = loop_here;
     if (!loop)
         return 0;
-    if (loop->running)
+    if (loop->running || loop->outside)
         return -EPERM;
     int err = loop_run(loop);
     loop_destroy(loop);
