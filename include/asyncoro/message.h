@@ -178,14 +178,14 @@ AC_API ac_ref ac_channel_open(const char *name);
 // Closes it: later sends give -ESRCH, all subscriptions are gone. Each coroutine that was
 // subscribed directly, near or far, gets one exit notice whose `who` is the channel, behind all
 // that was sent through it; the end of the loop closes without notice. 0; -ESRCH; -ENOTSUP if it is
-// no channel here.
+// no channel here; -EBUSY in a transform.
 AC_API int ac_channel_close(ac_ref channel);
 
 // From now on `who` (a coroutine or another channel) gets what is sent to `channel`. Subscriptions
 // are a set: a second one changes nothing. The subscription ends with `who`. 0; -ESRCH when one of
 // the two has ended; -ELOOP if it would close a circle of channels; -ENOTSUP if they are not of the
-// right sort, or both of other processes; -ENOMEM. Does not wait when the channel is of this
-// process.
+// right sort, or both of other processes; -ENOMEM; -EBUSY in a transform. Does not wait when the
+// channel is of this process.
 //
 // Between processes coroutines alone can subscribe. What is sent to the channel is queued for the
 // other process there and counts as reached then. A subscription to a channel elsewhere can wait:
@@ -194,16 +194,21 @@ AC_API int ac_channel_close(ac_ref channel);
 AC_API int ac_channel_subscribe(ac_ref channel, ac_ref who);
 
 // `who` gets nothing more from `channel`; what is in its mailbox stays there. 0; -ENOENT if it was
-// not subscribed; -ESRCH; -ENOTSUP. Waits, and fails, where a subscription would.
+// not subscribed; -ESRCH; -ENOTSUP; -EBUSY in a transform. Waits, and fails, where a subscription
+// would.
 AC_API int ac_channel_unsubscribe(ac_ref channel, ac_ref who);
 
 // How many are subscribed directly; or -ESRCH, -ENOTSUP.
 AC_API int ac_channel_count(ac_ref channel);
 
 // Changes messages on their way: called for each message that is sent to the channel or handed down
-// to it, before it goes on. May put another value in its place (it owns the old one then, and the
-// channel owns the new one). False: the message goes no further, and nobody is told. Runs as if
-// outside coroutines: calls that wait give -EPERM.
+// to it, once, before it goes on. May put another value in its place (it owns the old one then, and
+// the channel owns the new one). False: the message goes no further, and nobody is told. A value
+// that could not be made goes no further either, and ac_send and ac_deliver give its error.
+//
+// Runs as if outside coroutines: calls that wait, and ac_run, give -EPERM. While a message is on
+// its way down, sending through channels of this process, closing them, and changing who is
+// subscribed to them give -EBUSY; sending to coroutines is allowed, and so is all else.
 typedef bool (*ac_transform)(ac_value *message, void *context);
 
 // Gives the channel a transform; NULL takes it away. 0; -ESRCH; -ENOTSUP for a channel of another
@@ -211,9 +216,9 @@ typedef bool (*ac_transform)(ac_value *message, void *context);
 AC_API int ac_channel_transform(ac_ref channel, ac_transform transform, void *context);
 
 // Waits until a message to the channel would reach `count` coroutines or more, through all channels
-// below it. What is sent next, before another wait, reaches them. Can wait. How many it would reach
-// now; -ETIMEDOUT; -ECANCELED; -EPERM; -ESRCH, also when it is closed meanwhile; -ENOTSUP for a
-// channel of another process or loop.
+// below it, if no transform holds it up. What is sent next, before another wait, reaches them. Can
+// wait. How many it would reach now; -ETIMEDOUT; -ECANCELED; -EPERM; -ESRCH, also when it is closed
+// meanwhile; -ENOTSUP for a channel of another process or loop.
 AC_API int ac_channel_wait(ac_ref channel, uint32_t count, ac_time deadline) AC_CHECKED;
 
 #ifdef __cplusplus

@@ -1,53 +1,33 @@
 // SPDX-License-Identifier: MIT
-// Channels: who is subscribed to what, and the way of a message down to all of them.
+// Channels: opening and closing them, who is subscribed to what, and waiting for subscribers.
 //
 //   channel ---- subscription ---- member      a member is a coroutine with at least one
 //      |                             |         subscription, or a channel (every channel has one
 //      +---- subscription -----------+         in its record)
 //
-// A subscription is in two lists: that of its channel, in the order of subscription, which is the
-// order in which messages are put; and that of its member, by which all of them are found when the
-// member ends. A map of the loop, from (channel, who) to the subscription, makes it a set.
+// A subscription is known to its channel, which keeps coroutines in an array and channels in a
+// list, and is in a list of its member, by which all of them are found when the member ends. A map
+// of the loop, from (channel, who) to the subscription, makes it a set. The array is what a send
+// runs along: it has no order, for the last entry fills the place of one that is taken out.
 //
 // Channels below channels form a graph without circles: a subscription that would close one is
-// found by walking up from the channel, and refused. A walk, up or down, queues the channels that
-// it meets in the channels themselves and marks whom it has met with its number. So it needs
-// neither memory nor recursion, and whoever can be reached on several ways gets each message once:
-// a lattice of channels cannot multiply messages.
+// found by walking up from the channel, and refused. How messages go through it stands in walk.c.
 //
-// Nobody runs during a walk, so nothing changes under it.
+// The notice of a close cannot fail: the channel has it from the beginning, and each subscription
+// of a coroutine keeps back a cell for it.
+//
+// Who waits for a number of subscribers counts for himself, each time that he is woken. He is woken
+// when so many subscriptions were made below his channel that the number may have been reached.
 //
 // What the references name stands in a slot table (slot.c).
-#include "message/state.h"
+#include "message/channel.h"
 
-struct member {
-    uint64_t id;            // of its reference
-    struct list above;      // its subscriptions: struct subscription.of_member
-    uint64_t mark;          // the last walk that has met it
-    struct coro *coro;      // NULL: a channel
-    struct end_watch watch; // of the coroutine
-};
-
-struct channel {
-    struct member member;      // as a subscriber of other channels
-    struct list subscriptions; // struct subscription.of_channel
-    uint32_t count;            // of them
-    struct channel *walk_next; // in the queue of the present walk
-    struct loop *loop;
-    struct list watchers; // struct end_watch: who is told when it closes
-    char *name;           // owned; may be NULL
-};
-
-struct subscription {
-    struct list of_channel;
-    struct list of_member;
-    struct channel *channel;
-    struct member *member;
-};
+enum { LISTENERS_FIRST = 4 };
 
 struct channel_table {
-    struct slot_table slots;  // struct channel
-    uint64_t walks;           // how many there were: the mark of the latest
+    struct slot_table slots; // struct channel
+    uint32_t waiting;        // how many are in ac_channel_wait
+    struct walks walks;
     struct map members;       // coroutines by id: struct member
     struct map subscriptions; // by struct pair
 };
@@ -59,40 +39,41 @@ struct pair {
 };
 _Static_assert(sizeof(struct pair) == 16, "a key of the map has no padding");
 
-// Channels that a walk has met and not yet looked into, first come, first served.
-struct walk {
-    uint64_t mark;
-    struct channel *first;
-    struct channel *last;
+// A coroutine in ac_channel_wait, on its stack.
+struct channel_wait {
+    struct list link;
+    struct coro *coro;
+    uint32_t missing; // so many subscriptions more are the least it needs
 };
 
 static struct channel_table *need_table(struct loop *loop);
 static struct channel *find(const struct loop *loop, uint64_t id);
 static int find_here(ac_ref ref, struct channel **channel);
+static int find_to_change(ac_ref ref, struct channel **channel);
+static void close_channel(struct channel *channel);
+static void notify_listeners(struct channel *channel);
 static bool is_far(ac_ref channel, ac_ref who);
 static int subscribe_elsewhere(ac_ref channel, ac_ref who, bool on);
+static bool is_above(struct channel *channel, const struct channel *below);
 static int find_member(struct loop *loop, ac_ref who, struct member **member);
+static int need_member(struct coro *coro, struct member **member);
 static int subscribe(struct channel *channel, struct member *member);
+static int add_listener(struct channel *channel, struct subscription *it);
+static void remove_listener(struct channel *channel, struct subscription *it);
 static void unsubscribe(struct subscription *it);
 static void remove_subscription(struct subscription *it);
-static int need_member(struct coro *coro, struct member **member);
 static void release_if_idle(struct member *member);
 static void subscriber_ended(struct end_watch *watch, const struct ac_exit *exit);
-static void walk_begin(struct walk *walk, struct channel_table *table);
-static bool walk_meet(struct walk *walk, struct member *member);
-static void walk_queue(struct walk *walk, struct channel *channel);
-static struct channel *walk_next(struct walk *walk);
-static int put_below(struct walk *walk, struct channel *channel, ac_value message, int *missed);
-static bool is_above(struct channel_table *table, struct channel *channel, struct channel *below);
-static void close_channel(struct channel *channel);
+static bool leave_wait(struct coro *coro);
+static void wake_waits(struct channel *channel, uint32_t gain);
+static void end_wait(struct channel_wait *wait);
+static void end_waits(struct channel *channel);
+
+static const struct wait_kind waiting = {.name = "channel", .abandon = leave_wait};
 
 static struct channel_table *table_of(const struct loop *loop) {
     struct message_state *state = message_state(loop);
     return state ? state->channels : NULL;
-}
-
-static struct channel *channel_of(struct member *member) {
-    return container_of(member, struct channel, member);
 }
 
 // ---- opening and closing ----
@@ -116,12 +97,21 @@ ac_ref ac_channel_open(const char *name) {
     if (err)
         goto free_name;
     channel->loop = loop;
+    channel->walks = &table->walks;
     list_init(&channel->member.above);
-    list_init(&channel->subscriptions);
+    list_init(&channel->below);
+    list_init(&channel->waits);
     list_init(&channel->watchers);
+    ac_ref ref = {loop->peer, channel->member.id};
+    channel->notice = message_exit_notice(&(struct ac_exit){.who = ref, .how = AC_FINISHED});
+    if (channel->notice.kind == AC_INVALID)
+        goto give_slot;
     trace(TRACE_MESSAGE, "channel '%s' opens", name ? name : "");
-    return (ac_ref){loop->peer, channel->member.id};
+    return ref;
 
+give_slot:
+    err = ac_error_of(channel->notice);
+    slot_give(&table->slots, channel->member.id);
 free_name:
     memory_release(channel->name);
 free_channel:
@@ -131,10 +121,19 @@ free_channel:
 
 int ac_channel_close(ac_ref ref) {
     struct channel *channel;
-    int err = find_here(ref, &channel);
+    int err = find_to_change(ref, &channel);
     if (!err)
         close_channel(channel);
     return err;
+}
+
+int channel_put(struct loop *loop, ac_ref ref, ac_value message, int *missed) {
+    struct channel *channel = find(loop, ref.id);
+    if (channel)
+        return walk_down(channel, message, missed);
+    *missed = 0;
+    ac_drop(message);
+    return -ESRCH;
 }
 
 bool channel_is_open(struct loop *loop, ac_ref channel) {
@@ -149,7 +148,11 @@ void channel_watch(struct loop *loop, ac_ref channel, struct end_watch *watch) {
 static void close_channel(struct channel *channel) {
     trace(TRACE_MESSAGE, "channel '%s' closes", channel->name ? channel->name : "");
     struct list *link;
-    while ((link = list_first(&channel->subscriptions)))
+    notify_listeners(channel);
+    end_waits(channel);
+    while (channel->listener_count > 0)
+        unsubscribe(channel->listeners[channel->listener_count - 1].it);
+    while ((link = list_first(&channel->below)))
         unsubscribe(container_of(link, struct subscription, of_channel));
     while ((link = list_first(&channel->member.above)))
         unsubscribe(container_of(link, struct subscription, of_member));
@@ -159,8 +162,20 @@ static void close_channel(struct channel *channel) {
         watch->ended(watch, &exit);
     }
     slot_give(&table_of(channel->loop)->slots, channel->member.id);
+    ac_drop(channel->notice);
+    memory_release(channel->listeners);
     memory_release(channel->name);
     memory_release(channel);
+}
+
+static void notify_listeners(struct channel *channel) {
+    for (uint32_t i = 0; i < channel->listener_count; i++) {
+        struct listener *listener = &channel->listeners[i];
+        if (listener->coro->state == CORO_ENDED)
+            continue; // a hook closes the channel while the coroutine ends: its mailbox is gone
+        mailbox_put_cell(listener->coro, listener->it->cell, ac_hold(channel->notice));
+        listener->it->cell = NULL;
+    }
 }
 
 static struct channel_table *need_table(struct loop *loop) {
@@ -210,6 +225,12 @@ static int find_here(ac_ref ref, struct channel **channel) {
     return *channel ? 0 : -ESRCH;
 }
 
+// As find_here, for what may not happen while a message is on its way down: then -EBUSY.
+static int find_to_change(ac_ref ref, struct channel **channel) {
+    int err = find_here(ref, channel);
+    return !err && (*channel)->walks->busy ? -EBUSY : err;
+}
+
 // ---- subscribing ----
 
 // Whether one of the two, and one alone, is of another process.
@@ -231,13 +252,12 @@ int ac_channel_subscribe(ac_ref ref, ac_ref who) {
     struct member *member;
     if (is_far(ref, who))
         return subscribe_elsewhere(ref, who, true);
-    int err = find_here(ref, &channel);
+    int err = find_to_change(ref, &channel);
     if (!err)
         err = find_member(channel->loop, who, &member);
     if (err)
         return err;
-    struct channel_table *table = table_of(channel->loop);
-    if (!member->coro && is_above(table, channel, channel_of(member)))
+    if (!member->coro && is_above(channel, channel_of(member)))
         return -ELOOP;
     err = subscribe(channel, member);
     release_if_idle(member);
@@ -248,7 +268,7 @@ int ac_channel_unsubscribe(ac_ref ref, ac_ref who) {
     struct channel *channel;
     if (is_far(ref, who))
         return subscribe_elsewhere(ref, who, false);
-    int err = find_here(ref, &channel);
+    int err = find_to_change(ref, &channel);
     if (err)
         return err;
     struct loop *loop = channel->loop;
@@ -273,7 +293,26 @@ int ac_channel_unsubscribe(ac_ref ref, ac_ref who) {
 int ac_channel_count(ac_ref ref) {
     struct channel *channel;
     int err = find_here(ref, &channel);
-    return err ? err : (int)channel->count;
+    return err ? err : (int)(channel->listener_count + channel->below_count);
+}
+
+int ac_channel_transform(ac_ref ref, ac_transform transform, void *context) {
+    struct channel *channel;
+    int err = find_here(ref, &channel);
+    if (!err) {
+        channel->transform = transform;
+        channel->context = context;
+    }
+    return err;
+}
+
+// Whether `below` is the channel itself or one above it, so that it must not come below it.
+static bool is_above(struct channel *channel, const struct channel *below) {
+    struct walk walk = walk_begin(channel);
+    for (struct channel *at; (at = walk_up(&walk));)
+        if (at == below)
+            return true;
+    return false;
 }
 
 // The member for a reference that a user gives; a coroutine that is none yet becomes one, and
@@ -322,20 +361,51 @@ static int subscribe(struct channel *channel, struct member *member) {
     struct pair key = {channel->member.id, member->id};
     if (map_get(subscriptions, &key, sizeof key))
         return 0;
-    struct subscription *it = memory_allocate(sizeof *it);
+    struct subscription *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return -ENOMEM;
+    it->channel = channel;
+    it->member = member;
     int err = map_put(subscriptions, &key, sizeof key, it);
+    if (!err && member->coro)
+        err = add_listener(channel, it);
     if (err) {
+        map_take(subscriptions, &key, sizeof key);
         memory_release(it);
         return err;
     }
-    it->channel = channel;
-    it->member = member;
-    list_append(&channel->subscriptions, &it->of_channel);
+    if (!member->coro) {
+        list_append(&channel->below, &it->of_channel);
+        channel->below_count++;
+    }
     list_append(&member->above, &it->of_member);
-    channel->count++;
+    wake_waits(channel, member->coro ? 1 : UINT32_MAX);
     return 0;
+}
+
+static int add_listener(struct channel *channel, struct subscription *it) {
+    if (channel->listener_count == channel->listener_room) {
+        uint32_t room = channel->listener_room ? 2 * channel->listener_room : LISTENERS_FIRST;
+        struct listener *listeners = memory_resize(channel->listeners, room * sizeof *listeners);
+        if (!listeners)
+            return -ENOMEM;
+        channel->listeners = listeners;
+        channel->listener_room = room;
+    }
+    it->cell = cell_take(channel->loop);
+    if (!it->cell)
+        return -ENOMEM;
+    it->place = channel->listener_count++;
+    channel->listeners[it->place] = (struct listener){it->member->coro, it};
+    return 0;
+}
+
+static void remove_listener(struct channel *channel, struct subscription *it) {
+    struct listener last = channel->listeners[--channel->listener_count];
+    channel->listeners[it->place] = last;
+    last.it->place = it->place;
+    if (it->cell)
+        cell_give(channel->loop, it->cell);
 }
 
 static void unsubscribe(struct subscription *it) {
@@ -345,11 +415,17 @@ static void unsubscribe(struct subscription *it) {
 }
 
 static void remove_subscription(struct subscription *it) {
-    struct pair key = {it->channel->member.id, it->member->id};
-    map_take(&table_of(it->channel->loop)->subscriptions, &key, sizeof key);
-    list_remove(&it->of_channel);
+    struct channel *channel = it->channel;
+    struct pair key = {channel->member.id, it->member->id};
+    assert(!channel->walks->busy);
+    map_take(&table_of(channel->loop)->subscriptions, &key, sizeof key);
     list_remove(&it->of_member);
-    it->channel->count--;
+    if (it->member->coro) {
+        remove_listener(channel, it);
+    } else {
+        list_remove(&it->of_channel);
+        channel->below_count--;
+    }
     memory_release(it);
 }
 
@@ -371,89 +447,63 @@ static void subscriber_ended(struct end_watch *watch, const struct ac_exit *exit
     release_if_idle(member);
 }
 
-// ---- walking ----
+// ---- waiting for subscribers ----
 
-int channel_put(struct loop *loop, ac_ref ref, ac_value message, int *missed) {
-    struct channel *top = find(loop, ref.id);
-    int count = top ? 0 : -ESRCH;
-    *missed = 0;
-    if (top) {
-        struct walk walk;
-        walk_begin(&walk, table_of(loop));
-        walk_queue(&walk, top);
-        for (struct channel *channel; (channel = walk_next(&walk));)
-            count += put_below(&walk, channel, message, missed);
-    }
-    ac_drop(message);
-    return count;
-}
-
-// Puts the message to the coroutines directly below a channel and queues the channels there.
-// Returns how many have got it. One that has not for lack of memory does not hold up the others.
-static int put_below(struct walk *walk, struct channel *channel, ac_value message, int *missed) {
-    int count = 0;
-    list_each (link, &channel->subscriptions) {
-        struct member *member = container_of(link, struct subscription, of_channel)->member;
-        if (!walk_meet(walk, member))
-            continue;
-        if (!member->coro) {
-            walk_queue(walk, channel_of(member));
-            continue;
-        }
-        int err = mailbox_put(member->coro, ac_hold(message));
+int ac_channel_wait(ac_ref ref, uint32_t count, ac_time deadline) {
+    struct coro *self = coro_here();
+    int err = coro_may_try(self, deadline);
+    while (!err) {
+        struct channel *channel;
+        err = find_here(ref, &channel);
         if (err)
-            *missed = err;
-        else
-            count++;
+            break;
+        uint32_t reached = walk_count(channel);
+        if (reached >= count)
+            return (int)reached;
+        err = coro_may_wait(self, deadline);
+        if (err)
+            break;
+        struct channel_wait wait = {.coro = self, .missing = count - reached};
+        list_append(&channel->waits, &wait.link);
+        table_of(channel->loop)->waiting++;
+        self->wait_for = &wait;
+        err = coro_wait(self, &waiting, deadline);
     }
-    return count;
+    return err;
 }
 
-// Whether `below` is the channel itself or one above it, so that it must not come below it.
-static bool is_above(struct channel_table *table, struct channel *channel, struct channel *below) {
-    struct walk walk;
-    walk_begin(&walk, table);
-    walk_meet(&walk, &channel->member);
-    walk_queue(&walk, channel);
-    for (struct channel *at; (at = walk_next(&walk));) {
-        if (at == below)
-            return true;
-        list_each (link, &at->member.above) {
-            struct channel *above = container_of(link, struct subscription, of_member)->channel;
-            if (walk_meet(&walk, &above->member))
-                walk_queue(&walk, above);
-        }
-    }
-    return false;
+static void end_wait(struct channel_wait *wait) {
+    list_remove(&wait->link);
+    table_of(wait->coro->loop)->waiting--;
 }
 
-static void walk_begin(struct walk *walk, struct channel_table *table) {
-    *walk = (struct walk){.mark = ++table->walks};
-}
-
-// True the first time this walk meets the member.
-static inline bool walk_meet(struct walk *walk, struct member *member) {
-    if (member->mark == walk->mark)
-        return false;
-    member->mark = walk->mark;
+static bool leave_wait(struct coro *coro) {
+    end_wait(coro->wait_for);
     return true;
 }
 
-static void walk_queue(struct walk *walk, struct channel *channel) {
-    channel->walk_next = NULL;
-    if (walk->last)
-        walk->last->walk_next = channel;
-    else
-        walk->first = channel;
-    walk->last = channel;
+// A subscription was made, which brings messages to the channel to so many more at the most.
+static void wake_waits(struct channel *channel, uint32_t gain) {
+    if (table_of(channel->loop)->waiting == 0)
+        return;
+    struct walk walk = walk_begin(channel);
+    for (struct channel *at; (at = walk_up(&walk));)
+        list_each (link, &at->waits) {
+            struct channel_wait *wait = container_of(link, struct channel_wait, link);
+            if (wait->missing > gain) {
+                wait->missing -= gain;
+                continue;
+            }
+            end_wait(wait);
+            coro_wake(wait->coro, 0);
+        }
 }
 
-static struct channel *walk_next(struct walk *walk) {
-    struct channel *channel = walk->first;
-    if (channel) {
-        walk->first = channel->walk_next;
-        if (!walk->first)
-            walk->last = NULL;
+static void end_waits(struct channel *channel) {
+    struct list *link;
+    while ((link = list_first(&channel->waits))) {
+        struct channel_wait *wait = container_of(link, struct channel_wait, link);
+        end_wait(wait);
+        coro_wake(wait->coro, -ESRCH);
     }
-    return channel;
 }

@@ -6,6 +6,7 @@
 //   monitor.c   exit notices
 //   channel.c   channels and subscriptions
 //   slot.c      tables of what references name
+//   walk.c      the way of a message through channels
 //
 // A receiver that waits gets the message straight into its variable; otherwise the message goes
 // into a cell, taken from a free list of the loop, at the end of the receiver's mailbox.

@@ -93,7 +93,7 @@ void slot_table_done(struct slot_table *table);
 
 // Hands a message to all coroutines below a channel of this loop. Takes it. Returns how many have
 // it in their mailbox and stores 0 in *missed, or the error for which at least one more has not; or
-// returns -ESRCH.
+// returns -ESRCH, or -EBUSY while another message is on its way down.
 int channel_put(struct loop *loop, ac_ref channel, ac_value message, int *missed);
 // The loop ends: closes what is open. No coroutine is left.
 void channel_table_destroy(struct channel_table *table);

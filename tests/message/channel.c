@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Tests of channels within one loop.
-#include <stdlib.h>
+#include <limits.h>
 
 #include "message/message.h"
 #include "test.h"
@@ -360,6 +360,238 @@ TEST(who_watches_a_channel_is_told_once_when_it_closes) {
     ck_assert(ac_ref_equal(closed[0], a) && ac_ref_equal(closed[1], b));
 }
 
+// ---- the notice of a close ----
+
+static void check_notice(ac_ref channel) {
+    struct ac_exit exit;
+    ac_value message;
+    ck_assert_int_eq(ac_receive(&message, ac_after(10)), 0);
+    ck_assert(ac_exit_of(message, &exit));
+    ck_assert(ac_ref_equal(exit.who, channel));
+    ck_assert_int_eq(exit.how, AC_FINISHED);
+    ck_assert_int_eq(exit.reason, 0);
+    ck_assert(ac_is_nil(exit.value));
+    ac_drop(message);
+}
+
+// Expects 1, 2, then the notice, then nothing more until it is cancelled.
+static ac_value expect_notice(ac_value channel) {
+    check_next(1);
+    check_next(2);
+    check_notice(ac_ref_of(channel));
+    return expect(ac_list_of(NULL, 0));
+}
+
+static ac_value close_with_subscribers(ac_value unused) {
+    (void)unused;
+    enum { DIRECT = 10, LEFT = DIRECT, ABOVE, BELOW, ALL };
+    ac_ref upper = open_one(), channel = open_one(), lower = open_one(), who[ALL];
+    ck_assert_int_eq(ac_channel_subscribe(upper, channel), 0);
+    ck_assert_int_eq(ac_channel_subscribe(channel, lower), 0);
+    for (int i = 0; i < DIRECT; i++) {
+        who[i] = ac_spawn(expect_notice, channel);
+        ck_assert_int_eq(ac_channel_subscribe(channel, who[i]), 0);
+        ck_assert_int_eq(ac_channel_subscribe(lower, who[i]), 0);
+    }
+    who[LEFT] = ac_spawn(expect, ac_list(1));
+    who[ABOVE] = ac_spawn(expect, ac_list(1));
+    who[BELOW] = ac_spawn(expect, ac_list(1, 2));
+    ck_assert_int_eq(ac_channel_subscribe(channel, who[LEFT]), 0);
+    ck_assert_int_eq(ac_channel_subscribe(upper, who[ABOVE]), 0);
+    ck_assert_int_eq(ac_channel_subscribe(lower, who[BELOW]), 0);
+    ck_assert_int_eq(ac_yield(), 0); // all wait for a message
+    ck_assert_int_eq(ac_deliver(upper, 1, AC_NOW), ALL);
+    ck_assert_int_eq(ac_channel_unsubscribe(channel, who[LEFT]), 0);
+    ck_assert_int_eq(ac_channel_subscribe(channel, who[0]), 0);
+    ck_assert_int_eq(ac_deliver(channel, 2, AC_NOW), DIRECT + 1);
+    ck_assert_int_eq(ac_channel_close(channel), 0);
+    ck_assert_int_eq(ac_channel_close(channel), -ESRCH);
+    ck_assert_int_eq(ac_channel_count(upper), 1);
+    ck_assert_int_eq(ac_channel_count(lower), DIRECT + 1);
+    for (int i = 0; i < ALL; i++) {
+        ck_assert_int_eq(ac_yield(), 0);
+        ck_assert_int_eq(ac_cancel(who[i]), 0);
+    }
+    return ac_nil;
+}
+
+TEST(each_direct_subscriber_is_told_once_that_a_channel_closes) {
+    ac_spawn(close_with_subscribers, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+    ck_assert_int_eq(progress, 13); // all have come to their ends
+}
+
+static ac_value close_own(ac_value unused) {
+    (void)unused;
+    ac_ref channel = open_one();
+    ck_assert_int_eq(ac_channel_subscribe(channel, ac_self()), 0);
+    ck_assert_int_eq(ac_channel_close(channel), 0);
+    check_notice(channel);
+    check_no_message();
+    progress++;
+    return ac_nil;
+}
+
+TEST(who_closes_a_channel_is_told_too) { run(close_own); }
+
+static ac_value close_without_memory(ac_value unused) {
+    (void)unused;
+    for (int before = 0; before < 3; before++) {
+        ac_ref channel = open_one();
+        ck_assert_int_eq(ac_channel_subscribe(channel, ac_self()), 0);
+        // Until no cell is left, so that each further message needs memory.
+        memory_fail_nth(1);
+        while (ac_send(ac_self(), 1) == 0)
+            continue;
+        memory_fail_nth(1);
+        ck_assert_int_eq(ac_channel_close(channel), 0);
+        memory_fail_nth(0);
+        while (ac_mailbox_count() > 1)
+            check_next(1);
+        check_notice(channel);
+    }
+    progress++;
+    return ac_nil;
+}
+
+TEST(the_notice_of_a_close_needs_no_memory) { run(close_without_memory); }
+
+// ---- waiting for subscribers ----
+
+static int wait_result;
+
+static ac_value wait_for(ac_value list) {
+    ac_ref channel;
+    int count;
+    ck_assert_int_eq(ac_unpack(list, &channel, &count), 0);
+    wait_result = ac_channel_wait(channel, (uint32_t)count, AC_FOREVER);
+    return ac_nil;
+}
+
+static ac_ref start_wait(ac_ref channel, int count) {
+    wait_result = INT_MAX;
+    ac_ref it = ac_spawn(wait_for, ac_list(channel, count));
+    ck_assert_int_eq(ac_yield(), 0);
+    return it;
+}
+
+static void check_wait(int expected) {
+    ck_assert_int_eq(ac_yield(), 0);
+    ck_assert_int_eq(wait_result, expected);
+}
+
+static ac_value wait_for_some(ac_value unused) {
+    (void)unused;
+    ac_ref top = open_one(), middle = open_one(), low = open_one(), who[4];
+    for (int i = 0; i < 4; i++)
+        who[i] = ac_spawn(wait_for_ever, ac_nil, .daemon = true);
+    start_wait(top, 0);
+    check_wait(0);
+    start_wait(top, 1);
+    check_wait(INT_MAX);
+    ck_assert_int_eq(ac_channel_subscribe(low, who[0]), 0);
+    ck_assert_int_eq(ac_channel_subscribe(middle, low), 0);
+    check_wait(INT_MAX);
+    ck_assert_int_eq(ac_channel_subscribe(top, middle), 0);
+    check_wait(1);
+    start_wait(top, 4);
+    // Each counts once, on however many ways it is reached, and as long as it is there.
+    ck_assert_int_eq(ac_channel_subscribe(top, low), 0);
+    ck_assert_int_eq(ac_channel_subscribe(top, who[0]), 0);
+    ck_assert_int_eq(ac_channel_subscribe(middle, who[0]), 0);
+    check_wait(INT_MAX);
+    ck_assert_int_eq(ac_channel_subscribe(low, who[1]), 0);
+    ck_assert_int_eq(ac_channel_subscribe(middle, who[2]), 0);
+    ck_assert_int_eq(ac_channel_unsubscribe(low, who[1]), 0);
+    check_wait(INT_MAX);
+    ck_assert_int_eq(ac_channel_subscribe(top, who[1]), 0);
+    check_wait(INT_MAX);
+    ck_assert_int_eq(ac_channel_subscribe(low, who[3]), 0);
+    check_wait(4);
+    ck_assert_int_eq(ac_channel_wait(top, 4, AC_NOW), 4);
+    ck_assert_int_eq(ac_deliver(top, 1, AC_NOW), 4);
+    ck_assert_int_eq(ac_channel_wait(middle, 2, AC_NOW), 3);
+    progress++;
+    return ac_nil;
+}
+
+TEST(a_wait_ends_when_so_many_subscribe_anywhere_below) { run(wait_for_some); }
+
+static ac_value wait_for_those_who_come_and_go(ac_value unused) {
+    (void)unused;
+    ac_ref channel = open_one(), stays = ac_spawn(wait_for_ever, ac_nil, .daemon = true);
+    start_wait(channel, 2);
+    ck_assert_int_eq(ac_channel_subscribe(channel, stays), 0);
+    for (int i = 0; i < 10; i++) {
+        ac_ref goes = ac_spawn(end_at_once, ac_nil);
+        ck_assert_int_eq(ac_channel_subscribe(channel, goes), 0);
+        ck_assert_int_eq(ac_channel_unsubscribe(channel, goes), 0);
+        ac_ref ends = ac_spawn(end_at_once, ac_nil, .joinable = true);
+        ck_assert_int_eq(ac_join(ends, NULL, AC_FOREVER), 0);
+        check_wait(INT_MAX);
+    }
+    ck_assert_int_eq(ac_channel_subscribe(channel, ac_self()), 0);
+    check_wait(2);
+    progress++;
+    return ac_nil;
+}
+
+TEST(who_has_gone_again_is_not_waited_for) { run(wait_for_those_who_come_and_go); }
+
+static ac_value end_waits(ac_value unused) {
+    (void)unused;
+    ac_ref upper = open_one(), channel = open_one(), far = channel;
+    far.peer++;
+    ck_assert_int_eq(ac_channel_subscribe(upper, channel), 0);
+    ck_assert_int_eq(ac_channel_wait(channel, 1, AC_NOW), -ETIMEDOUT);
+    ck_assert_int_eq(ac_channel_wait(channel, 1, ac_after(0.001)), -ETIMEDOUT);
+    ck_assert_int_eq(ac_channel_wait(far, 1, AC_NOW), -ENOTSUP);
+    ck_assert_int_eq(ac_channel_wait(ac_self(), 1, AC_NOW), -ENOTSUP);
+    ck_assert_int_eq(ac_channel_wait(ac_no_ref, 1, AC_NOW), -ENOTSUP);
+    ac_ref who = start_wait(channel, 1);
+    ck_assert_int_eq(ac_cancel(who), 0);
+    check_wait(-ECANCELED);
+    // It is no longer in any queue.
+    ck_assert_int_eq(ac_channel_subscribe(channel, ac_self()), 0);
+    start_wait(channel, 2);
+    start_wait(upper, 2);
+    ck_assert_int_eq(ac_channel_close(channel), 0);
+    check_wait(-ESRCH);
+    ck_assert_int_eq(ac_channel_wait(channel, 1, AC_NOW), -ESRCH);
+    ck_assert_int_eq(ac_channel_wait(channel, 0, AC_NOW), -ESRCH);
+    wait_result = INT_MAX;
+    check_wait(INT_MAX); // the upper one is open
+    ck_assert_int_eq(ac_channel_close(upper), 0);
+    check_wait(-ESRCH);
+    // Woken, and before it runs there is nothing left to count.
+    ac_ref last = open_one();
+    start_wait(last, 1);
+    ck_assert_int_eq(ac_channel_subscribe(last, ac_self()), 0);
+    ck_assert_int_eq(ac_channel_close(last), 0);
+    check_wait(-ESRCH);
+    progress++;
+    return ac_nil;
+}
+
+TEST(a_wait_ends_early_for_every_reason) {
+    ck_assert_int_eq(ac_channel_wait(open_one(), 0, AC_NOW), -EPERM);
+    run(end_waits);
+}
+
+static ac_value wait_cancelled(ac_value channel) {
+    ck_assert_int_eq(ac_sleep(100), -ECANCELED);
+    ck_assert_int_eq(ac_channel_wait(ac_ref_of(channel), 0, AC_FOREVER), -ECANCELED);
+    ck_assert_int_eq(ac_channel_wait(ac_ref_of(channel), 0, AC_NOW), 0);
+    progress++;
+    return ac_nil;
+}
+
+TEST(who_is_cancelled_does_not_wait_for_subscribers) {
+    ac_ref who = ac_spawn(wait_cancelled, open_one());
+    ck_assert_int_eq(ac_cancel(who), 0);
+    ck_assert_int_eq(ac_run(), 0);
+}
+
 static ac_value misuse(ac_value unused) {
     (void)unused;
     ac_ref channel = open_one(), far = channel;
@@ -436,6 +668,29 @@ TEST(without_memory_channels_stay_as_they_were) {
     run(use_without_memory);
 }
 
+static ac_value subscribe_many_without_memory(ac_value unused) {
+    (void)unused;
+    ac_ref channel = open_one();
+    // The array of subscribers grows, the maps grow, and cells run out, in one place or another.
+    for (int i = 0; i < 2000; i++) {
+        ac_ref who = ac_spawn(wait_for_ever, ac_nil, .daemon = true);
+        bool failed = true;
+        for (long n = 1; failed; n++) {
+            memory_fail_nth(n);
+            int err = ac_channel_subscribe(channel, who);
+            failed = memory_has_failed();
+            memory_fail_nth(0);
+            ck_assert_int_eq(err, failed ? -ENOMEM : 0);
+            ck_assert_int_eq(ac_channel_count(channel), i + !failed);
+        }
+    }
+    ck_assert_int_eq(ac_deliver(channel, 1, AC_NOW), 2000);
+    progress++;
+    return ac_nil;
+}
+
+TEST(without_memory_nobody_is_subscribed_by_half) { run(subscribe_many_without_memory); }
+
 static ac_value send_without_memory(ac_value unused) {
     (void)unused;
     ac_ref channel = open_one();
@@ -466,135 +721,4 @@ static ac_value send_without_memory(ac_value unused) {
 
 TEST(a_message_through_a_channel_reaches_those_for_whom_there_is_memory) {
     run(send_without_memory);
-}
-
-// ---- against a model: a graph of channels as a table of bits, with seeds ----
-
-enum { CHANNELS = 8, LISTENERS = 6, STEPS = 2000 };
-
-static struct {
-    ac_ref channel[CHANNELS];
-    ac_ref listener[LISTENERS];
-    bool below[CHANNELS][CHANNELS]; // below[i][j]: j is subscribed to i
-    bool listens[CHANNELS][LISTENERS];
-    int due[LISTENERS]; // how many messages it has been sent and has not been asked for
-} model;
-
-static ac_value count_when_asked(ac_value argument) {
-    int who = (int)ac_int_of(argument);
-    while (ac_suspend(NULL, AC_FOREVER) == 0) {
-        ck_assert_uint_eq(ac_mailbox_count(), (size_t)model.due[who]);
-        for (ac_value message; model.due[who] > 0; model.due[who]--) {
-            ck_assert_int_eq(ac_receive(&message, AC_NOW), 0);
-            ac_drop(message);
-        }
-    }
-    return ac_nil;
-}
-
-static void model_reach(int channel, bool reached[CHANNELS]) {
-    reached[channel] = true;
-    for (int i = 0; i < CHANNELS; i++)
-        if (model.below[channel][i] && !reached[i])
-            model_reach(i, reached);
-}
-
-static void check_send(int channel) {
-    bool reached[CHANNELS] = {false};
-    model_reach(channel, reached);
-    int count = 0;
-    for (int i = 0; i < LISTENERS; i++) {
-        bool gets = false;
-        for (int j = 0; j < CHANNELS; j++)
-            gets |= reached[j] && model.listens[j][i];
-        model.due[i] += gets;
-        count += gets;
-    }
-    ck_assert_int_eq(ac_deliver(model.channel[channel], "text", AC_NOW), count);
-}
-
-static void check_count(int channel) {
-    int count = 0;
-    for (int i = 0; i < CHANNELS; i++)
-        count += model.below[channel][i];
-    for (int i = 0; i < LISTENERS; i++)
-        count += model.listens[channel][i];
-    ck_assert_int_eq(ac_channel_count(model.channel[channel]), count);
-}
-
-static void change_channels(int i, int j, bool add) {
-    ac_ref upper = model.channel[i], lower = model.channel[j];
-    if (!add) {
-        ck_assert_int_eq(ac_channel_unsubscribe(upper, lower), model.below[i][j] ? 0 : -ENOENT);
-        model.below[i][j] = false;
-        return;
-    }
-    bool reached[CHANNELS] = {false};
-    model_reach(j, reached);
-    ck_assert_int_eq(ac_channel_subscribe(upper, lower), reached[i] ? -ELOOP : 0);
-    model.below[i][j] |= !reached[i];
-}
-
-static void change_listeners(int i, int j, bool add) {
-    ac_ref channel = model.channel[i], who = model.listener[j];
-    if (add)
-        ck_assert_int_eq(ac_channel_subscribe(channel, who), 0);
-    else
-        ck_assert_int_eq(ac_channel_unsubscribe(channel, who), model.listens[i][j] ? 0 : -ENOENT);
-    model.listens[i][j] = add;
-}
-
-static void reopen(int i) {
-    ck_assert_int_eq(ac_channel_close(model.channel[i]), 0);
-    model.channel[i] = open_one();
-    for (int j = 0; j < CHANNELS; j++)
-        model.below[i][j] = model.below[j][i] = false;
-    for (int j = 0; j < LISTENERS; j++)
-        model.listens[i][j] = false;
-}
-
-static void respawn(int64_t j) {
-    ck_assert_int_eq(ac_cancel(model.listener[j]), 0);
-    ck_assert_int_eq(ac_yield(), 0);
-    model.listener[j] = ac_spawn(count_when_asked, j, .daemon = true);
-    ck_assert_int_eq(ac_yield(), 0);
-    model.due[j] = 0;
-    for (int i = 0; i < CHANNELS; i++)
-        model.listens[i][j] = false;
-}
-
-static ac_value change_and_send(ac_value argument) {
-    unsigned seed = (unsigned)ac_int_of(argument);
-    memset(&model, 0, sizeof model);
-    for (int i = 0; i < CHANNELS; i++)
-        model.channel[i] = open_one();
-    for (int i = 0; i < LISTENERS; i++)
-        model.listener[i] = ac_spawn(count_when_asked, i, .daemon = true);
-    ck_assert_int_eq(ac_yield(), 0);
-    for (int step = 0; step < STEPS; step++) {
-        int i = rand_r(&seed) % CHANNELS, j = rand_r(&seed) % CHANNELS;
-        int what = rand_r(&seed) % 100;
-        if (what < 30)
-            change_channels(i, j, rand_r(&seed) % 3 > 0);
-        else if (what < 50)
-            change_listeners(i, j % LISTENERS, rand_r(&seed) % 3 > 0);
-        else if (what < 52)
-            reopen(i);
-        else if (what < 54)
-            respawn(j % LISTENERS);
-        else if (what < 60)
-            ck_assert_int_eq(ac_resume(model.listener[j % LISTENERS], ac_nil), 0);
-        else
-            check_send(i);
-        check_count(i);
-        ck_assert_int_eq(ac_yield(), 0);
-    }
-    return ac_nil;
-}
-
-TEST(channels_behave_like_a_table_of_who_is_below_whom, .seconds_max = 120) {
-    for (int seed = 1; seed <= 30; seed++) {
-        ac_spawn(change_and_send, seed);
-        ck_assert_int_eq(ac_run(), 0);
-    }
 }

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+// The way of a message from a channel down to all coroutines below it, and what else goes through
+// the graph of channels.
+//
+// A walk, up or down, queues the channels that it meets in the channels themselves and marks whom
+// it has met with its number. So it needs neither memory nor recursion, and whoever can be reached
+// on several ways gets each message once: a lattice of channels cannot multiply messages. It goes
+// to the nearest channels first; what a channel hands on is what it got from the first channel
+// above it that handed something down.
+//
+// No coroutine runs during a walk. Transforms do, and hooks that a send calls: what they could do
+// to the graph, or to the queue and the marks of the walk, is refused with -EBUSY.
+//
+// Where one channel alone is concerned nothing is marked, and a send runs along one array, fetching
+// the records of coroutines ahead of their use: it is the records, not the instructions, that a
+// message to a thousand coroutines waits for.
+#include "message/channel.h"
+
+enum { PREFETCH = 8 }; // how many coroutines ahead
+
+static int hand_on(struct walk *walk, struct channel *channel, int *missed);
+static bool change(struct channel *channel, ac_value *message, int *missed);
+static int put_to_listeners(struct walk *walk, const struct channel *channel, ac_value message,
+                            int *missed);
+static inline bool meet(struct walk *walk, struct member *member);
+static void queue(struct walk *walk, struct channel *channel);
+static void queue_below(struct walk *walk, struct channel *channel, ac_value message);
+static struct channel *next(struct walk *walk);
+
+// ---- a message ----
+
+int walk_down(struct channel *top, ac_value message, int *missed) {
+    *missed = 0;
+    if (top->walks->busy) {
+        ac_drop(message);
+        return -EBUSY;
+    }
+    top->walks->busy = true;
+    int count = 0;
+    struct walk walk = walk_begin(top);
+    top->handed = message;
+    for (struct channel *channel; (channel = next(&walk));)
+        count += hand_on(&walk, channel, missed);
+    top->walks->busy = false;
+    return count;
+}
+
+// Puts what was handed to a channel to the coroutines directly below and hands it to the channels
+// there. Returns how many coroutines have got it.
+static int hand_on(struct walk *walk, struct channel *channel, int *missed) {
+    ac_value message = channel->handed;
+    int count = 0;
+    if (!channel->transform || change(channel, &message, missed)) {
+        count = put_to_listeners(walk, channel, message, missed);
+        queue_below(walk, channel, message);
+    }
+    ac_drop(message);
+    return count;
+}
+
+// Lets the transform change a message. False: it goes no further.
+static bool change(struct channel *channel, ac_value *message, int *missed) {
+    struct coro *running = loop_step_out(channel->loop);
+    bool further = channel->transform(message, channel->context);
+    loop_step_in(channel->loop, running);
+    if (!further || message->kind != AC_INVALID)
+        return further;
+    *missed = ac_error_of(*message);
+    return false;
+}
+
+// One that has not got it for lack of memory does not hold up the others. Coroutines of the
+// library's own stand for coroutines elsewhere; to them a notice is always one of the library's,
+// and one that a user sends on cannot travel.
+static int put_to_listeners(struct walk *walk, const struct channel *channel, ac_value message,
+                            int *missed) {
+    const struct listener *listeners = channel->listeners;
+    const bool alone = channel == walk->from && list_empty(&channel->below);
+    const bool is_notice = message.kind == AC_NOTICE;
+    int count = 0;
+    for (uint32_t i = 0, n = channel->listener_count; i < n; i++) {
+        if (i + PREFETCH < n) {
+            __builtin_prefetch(&listeners[i + PREFETCH].coro->wait, 1);
+            __builtin_prefetch(&listeners[i + PREFETCH].coro->mail_tail, 1);
+        }
+        struct coro *coro = listeners[i].coro;
+        if (!alone && !meet(walk, listeners[i].it->member))
+            continue;
+        bool stays = is_notice && coro->internal;
+        int err = stays ? -ENOTSUP : mailbox_put(coro, ac_hold(message));
+        if (err)
+            *missed = err;
+        else
+            count++;
+    }
+    return count;
+}
+
+uint32_t walk_count(struct channel *top) {
+    if (list_empty(&top->below))
+        return top->listener_count;
+    uint32_t count = 0;
+    struct walk walk = walk_begin(top);
+    for (struct channel *at; (at = next(&walk));) {
+        for (uint32_t i = 0; i < at->listener_count; i++)
+            count += meet(&walk, at->listeners[i].it->member);
+        queue_below(&walk, at, ac_nil);
+    }
+    return count;
+}
+
+// ---- a walk ----
+
+struct walk walk_begin(struct channel *from) {
+    struct walk walk = {.mark = ++from->walks->mark, .from = from};
+    queue(&walk, from);
+    return walk;
+}
+
+// True the first time this walk meets the member. The channel where it began it never meets: there
+// is no circle.
+static inline bool meet(struct walk *walk, struct member *member) {
+    if (member->mark == walk->mark)
+        return false;
+    member->mark = walk->mark;
+    return true;
+}
+
+static void queue(struct walk *walk, struct channel *channel) {
+    channel->walk_next = NULL;
+    if (walk->last)
+        walk->last->walk_next = channel;
+    else
+        walk->first = channel;
+    walk->last = channel;
+}
+
+// Queues the channels directly below, each with the message handed to it.
+static void queue_below(struct walk *walk, struct channel *channel, ac_value message) {
+    list_each (link, &channel->below) {
+        struct member *member = container_of(link, struct subscription, of_channel)->member;
+        if (!meet(walk, member))
+            continue;
+        channel_of(member)->handed = ac_hold(message);
+        queue(walk, channel_of(member));
+    }
+}
+
+static struct channel *next(struct walk *walk) {
+    struct channel *channel = walk->first;
+    if (channel) {
+        walk->first = channel->walk_next;
+        if (!walk->first)
+            walk->last = NULL;
+    }
+    return channel;
+}
+
+struct channel *walk_up(struct walk *walk) {
+    struct channel *channel = next(walk);
+    if (!channel)
+        return NULL;
+    list_each (link, &channel->member.above) {
+        struct channel *above = container_of(link, struct subscription, of_member)->channel;
+        if (meet(walk, &above->member))
+            queue(walk, above);
+    }
+    return channel;
+}
