@@ -293,6 +293,7 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_MONITOR: watch_asked(remote, arrival); break;
     case ARRIVED_UNWATCH: watch_left(remote, arrival); break;
     case ARRIVED_SUBSCRIBE: subscribe_asked(remote, arrival); break;
+    case ARRIVED_CLOSED: subscribe_closed(remote, arrival); break;
     case ARRIVED_EXIT: watch_exit(remote, arrival); break;
     case ARRIVED_FOUND: names_found(remote, arrival); break;
     case ARRIVED_MET: names_met(remote, arrival->peer); break;
@@ -475,6 +476,18 @@ static void got_subscribe(struct incoming *in) {
     arrival->result = on;
 }
 
+static void got_closed(struct incoming *in) {
+    uint64_t channel = cbor_read_unsigned(&in->reader);
+    uint64_t id = cbor_read_unsigned(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_CLOSED, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->to = (ac_ref){in->remote->host->peer, id};
+    arrival->who = (ac_ref){in->peer->id, channel};
+}
+
 static void got_unwatch(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     struct arrival *arrival = cbor_read_end(&in->reader)
@@ -546,6 +559,7 @@ static void handle(struct incoming *in, unsigned type) {
     case FRAME_PIECE: got_piece(in); break;
     case FRAME_ABORT: got_abort(in); break;
     case FRAME_SUBSCRIBE: got_subscribe(in); break;
+    case FRAME_CLOSED: got_closed(in); break;
     case FRAME_UNWATCH: got_unwatch(in); break;
     default:
         trace(TRACE_REMOTE, "a frame of unknown type %u from peer %016llx", type,

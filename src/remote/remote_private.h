@@ -28,6 +28,8 @@
 //   26 UNWATCH   number of a MONITOR whose EXIT is no longer wanted
 //   27 SUBSCRIBE number, channel id, id of a coroutine of the sender's, true; or false to
 //                unsubscribe                       -> ANSWER
+//   28 CLOSED    channel id, id of a coroutine of the receiver's that was subscribed to it: behind
+//                all that went to it through the channel
 //
 // Numbers are drawn by the one who asks.
 #ifndef REMOTE_REMOTE_PRIVATE_H
@@ -47,7 +49,8 @@ enum frame_type {
     FRAME_PIECE,
     FRAME_ABORT,
     FRAME_UNWATCH,
-    FRAME_SUBSCRIBE
+    FRAME_SUBSCRIBE,
+    FRAME_CLOSED
 };
 
 enum {
@@ -71,6 +74,7 @@ enum arrival_kind {
     ARRIVED_UNWATCH,   // of the peer's monitor `number`
     ARRIVED_EXIT,      // to monitor `number`
     ARRIVED_SUBSCRIBE, // `number`, of `who` to the channel `to`; `result`: 1, or 0 for its end
+    ARRIVED_CLOSED,    // the peer's channel `who`, to which `to` was subscribed
     ARRIVED_FOUND,     // to query `number`: `to`
     ARRIVED_MET,       // the peer
     ARRIVED_LOST,      // the peer, for `result`
@@ -292,6 +296,8 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason);
 // ---- subscribe.c: host side ----
 int subscribe_far(struct loop *loop, ac_ref channel, ac_ref who, bool on);
 void subscribe_asked(struct remote *remote, const struct arrival *arrival);
+// A channel elsewhere is closed.
+void subscribe_closed(struct remote *remote, const struct arrival *arrival);
 // Whether messages of channels wait to leave the process.
 bool subscribe_is_busy(struct remote *remote);
 

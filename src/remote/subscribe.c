@@ -5,34 +5,61 @@
 // but its forwarder, whoever is reached through several channels still gets a message once, and the
 // rules of channels need no exception.
 //
-// A forwarder monitors the one it stands for, and ends with it or with its process.
+// A forwarder monitors the one it stands for, and ends with it or with its process. When a channel
+// closes, the forwarder gets the notice as all subscribers do, behind what was sent before, and
+// says CLOSED to the other process, which makes a notice of it. No user's notice gets into the
+// mailbox of a forwarder (see walk.c), so each that is there is about one of these two.
 #include "remote/remote_private.h"
+
+#define RETRY_S 0.01
 
 struct forward {
     struct remote *remote;
     ac_ref who;             // coroutine elsewhere
     ac_ref by;              // its forwarder here
-    bool sending;           // a message has left the mailbox and not yet the process
+    bool sending;           // something has left the mailbox and not yet the process
     struct end_watch ended; // of the forwarder
 };
 
 // ---- where the channel is ----
 
+static int forward_message(struct forward *forward, ac_value message) {
+    forward->sending = true;
+    int err = ac_send(forward->who, message);
+    forward->sending = false;
+    return err;
+}
+
+// Nobody could be told that there was no memory: then it is tried until there is.
+static int forward_close(struct forward *forward, ac_ref channel) {
+    struct head head = {0};
+    head_put(&head, channel.id);
+    head_put(&head, forward->who.id);
+    int err;
+    forward->sending = true;
+    do
+        err = remote_frame_now(forward->remote, forward->who.peer, FRAME_CLOSED, &head,
+                               (ac_span){0}, FABRIC_ALWAYS);
+    while (err == -ENOMEM && ac_sleep(RETRY_S) == 0);
+    forward->sending = false;
+    return err;
+}
+
 static ac_value forward_all(ac_value argument) {
     struct forward *forward = ac_pointer_of(argument);
-    ac_ref who = forward->who;
-    int err = ac_monitor(who);
+    int err = ac_monitor(forward->who);
     ac_value message;
     while (err != -EHOSTUNREACH && ac_receive(&message, AC_FOREVER) == 0) {
         struct ac_exit exit;
         if (ac_exit_of(message, &exit)) {
             ac_drop(exit.value);
             ac_drop(message);
-            break;
+            if (ref_sort(exit.who.id) != REF_CHANNEL)
+                break; // the one it stands for has ended
+            err = forward_close(forward, exit.who);
+        } else {
+            err = forward_message(forward, message);
         }
-        forward->sending = true;
-        err = ac_send(who, message);
-        forward->sending = false;
         if (err < 0)
             trace(TRACE_REMOTE, "a message of a channel is lost: %s", ac_strerror(err));
     }
@@ -135,6 +162,18 @@ static int subscribe_there(struct remote *remote, ac_ref channel, ac_ref who, bo
         return err;
     }
     return asker_wait(&asker, &subscribe_wait, AC_FOREVER);
+}
+
+void subscribe_closed(struct remote *remote, const struct arrival *arrival) {
+    struct coro *coro = ref_sort(arrival->to.id) == REF_COROUTINE
+                            ? coro_find(remote->host, arrival->to.id)
+                            : NULL;
+    if (!coro || coro->internal || ref_sort(arrival->who.id) != REF_CHANNEL)
+        return;
+    struct ac_exit exit = {.who = arrival->who, .how = AC_FINISHED};
+    int err = message_deliver_here(remote->host, arrival->to, message_exit_notice(&exit));
+    if (err < 0)
+        trace(TRACE_REMOTE, "the notice of a closed channel is lost: %s", ac_strerror(err));
 }
 
 int subscribe_far(struct loop *loop, ac_ref channel, ac_ref who, bool on) {

@@ -3,12 +3,23 @@
 #include "remote/remote_private.h"
 #include "world.h"
 
+#include <limits.h>
+
 static struct child peer;
 
 static ac_ref news, more;
 
+static ac_value end_at_once(ac_value unused) { return unused; }
+
+static int send_notice(void) {
+    ac_ref who = ac_spawn(end_at_once, ac_nil, .stack_bytes = TEST_STACK);
+    must_be(ac_monitor(who), 0);
+    return ac_send(news, next_message());
+}
+
 // The process of the channels. It is told to close "news", to take a subscriber or to let it go,
-// and answers how many subscribe to "news" then.
+// and answers, if it is told to whom, how many subscribe to "news" then. With "notice" it sends
+// through "news" an exit notice that it got itself, and tells the error.
 static ac_value keep_channels(ac_value unused) {
     news = ac_channel_open("news");
     more = ac_channel_open("more");
@@ -28,7 +39,10 @@ static ac_value keep_channels(ac_value unused) {
             must_be(ac_channel_subscribe(news, to), 0);
         else if (strcmp(verb, "let go") == 0)
             must_be(ac_channel_unsubscribe(news, to), 0);
-        must_be(ac_send(to, ac_channel_count(news)), 0);
+        else if (strcmp(verb, "notice") == 0)
+            must_be(ac_send(to, send_notice()), 0);
+        if (ac_ref_is(to))
+            must_be(ac_send(to, ac_channel_count(news)), 0);
         ac_drop(message);
     }
     return unused;
@@ -57,6 +71,26 @@ static int next_number(void) {
 static int ask_keeper(const char *verb) {
     must_be(ac_send(find("keeper"), ac_list(verb, ac_self())), 0);
     return next_number();
+}
+
+// As ask_keeper("close"). The answer and the notice come in any order.
+static int ask_keeper_to_close(ac_ref channel) {
+    int count = INT_MAX, notices = 0;
+    must_be(ac_send(find("keeper"), ac_list("close", ac_self())), 0);
+    for (int i = 0; i < 2; i++) {
+        ac_value message = next_message();
+        struct ac_exit exit;
+        if (!ac_exit_of(message, &exit)) {
+            count = (int)ac_int_of(message);
+            continue;
+        }
+        must(ac_ref_equal(exit.who, channel) && exit.how == AC_FINISHED && exit.reason == 0);
+        notices++;
+        ac_drop(message);
+    }
+    must_be(notices, 1);
+    must_be(ac_mailbox_count(), 0);
+    return count;
 }
 
 // ---- one subscriber ----
@@ -118,13 +152,95 @@ static ac_value end_subscriptions(ac_value unused) {
     must_be(ac_channel_subscribe(here, unknown), -EHOSTUNREACH);
     must_be(ac_channel_subscribe(unknown_channel, ac_self()), -EHOSTUNREACH);
     must_be(ac_channel_subscribe(far, ac_self()), 0);
-    must_be(ask_keeper("close"), -ESRCH);
+    must_be(ask_keeper_to_close(far), -ESRCH);
     must_be(ac_channel_subscribe(far, ac_self()), -ESRCH);
     must_be(ac_channel_unsubscribe(far, ac_self()), -ESRCH);
     return unused;
 }
 
 TEST(a_subscription_ends_with_either_side) { with_keeper(end_subscriptions); }
+
+// ---- the notice of a close ----
+
+static ac_value be_told(ac_value unused) {
+    ac_ref far = find("news"), below = find("more");
+    must_be(ac_channel_subscribe(far, ac_self()), 0);
+    must_be(ac_channel_subscribe(far, ac_self()), 0);
+    must_be(ac_channel_subscribe(below, ac_self()), 0);
+    for (int i = 0; i < 100; i++)
+        must_be(ac_send(far, i), 0);
+    must_be(ac_send(far, "close"), 0); // the keeper does not hear that
+    must_be(ac_send(find("keeper"), ac_list("close", ac_no_ref)), 0);
+    for (int i = 0; i < 100; i++)
+        must_be(next_number(), i);
+    ac_drop(next_message());
+    must(ac_ref_equal(next_exit().who, far));
+    // The other subscription goes on, and there is no second notice before the next message.
+    must_be(ac_deliver(below, 100, ac_after(PATIENCE_S)), 1);
+    must_be(next_number(), 100);
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(a_subscriber_elsewhere_is_told_once_behind_the_last_message) { with_keeper(be_told); }
+
+static ac_value be_told_when_taken(ac_value unused) {
+    ac_ref far = find("news");
+    must_be(ask_keeper("take"), 2);
+    must_be(ask_keeper_to_close(far), -ESRCH);
+    return unused;
+}
+
+TEST(who_was_subscribed_by_the_other_side_is_told_too) { with_keeper(be_told_when_taken); }
+
+static ac_value be_told_no_more(ac_value unused) {
+    ac_ref far = find("news"), below = find("more");
+    must_be(ac_channel_subscribe(far, ac_self()), 0);
+    must_be(ac_channel_subscribe(below, ac_self()), 0);
+    must_be(ac_channel_unsubscribe(far, ac_self()), 0);
+    must_be(ask_keeper("close"), -ESRCH);
+    must_be(ac_deliver(below, 1, ac_after(PATIENCE_S)), 1);
+    must_be(next_number(), 1);
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(who_has_unsubscribed_is_not_told) { with_keeper(be_told_no_more); }
+
+static ac_value forge_notices(ac_value unused) {
+    ac_ref keeper = find("keeper"), far = find("news");
+    must_be(ac_channel_subscribe(far, ac_self()), 0);
+    uint8_t frame[32];
+    // For a channel, for a coroutine that is none, about what is no channel.
+    const uint64_t ids[3][2] = {
+        {far.id, far.id}, {far.id, keeper.id + (1 << 30)}, {keeper.id, keeper.id}};
+    for (int i = 0; i < 3; i++) {
+        size_t bytes = cbor_put_head(frame, 0, ids[i][0]);
+        bytes += cbor_put_head(frame + bytes, 0, ids[i][1]);
+        throw_frame_at_last(far, FRAME_CLOSED, frame, bytes);
+        throw_frame_at_last(far, FRAME_CLOSED, frame, bytes - 1);
+    }
+    must_be(ask_keeper("count"), 2);
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(what_is_no_true_notice_reaches_nobody) { with_keeper(forge_notices); }
+
+static ac_value survive_notice(ac_value unused) {
+    ac_ref far = find("news");
+    must_be(ac_channel_subscribe(far, ac_self()), 0);
+    must_be(ac_send(find("keeper"), ac_list("notice", ac_self())), 0);
+    must_be(next_number(), -ENOTSUP);
+    must_be(next_number(), 2);
+    must_be(ac_deliver(far, 1, ac_after(PATIENCE_S)), 1);
+    must_be(next_number(), 1);
+    return unused;
+}
+
+TEST(a_notice_through_a_channel_goes_to_nobody_elsewhere_and_ends_no_subscription) {
+    with_keeper(survive_notice);
+}
 
 // ---- many processes ----
 
@@ -210,6 +326,61 @@ TEST(what_a_channel_got_right_before_the_end_arrives) {
     world_begin();
     peer = child(last_news);
     run(hear_last_news);
+    child_end(peer);
+    world_end();
+}
+
+// Closes right before its end, and with memory for nothing while it does.
+static ac_value close_at_the_end(ac_value unused) {
+    ac_ref channel = ac_channel_open("last");
+    must_be(ac_register(channel, "news"), 0);
+    until_subscribed(channel, true);
+    must_be(ac_send(channel, 1), 0);
+    memory_fail_nth(1);
+    must_be(ac_channel_close(channel), 0);
+    memory_fail_nth(0);
+    return unused;
+}
+
+static ac_value hear_of_the_end(ac_value unused) {
+    ac_ref channel = find("news");
+    must_be(ac_channel_subscribe(channel, ac_self()), 0);
+    must_be(next_number(), 1);
+    must(ac_ref_equal(next_exit().who, channel));
+    return unused;
+}
+
+TEST(the_notice_of_a_close_right_before_the_end_arrives) {
+    world_begin();
+    peer = child(close_at_the_end);
+    run(hear_of_the_end);
+    child_end(peer);
+    world_end();
+}
+
+static ac_value end_with_open_channel(ac_value unused) {
+    ac_ref channel = ac_channel_open("open");
+    must_be(ac_register(channel, "news"), 0);
+    until_subscribed(channel, true);
+    must_be(ac_send(channel, 1), 0);
+    return unused;
+}
+
+static ac_value hear_nothing_of_the_end(ac_value unused) {
+    ac_ref channel = find("news");
+    must_be(ac_channel_subscribe(channel, ac_self()), 0);
+    must_be(next_number(), 1);
+    for (double end = seconds() + PATIENCE_S; ac_send(channel, 2) == 0;)
+        must(ac_sleep(0.002) == 0 && seconds() < end);
+    while (ac_mailbox_count() > 0)
+        must_be(next_number(), 2);
+    return unused;
+}
+
+TEST(the_end_of_a_loop_is_no_close) {
+    world_begin();
+    peer = child(end_with_open_channel);
+    run(hear_nothing_of_the_end);
     child_end(peer);
     world_end();
 }
