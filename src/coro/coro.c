@@ -12,8 +12,6 @@
 // ordinary switch.
 #include "coro/coro.h"
 
-#include <stdlib.h>
-
 enum {
     BUDGET = 128,             // switches between two looks at the clock
     ASK_EVERY_NS = 50 * 1000, // how long the poller is left alone while coroutines are ready
@@ -58,6 +56,8 @@ static __attribute__((noinline)) bool give_new_stack(struct coro *coro) {
         finish_slowly(coro, ac_of_error(-ENOMEM, "no memory for the stack"));
         return false;
     }
+    if (loop->stacks.checks & SYS_STACK_MEASURED)
+        sys_stack_paint(coro->stack, coro->stack_class, coro->stack);
     sys_stack_own(coro->stack, coro);
     sys_context_prepare(&coro->context, coro->stack, coro->stack_class, run_coroutines, loop);
     return true;
@@ -184,8 +184,8 @@ static void run_coroutines(void *argument) {
             result = self->function(self->argument);
         else
             self->cancel_known = true;
-        if (unlikely(loop->stacks.canaries && !sys_stack_intact(runner.stack, class)))
-            abort(); // the stacks of others are damaged: going on would spread it
+        if (unlikely(loop->stacks.checks != 0))
+            coro_check_stack(self);
         finish(self, result);
         struct sys_context *to = next_after_end(loop, runner.stack, class);
         if (!to)
@@ -194,6 +194,12 @@ static void run_coroutines(void *argument) {
         loop->runners[class] = &runner;
         sys_switch_apart(&runner.context, to);
     }
+}
+
+void coro_paint_runners(struct loop *loop) {
+    for (int class = 0; class < SYS_STACK_CLASSES; class ++)
+        for (struct runner *it = loop->runners[class]; it; it = it->next)
+            sys_stack_paint(it->stack, class, it->context.sp);
 }
 
 void coro_end_runners(struct loop *loop) {

@@ -10,6 +10,7 @@
 //   sync.c       queues of those who wait for an object; event, semaphore, wait group
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
 //   inspect.c    what tools show: each coroutine, the list, counters; AC_DEBUG
+//   measure.c    how much of their stacks coroutines use
 //   watchdog.c   all loops of the process, and the thread that looks at them from outside
 //
 // One verb waits, coro_wait, and one verb wakes, coro_wake; nothing else parks a coroutine. A
@@ -230,6 +231,7 @@ struct loop {
     struct guest *guest;   // a loop that this one drives, or NULL
     struct guest *in;      // as which guest this loop is driven; NULL: it runs by itself
     struct watchdog watchdog;
+    struct measure *measure; // private to measure.c; NULL until stacks are measured
     struct loop_extra extra[LOOP_FLOORS];
     uint64_t random[2]; // state of the generator of ac_random_*
     bool outside;       // between loop_step_out and loop_step_in
@@ -374,6 +376,8 @@ void coro_step_back(struct coro *coro);
 void coro_end_wait(struct coro *coro, int reason);
 // No coroutine is left: ends what waits for new ones on the stacks. Private to coro/.
 void coro_end_runners(struct loop *loop);
+// Paints the stacks on which such wait, for measuring. Private to coro/.
+void coro_paint_runners(struct loop *loop);
 // Switches from home to the first ready coroutine; returns when a coroutine goes home. Private to
 // coro/.
 void coro_run_ready(struct loop *loop);
@@ -473,6 +477,16 @@ int work_tune(uint32_t threads_max, ac_time idle_ns);
 void loop_list(struct loop *loop);
 // Switches on for a new loop what AC_DEBUG asks for.
 void loop_debug(struct loop *loop);
+
+// ---- measure.c ----
+
+// To be called where stacks.checks is not 0, on the stack of a coroutine whose function has
+// returned.
+void coro_check_stack(struct coro *coro);
+// As ac_measure_stacks(true). `tells_at_end`: what was measured is written when the loop ends.
+int measure_begin(struct loop *loop, bool tells_at_end);
+// The loop ends.
+void measure_end(struct loop *loop);
 
 // ---- watchdog.c ----
 

@@ -153,6 +153,8 @@ static int switch_on(struct loop *loop, const char *word, size_t bytes) {
     size_t head = sizeof with_number - 1;
     if (bytes == 4 && memcmp(word, "quit", 4) == 0)
         return ac_list_on_quit(true);
+    if (bytes == 5 && memcmp(word, "stack", 5) == 0)
+        return measure_begin(loop, true);
     if (bytes == head - 1 && memcmp(word, with_number, head - 1) == 0)
         return watchdog_set(loop, (ac_time)WATCHDOG_MS_DEFAULT * 1000000);
     if (bytes <= head || memcmp(word, with_number, head) != 0)

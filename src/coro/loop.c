@@ -56,6 +56,7 @@ no_watch:
 
 void loop_destroy(struct loop *loop) {
     watchdog_remove(loop);
+    measure_end(loop);
     for (int floor = LOOP_FLOORS - 1; floor >= 0; floor--)
         if (loop->extra[floor].done)
             loop->extra[floor].done(loop, loop->extra[floor].state);

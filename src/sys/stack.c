@@ -15,6 +15,11 @@
 // process has vm.max_map_count: a quarter of them is used. After that a canary word at the low end
 // must do, which is checked when the coroutine ends.
 //
+// Measuring. What of a stack lies below its frames is filled with a pattern; where the pattern ends
+// later, somebody has been. A page without memory has not been used and is left alone (mincore),
+// so measuring costs no memory. A page that was used for the first time still has zeros where
+// others have the pattern.
+//
 // Slabs of all pools stand in one list, so that the signal handler of overflow.c can tell whose
 // stack an address belongs to. The list is only changed under a lock; the handler reads it without.
 #include "sys/stack_private.h"
@@ -36,6 +41,8 @@
 void __asan_unpoison_memory_region(void const volatile *at, size_t bytes) __attribute__((weak));
 #endif
 
+#define UNSANITIZED __attribute__((noinline, no_sanitize("address", "thread", "undefined")))
+
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
@@ -43,6 +50,10 @@ void __asan_unpoison_memory_region(void const volatile *at, size_t bytes) __attr
 enum { COLOURS = 32, LINE = 64 };
 
 static const uint64_t canary = 0x5ca1ab1e0ddba11;
+static const uint64_t paint = 0xc0a7c0a7c0a7c0a7;
+
+// Asked about at once; on a stack that may be small.
+enum { PAGES = 64, OWN_FRAME_BYTES = 512 };
 
 static pthread_mutex_t slabs_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sys_slab *all_slabs; // atomic for the reader in the signal handler
@@ -114,6 +125,72 @@ bool sys_stack_intact(const void *top, int class) {
     if (likely(index < slab->guarded))
         return true;
     return *(uint64_t *)low == canary;
+}
+
+// Which of the pages have memory; all of them if the system does not tell. Returns their number.
+static size_t ask_pages(char *at, const char *end, unsigned char there[PAGES]) {
+    size_t count = (size_t)(end - at) / page_bytes();
+    count = count < PAGES ? count : PAGES;
+    if (mincore(at, count * page_bytes(), there) != 0)
+        memset(there, 1, count);
+    return count;
+}
+
+// Not inlined, so that its frame is one of its own; what it touches are dead frames, and those that
+// sanitizers know of as such.
+static UNSANITIZED void paint_words(volatile uint64_t *from, const volatile uint64_t *to) {
+    const volatile uint64_t *here = __builtin_frame_address(0);
+    here -= OWN_FRAME_BYTES / sizeof *here;
+    bool own = here >= from && here < to;
+    to = own ? here : to;
+    while (from < to)
+        *from++ = paint;
+}
+
+void sys_stack_paint(void *top, int class, const void *to) {
+    char *low = sys_stack_low(top, class);
+    char *end = low + sys_stack_bytes(class);
+    for (char *at = low + page_bytes(); at < (const char *)to;) {
+        unsigned char there[PAGES];
+        size_t count = ask_pages(at, end, there);
+        for (size_t i = 0; i < count && at < (const char *)to; i++, at += page_bytes()) {
+            char *page_end = at + page_bytes();
+            if (there[i] & 1)
+                paint_words((uint64_t *)at, to < (void *)page_end ? to : page_end);
+        }
+    }
+}
+
+void sys_stacks_paint_free(struct sys_stacks *stacks) {
+    for (int class = 0; class < SYS_STACK_CLASSES; class ++)
+        for (void *top = stacks->free[class]; top; top = *(void **)top)
+            sys_stack_paint(top, class, top);
+}
+
+// The lowest word of a page that has memory which was used; NULL: none of a painted page.
+static UNSANITIZED const char *first_used(const char *page) {
+    const uint64_t *word = (const uint64_t *)page, *end = (const uint64_t *)(page + page_bytes());
+    uint64_t unused = *word == paint ? paint : 0;
+    while (word < end && *word == unused)
+        word++;
+    if (word < end)
+        return (const char *)word;
+    return unused == paint ? NULL : page;
+}
+
+size_t sys_stack_used(const void *top, int class) {
+    char *low = sys_stack_low(top, class);
+    char *end = low + sys_stack_bytes(class);
+    for (char *at = low + page_bytes(); at < end;) {
+        unsigned char there[PAGES];
+        size_t count = ask_pages(at, end, there);
+        for (size_t i = 0; i < count; i++, at += page_bytes()) {
+            const char *used = there[i] & 1 ? first_used(at) : NULL;
+            if (used)
+                return used < (const char *)top ? (size_t)((const char *)top - used) : 0;
+        }
+    }
+    return 0;
 }
 
 void sys_stacks_count(const struct sys_stacks *stacks, uint64_t *count, uint64_t *bytes) {
@@ -210,7 +287,7 @@ static void *cut(struct sys_stacks *stacks, struct sys_slab *slab) {
         slab->guarded = index + 1;
     } else {
         *(uint64_t *)low = canary;
-        stacks->canaries = true;
+        stacks->checks |= SYS_STACK_CANARIES;
     }
 #ifdef RUNNING_ON_VALGRIND
     if (RUNNING_ON_VALGRIND) {

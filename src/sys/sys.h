@@ -63,7 +63,12 @@ struct sys_slab; // private: 64 MiB of address space, aligned to its size, cut i
 struct sys_stacks {
     void *free[SYS_STACK_CLASSES]; // tops of stacks to use again, the latest given back first
     struct sys_slab *slabs;        // the latest first
-    bool canaries;                 // some stack has a canary in place of a guard page
+    uint8_t checks;                // enum sys_stack_check: what to ask when a stack is left
+};
+
+enum sys_stack_check {
+    SYS_STACK_CANARIES = 1, // some stack has a canary in place of a guard page: sys_stack_intact
+    SYS_STACK_MEASURED = 2  // the owner of the pool wants to know how much was used
 };
 
 // How overflow of a stack is noticed on this machine.
@@ -107,6 +112,14 @@ static inline void sys_stack_give(struct sys_stacks *stacks, int class, void *to
 }
 // False if the canary of a stack without a guard page was overwritten.
 bool sys_stack_intact(const void *top, int class);
+// Measuring. Paints a stack from its guard up to `to`, where it is used: what has memory, that is.
+// One's own stack is painted up to the frame of this call at the most.
+void sys_stack_paint(void *top, int class, const void *to);
+// The same for all that lie in the pool.
+void sys_stacks_paint_free(struct sys_stacks *stacks);
+// How many bytes of a stack that was painted before, or never used, have been used, counted from
+// its top. What was used for the first time and filled with zeros only may be missed, up to a page.
+size_t sys_stack_used(const void *top, int class);
 // How many stacks were cut, and their address space.
 void sys_stacks_count(const struct sys_stacks *stacks, uint64_t *count, uint64_t *bytes);
 // How stacks that were cut last are guarded.

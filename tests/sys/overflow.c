@@ -267,7 +267,7 @@ static ac_value damage_the_canary(ac_value unused) {
     struct coro *self = coro_here();
     // As if this stack had no guard page: in its place comes one of zeros.
     sys_slab_find(self->stack)->guarded = 0;
-    loop_here->stacks.canaries = true;
+    loop_here->stacks.checks |= SYS_STACK_CANARIES;
     void *low = sys_stack_low(self->stack, self->stack_class);
     ck_assert_ptr_eq(mmap(low, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),

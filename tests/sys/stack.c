@@ -200,7 +200,7 @@ TEST(an_old_kernel_guards_by_mprotect) {
         ck_assert_int_eq(signal_of_writing(sys_stack_low(top, 1) + 8), SIGSEGV);
         ck_assert(sys_stack_intact(top, 1));
     }
-    ck_assert(!stacks.canaries);
+    ck_assert_uint_eq(stacks.checks, 0);
     sys_stacks_done(&stacks);
 }
 
@@ -226,10 +226,10 @@ TEST(guards_by_mprotect_are_limited_and_given_back) {
             ck_assert_ptr_nonnull(top);
         }
         ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_MPROTECT);
-        ck_assert(!stacks.canaries);
+        ck_assert_uint_eq(stacks.checks, 0);
         top = sys_stack_take(&stacks, 0);
         ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_CANARY);
-        ck_assert(stacks.canaries);
+        ck_assert_uint_eq(stacks.checks, SYS_STACK_CANARIES);
         ck_assert(sys_stack_intact(top, 0));
         sys_stacks_done(&stacks);
     }
@@ -243,7 +243,7 @@ TEST(without_guards_a_canary_tells) {
     char *first = sys_stack_take(&stacks, 1);
     char *second = sys_stack_take(&stacks, 1);
     ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_CANARY);
-    ck_assert(stacks.canaries);
+    ck_assert_uint_eq(stacks.checks, SYS_STACK_CANARIES);
     char *low = sys_stack_low(second, 1);
     memset(low + sizeof(uint64_t), 1, 1000);
     ck_assert(sys_stack_intact(first, 1) && sys_stack_intact(second, 1));
@@ -260,10 +260,10 @@ TEST(without_guards_a_canary_tells) {
 TEST(a_new_pool_knows_of_no_canaries) {
     sys_stacks_init(&stacks);
     (void)sys_stack_take(&stacks, 1);
-    stacks.canaries = true;
+    stacks.checks = SYS_STACK_CANARIES;
     sys_stacks_done(&stacks);
     sys_stacks_init(&stacks);
-    ck_assert(!stacks.canaries);
+    ck_assert_uint_eq(stacks.checks, 0);
 }
 
 TEST(stacks_that_have_memory_are_counted) {
@@ -278,5 +278,72 @@ TEST(stacks_that_have_memory_are_counted) {
     sys_stacks_count(&stacks, &count, &bytes);
     ck_assert_uint_eq(count, 2);
     ck_assert_uint_eq(bytes, sys_stack_bytes(class) + (8 << 20));
+    sys_stacks_done(&stacks);
+}
+
+// ---- measuring ----
+
+// Writes `bytes` down from the top, as if they had been a frame.
+static void use(void *top, size_t bytes, int with) { memset((char *)top - bytes, with, bytes); }
+
+TEST(what_was_used_of_a_stack_is_known_to_the_word_once_it_was_painted) {
+    sys_stacks_init(&stacks);
+    for (int class = 0; class < SYS_STACK_CLASSES; class ++) {
+        void *top = sys_stack_take(&stacks, class);
+        size_t all = (size_t)((char *)top - sys_stack_low(top, class)) - page();
+        ck_assert_uint_eq(sys_stack_used(top, class), 0);
+        use(top, all, 1);
+        ck_assert_uint_eq(sys_stack_used(top, class), all);
+        for (size_t bytes = 8; bytes <= all; bytes = 3 * bytes + 8) {
+            sys_stack_paint(top, class, top);
+            ck_assert_uint_eq(sys_stack_used(top, class), 0);
+            use(top, bytes, bytes % 3 ? 1 : 0);
+            ck_assert_uint_eq(sys_stack_used(top, class), bytes);
+        }
+    }
+    sys_stacks_done(&stacks);
+}
+
+TEST(of_a_new_stack_no_more_than_a_page_of_zeros_is_missed) {
+    sys_stacks_init(&stacks);
+    void *top = sys_stack_take(&stacks, SYS_STACK_CLASSES - 1);
+    use(top, 100 * page() + 80, 1);
+    ck_assert_uint_eq(sys_stack_used(top, SYS_STACK_CLASSES - 1), 100 * page() + 80);
+    use(top, 200 * page() + 80, 0);
+    size_t used = sys_stack_used(top, SYS_STACK_CLASSES - 1);
+    ck_assert(used <= 201 * page() && used > 199 * page() + 80);
+    sys_stacks_done(&stacks);
+}
+
+// Pages of a new stack that has been measured and painted.
+TEST(measuring_takes_no_memory) {
+    sys_stacks_init(&stacks);
+    void *top = sys_stack_take(&stacks, SYS_STACK_CLASSES - 1);
+    char *low = sys_stack_low(top, SYS_STACK_CLASSES - 1) + page();
+    sys_stack_paint(top, SYS_STACK_CLASSES - 1, top);
+    (void)sys_stack_used(top, SYS_STACK_CLASSES - 1);
+    unsigned char there[2048];
+    ck_assert_int_eq(mincore(low, (8 << 20) - 2 * page(), there), 0);
+    for (size_t i = 0; i < (8 << 20) / page() - 2; i++)
+        ck_assert_int_eq(there[i] & 1, 0);
+    sys_stacks_done(&stacks);
+}
+
+TEST(a_stack_is_painted_up_to_what_is_in_use) {
+    sys_stacks_init(&stacks);
+    char *tops[3];
+    for (int i = 0; i < 3; i++)
+        use(tops[i] = sys_stack_take(&stacks, 2), 30000, 1);
+    sys_stack_paint(tops[0], 2, tops[0] - 800);
+    for (int i = 1; i <= 800; i++)
+        ck_assert_int_eq(tops[0][-i], 1);
+    ck_assert_uint_eq(sys_stack_used(tops[0], 2), 800);
+    sys_stack_give(&stacks, 2, tops[1]);
+    sys_stack_give(&stacks, 2, tops[2]);
+    sys_stacks_paint_free(&stacks);
+    ck_assert_uint_eq(sys_stack_used(tops[1], 2), 0);
+    ck_assert_uint_eq(sys_stack_used(tops[2], 2), 0);
+    ck_assert_ptr_eq(sys_stack_take(&stacks, 2), tops[2]);
+    ck_assert_ptr_eq(sys_stack_take(&stacks, 2), tops[1]);
     sys_stacks_done(&stacks);
 }
