@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: MIT
 // One measurement, the same for every C and C++ program of the benchmark.
 //
-// A program names its figures in a table and calls measure_main(). That runs the work of one figure
-// until a run is long enough to trust (this is the warm-up), then once more for about a third of a
-// second, and prints nanoseconds per operation. Nothing else goes to the standard output: bench/run
-// reads it.
+// A program names its figures in a table and calls measure_main(), which prints one number and
+// nothing else: bench/run reads it.
 //
-// `work(n)` does n operations, or a few more, and returns how many it did.
+// A figure in nanoseconds has `work(n)`, which does n operations, or a few more, and returns how
+// many it did. It is run until a run is long enough to trust (this is the warm-up), then once more
+// for about a third of a second. A figure in another unit has `value()`, which measures by itself.
+// What cannot be measured here says so by measure_cannot().
 #ifndef BENCH_MEASURE_H
 #define BENCH_MEASURE_H
 
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 typedef uint64_t (*measure_work)(uint64_t n);
@@ -20,18 +23,73 @@ typedef uint64_t (*measure_work)(uint64_t n);
 struct measure_figure {
     const char *name;      // as bench/run knows it
     void (*prepare)(void); // makes partners, once, outside the measured time; may be NULL
-    measure_work work;
+    measure_work work;     // NULL: `value` measures
+    double (*value)(void); // in the unit of the figure
 };
 
-// In a batch of one-way messages; every program uses the same.
-enum { MEASURE_BATCH = 1000 };
-// Ready coroutines of the figure `yield-10k`.
-enum { MEASURE_MANY = 10000 };
+// The same in every program.
+enum {
+    MEASURE_BATCH = 1000,        // in a batch of one-way messages
+    MEASURE_MANY = 10000,        // ready coroutines of the figure `yield-10k`
+    MEASURE_LISTENERS = 1000,    // subscribers of `broadcast-1000`
+    MEASURE_RING = 503,          // coroutines of `ring-503`
+    MEASURE_CROWD = 1000 * 1000, // coroutines of the figures of many; leaves of `skynet-1m`
+    MEASURE_CHILDREN = 10,       // of a node of `skynet-1m`
+    MEASURE_CANNOT = 77          // exit status of a program that cannot measure the figure
+};
 
 static inline double measure_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+// Processor time of the process until now, of user and system, in milliseconds.
+static inline double measure_cpu_ms(void) {
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e3 +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e3;
+}
+
+// The bytes behind a field of /proc/self/status, "VmRSS" say.
+static inline double measure_status_bytes(const char *field) {
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    double kib = -1;
+    size_t length = strlen(field);
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, field, length) == 0 && line[length] == ':')
+            kib = atof(line + length + 1);
+    if (!file || kib < 0) {
+        fprintf(stderr, "no %s in /proc/self/status\n", field);
+        exit(1);
+    }
+    fclose(file);
+    return kib * 1024;
+}
+
+// What the process has of memory now, with the tables by which the processor finds it.
+static inline double measure_memory_bytes(void) {
+    return measure_status_bytes("VmRSS") + measure_status_bytes("VmPTE");
+}
+
+// The most it ever had, in megabytes, without those tables.
+static inline double measure_peak_mb(void) { return measure_status_bytes("VmHWM") / 1e6; }
+
+// The next of a sequence of numbers below `end` that is the same in every run (xorshift64*).
+static inline uint64_t measure_random(uint64_t end) {
+    static uint64_t state = 88172645463325252;
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    return (state * 2685821657736338717u >> 32) * end >> 32;
+}
+
+// Ends a program that cannot measure the figure, which is no failure; bench/run shows why.
+static inline void measure_cannot(const char *why) {
+    fprintf(stderr, "%s\n", why);
+    exit(MEASURE_CANNOT);
 }
 
 // Nanoseconds per operation of `work`.
@@ -68,7 +126,7 @@ static inline int measure_main(int argc, char **argv, const struct measure_figur
     }
     if (f->prepare)
         f->prepare();
-    printf("%.3f\n", measure(f->work));
+    printf("%.3f\n", f->work ? measure(f->work) : f->value());
     fflush(stdout);
     return 0;
 }

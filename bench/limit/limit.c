@@ -7,10 +7,9 @@
 #define _GNU_SOURCE
 #include "limit.h"
 
-#include <stdlib.h>
 #include <sys/mman.h>
 
-enum { SLOT_BYTES = 64 * 1024, COLOURS = 32, COLOUR_BYTES = 64 };
+enum { PAGE_BYTES = 4096, COLOURS = 32, COLOUR_BYTES = 64 };
 
 struct stack *limit_current;
 
@@ -19,7 +18,12 @@ static void pass_on(void);
 static void switch_back(void);
 
 struct stack *limit_stacks(size_t n) {
-    size_t bytes = n * SLOT_BYTES;
+    return limit_stacks_of(n, LIMIT_SLOT_BYTES);
+}
+
+struct stack *limit_stacks_of(size_t n, size_t slot_bytes) {
+    size_t stride = slot_bytes + (slot_bytes < PAGE_BYTES ? 0 : PAGE_BYTES);
+    size_t bytes = n * stride;
     char *slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     struct stack *stacks = calloc(n, sizeof *stacks);
@@ -28,8 +32,11 @@ struct stack *limit_stacks(size_t n) {
         exit(1);
     }
     madvise(slots, bytes, MADV_NOHUGEPAGE);
+    // Half a slot at the most goes into colours; small slots have fewer.
+    size_t colours = slot_bytes / 2 / COLOUR_BYTES;
+    colours = colours < COLOURS ? colours : COLOURS;
     for (size_t i = 0; i < n; i++) {
-        stacks[i].top = slots + (i + 1) * SLOT_BYTES - i % COLOURS * COLOUR_BYTES;
+        stacks[i].top = slots + i * stride + slot_bytes - i % colours * COLOUR_BYTES;
         stacks[i].next = &stacks[(i + 1) % n];
     }
     return stacks;
@@ -117,7 +124,16 @@ int main(int argc, char **argv) {
         {"spawn", spawn_prepare, spawn_work},
         {"roundtrip", roundtrip_prepare, roundtrip_work},
         {"oneway", oneway_prepare, oneway_work},
-        {NULL, NULL, NULL},
+        {"broadcast-1000", broadcast_prepare, broadcast_work},
+        {"ring-503", token_prepare, token_work},
+        {"skynet-1m", .value = skynet_ms},
+        {"skynet-1m-mb", .value = skynet_mb},
+        {"idle-bytes", .value = idle_bytes},
+        {"idle-bytes-small", .value = idle_bytes_small},
+        {"timers-1m-cpu", .value = timers_cpu_ms},
+        {"cross-roundtrip", cross_roundtrip_prepare, cross_roundtrip_work},
+        {"cross-oneway", cross_oneway_prepare, cross_oneway_work},
+        {NULL},
     };
     return measure_main(argc, argv, figures);
 }

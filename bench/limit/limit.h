@@ -2,8 +2,10 @@
 // Bare stacks for the limit programs: what a coroutine is when everything but its stack and its
 // place in a ring has been left out.
 //
-// Stacks are 64 KiB slots of one mapping, as in the library. Their tops are shifted by up to 31
-// cache lines, or they would all share the same few sets of the first-level cache.
+// Stacks are slots of one mapping, of 64 KiB as in the library if nothing else is said. Their tops
+// are shifted by up to 31 cache lines, or they would all share the same few sets of the first-level
+// cache; and a page lies between two slots of whole pages, or the tops would share the same few
+// sets of what remembers addresses (a ring of 503 is three times slower without).
 #ifndef BENCH_LIMIT_H
 #define BENCH_LIMIT_H
 
@@ -25,8 +27,12 @@ extern struct stack *limit_current;
 // switch.S.
 void limit_switch(void **save, void *load);
 
+enum { LIMIT_SLOT_BYTES = 64 * 1024, LIMIT_SLOT_BYTES_SMALL = 2 * 1024 };
+
 // n stacks, linked to a ring in the order of their addresses. Never freed: the program ends soon.
 struct stack *limit_stacks(size_t n);
+// The same, of slots of that many bytes.
+struct stack *limit_stacks_of(size_t n, size_t slot_bytes);
 
 // Lets `s` start with entry() when it is first switched to; entry never returns.
 void limit_prepare(struct stack *s, void (*entry)(void));
@@ -47,5 +53,18 @@ void roundtrip_prepare(void);
 uint64_t roundtrip_work(uint64_t n);
 void oneway_prepare(void);
 uint64_t oneway_work(uint64_t n);
+void broadcast_prepare(void);
+uint64_t broadcast_work(uint64_t n);
+void token_prepare(void);
+uint64_t token_work(uint64_t n);
+double skynet_ms(void);
+double skynet_mb(void);
+double idle_bytes(void);
+double idle_bytes_small(void);
+double timers_cpu_ms(void);
+void cross_roundtrip_prepare(void);
+uint64_t cross_roundtrip_work(uint64_t n);
+void cross_oneway_prepare(void);
+uint64_t cross_oneway_work(uint64_t n);
 
 #endif

@@ -20,6 +20,7 @@ using channel = fibers::buffered_channel<std::int64_t>;
 
 static const std::size_t stack_bytes = 64 * 1024;
 static const std::size_t channel_cells = 2048; // a power of two; holds one less
+static const std::size_t channel_cells_few = 4;
 
 static fibers::pooled_fixedsize_stack stacks(stack_bytes);
 static std::uint64_t ended;
@@ -132,6 +133,65 @@ static std::uint64_t oneway_work(std::uint64_t n) {
     return done;
 }
 
+// ---- broadcast ----
+
+static channel *listeners[MEASURE_LISTENERS];
+static std::uint64_t heard;
+
+static void broadcast_prepare() {
+    channels_prepare();
+    for (channel *&listener : listeners) {
+        listener = new channel(channel_cells_few);
+        start([listener] {
+            std::int64_t number;
+            for (;;) {
+                listener->pop(number);
+                sum += number;
+                if (++heard % MEASURE_LISTENERS == 0)
+                    ours->push(0); // all have it: ends the wait of the measuring fiber
+            }
+        }).detach();
+    }
+}
+
+static std::uint64_t broadcast_work(std::uint64_t n) {
+    std::uint64_t done;
+    std::int64_t taken;
+    for (done = 0; done < n; done += MEASURE_LISTENERS) {
+        for (channel *listener : listeners)
+            listener->push(1);
+        ours->pop(taken);
+    }
+    return done;
+}
+
+// ---- ring: the token is the number of hops left ----
+
+static channel *places[MEASURE_RING];
+
+static void token_prepare() {
+    channels_prepare();
+    for (channel *&place : places)
+        place = new channel(channel_cells_few);
+    for (int i = 0; i < MEASURE_RING; i++) {
+        channel *mine = places[i], *next = places[(i + 1) % MEASURE_RING];
+        start([mine, next] {
+            std::int64_t left;
+            for (;;) {
+                mine->pop(left);
+                (left > 0 ? next : ours)->push(left - 1);
+            }
+        }).detach();
+    }
+}
+
+static std::uint64_t token_work(std::uint64_t n) {
+    std::int64_t taken;
+    places[0]->push((std::int64_t)n);
+    ours->pop(taken);
+    return n;
+}
+
 int main(int argc, char **argv) {
     static const measure_figure figures[] = {
         {"switch", switch_prepare, switch_work},
@@ -140,6 +200,8 @@ int main(int argc, char **argv) {
         {"spawn", nullptr, spawn_work},
         {"roundtrip", roundtrip_prepare, roundtrip_work},
         {"oneway", oneway_prepare, oneway_work},
+        {"broadcast-1000", broadcast_prepare, broadcast_work},
+        {"ring-503", token_prepare, token_work},
         {nullptr, nullptr, nullptr},
     };
     int status = measure_main(argc, argv, figures);

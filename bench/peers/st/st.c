@@ -9,17 +9,17 @@
 #include "../../measure.h"
 
 #include <st.h>
-#include <stdlib.h>
 
-enum { STACK_BYTES = 64 * 1024, CELLS = 1024 };
+enum { STACK_BYTES = 64 * 1024, CELLS = 1024, CELLS_FEW = 4 };
 
 struct mailbox {
     st_cond_t filled;
     uint32_t head, tail; // next to take, next free; they wrap around
-    int64_t cells[CELLS];
+    uint32_t mask;       // number of cells, a power of two, less one
+    int64_t cells[];
 };
 
-static struct mailbox ours, theirs;
+static struct mailbox *ours, *theirs;
 static uint64_t ended;
 static int64_t sum;
 static st_cond_t *turns; // one for each thread of the ring
@@ -88,35 +88,42 @@ static uint64_t spawn_work(uint64_t n) {
 
 // ---- messages ----
 
+static struct mailbox *mailbox_create(uint32_t cells) {
+    struct mailbox *it = calloc(1, sizeof *it + cells * sizeof it->cells[0]);
+    it->filled = st_cond_new();
+    it->mask = cells - 1;
+    return it;
+}
+
 static void mailbox_push(struct mailbox *to, int64_t number) {
-    to->cells[to->tail++ % CELLS] = number;
+    to->cells[to->tail++ & to->mask] = number;
     st_cond_signal(to->filled);
 }
 
 static int64_t mailbox_pop(struct mailbox *from) {
     while (from->head == from->tail)
         st_cond_wait(from->filled);
-    return from->cells[from->head++ % CELLS];
+    return from->cells[from->head++ & from->mask];
 }
 
 static void *echo(void *unused) {
     (void)unused;
     for (;;)
-        mailbox_push(&ours, mailbox_pop(&theirs) + 1);
+        mailbox_push(ours, mailbox_pop(theirs) + 1);
     return NULL;
 }
 
 static void roundtrip_prepare(void) {
-    ours.filled = st_cond_new();
-    theirs.filled = st_cond_new();
+    ours = mailbox_create(CELLS_FEW);
+    theirs = mailbox_create(CELLS);
     thread_start(echo, NULL);
 }
 
 static uint64_t roundtrip_work(uint64_t n) {
     int64_t number = 0;
     for (uint64_t i = 0; i < n; i++) {
-        mailbox_push(&theirs, number);
-        number = mailbox_pop(&ours);
+        mailbox_push(theirs, number);
+        number = mailbox_pop(ours);
     }
     return (uint64_t)number;
 }
@@ -125,15 +132,15 @@ static void *drain(void *unused) {
     (void)unused;
     for (;;) {
         for (int i = 0; i < MEASURE_BATCH; i++)
-            sum += mailbox_pop(&theirs);
-        mailbox_push(&ours, 0);
+            sum += mailbox_pop(theirs);
+        mailbox_push(ours, 0);
     }
     return NULL;
 }
 
 static void oneway_prepare(void) {
-    ours.filled = st_cond_new();
-    theirs.filled = st_cond_new();
+    ours = mailbox_create(CELLS_FEW);
+    theirs = mailbox_create(CELLS);
     thread_start(drain, NULL);
 }
 
@@ -141,10 +148,70 @@ static uint64_t oneway_work(uint64_t n) {
     uint64_t done;
     for (done = 0; done < n; done += MEASURE_BATCH) {
         for (int i = 0; i < MEASURE_BATCH; i++)
-            mailbox_push(&theirs, i);
-        mailbox_pop(&ours); // the batch has been taken
+            mailbox_push(theirs, i);
+        mailbox_pop(ours); // the batch has been taken
     }
     return done;
+}
+
+// ---- broadcast ----
+
+static struct mailbox *listeners[MEASURE_LISTENERS];
+static uint64_t heard;
+
+static void *listen_to(void *mailbox) {
+    for (;;) {
+        sum += mailbox_pop(mailbox);
+        if (++heard % MEASURE_LISTENERS == 0)
+            mailbox_push(ours, 0); // all have it: ends the wait of the measuring thread
+    }
+    return NULL;
+}
+
+static void broadcast_prepare(void) {
+    ours = mailbox_create(CELLS_FEW);
+    for (int i = 0; i < MEASURE_LISTENERS; i++) {
+        listeners[i] = mailbox_create(CELLS_FEW);
+        thread_start(listen_to, listeners[i]);
+    }
+}
+
+static uint64_t broadcast_work(uint64_t n) {
+    uint64_t done;
+    for (done = 0; done < n; done += MEASURE_LISTENERS) {
+        for (int i = 0; i < MEASURE_LISTENERS; i++)
+            mailbox_push(listeners[i], 1);
+        mailbox_pop(ours);
+    }
+    return done;
+}
+
+// ---- ring: the token is the number of hops left ----
+
+static struct mailbox *places[MEASURE_RING];
+
+static void *hand_on(void *argument) {
+    size_t i = (size_t)argument;
+    struct mailbox *mine = places[i], *next = places[(i + 1) % MEASURE_RING];
+    for (;;) {
+        int64_t left = mailbox_pop(mine);
+        mailbox_push(left > 0 ? next : ours, left - 1);
+    }
+    return NULL;
+}
+
+static void token_prepare(void) {
+    ours = mailbox_create(CELLS_FEW);
+    for (size_t i = 0; i < MEASURE_RING; i++)
+        places[i] = mailbox_create(CELLS_FEW);
+    for (size_t i = 0; i < MEASURE_RING; i++)
+        thread_start(hand_on, (void *)i);
+}
+
+static uint64_t token_work(uint64_t n) {
+    mailbox_push(places[0], (int64_t)n);
+    mailbox_pop(ours);
+    return n;
 }
 
 int main(int argc, char **argv) {
@@ -154,7 +221,9 @@ int main(int argc, char **argv) {
         {"spawn", NULL, spawn_work},
         {"roundtrip", roundtrip_prepare, roundtrip_work},
         {"oneway", oneway_prepare, oneway_work},
-        {NULL, NULL, NULL},
+        {"broadcast-1000", broadcast_prepare, broadcast_work},
+        {"ring-503", token_prepare, token_work},
+        {NULL},
     };
     st_set_eventsys(ST_EVENTSYS_ALT);
     if (st_init() < 0) {
