@@ -11,12 +11,9 @@
 // No coroutine runs during a walk. Transforms do, and hooks that a send calls: what they could do
 // to the graph, or to the queue and the marks of the walk, is refused with -EBUSY.
 //
-// Where one channel alone is concerned nothing is marked, and a send runs along one array, fetching
-// the records of coroutines ahead of their use: it is the records, not the instructions, that a
-// message to a thousand coroutines waits for.
+// Where one channel alone is concerned nothing is marked: a send runs along one array, and touches
+// nothing else but what it must, the mailboxes.
 #include "message/channel.h"
-
-enum { PREFETCH = 8 }; // how many coroutines ahead
 
 static int hand_on(struct walk *walk, struct channel *channel, int *missed);
 static bool change(struct channel *channel, ac_value *message, int *missed);
@@ -79,15 +76,11 @@ static int put_to_listeners(struct walk *walk, const struct channel *channel, ac
     const bool is_notice = message.kind == AC_NOTICE;
     int count = 0;
     for (uint32_t i = 0, n = channel->listener_count; i < n; i++) {
-        if (i + PREFETCH < n) {
-            __builtin_prefetch(&listeners[i + PREFETCH].coro->wait, 1);
-            __builtin_prefetch(&listeners[i + PREFETCH].coro->mail_tail, 1);
-        }
         struct coro *coro = listeners[i].coro;
         if (!alone && !meet(walk, listeners[i].it->member))
             continue;
         bool stays = is_notice && coro->internal;
-        int err = stays ? -ENOTSUP : mailbox_put(coro, ac_hold(message));
+        int err = stays ? -ENOTSUP : mailbox_put(coro, value_hold(message));
         if (err)
             *missed = err;
         else

@@ -24,7 +24,8 @@
 // A value that carries why it could not be made. `err` is negative.
 ac_value value_invalid(int err);
 
-// ac_drop, without a call for a value that lies in its record.
+// ac_hold and ac_drop, without a call for a value that lies in its record.
+static inline ac_value value_hold(ac_value it) { return it.form != 0 ? ac_hold(it) : it; }
 static inline void value_drop(ac_value it) {
     if (it.form != 0)
         ac_drop(it);
