@@ -149,10 +149,11 @@ AC_API int ac_cancel(ac_ref coroutine);
 
 // ---- shielding ----
 
-// Between these two calls the waits of the running coroutine are not cancelled, so that a cleanup
-// can wait: a cancellation of before or meanwhile is told by the first wait behind
-// ac_shield_end. They nest. 0; -EPERM outside coroutines, or where no shield was begun; -EOVERFLOW
-// after 255. The end of the loop does not wait longer than its second for a shielded coroutine.
+// Between these two calls the waits of the running coroutine are neither cancelled nor ended by a
+// replacement of its function (see ac_replace), so that a cleanup can wait: what was asked before
+// or meanwhile is told by the first wait behind the last ac_shield_end. They nest. 0; -EPERM
+// outside coroutines, or where no shield was begun; -EOVERFLOW after 255. The end of the loop does
+// not wait longer than its second for a shielded coroutine.
 AC_API int ac_shield_begin(void);
 AC_API int ac_shield_end(void);
 
@@ -194,8 +195,8 @@ AC_API int ac_group_close(ac_group *group);
 
 // ---- replacing a function while it runs ----
 
-// Whether the function of the running coroutine can be replaced; not so at first. 0; -EPERM outside
-// coroutines.
+// Whether the function of the running coroutine can be replaced; not so at first. A replacement
+// that was accepted before comes about all the same. 0; -EPERM outside coroutines.
 AC_API int ac_set_replaceable(bool replaceable);
 
 // Has a coroutine of this loop go on with another function, maybe one of a shared object that was
@@ -203,10 +204,13 @@ AC_API int ac_set_replaceable(bool replaceable);
 // function learns of it by its present wait and the next ones, which return -ERESTART: it cleans up
 // and returns (a yield, and a wait that was answered already, end as usual). Then `function` starts
 // with `argument`; if that is nil, with what the old one returned, so that it can hand over its
-// state. A later replacement goes before one that has not come about; a cancellation goes before
-// both. A function is not replaceable until it says so. Takes the argument. Does not wait. 0;
-// -EACCES if it is not replaceable; -EINVAL for a NULL function; -ESRCH if it has ended; -ENOMEM;
-// -ENOTSUP for a reference to another loop or process or to something else.
+// state; an error that the old function returns is no end, but handed over likewise. A later
+// replacement goes before one that has not come about; a cancellation goes before both: the new
+// function then never runs, and the coroutine ends as cancelled. A function is not replaceable
+// until it says so, and begins without shields. Takes the argument. Does not wait. 0; -EACCES if it
+// is not replaceable; -EINVAL for a NULL function; the error of an argument that could not be made;
+// -ESRCH if it has ended; -ENOMEM; -ENOTSUP for a reference to another loop or process or to
+// something else.
 #define ac_replace(coroutine, function, argument)                                                  \
     ac_replace_with((coroutine), (function), ac_of(argument))
 AC_API int ac_replace_with(ac_ref coroutine, ac_function function, ac_value argument);

@@ -55,6 +55,7 @@ static const struct error_text {
     ERROR(EPROTO, "the other side broke the protocol"),
     ERROR(EPROTONOSUPPORT, "the other side has another version of the protocol"),
     ERROR(ERANGE, "a number does not fit"),
+    ERROR(ERESTART, "the function of the coroutine is being replaced"),
     ERROR(ESHUTDOWN, "it has been closed"),
     ERROR(ESRCH, "there is no such coroutine, channel or peer (it has ended)"),
     ERROR(ESTALE, "it belongs to a process that has ended"),

@@ -172,7 +172,9 @@ static int check_call(const struct ac_computation *it, ac_function function, ac_
         return -EPERM;
     if (argument.kind == AC_INVALID)
         return ac_error_of(argument);
-    if (self->cancelled || it->closer || it->closed)
+    if (self->cancelled)
+        return coro_may_wait(self, AC_FOREVER);
+    if (it->closer || it->closed)
         return -ECANCELED;
     if (value_is_local(argument))
         return -ENOTSUP;
@@ -309,8 +311,9 @@ int ac_computation_close(ac_computation *it, ac_time deadline) {
     }
     if (it->waiter)
         return -EBUSY;
+    // Who is told that it was cancelled lets others run, who may end the computation.
     if (self->cancelled)
-        return -ECANCELED;
+        return coro_may_wait(self, AC_FOREVER);
     it->waiter = self;
     self->wait_for = it;
     return (int)coro_wait(self, &closing, AC_FOREVER);

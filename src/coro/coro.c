@@ -338,9 +338,12 @@ static inline void finish(struct coro *coro, ac_value result) {
     record_give(coro);
 }
 
-// Its mail goes, then those who watch are told, in the order in which they asked.
+// If its function is replaced it goes on. Else its mail goes, then those who watch are told, in the
+// order in which they asked.
 static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
+    if (coro->replacement)
+        result = coro_go_on(coro, result);
     ac_drop(coro->argument);
     loop->ended++;
     loop->internals -= coro->internal;
@@ -357,6 +360,7 @@ static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value 
         watch->ended(watch, &exit);
     }
     coro->early = 0;
+    coro->shield = 0;
     bool unseen = exit.how == AC_FAILED && !observed;
     if (coro->joinable && !loop->stopping) {
         coro->end = exit;
@@ -386,6 +390,7 @@ void coro_abandon(struct coro *coro) {
         return; // what the poller still writes to lies on that stack
     coro->early = 0;
     coro->cancelled = true;
+    coro->cancel_asked = true;
     coro->cancel_known = true;
     if (coro->stack)
         sys_stack_give(&coro->loop->stacks, coro->stack_class, coro->stack);
@@ -399,33 +404,64 @@ void coro_abandon(struct coro *coro) {
 
 void coro_end_wait(struct coro *coro, int reason) {
     const struct wait_kind *kind = coro->wait;
-    if (coro->early != 0)
-        return; // it ends early already
-    if (!kind->abandon(coro)) {
-        coro->early = reason;
+    if (coro->early != 0) { // it ends early already; a cancellation goes before a replacement
+        if (coro->early == -ERESTART && reason == -ECANCELED)
+            coro->early = -ECANCELED;
         return;
     }
-    if (reason == -ECANCELED)
-        coro->cancel_known = true;
+    if (!kind->abandon(coro)) {
+        coro->early = (int16_t)reason;
+        return;
+    }
+    coro_note_told(coro, reason);
     coro_wake(coro, reason == -ETIMEDOUT && kind->until_deadline ? 0 : reason);
 }
 
-void coro_cancel(struct coro *coro) {
-    if (coro->cancelled)
+void coro_interrupt(struct coro *coro, int reason) {
+    if (coro->shield > 0)
         return;
     coro->cancelled = true;
     if (coro->wait)
-        coro_end_wait(coro, -ECANCELED);
+        coro_end_wait(coro, reason);
+}
+
+void coro_cancel(struct coro *coro) {
+    if (coro->cancel_asked)
+        return;
+    coro->cancel_asked = true;
+    coro_interrupt(coro, -ECANCELED);
+}
+
+int ac_shield_begin(void) {
+    struct coro *self = coro_here();
+    if (!self)
+        return -EPERM;
+    if (self->shield == UINT8_MAX)
+        return -EOVERFLOW;
+    self->shield++;
+    self->end_slow = true; // should it end under its shield
+    self->cancelled = false;
+    return 0;
+}
+
+int ac_shield_end(void) {
+    struct coro *self = coro_here();
+    if (!self || self->shield == 0)
+        return -EPERM;
+    self->shield--;
+    self->cancelled = self->shield == 0 && (self->cancel_asked || self->replacement);
+    return 0;
 }
 
 int coro_may_wait_slowly(struct coro *coro, ac_time deadline) {
     if (!coro)
         return -EPERM;
     if (coro->cancelled) {
-        if (coro->cancel_known)
+        if (coro->cancel_known || coro->replace_known)
             coro_step_back(coro);
-        coro->cancel_known = true;
-        return -ECANCELED;
+        int reason = coro->cancel_asked ? -ECANCELED : -ERESTART;
+        coro_note_told(coro, reason);
+        return reason;
     }
     if (deadline == AC_NOW || (deadline != AC_FOREVER && deadline <= sys_now(coro->loop->sys)))
         return -ETIMEDOUT;
@@ -515,8 +551,7 @@ int ac_suspend(ac_value *update, ac_time deadline) {
     return coro_wait(self, &suspend_wait, deadline);
 }
 
-// The living coroutine of this loop that a reference names: NULL, and why, if there is none.
-static struct coro *find_here(ac_ref ref, int *err) {
+struct coro *coro_find_here(ac_ref ref, int *err) {
     struct loop *loop = loop_here;
     *err = -ESRCH;
     if (ref.peer == 0 || !loop)
@@ -530,7 +565,7 @@ static struct coro *find_here(ac_ref ref, int *err) {
 
 int ac_resume_with(ac_ref coroutine, ac_value update) {
     int err;
-    struct coro *coro = find_here(coroutine, &err);
+    struct coro *coro = coro_find_here(coroutine, &err);
     if (!coro || coro->state == CORO_ENDED) {
         ac_drop(update);
         return coro ? -ESRCH : err;
@@ -550,7 +585,7 @@ int ac_resume_with(ac_ref coroutine, ac_value update) {
 
 int ac_cancel(ac_ref coroutine) {
     int err;
-    struct coro *coro = find_here(coroutine, &err);
+    struct coro *coro = coro_find_here(coroutine, &err);
     if (!coro || coro->state == CORO_ENDED)
         return coro ? -ESRCH : err;
     coro_cancel(coro);
@@ -559,7 +594,7 @@ int ac_cancel(ac_ref coroutine) {
 
 const char *ac_name_of(ac_ref coroutine) {
     int err;
-    struct coro *coro = find_here(coroutine, &err);
+    struct coro *coro = coro_find_here(coroutine, &err);
     return coro && coro->state == CORO_ALIVE && coro->name ? coro->name : "";
 }
 
@@ -595,7 +630,7 @@ int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) {
     if (!self)
         return -EPERM;
     int err;
-    struct coro *coro = find_here(coroutine, &err);
+    struct coro *coro = coro_find_here(coroutine, &err);
     if (!coro)
         return err;
     if (coro == self)

@@ -8,6 +8,7 @@
 //   lock.c       lock and condition
 //   rwlock.c     read-write lock
 //   sync.c       queues of those who wait for an object; event, semaphore, wait group
+//   replace.c    another function for a coroutine that runs
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
 //   inspect.c    what tools show: each coroutine, the list, counters; AC_DEBUG
 //   measure.c    how much of their stacks coroutines use
@@ -63,10 +64,10 @@ static inline ac_ref ref_none(int err) { return (ac_ref){.peer = 0, .id = (uint6
 
 struct wait_kind {
     const char *name; // what tools show: "receive", "sleep"
-    // The wait ends early (time is up, or the coroutine is cancelled): takes the coroutine out of
-    // whatever it waits in. True: it can be woken now. False: an operation must finish first, and
-    // its end will wake it; `reason` (-ETIMEDOUT or -ECANCELED) is kept in coro->early for that
-    // moment. May wake others, not this one. Must not wait.
+    // The wait ends early (time is up, or the coroutine is cancelled or replaced): takes the
+    // coroutine out of whatever it waits in. True: it can be woken now. False: an operation must
+    // finish first, and its end will wake it; the reason (-ETIMEDOUT, -ECANCELED or -ERESTART) is
+    // kept in coro->early for that moment. May wake others, not this one. Must not wait.
     bool (*abandon)(struct coro *coro);
     bool until_deadline; // the deadline is what is waited for: its result is 0 and not -ETIMEDOUT
     // The coroutine is given up and its stack taken away (coro_abandon): takes it out of whatever
@@ -105,16 +106,17 @@ struct coro {
         struct {
             uint8_t state; // enum coro_state
             uint8_t stack_class;
-            bool end_slow : 1;     // at its end more is to be done than to give the record back
-            bool mail_slow : 1;    // belongs to message/: a message to it needs more than a cell
-            bool cancelled : 1;    // its waits end early: it was asked to end, or is to be replaced
+            bool end_slow : 1;  // at its end more is to be done than to give the record back
+            bool mail_slow : 1; // belongs to message/: a message to it needs more than a cell
+            bool cancelled : 1; // its waits end early: cancel_asked or replacement, and no shield
             bool cancel_known : 1; // a wait has told it that it was asked to end
             bool daemon : 1;
             bool joinable : 1;
-            bool internal : 1;     // the library's own: not counted, not shown
-            bool unseen : 1;       // it has failed, its end is kept, and nobody was told
-            bool replaceable : 1;  // its function can be replaced
-            bool cancel_asked : 1; // it was asked to end, maybe while it is shielded
+            bool internal : 1;      // the library's own: not counted, not shown
+            bool unseen : 1;        // it has failed, its end is kept, and nobody was told
+            bool replaceable : 1;   // its function can be replaced
+            bool cancel_asked : 1;  // it was asked to end, maybe while it is shielded
+            bool replace_known : 1; // a wait has told it that its function is to be replaced
         };
         uint32_t life; // all of these at once
     };
@@ -127,7 +129,7 @@ struct coro {
     uint32_t index;                       // of its record in the loop
     struct heap_node timer;               // its deadline while it waits with one
     int16_t early;  // why the wait was abandoned, while its operation still finishes; else 0
-    uint8_t shield; // how many shields are up: its waits are not cancelled
+    uint8_t shield; // how many shields are up: nothing but the deadline ends its waits early
     ac_time since;  // when its last wait began, by the loop's last look at the clock
     const char *name;
     // ---- the third ----
@@ -320,9 +322,9 @@ static inline bool coro_is_alive(const struct loop *loop, uint64_t id) {
 
 int coro_may_wait_slowly(struct coro *coro, ac_time deadline);
 // Whether the running coroutine may begin a wait: 0; -EPERM outside coroutines; -ECANCELED if it is
-// cancelled; -ETIMEDOUT if the deadline is over. To be asked before the coroutine is put into any
-// queue. A coroutine that goes on waiting after it was told of its cancellation lets the others run
-// first, so that it cannot hold up the loop.
+// cancelled; -ERESTART if its function is to be replaced; -ETIMEDOUT if the deadline is over. To be
+// asked before the coroutine is put into any queue. A coroutine that goes on waiting after it was
+// told lets the others run first, so that it cannot hold up the loop.
 static inline int coro_may_wait(struct coro *coro, ac_time deadline) {
     if (likely(coro && !coro->cancelled && deadline == AC_FOREVER))
         return 0;
@@ -336,11 +338,26 @@ static inline int coro_may_try(struct coro *coro, ac_time deadline) {
         return 0;
     return coro_may_wait_slowly(coro, deadline);
 }
-// Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT or
-// -ECANCELED after kind->abandon. `return coro_wait(...)` as a tail call.
+// Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT,
+// -ECANCELED or -ERESTART after kind->abandon. `return coro_wait(...)` as a tail call.
 int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
+// Whether a wait ended with `err` because its coroutine was cancelled or is to be replaced.
+static inline bool coro_is_interruption(int64_t err) {
+    return err == -ECANCELED || err == -ERESTART;
+}
 // As ac_cancel.
 void coro_cancel(struct coro *coro);
+// Has the present wait and all later ones end with `reason`, -ECANCELED or -ERESTART, unless the
+// coroutine is shielded: then once it no longer is. Private to coro/.
+void coro_interrupt(struct coro *coro, int reason);
+// A wait tells the coroutine that it ended early for `reason`. Private to coro/.
+static inline void coro_note_told(struct coro *coro, int reason) {
+    coro->cancel_known |= reason == -ECANCELED;
+    coro->replace_known |= reason == -ERESTART;
+}
+// The living or ended coroutine of this loop that a reference names: NULL, and why (-ESRCH,
+// -ENOTSUP), if there is none. Private to coro/.
+struct coro *coro_find_here(ac_ref ref, int *err);
 // Asks to be told of the end of a living coroutine.
 static inline void coro_watch(struct coro *coro, struct end_watch *watch) {
     coro->end_slow = true;
@@ -372,7 +389,7 @@ static inline int coro_wake(struct coro *coro, int result) {
 }
 // Lets the others run first, cancelled or not. Private to coro/.
 void coro_step_back(struct coro *coro);
-// The wait of a coroutine ends early, for -ETIMEDOUT or -ECANCELED. Private to coro/.
+// The wait of a coroutine ends early, for -ETIMEDOUT, -ECANCELED or -ERESTART. Private to coro/.
 void coro_end_wait(struct coro *coro, int reason);
 // No coroutine is left: ends what waits for new ones on the stacks. Private to coro/.
 void coro_end_runners(struct loop *loop);
@@ -396,8 +413,8 @@ size_t coro_describe(const void *coro, char *text, size_t bytes);
 // ---- operation.c ----
 
 // Starts an operation and waits until it has finished or the deadline is over. Returns op->result,
-// -ETIMEDOUT, -ECANCELED or -EPERM. After it has returned the poller knows nothing of the operation
-// any more. Can wait.
+// -ETIMEDOUT, -ECANCELED, -ERESTART or -EPERM. After it has returned the poller knows nothing of
+// the operation any more. Can wait.
 int64_t coro_operate(struct sys_op *op, ac_time deadline);
 // Ends the wait of the coroutine behind a pending operation with `err`, because its handle is being
 // closed.
@@ -496,6 +513,13 @@ void watchdog_add(struct loop *loop);
 void watchdog_remove(struct loop *loop);
 // As ac_watchdog; 0 ns: no longer.
 int watchdog_set(struct loop *loop, ac_time limit_ns);
+
+// ---- replace.c ----
+
+// The function of a coroutine with a replacement has returned `result`: runs the next one, and so
+// on, unless the coroutine is cancelled. What the last one returned. On the stack of the coroutine.
+// Private to coro/.
+ac_value coro_go_on(struct coro *coro, ac_value result);
 
 // ---- guest.c ----
 

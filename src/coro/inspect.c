@@ -36,8 +36,7 @@ static struct ac_coroutine_info describe(const struct coro *coro) {
         .mailbox = coro->mail_count,
         .stack_bytes = coro->stack ? sys_stack_bytes(coro->stack_class) : 0,
         .daemon = coro->daemon,
-        // A function that is to be replaced has its waits ended too.
-        .cancelled = coro->cancel_asked || (coro->cancelled && !coro->replacement),
+        .cancelled = coro->cancel_asked,
         .internal = coro->internal,
     };
 }

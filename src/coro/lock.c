@@ -193,7 +193,7 @@ static bool leave_condition(struct place *place) {
 static void retaken(struct waiter *waiter) {
     struct coro *coro = waiter->coro;
     int early = container_of(waiter, struct place, waiter)->notified ? 0 : coro->early;
-    coro->cancel_known |= early == -ECANCELED;
+    coro_note_told(coro, early);
     coro->early = 0;
     coro_wake(coro, early);
 }

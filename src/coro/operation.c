@@ -22,7 +22,7 @@ static const struct wait_kind operation_waits[] = {
 static void operation_finished(struct sys_op *op) {
     struct coro *coro = op->owner;
     int early = op->result == -ECANCELED ? coro->early : 0;
-    coro->cancel_known |= early == -ECANCELED;
+    coro_note_told(coro, early);
     coro->early = 0;
     coro_wake(coro, early); // 0: it finds the result in the operation
 }

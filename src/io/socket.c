@@ -182,7 +182,7 @@ static int connect_any(struct ac_stream *stream, const struct sys_address *found
     int worst = 0;
     for (int i = 0; i < count; i++) {
         int err = connect_one(stream, &found[i], share(deadline, count - i));
-        if (err == 0 || err == -ECANCELED || err == -EBADF)
+        if (err == 0 || coro_is_interruption(err) || err == -EBADF)
             return err;
         if (says_little(worst))
             worst = err;

@@ -68,7 +68,7 @@ int ac_peer(const char *address, ac_time deadline) {
         // Those who answered, but will not talk to us, know better than the silence at the other
         // addresses.
         bool answered = err == 0 || err == -EACCES || err == -EPROTO;
-        if (answered || err == -ECANCELED || err == -ETIMEDOUT)
+        if (answered || coro_is_interruption(err) || err == -ETIMEDOUT)
             break;
     }
     return err;
