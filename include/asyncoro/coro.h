@@ -50,9 +50,10 @@ struct ac_spawn_options {
 // takes): it is ready, after all that were ready before; its body does not run inside this call.
 // Takes the argument. Options follow by name: ac_spawn(serve, 7, .name = "server", .daemon = true).
 // Does not wait. Returns its reference, or none, and ac_ref_error tells: -EINVAL for a NULL
-// function or a stack size above the maximum, -ENOMEM, -EAGAIN when there are 2^24 coroutines
-// already, or the error of an argument that could not be made. The stack is taken when the
-// coroutine first runs; if there is no memory then, it fails with -ENOMEM.
+// function, a stack size above the maximum or options without their size, -EXDEV for a group of
+// another loop, -ENOMEM, -EAGAIN when there are 2^24 coroutines already, or the error of an
+// argument that could not be made. The stack is taken when the coroutine first runs; if there is no
+// memory then, it fails with -ENOMEM.
 #define ac_spawn(...) AC_SPAWN_(__VA_ARGS__, .size = sizeof(struct ac_spawn_options))
 #define AC_SPAWN_(function, argument, ...)                                                         \
     ac_spawn_with(                                                                                 \
@@ -168,23 +169,25 @@ struct ac_group_options {
     bool keep_going; // when one of the group fails the others go on; default: they are cancelled
 };
 
-// Opens a group, into which coroutines are spawned by the option `.group`. Does not wait. 0;
-// -EPERM outside coroutines; -ENOMEM.
+// Opens a group, into which coroutines are spawned by the option `.group`. Does not wait. 0, else
+// *group is NULL: -EPERM outside coroutines; -ENOMEM.
 #define ac_group_open(group, ...)                                                                  \
     ac_group_open_with(                                                                            \
         (group), &(struct ac_group_options){.size = sizeof(struct ac_group_options), __VA_ARGS__})
 AC_API int ac_group_open_with(ac_group **group, const struct ac_group_options *options) AC_CHECKED;
 
-// How many of the group have not ended.
+// How many of the group have not ended. NULL counts none.
 AC_API uint32_t ac_group_count(const ac_group *group);
 
-// Cancels all in the group. Does not wait. A spawn into a cancelled group gives a coroutine that is
-// cancelled before it runs.
+// Cancels all in the group. Does not wait. From now on, as also after a failure that cancelled the
+// others, a spawn into the group gives a coroutine that is cancelled before it runs. NULL is
+// ignored.
 AC_API void ac_group_cancel(ac_group *group);
 
 // Waits until all in the group have ended; more may be spawned into it meanwhile and afterwards.
-// Can wait. 0; the error of the first that failed (its failure counts as observed); -ETIMEDOUT;
-// -ECANCELED (the caller's); -EPERM for another coroutine than the owner.
+// One that was cancelled has not failed. Can wait. 0; the error of the first that failed since the
+// group was opened (failures in a group count as observed); -ETIMEDOUT; -ECANCELED (the caller's);
+// -EPERM for another coroutine than the owner; -EINVAL for NULL.
 AC_API int ac_group_join(ac_group *group, ac_time deadline) AC_CHECKED;
 
 // Cancels all that are left, waits until they have ended, and forgets the group. It waits also when

@@ -15,6 +15,7 @@
 enum {
     BUDGET = 128,             // switches between two looks at the clock
     ASK_EVERY_NS = 50 * 1000, // how long the poller is left alone while coroutines are ready
+    SPAWN_OPTIONS_BYTES_MIN = offsetof(struct ac_spawn_options, group), // of the first version
 };
 
 // What runs on a stack; lies at the top of it.
@@ -288,22 +289,36 @@ static inline void record_fill(struct coro *coro, ac_function function, ac_value
     coro_make_ready(coro);
 }
 
+// Puts options into the form of this version, all zero so far: an older program knows fewer, and a
+// newer one more. 0 or -EINVAL.
+static int read_options(const struct ac_spawn_options *options, struct ac_spawn_options *whole) {
+    if (!options)
+        return 0;
+    if (options->size < SPAWN_OPTIONS_BYTES_MIN)
+        return -EINVAL;
+    memcpy(whole, options, options->size < sizeof *whole ? options->size : sizeof *whole);
+    return 0;
+}
+
 struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
                          const struct ac_spawn_options *options, bool internal, int *err) {
-    static const struct ac_spawn_options defaults;
-    if (!options)
-        options = &defaults;
-    int class = sys_stack_class(options->stack_bytes);
-    if (argument.kind == AC_INVALID || !function || class < 0) {
-        *err = argument.kind == AC_INVALID ? ac_error_of(argument) : -EINVAL;
-        ac_drop(argument);
-        return NULL;
-    }
-    struct coro *coro = record_take(loop, err);
+    struct ac_spawn_options whole = {0};
+    struct group_member *member = NULL;
+    struct coro *coro = NULL;
+    *err = argument.kind == AC_INVALID ? ac_error_of(argument) : read_options(options, &whole);
+    int class = *err ? 0 : sys_stack_class(whole.stack_bytes);
+    if (!*err && (!function || class < 0))
+        *err = -EINVAL;
+    if (!*err && whole.group)
+        member = coro_group_reserve(whole.group, loop, err);
+    if (!*err)
+        coro = record_take(loop, err);
     if (coro)
-        record_fill(coro, function, argument, options, class, internal);
+        record_fill(coro, function, argument, &whole, class, internal);
     else
         ac_drop(argument);
+    if (member)
+        coro_group_add(member, coro);
     return coro;
 }
 
@@ -487,7 +502,8 @@ ac_ref ac_spawn_with(ac_function function, ac_value argument,
                      const struct ac_spawn_options *options) {
     struct loop *loop = loop_here;
     if (unlikely(!loop || !function || !options || !loop->free || argument.kind == AC_INVALID ||
-                 options->stack_bytes != 0 || options->joinable || options->group))
+                 options->size != sizeof *options || options->stack_bytes != 0 ||
+                 options->joinable || options->group))
         return spawn_otherwise(function, argument, options);
     struct coro *coro = loop->free;
     loop->free = coro->ready_next;

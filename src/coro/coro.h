@@ -8,6 +8,7 @@
 //   lock.c       lock and condition
 //   rwlock.c     read-write lock
 //   sync.c       queues of those who wait for an object; event, semaphore, wait group
+//   group.c      coroutines that end together
 //   replace.c    another function for a coroutine that runs
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
 //   inspect.c    what tools show: each coroutine, the list, counters; AC_DEBUG
@@ -513,6 +514,15 @@ void watchdog_add(struct loop *loop);
 void watchdog_remove(struct loop *loop);
 // As ac_watchdog; 0 ns: no longer.
 int watchdog_set(struct loop *loop, ac_time limit_ns);
+
+// ---- group.c ----
+
+struct group_member;
+// Memory for one more member, a coroutine of this loop; to be given to coro_group_add. NULL and
+// *err: -ENOMEM, or -EXDEV for a group of another loop. Private to coro/.
+struct group_member *coro_group_reserve(struct ac_group *group, const struct loop *loop, int *err);
+// Makes a new coroutine the member; NULL releases the memory. Private to coro/.
+void coro_group_add(struct group_member *member, struct coro *coro);
 
 // ---- replace.c ----
 

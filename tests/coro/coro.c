@@ -219,7 +219,8 @@ TEST(one_that_has_ended_and_is_kept_is_only_there_for_joining) {
 TEST(a_coroutine_is_described_by_number_name_place_and_stack) {
     int err = 0;
     struct loop *loop = loop_need(&err);
-    struct ac_spawn_options how = {.name = "worker", .where = "main.c:12", .stack_bytes = 1 << 20};
+    struct ac_spawn_options how = {
+        .size = sizeof how, .name = "worker", .where = "main.c:12", .stack_bytes = 1 << 20};
     struct coro *coro = coro_create(loop, nothing, ac_nil, &how, false, &err);
     char text[512];
     size_t length = coro_describe(coro, text, sizeof text - 1);

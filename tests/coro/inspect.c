@@ -59,7 +59,8 @@ static ac_value nothing(ac_value unused) { return unused; }
 static ac_ref receiver, sleeper;
 
 static ac_ref spawn_at(const char *where, ac_function function, const char *name, bool daemon) {
-    struct ac_spawn_options how = {.where = where, .name = name, .daemon = daemon};
+    struct ac_spawn_options how = {
+        .size = sizeof how, .where = where, .name = name, .daemon = daemon};
     return ac_spawn_with(function, ac_nil, &how);
 }
 
@@ -240,8 +241,10 @@ static ac_value list_guest(ac_value unused) {
     loop_extend(loop_here, LOOP_REMOTE,
                 (struct loop_extra){.state = guest, .stopping = stop_guest, .done = end_guest});
     guest_enter(guest);
-    coro_create(guest_loop(guest), be_internal, ac_nil, &(struct ac_spawn_options){.name = "heart"},
-                true, &err);
+    coro_create(
+        guest_loop(guest), be_internal, ac_nil,
+        &(struct ac_spawn_options){.size = sizeof(struct ac_spawn_options), .name = "heart"}, true,
+        &err);
     guest_leave(guest);
     ck_assert_int_eq(ac_sleep(0.02), 0);
     catch_errors(true);
@@ -277,9 +280,12 @@ static ac_value count_all(ac_value unused) {
     ck_assert_uint_eq(first.posts, 0);
 
     int err = 0;
-    coro_create(loop_here, be_internal, ac_nil, &(struct ac_spawn_options){.daemon = true}, true,
-                &err);
-    coro_create(loop_here, nothing, ac_nil, &(struct ac_spawn_options){.daemon = true}, true, &err);
+    coro_create(loop_here, be_internal, ac_nil,
+                &(struct ac_spawn_options){.size = sizeof(struct ac_spawn_options), .daemon = true},
+                true, &err);
+    coro_create(loop_here, nothing, ac_nil,
+                &(struct ac_spawn_options){.size = sizeof(struct ac_spawn_options), .daemon = true},
+                true, &err);
     for (int i = 0; i < 1000; i++)
         ac_spawn(nothing, ac_nil);
     ac_spawn(sleep_long, ac_nil, .daemon = true);

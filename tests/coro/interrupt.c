@@ -76,6 +76,15 @@ static int wait_condition(ac_time deadline) {
 
 static int wait_read_lock(ac_time deadline) { return ac_rwlock_read(&written, deadline); }
 
+static int wait_group(ac_time deadline) {
+    ac_group *group;
+    ck_assert_int_eq(ac_group_open(&group), 0);
+    ck_assert(ac_ref_is(ac_spawn(sleep_on, ac_nil, .group = group)));
+    int err = ac_group_join(group, deadline);
+    ck_assert_int_eq(ac_group_close(group), 0);
+    return err;
+}
+
 static int wait_accept(ac_time deadline) {
     ac_stream *stream;
     return ac_accept(listener, &stream, deadline);
@@ -125,6 +134,7 @@ static const struct way {
     {"lock", wait_lock, -ETIMEDOUT},
     {"condition", wait_condition, -ETIMEDOUT},
     {"lock to read", wait_read_lock, -ETIMEDOUT},
+    {"group", wait_group, -ETIMEDOUT},
     {"accept", wait_accept, -ETIMEDOUT},
     {"read", wait_read, -ETIMEDOUT},
     {"write", wait_write, -ETIMEDOUT},

@@ -254,7 +254,7 @@ static ac_value say_goodbye(ac_value mark) {
 
 static void stopping(struct loop *loop, void *state) {
     int err = 0;
-    static const struct ac_spawn_options how;
+    static const struct ac_spawn_options how = {.size = sizeof how};
     ck_assert_ptr_nonnull(coro_create(loop, say_goodbye, ac_of(*(char *)state), &how, true, &err));
 }
 
@@ -279,7 +279,7 @@ TEST(floors_say_goodbye_from_the_top_before_their_own_coroutines_are_cancelled) 
     loop_extend(loop, LOOP_REMOTE,
                 (struct loop_extra){.state = &high, .stopping = stopping, .done = done});
     int err = 0;
-    struct ac_spawn_options how = {.daemon = true};
+    struct ac_spawn_options how = {.size = sizeof how, .daemon = true};
     ck_assert_ptr_nonnull(coro_create(loop, serve, ac_of('i'), &how, true, &err));
     ac_spawn(serve, 'u', .daemon = true);
     ac_spawn(letter, '.');

@@ -69,7 +69,7 @@ static size_t stack_bytes;
 static void run_overflow(void) {
     ac_spawn(nothing, ac_nil);
     struct ac_spawn_options how = {
-        .name = "glutton", .where = "here.c:7", .stack_bytes = stack_bytes};
+        .size = sizeof how, .name = "glutton", .where = "here.c:7", .stack_bytes = stack_bytes};
     ac_spawn_with(overflow, ac_nil, &how);
     ac_spawn(nothing, ac_nil, .name = "other");
     ac_run();
