@@ -332,6 +332,23 @@ TEST(a_wait_that_is_cancelled_holds_the_lock) {
     ck_assert_ptr_null(condition.own_.loop_);
 }
 
+static ac_value hold_and_cancel(ac_value whom) {
+    struct ac_exit end;
+    ck_assert_int_eq(ac_condition_acquire(&condition, AC_NOW), 0);
+    ck_assert_int_eq(ac_cancel(ac_ref_of(whom)), 0);
+    ck_assert_int_eq(ac_condition_release(&condition), 0);
+    ck_assert_int_eq(ac_join(ac_ref_of(whom), &end, AC_FOREVER), 0);
+    ck_assert_int_eq(end.how, AC_CANCELLED);
+    return ac_nil;
+}
+
+TEST(who_learns_by_a_wait_that_it_was_cancelled_ends_as_cancelled) {
+    world_begin(1);
+    ac_spawn(hold_and_cancel, ac_spawn(wait_with_depth_3, 0));
+    run();
+    ck_assert_int_eq(result, -ECANCELED);
+}
+
 // What happens to the one who waits while another holds the lock for long.
 enum { NOTIFY = 1, CANCEL = 2, TIME_OUT = 4, NOTIFY_LATE = 8 };
 
@@ -557,11 +574,13 @@ static ac_value be_welcome_elsewhere(ac_value unused) {
     return ac_nil;
 }
 
-static ac_value use_all(ac_value waiter) {
+static ac_value use_all(ac_value unused) {
+    (void)unused;
+    let_others_run();
     ck_assert_int_eq(ac_lock_acquire(&lock, AC_NOW), 0);
     elsewhere(be_refused_elsewhere);
     ck_assert_int_eq(ac_lock_release(&lock), 0);
-    ck_assert_int_eq(ac_cancel(ac_ref_of(waiter)), 0);
+    ck_assert_int_eq(ac_cancel(waits), 0);
     let_others_run();
     elsewhere(be_welcome_elsewhere);
     return ac_nil;
@@ -577,7 +596,8 @@ static ac_value wait_until_cancelled(ac_value unused) {
 
 // The lock of the condition is free, but somebody waits for its return.
 TEST(what_is_in_use_is_of_one_loop_and_what_is_not_of_any) {
-    ac_spawn(use_all, ac_spawn(wait_until_cancelled, ac_nil));
+    ac_spawn(use_all, ac_nil);
+    waits = ac_spawn(wait_until_cancelled, ac_nil);
     run();
     ck_assert_str_eq(story, "xy");
 }

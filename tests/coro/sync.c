@@ -341,13 +341,19 @@ TEST(what_somebody_waits_for_is_of_one_loop) {
     check_that_nobody_waits();
 }
 
+enum { TIMES = 20000 };
+
 static struct ac_semaphore contested = {.count = 1};
+static int started; // atomic: threads
 static long inside, times;
 
 // Whoever takes it is alone, be the other on this thread or not.
 static ac_value contend(ac_value unused) {
     (void)unused;
-    for (int got = 0; got < 20000;) {
+    __atomic_fetch_add(&started, 1, __ATOMIC_RELAXED);
+    while (__atomic_load_n(&started, __ATOMIC_RELAXED) < 2)
+        ;
+    for (int got = 0; got < TIMES;) {
         int err = ac_semaphore_acquire(&contested, AC_NOW);
         ck_assert(err == 0 || err == -EXDEV || err == -ETIMEDOUT);
         if (err < 0)
@@ -370,7 +376,7 @@ TEST(threads_that_take_and_give_at_once_do_no_harm) {
         ck_assert_int_eq(pthread_create(&threads[i], NULL, run_in_thread, &function), 0);
     for (int i = 0; i < 2; i++)
         ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
-    ck_assert_int_eq(times, 40000);
+    ck_assert_int_eq(times, 2 * TIMES);
     ck_assert_uint_eq(contested.count, 1);
 }
 
@@ -429,6 +435,8 @@ static ac_value choose(ac_value expected) {
     int err = wait_for_several(&several, AC_FOREVER);
     ck_assert_int_eq(err, ac_int_of(expected) < 0 ? -ECANCELED : 0);
     ck_assert_int_eq(several.granted, ac_int_of(expected));
+    for (size_t i = 0; i < countof(several.places); i++)
+        ck_assert_ptr_null(several.places[i].waiter.in);
     tell('x');
     return ac_nil;
 }
