@@ -176,6 +176,7 @@ static void run_coroutines(void *argument) {
     struct loop *loop = argument;
     struct runner runner;
     sys_entered();
+    sys_context_inherit(&runner.context, loop->running->stack, loop->running->stack_class);
     for (;;) {
         struct coro *self = loop->running;
         int class = self->stack_class;
@@ -407,8 +408,10 @@ void coro_abandon(struct coro *coro) {
     coro->cancelled = true;
     coro->cancel_asked = true;
     coro->cancel_known = true;
-    if (coro->stack)
+    if (coro->stack) {
+        sys_context_done(&coro->context);
         sys_stack_give(&coro->loop->stacks, coro->stack_class, coro->stack);
+    }
     coro->stack = NULL;
     coro->context.sp = NULL;
     if (coro->wait)

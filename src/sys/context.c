@@ -3,23 +3,24 @@
 // assembler function alone.
 //
 // AddressSanitizer keeps a fake stack for each context and wants to know the bounds of the real one
-// before and after each switch; ThreadSanitizer keeps a fiber for each.
+// before and after each switch. ThreadSanitizer keeps a fiber for each, of which there may be some
+// 8,000 at once and not more; a stack keeps its fiber for life. What is done before a switch it
+// takes as done before all that follows the switch.
 #include "sys/stack_private.h"
 #include "sys/sys.h"
 
-#ifdef SYS_SANITIZED
+#ifdef SYS_ASAN
 #include <pthread.h>
-
-static void *context_bottom(void *top, int class) { return sys_stack_low(top, class); }
-#if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(__SANITIZE_THREAD__)
+#ifdef SYS_TSAN
 #include <sanitizer/tsan_interface.h>
-#endif
 #endif
 
 void sys_context_entry(void);
+#ifdef SYS_ASAN
+static void set_bounds(struct sys_context *context, void *top, int class);
+#endif
 
 void sys_context_prepare(struct sys_context *context, void *top, int class, void (*entry)(void *),
                          void *argument) {
@@ -40,49 +41,27 @@ void sys_context_prepare(struct sys_context *context, void *top, int class, void
 #error "no context switch for this architecture: write src/sys/switch_ARCH.S and the frame here"
 #endif
     context->sp = sp;
-#ifdef SYS_SANITIZED
-    context->fake_stack = NULL;
-    context->bottom = context_bottom(top, class);
-    context->bytes = (size_t)((const char *)top - (const char *)context->bottom);
-#if defined(__SANITIZE_THREAD__)
-    context->fiber = __tsan_create_fiber(0);
+#ifdef SYS_ASAN
+    set_bounds(context, top, class);
 #endif
+#ifdef SYS_TSAN
+    context->fiber = __tsan_create_fiber(0);
 #endif
 }
 
-#ifdef SYS_SANITIZED
+#ifdef SYS_ASAN
 
 int sys_switch(struct sys_context *from, struct sys_context *to) {
-#if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&from->fake_stack, to->bottom, to->bytes);
-#endif
-#if defined(__SANITIZE_THREAD__)
-    __tsan_switch_to_fiber(to->fiber, 0);
-#endif
     int result = sys_context_switch(from, to);
-#if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
-#endif
     return result;
 }
 
-int sys_switch_apart(struct sys_context *from, struct sys_context *to) {
-    return sys_switch(from, to);
-}
+void sys_entered(void) { __sanitizer_finish_switch_fiber(NULL, NULL, NULL); }
 
 void sys_context_inherit(struct sys_context *context, void *top, int class) {
-    context->fake_stack = NULL;
-    context->bottom = context_bottom(top, class);
-    context->bytes = (size_t)((const char *)top - (const char *)context->bottom);
-#if defined(__SANITIZE_THREAD__)
-    context->fiber = __tsan_get_current_fiber();
-#endif
-}
-
-void sys_entered(void) {
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
-#endif
+    set_bounds(context, top, class);
 }
 
 void sys_context_of_thread(struct sys_context *context) {
@@ -96,19 +75,47 @@ void sys_context_of_thread(struct sys_context *context) {
     context->bottom = low;
     context->bytes = bytes;
     context->fake_stack = NULL;
-#if defined(__SANITIZE_THREAD__)
-    context->fiber = __tsan_get_current_fiber();
+}
+
+void sys_context_done(struct sys_context *context) { (void)context; }
+
+static void set_bounds(struct sys_context *context, void *top, int class) {
+    context->fake_stack = NULL;
+    context->bottom = sys_stack_low(top, class);
+    context->bytes = (size_t)((const char *)top - (const char *)context->bottom);
+}
+
 #endif
+
+#ifdef SYS_TSAN
+
+int sys_switch(struct sys_context *from, struct sys_context *to) {
+    __tsan_switch_to_fiber(to->fiber, 0);
+    return sys_context_switch(from, to);
+}
+
+void sys_entered(void) {}
+
+void sys_context_inherit(struct sys_context *context, void *top, int class) {
+    (void)top, (void)class;
+    context->fiber = __tsan_get_current_fiber();
+}
+
+void sys_context_of_thread(struct sys_context *context) {
+    context->fiber = __tsan_get_current_fiber();
 }
 
 void sys_context_done(struct sys_context *context) {
-#if defined(__SANITIZE_THREAD__)
-    if (context->fiber)
-        __tsan_destroy_fiber(context->fiber);
+    __tsan_destroy_fiber(context->fiber);
     context->fiber = NULL;
-#else
-    (void)context;
+}
+
 #endif
+
+#ifdef SYS_SANITIZED
+
+int sys_switch_apart(struct sys_context *from, struct sys_context *to) {
+    return sys_switch(from, to);
 }
 
 #endif

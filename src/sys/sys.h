@@ -28,7 +28,19 @@
 
 #include "base/base.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// Which sanitizers watch: gcc before 14 tells by __SANITIZE_*, clang by __has_feature.
+#if defined(__SANITIZE_ADDRESS__)
+#define SYS_ASAN 1
+#elif defined(__SANITIZE_THREAD__)
+#define SYS_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SYS_ASAN 1
+#elif __has_feature(thread_sanitizer)
+#define SYS_TSAN 1
+#endif
+#endif
+#if defined(SYS_ASAN) || defined(SYS_TSAN)
 #define SYS_SANITIZED 1
 #endif
 
@@ -38,11 +50,13 @@ struct sys_context {
     void *sp;   // where its registers lie on its stack; NULL: it has no stack yet
     int result; // what sys_switch returns in this context when it goes on: set by the one who wakes
                 // it
-#ifdef SYS_SANITIZED
-    void *fake_stack;   // AddressSanitizer's
+#ifdef SYS_ASAN
+    void *fake_stack;
     const void *bottom; // of the stack
     size_t bytes;
-    void *fiber; // ThreadSanitizer's
+#endif
+#ifdef SYS_TSAN
+    void *fiber;
 #endif
 };
 
@@ -158,6 +172,7 @@ static inline void sys_context_take_over(struct sys_context *to, const struct sy
 }
 // The context of a thread's own stack: learns its bounds.
 void sys_context_of_thread(struct sys_context *context);
+// A context that is parked and never goes on.
 void sys_context_done(struct sys_context *context);
 #else
 static inline int sys_switch(struct sys_context *from, struct sys_context *to) {

@@ -36,7 +36,7 @@ static void run_child(void (*run)(void)) {
 }
 
 static void must_end_by(int number) {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef SYS_SANITIZED
     (void)number; // the sanitizer's own handler reports the fault and exits
     ck_assert(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
 #else
