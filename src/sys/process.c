@@ -49,6 +49,12 @@ struct start {
 };
 
 // The sanitizers know nothing of this stack and of a child that shares their memory.
+// ThreadSanitizer's own clone takes the child for one of fork, which has a copy of the memory, and
+// then stops watching in it, that is, in ours.
+#ifdef SYS_TSAN
+int __clone(int (*run)(void *), void *stack, int flags, void *argument, ...);
+#define clone __clone
+#endif
 #define IN_CHILD __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined))
 
 static int run_child(void *argument);
