@@ -130,7 +130,7 @@ static const struct fabric_door course_door = {
 };
 
 static void course_send(struct course *it, uint64_t to) {
-    uint64_t payload[20] = {it->link << 32 | it->number};
+    uint64_t payload[20] = {0};
     guest_enter(it->side->guest);
     ac_span part = {payload, sizeof payload};
     payload[0] = it->link << 32 | it->number; // under the lock: a loss may have come in between
