@@ -18,8 +18,21 @@
 #ifndef TESTS_TEST_H
 #define TESTS_TEST_H
 
+#include "sys/sys.h"
+
 #include <check.h>
 #include <signal.h>
+
+// How many coroutines may live at once when a test wants very many. ThreadSanitizer can tell some
+// 8,000 stacks from one another and no more, and needs milliseconds to make one;
+// AddressSanitizer's stacks are large.
+#if defined(SYS_TSAN)
+enum { TEST_COROUTINES_MAX = 3000 };
+#elif defined(SYS_ASAN)
+enum { TEST_COROUTINES_MAX = 5000 };
+#else
+enum { TEST_COROUTINES_MAX = 100000 };
+#endif
 
 struct test {
     TTest check;        // what libcheck wants to know: name, function, file, line

@@ -8,12 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#ifdef SYS_SANITIZED
-enum { MANY = 5000 };
-#else
-enum { MANY = 100000 };
-#endif
-
 // What happened, in order: one letter each.
 static char story[256];
 
@@ -156,11 +150,11 @@ static ac_value count_end(ac_value unused) {
 }
 
 TEST(a_hundred_thousand_coroutines_live_at_once, .seconds_max = 120) {
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < TEST_COROUTINES_MAX; i++)
         ck_assert_int_eq(ac_ref_error(ac_spawn(count_end, i)), 0);
-    ck_assert_uint_eq(loop_living(loop_here), MANY);
+    ck_assert_uint_eq(loop_living(loop_here), TEST_COROUTINES_MAX);
     run();
-    ck_assert_uint_eq(ended_count, MANY);
+    ck_assert_uint_eq(ended_count, TEST_COROUTINES_MAX);
 }
 
 static ac_value use_one_stack_after_another(ac_value unused) {
@@ -657,7 +651,7 @@ TEST(spawn_survives_the_failure_of_any_allocation_when_there_are_many) {
     int err = 0;
     struct loop *loop = loop_need(&err);
     uint32_t spawned = 0;
-    for (int n = 1; n < 40; n++) {
+    for (int n = 1; n < 40 && n * LOOP_CHUNK < TEST_COROUTINES_MAX; n++) {
         memory_fail_nth(n);
         for (int i = 0; i < LOOP_CHUNK; i++) {
             err = ac_ref_error(ac_spawn(count_end, i));
