@@ -7,6 +7,7 @@
 #   make demo     build, then show the library at work
 #   make test     build, then run every test; the last line says how many passed and failed
 #   make test-asan  the same with the address and undefined-behaviour sanitizers, in build-asan/
+#   make test-tsan  the same with the thread sanitizer, in build-tsan/
 #   make bench    measure; ONLY="yield-2 spawn" measures these alone
 #   make tidy     check the rules of docs/STYLE.md that a script can check
 #   make format   let clang-format lay out every C file, comments included
@@ -15,6 +16,7 @@
 
 BUILD ?= build
 BUILD_ASAN ?= $(BUILD)-asan
+BUILD_TSAN ?= $(BUILD)-tsan
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 ONLY ?=
@@ -40,6 +42,14 @@ test-asan: packages-build packages-test
 	ninja -C $(BUILD_ASAN) -j $(JOBS)
 	scripts/run-tests $(BUILD_ASAN)
 
+# ThreadSanitizer makes everything some ten times slower. The one that comes with gcc 12 does not know
+# all the places where a kernel that randomises much may put things.
+test-tsan: packages-build packages-test
+	@$(call setup,$(BUILD_TSAN),-Db_sanitize=thread -Dtests=true)
+	ninja -C $(BUILD_TSAN) -j $(JOBS)
+	CK_TIMEOUT_MULTIPLIER=4 $(shell setarch -R true 2>/dev/null && echo setarch -R) \
+	    scripts/run-tests $(BUILD_TSAN) -- --timeout-multiplier 4
+
 bench: packages-bench all
 	bench/run $(BUILD) $(ONLY)
 
@@ -54,11 +64,11 @@ install: all
 	meson install -C $(BUILD)
 
 clean:
-	rm -rf $(BUILD) $(BUILD_ASAN)
+	rm -rf $(BUILD) $(BUILD_ASAN) $(BUILD_TSAN)
 
 packages-%:
 	@scripts/install-packages $*
 
 comma := ,
 
-.PHONY: all demo test test-asan bench tidy format install clean
+.PHONY: all demo test test-asan test-tsan bench tidy format install clean
