@@ -460,6 +460,42 @@ static ac_value close_without_memory(ac_value unused) {
 
 TEST(the_notice_of_a_close_needs_no_memory) { run(close_without_memory); }
 
+// How many messages can be put into mailboxes before more memory is needed.
+static int count_room(void) {
+    int count = 0;
+    memory_fail_nth(1);
+    while (ac_send(ac_self(), count) == 0)
+        count++;
+    memory_fail_nth(0);
+    for (int i = 0; i < count; i++)
+        check_next(i);
+    return count;
+}
+
+static ac_value end_subscriptions(ac_value unused) {
+    (void)unused;
+    ac_ref channel = open_one();
+    ck_assert_int_eq(ac_send(ac_self(), 0), 0); // makes the first cells
+    check_next(0);
+    int room = count_room();
+    for (int i = 0; i < 100; i++) {
+        ac_ref closes = open_one(), ends = ac_spawn(end_at_once, ac_nil);
+        ck_assert_int_eq(ac_channel_subscribe(channel, ac_self()), 0);
+        ck_assert_int_eq(ac_channel_subscribe(channel, ends), 0);
+        ck_assert_int_eq(ac_channel_subscribe(closes, ac_self()), 0);
+        ck_assert_int_eq(ac_channel_unsubscribe(channel, ac_self()), 0);
+        ck_assert_int_eq(ac_channel_close(closes), 0);
+        check_notice(closes);
+        ck_assert_int_eq(ac_yield(), 0);
+        ck_assert_int_eq(ac_channel_count(channel), 0);
+    }
+    ck_assert_int_eq(count_room(), room);
+    progress++;
+    return ac_nil;
+}
+
+TEST(what_is_kept_back_for_a_notice_is_given_back) { run(end_subscriptions); }
+
 // ---- waiting for subscribers ----
 
 static int wait_result;

@@ -171,6 +171,17 @@ static ac_value make_values(ac_value unused) {
         memory_fail_nth(0);
     }
     ac_drop(text);
+    // What could not be made is handed to nobody, not even to another transform.
+    set(both, stop, NULL);
+    ck_assert_int_eq(ac_channel_unsubscribe(upper, both), 0);
+    ck_assert_int_eq(ac_channel_unsubscribe(lower, ac_self()), 0);
+    memory_fail_nth(1);
+    ck_assert_int_eq(ac_send(lower, 1), -ENOMEM);
+    ck_assert(memory_has_failed());
+    memory_fail_nth(0);
+    ck_assert_int_eq(calls, 0);
+    ck_assert_int_eq(ac_send(lower, 1), 0);
+    ck_assert_int_eq(calls, 1);
     progress++;
     return ac_nil;
 }
