@@ -100,7 +100,7 @@ class Coroutine:
         parts.append(f"stack of {self.stack_bytes >> 10} KiB" if self.stack else "has not run yet")
         if record["daemon"]:
             parts.append("daemon")
-        if record["cancel_asked"] or (record["cancelled"] and not int(record["replacement"])):
+        if record["cancel_asked"]:
             parts.append("cancelled")
         if record["internal"]:
             parts.append("the library's own")

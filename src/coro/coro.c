@@ -59,6 +59,8 @@ static __attribute__((noinline)) bool give_new_stack(struct coro *coro) {
     }
     if (loop->stacks.checks & SYS_STACK_MEASURED)
         sys_stack_paint(coro->stack, coro->stack_class, coro->stack);
+    if (loop->traced)
+        coro_trace(coro, "takes a new stack");
     sys_stack_own(coro->stack, coro);
     sys_context_prepare(&coro->context, coro->stack, coro->stack_class, run_coroutines, loop);
     return true;
@@ -218,6 +220,11 @@ void coro_end_runners(struct loop *loop) {
 
 // A record that was never used.
 static __attribute__((noinline)) struct coro *record_make(struct loop *loop, int *err) {
+    struct coro *coro = loop->aside;
+    if (coro) {
+        loop->aside = coro->ready_next;
+        return coro;
+    }
     *err = -EAGAIN;
     if (loop->coro_count == LOOP_COROS_MAX)
         return NULL;
@@ -231,7 +238,7 @@ static __attribute__((noinline)) struct coro *record_make(struct loop *loop, int
     if (heap_reserve(&loop->timers) < 0)
         return NULL;
     uint32_t index = loop->coro_count;
-    struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
+    coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
     coro->loop = loop;
     coro->index = index;
     coro->generation = 1;
@@ -259,10 +266,20 @@ static inline void record_give(struct coro *coro) {
     loop->free = coro;
 }
 
+static void record_give_slowly(struct coro *coro) {
+    struct loop *loop = coro->loop;
+    record_give(coro);
+    if (loop->traced && loop->free == coro) { // its generations are not used up
+        loop->free = NULL;
+        coro->ready_next = loop->aside;
+        loop->aside = coro;
+    }
+}
+
 // Of one whose end was kept and is now known.
 static void record_give_ended(struct coro *coro) {
     list_init(&coro->watchers); // `end` lay there
-    record_give(coro);
+    record_give_slowly(coro);
 }
 
 // Makes a coroutine of a record; the last step of spawning.
@@ -320,6 +337,10 @@ struct coro *coro_create(struct loop *loop, ac_function function, ac_value argum
         ac_drop(argument);
     if (member)
         coro_group_add(member, coro);
+    if (coro && loop->traced) {
+        coro->end_slow = true;
+        coro_trace(coro, "begins");
+    }
     return coro;
 }
 
@@ -365,6 +386,8 @@ static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value 
     loop->internals -= coro->internal;
     loop->alive -= !coro->daemon;
     struct ac_exit exit = make_exit(coro, result);
+    if (loop->traced)
+        coro_trace(coro, ac_end_name(exit.how));
     __atomic_store_n(&coro->state, CORO_ENDED, __ATOMIC_RELAXED);
     if (coro->mail_done)
         coro->mail_done(coro);
@@ -386,7 +409,7 @@ static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value 
     if (unseen)
         coro_note_failure(coro, &exit);
     ac_drop(exit.value);
-    record_give(coro);
+    record_give_slowly(coro);
 }
 
 // Nobody else will learn of it: the one who called ac_run does.
@@ -427,6 +450,10 @@ void coro_end_wait(struct coro *coro, int reason) {
             coro->early = -ECANCELED;
         return;
     }
+    if (coro->loop->traced)
+        coro_trace(coro, reason == -ETIMEDOUT   ? "its time is up"
+                         : reason == -ECANCELED ? "its wait is cancelled"
+                                                : "its wait ends, for it is replaced");
     if (!kind->abandon(coro)) {
         coro->early = (int16_t)reason;
         return;

@@ -237,6 +237,8 @@ struct loop {
     struct measure *measure; // private to measure.c; NULL until stacks are measured
     struct loop_extra extra[LOOP_FLOORS];
     uint64_t random[2]; // state of the generator of ac_random_*
+    bool traced;        // AC_TRACE names coro: all spawns and ends go the slow way, which tells
+    struct coro *aside; // free records of such a loop, where the quick way does not find them
     bool outside;       // between loop_step_out and loop_step_in
 };
 
@@ -493,6 +495,8 @@ int work_tune(uint32_t threads_max, ac_time idle_ns);
 
 // As ac_list_coroutines for one loop alone, on the thread that drives it.
 void loop_list(struct loop *loop);
+// One line about a coroutine of a loop that is traced.
+void coro_trace(const struct coro *coro, const char *what);
 // Switches on for a new loop what AC_DEBUG asks for.
 void loop_debug(struct loop *loop);
 

@@ -108,6 +108,16 @@ void ac_list_coroutines(void) {
     guest_leave(loop->guest);
 }
 
+// ---- AC_TRACE ----
+
+void coro_trace(const struct coro *coro, const char *what) {
+    char text[256];
+    int length = (int)coro_name(coro, text, sizeof text);
+    const char *wait = coro->wait ? coro->wait->name : "";
+    trace_line(TRACE_CORO, "loop %u: %.*s: %s%s%s%s", coro->loop->number, length, text, what,
+               *wait ? " (" : "", wait, *wait ? ")" : "");
+}
+
 // ---- counters ----
 
 int ac_counters(struct ac_counters *counters) {

@@ -37,6 +37,7 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
     if (!loop->sys)
         goto no_poller;
     list_init(&loop->watchdog.link);
+    loop->traced = trace_on(TRACE_CORO);
     heap_init(&loop->timers);
     sys_stacks_init(&loop->stacks);
     loop->random[0] = sys_random(loop->sys);

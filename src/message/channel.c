@@ -261,6 +261,8 @@ int ac_channel_subscribe(ac_ref ref, ac_ref who) {
         return -ELOOP;
     err = subscribe(channel, member);
     release_if_idle(member);
+    trace(TRACE_MESSAGE, "channel '%s' is subscribed to: %d", channel->name ? channel->name : "",
+          err);
     return err;
 }
 

@@ -53,6 +53,8 @@ int ac_monitor(ac_ref coroutine) {
         of->unseen = false;
         return notify_now(self, &of->end);
     }
+    trace(TRACE_MESSAGE, "coroutine '%s' monitors '%s'", self->name ? self->name : "",
+          of->name ? of->name : "");
     // Nobody is left to read the notice of one's own end.
     return of == self ? 0 : start_monitor(self, of);
 }

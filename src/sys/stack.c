@@ -256,6 +256,8 @@ static struct sys_slab *slab_create(int class) {
     }
     slab->class = class;
     slab->count = SLAB_BYTES / sys_stack_bytes(class);
+    trace(TRACE_SYS, "address space for %zu more stacks of %zu KiB", slab->count,
+          sys_stack_bytes(class) >> 10);
     pthread_mutex_lock(&slabs_lock);
     slab->next_of_all = all_slabs;
     __atomic_store_n(&all_slabs, slab, __ATOMIC_RELEASE);

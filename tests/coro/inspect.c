@@ -334,6 +334,58 @@ TEST(counters_of_an_older_and_of_a_newer_program_are_filled_as_far_as_both_know_
     ck_assert_int_eq(ac_run(), 0);
 }
 
+// ---- AC_TRACE ----
+
+static ac_value fail_on_purpose(ac_value unused) {
+    (void)unused;
+    return ac_of_error(-EPIPE, "on purpose");
+}
+
+static ac_value be_traced(ac_value unused) {
+    for (int i = 0; i < 2; i++) {
+        spawn_at("a.c:1", nothing, "short", false);
+        ck_assert_int_eq(ac_yield(), 0);
+    }
+    ac_ref failing = ac_spawn(fail_on_purpose, ac_nil, .joinable = true, .name = "failing");
+    ac_ref cancelled = spawn_at("b.c:2", sleep_long, "long", false);
+    ck_assert_int_eq(ac_sleep(0.001), 0);
+    ck_assert_int_eq(ac_join(failing, NULL, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_cancel(cancelled), 0);
+    ck_assert_int_eq(ac_sleep(0.001), 0);
+    return unused;
+}
+
+TEST(ac_trace_tells_of_spawns_stacks_timers_cancellations_and_ends) {
+    setenv("AC_TRACE", "coro,sys", 1);
+    catch_errors(true);
+    spawn_at("m.c:3", be_traced, "main", false);
+    ck_assert_int_eq(ac_run(), 0);
+    catch_errors(false);
+    const char *const expected[] = {
+        "asyncoro coro: loop 0: coroutine #0 'main', spawned at m.c:3: begins\n",
+        "asyncoro sys: address space for ",
+        "coro: loop 0: coroutine #0 'main', spawned at m.c:3: takes a new stack\n",
+        "coro: loop 0: coroutine #1 'short', spawned at a.c:1: begins\n",
+        "coro: loop 0: coroutine #1 'short', spawned at a.c:1: takes a new stack\n",
+        "coro: loop 0: coroutine #1 'short', spawned at a.c:1: finished\n",
+        "coro: loop 0: coroutine #1 'short', spawned at a.c:1: begins\n",
+        "coro: loop 0: coroutine #1 'short', spawned at a.c:1: finished\n",
+        "coro: loop 0: coroutine #1 'failing'",
+        ": failed\n",
+        "coro: loop 0: coroutine #0 'main', spawned at m.c:3: its time is up (sleep)\n",
+        "coro: loop 0: coroutine #2 'long', spawned at b.c:2: its wait is cancelled (sleep)\n",
+        "coro: loop 0: coroutine #2 'long', spawned at b.c:2: cancelled\n",
+        "coro: loop 0: coroutine #0 'main', spawned at m.c:3: finished\n",
+    };
+    const char *at = text;
+    for (size_t i = 0; i < countof(expected); i++) {
+        const char *found = strstr(at, expected[i]);
+        ck_assert_msg(found != NULL, "no \"%s\" after what comes before in:\n%s", expected[i],
+                      text);
+        at = found + strlen(expected[i]);
+    }
+}
+
 // ---- AC_DEBUG ----
 
 static bool quit_is_caught(void) {
