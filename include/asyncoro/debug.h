@@ -2,10 +2,18 @@
 // Seeing what a program does: all coroutines and what each waits for, the stack they use, who does
 // not let the others run, counters.
 //
-// The same without a change to the program, by the environment: AC_DEBUG=quit,stack,watchdog (any
-// of them; watchdog=50 sets its milliseconds) switches on what the functions below do. AC_TRACE
-// tells floor by floor what the library does. debug/asyncoro-gdb.py shows coroutines and their
-// backtraces in a debugger, also from a core file.
+// The same without a change to the program, by the environment, which is read when a loop is made:
+// AC_DEBUG=quit,stack,watchdog (any of them) switches on what the functions below do. watchdog=50
+// sets its milliseconds, else 100; what was measured of stacks is written to standard error when
+// the loop ends. A word that is not known is told of once, on standard error.
+//
+// AC_TRACE=coro,message (any of sys, coro, message, io, fabric, remote, cluster; or all) tells
+// floor by floor what the library does, a line each on standard error: coroutines that begin, end
+// and are cancelled, their timers and new stacks; channels, subscriptions, monitors and messages
+// that nobody reads; connections, peers and jobs. Not each message.
+//
+// asyncoro-gdb.py, installed to share/asyncoro, shows coroutines and their backtraces in gdb, also
+// from a core file. docs/DEBUGGING.md says when to use which.
 #ifndef ASYNCORO_DEBUG_H
 #define ASYNCORO_DEBUG_H
 
@@ -37,41 +45,49 @@ struct ac_coroutine_info {
 AC_API size_t ac_each_coroutine(bool (*tell)(const struct ac_coroutine_info *info, void *context),
                                 void *context);
 
-// Writes a list of all coroutines of this loop to standard error, a line each.
+// Writes a list of all coroutines of this loop to standard error, a line each; and of what the
+// library runs for it, marked as such.
 AC_API void ac_list_coroutines(void);
 
 // From now on SIGQUIT (Ctrl-\) makes every loop of the process write its list (see above) as soon
 // as it polls, at once if it sleeps, instead of ending the process. A loop whose coroutine does not
-// yield is told of as such. false: no longer. 0; or the system's error.
+// yield is told of as such after 100 ms, with its name. A thread of the library does this; the
+// handler only wakes it and is safe on any stack. false: no longer, and SIGQUIT does again what it
+// did before, unless the program has changed that meanwhile. 0; -ENOMEM, -EAGAIN, or the system's
+// error.
 AC_API int ac_list_on_quit(bool on);
 
 // From now on the greatest use of stacks is measured for each place of spawning: new stacks are
 // painted when they are first used by a coroutine and looked at when it ends, which costs about a
-// microsecond a coroutine. false: no longer. 0; -ENOMEM.
+// microsecond a coroutine and no memory. Of stacks that are in use now only what is used from now
+// on counts. Up to 4096 places are told apart; further ones are left out. false: no longer. Makes a
+// loop if there is none. 0; -ENOMEM, or the error of the system's poller.
 AC_API int ac_measure_stacks(bool on);
 
 struct ac_stack_use {
     const char *where;  // "file.c:12"
     const char *name;   // of one of the coroutines spawned there
-    size_t used_bytes;  // the most that one of them has used
+    size_t used_bytes;  // the most that one of them has used, the library's few hundred included
     size_t stack_bytes; // of the stacks they had
     uint64_t count;     // how many have ended
 };
 
 // What was measured in this loop, at most `max` places, the greatest use first. How many were
-// stored.
+// stored. The texts are valid until the loop ends.
 AC_API size_t ac_stack_uses(struct ac_stack_use *uses, size_t max);
 
 // From now on a coroutine of this loop that has not yielded for `seconds` is named on standard
-// error, once for each such stretch, by a thread that watches; 0: no longer. 0; -EINVAL; -ENOMEM,
-// -EAGAIN.
+// error, once for each such stretch, by a thread that watches: not sooner, and as a rule within a
+// quarter more. Less than a millisecond counts as one; time in which the process was stopped does
+// not count. 0: no longer. Makes a loop if there is none. 0; -EINVAL for a negative number or a
+// NaN; -ENOMEM, -EAGAIN, or the error of the system's poller.
 AC_API int ac_watchdog(double seconds);
 
 // What has happened in this loop since it began.
 struct ac_counters {
     size_t size;           // sizeof(struct ac_counters): set it; newer fields are left out
     uint64_t coroutines;   // that have not ended, without the library's own
-    uint64_t spawned;      // ever
+    uint64_t spawned;      // ever, the library's own included
     uint64_t turns;        // of the loop: how often it has looked at clock and poller
     uint64_t stacks;       // that have memory
     uint64_t stack_bytes;  // address space of these
@@ -80,7 +96,7 @@ struct ac_counters {
     uint64_t posts;        // from other threads
 };
 
-// 0; -EPERM where there is no loop; -EINVAL for a size that is none.
+// Fills in what both know. 0; -EPERM where there is no loop; -EINVAL for a size that is none.
 AC_API int ac_counters(struct ac_counters *counters);
 
 #ifdef __cplusplus
