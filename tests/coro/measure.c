@@ -16,7 +16,8 @@ enum { OWN_BYTES_MAX = 2 << 10 };
 #endif
 
 static ac_ref spawn_at(const char *where, ac_function function, size_t bytes) {
-    struct ac_spawn_options how = {.where = where, .name = where, .stack_bytes = 256 << 10};
+    struct ac_spawn_options how = {
+        .size = sizeof how, .where = where, .name = where, .stack_bytes = 256 << 10};
     return ac_spawn_with(function, ac_of(bytes), &how);
 }
 
