@@ -432,7 +432,7 @@ static ac_value sleep_until_alarm(ac_value it) {
 }
 
 TEST(of_equal_deadlines_the_one_that_was_first_is_first) {
-    alarm_time = ac_after(0.05);
+    alarm_time = ac_after(1); // all of them must sleep by then
     for (char it = 'a'; it <= 'z'; it++)
         ac_spawn(sleep_until_alarm, it);
     run();
@@ -558,7 +558,7 @@ static ac_value resume_at_alarm(ac_value whom) {
 
 TEST(a_coroutine_that_was_resumed_does_not_time_out) {
     ac_ref it = ac_spawn(suspend, 0.02);
-    alarm_time = ac_after(0.05);
+    alarm_time = ac_after(1); // all of them must sleep by then
     ac_spawn(resume_at_alarm, it);
     run();
     ck_assert_int_eq(suspended_result, 0);
