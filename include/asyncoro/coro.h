@@ -222,7 +222,7 @@ AC_API int ac_replace_with(ac_ref coroutine, ac_function function, ac_value argu
 
 // Runs `function` on a helper thread with a stack of 1 MiB, where it may block (a database, a large
 // computation, DNS), while the other coroutines go on. It has no loop there: calls that wait give
-// -EPERM, but it may send (see ac_send). Takes the argument, which is dropped when the function
+// -EPERM, and a send finds nobody (-ESRCH). Takes the argument, which is dropped when the function
 // returns; values on their way between threads are copied where they are shared. Stores what it
 // returns, which the caller then owns; `result` may be NULL. Can wait. 0; -ETIMEDOUT, -ECANCELED:
 // the function, if it has begun, goes on, even beyond the end of the loop, and its result is
