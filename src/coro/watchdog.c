@@ -183,6 +183,8 @@ static bool goes_on(const struct loop *loop, const struct stretch *stretch) {
 // Names the coroutine of a stretch. False if it has ended meanwhile.
 static bool name_of(const struct loop *loop, const struct stretch *stretch,
                     char text[TEXT_BYTES_MAX]) {
+    // What made the record known makes what is in it visible here.
+    (void)__atomic_load_n(&loop->coro_count, __ATOMIC_ACQUIRE);
     size_t length = coro_name(stretch->coro, text, TEXT_BYTES_MAX - 1);
     text[length] = '\0';
     return goes_on(loop, stretch);

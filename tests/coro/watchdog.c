@@ -160,11 +160,17 @@ static double cpu_seconds(void) {
     return (double)used.tv_sec + (double)used.tv_nsec * 1e-9;
 }
 
+static bool is_seen(const struct coro *coro) {
+    sys_process_lock(SYS_LOCK_LOOPS);
+    bool seen = coro->loop->watchdog.stretch.coro == coro;
+    sys_process_unlock(SYS_LOCK_LOOPS);
+    return seen;
+}
+
 // Is stopped from outside while it computes for a moment.
 static ac_value compute_a_moment(ac_value ready) {
-    const struct coro *volatile *seen = (const struct coro *volatile *)&loop_here->watchdog.stretch;
-    while (*seen != coro_here())
-        continue;
+    while (!is_seen(coro_here()))
+        sched_yield();
     char one = 1;
     ck_assert_int_eq(write((int)ac_int_of(ready), &one, 1), 1);
     for (double start = cpu_seconds(); cpu_seconds() < start + 0.02;)
@@ -316,12 +322,15 @@ TEST(a_loop_that_is_not_run_is_told_of) {
 
 static struct sleeper others[2];
 static uint32_t others_asleep; // atomic
+static bool all_posted;        // atomic: the loops may end
 
 static ac_value sleep_until_ended(ac_value number) {
     struct sleeper *it = &others[ac_int_of(number)];
     *it = (struct sleeper){.post.run = end_sleep, .coro = coro_here()};
     __atomic_add_fetch(&others_asleep, 1, __ATOMIC_SEQ_CST);
     ck_assert_int_eq(ac_sleep(3600), -ECANCELED);
+    while (!__atomic_load_n(&all_posted, __ATOMIC_SEQ_CST))
+        sched_yield();
     return ac_nil;
 }
 
@@ -344,6 +353,7 @@ static void ask_both(void *unused) {
     }
     for (int i = 0; i < 2; i++)
         loop_post(others[i].coro->loop, &others[i].post);
+    __atomic_store_n(&all_posted, true, __ATOMIC_SEQ_CST);
 }
 
 TEST(all_loops_of_the_process_list) {
@@ -370,6 +380,7 @@ static void quit_and_read(void *unused) {
     ck_assert_int_eq(kill(getpid(), SIGQUIT), 0);
     (void)line_with("asyncoro: loop 1 (the library's own): 0 coroutines");
     loop_post(others[0].coro->loop, &others[0].post);
+    __atomic_store_n(&all_posted, true, __ATOMIC_SEQ_CST);
 }
 
 static ac_value sleep_with_a_guest(ac_value number) {
