@@ -34,7 +34,7 @@ static void finish_slowly(struct coro *coro, ac_value result);
 
 // The watchdog reads both from its own thread, so they are stored whole, which costs nothing.
 static inline void set_running(struct loop *loop, struct coro *coro) {
-    __atomic_store_n(&loop->running, coro, __ATOMIC_RELAXED);
+    __atomic_store_n(&loop->running, coro, __ATOMIC_RELEASE); // with its record, for the watchdog
 }
 static inline uint32_t spend(struct loop *loop) {
     uint32_t left = loop->budget - 1;

@@ -295,7 +295,7 @@ static inline struct coro *loop_step_out(struct loop *loop) {
 }
 static inline void loop_step_in(struct loop *loop, struct coro *running) {
     loop->outside = false;
-    __atomic_store_n(&loop->running, running, __ATOMIC_RELAXED);
+    __atomic_store_n(&loop->running, running, __ATOMIC_RELEASE);
 }
 static inline ac_ref coro_ref(const struct coro *coro) {
     return (ac_ref){coro->loop->peer,

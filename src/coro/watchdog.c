@@ -165,7 +165,7 @@ static void watch(void *unused) {
 
 static struct stretch see(const struct loop *loop) {
     return (struct stretch){
-        .coro = __atomic_load_n(&loop->running, __ATOMIC_RELAXED),
+        .coro = __atomic_load_n(&loop->running, __ATOMIC_ACQUIRE),
         .budget = __atomic_load_n(&loop->budget, __ATOMIC_RELAXED),
         .turns = __atomic_load_n(&loop->turns, __ATOMIC_RELAXED),
     };
