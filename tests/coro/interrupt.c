@@ -76,6 +76,13 @@ static int wait_condition(ac_time deadline) {
 
 static int wait_read_lock(ac_time deadline) { return ac_rwlock_read(&written, deadline); }
 
+static int wait_channel(ac_time deadline) {
+    ac_ref channel = ac_channel_open("nobody subscribes");
+    int err = ac_channel_wait(channel, 1, deadline);
+    ck_assert_int_eq(ac_channel_close(channel), 0);
+    return err;
+}
+
 static int wait_group(ac_time deadline) {
     ac_group *group;
     ck_assert_int_eq(ac_group_open(&group), 0);
@@ -134,6 +141,7 @@ static const struct way {
     {"lock", wait_lock, -ETIMEDOUT},
     {"condition", wait_condition, -ETIMEDOUT},
     {"lock to read", wait_read_lock, -ETIMEDOUT},
+    {"channel", wait_channel, -ETIMEDOUT},
     {"group", wait_group, -ETIMEDOUT},
     {"accept", wait_accept, -ETIMEDOUT},
     {"read", wait_read, -ETIMEDOUT},

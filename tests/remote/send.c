@@ -318,6 +318,59 @@ static ac_value deliver_cancelled(ac_value unused) {
 
 TEST(a_deliver_can_be_cancelled) { with_server(deliver_cancelled); }
 
+static ac_value deliver_until_replaced(ac_value to) {
+    must_be(ac_set_replaceable(true), 0);
+    deliver_begun = true;
+    deliver_result = ac_deliver(ac_ref_of(to), 1, AC_FOREVER);
+    return ac_hold(to);
+}
+
+static ac_value deliver_anew(ac_value to) {
+    return ac_of(ac_deliver(ac_ref_of(to), 2, ac_after(PATIENCE_S)));
+}
+
+static ac_value deliver_replaced(ac_value unused) {
+    ac_ref to = find("server");
+    child_freeze(peer);
+    ac_ref other = ac_spawn(deliver_until_replaced, to, .joinable = true,
+                            .stack_bytes = TEST_STACK);
+    while (!deliver_begun)
+        must_be(ac_yield(), 0);
+    must_be(ac_replace(other, deliver_anew, ac_nil), 0);
+    must_be(ac_yield(), 0);
+    must_be(deliver_result, -ERESTART);
+    child_thaw(peer);
+    struct ac_exit exit;
+    must_be(ac_join(other, &exit, ac_after(PATIENCE_S)), 0);
+    must_be(ac_int_of(exit.value), 1);
+    return unused;
+}
+
+TEST(a_deliver_ends_when_its_function_is_replaced) { with_server(deliver_replaced); }
+
+static ac_value deliver_under_shield(ac_value to) {
+    must_be(ac_shield_begin(), 0);
+    deliver_begun = true;
+    must_be(ac_deliver(ac_ref_of(to), 1, ac_after(0.05)), 0);
+    must_be(ac_shield_end(), 0);
+    must_be(ac_deliver(ac_ref_of(to), 1, AC_FOREVER), -ECANCELED);
+    return ac_nil;
+}
+
+static ac_value deliver_shielded(ac_value unused) {
+    ac_ref to = find("server");
+    child_freeze(peer);
+    ac_ref other = ac_spawn(deliver_under_shield, to, .joinable = true, .stack_bytes = TEST_STACK);
+    while (!deliver_begun)
+        must_be(ac_yield(), 0);
+    must_be(ac_cancel(other), 0);
+    must_be(ac_join(other, NULL, ac_after(PATIENCE_S)), 0);
+    child_thaw(peer);
+    return unused;
+}
+
+TEST(a_deliver_under_a_shield_is_not_cancelled) { with_server(deliver_shielded); }
+
 // ---- busy receivers ----
 
 static ac_value disturb(ac_value unused) {
