@@ -18,7 +18,7 @@ static ac_value query(ac_value question) {
     if (bytes < 0)
         return ac_of_error(-errno, "read");
     answer[bytes] = 0;
-    return ac_list(question, answer);
+    return ac_list(ac_hold(question), answer);
 }
 
 static ac_value ask(ac_value unused) {
