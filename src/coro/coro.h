@@ -195,6 +195,7 @@ struct watchdog {
     struct post list;       // has the loop write its list
     bool listing;           // atomic: that post is on its way
     bool told;              // of the stretch
+    bool lists;             // under SYS_LOCK_WATCHDOG: AC_DEBUG asks for lists on SIGQUIT
     ac_time limit_ns;       // how long a stretch may be; 0: it is not watched
     ac_time seen_ns;        // for how long the stretch has been seen
     struct stretch stretch; // that was seen last
@@ -516,6 +517,8 @@ void measure_end(struct loop *loop);
 void watchdog_add(struct loop *loop);
 // No longer; harmless if it was not.
 void watchdog_remove(struct loop *loop);
+// As ac_list_on_quit, as long as the loop lives.
+int watchdog_list_on_quit(struct loop *loop, bool on);
 // As ac_watchdog; 0 ns: no longer.
 int watchdog_set(struct loop *loop, ac_time limit_ns);
 

@@ -161,7 +161,7 @@ static int switch_on(struct loop *loop, const char *word, size_t bytes) {
     static const char with_number[] = "watchdog=";
     size_t head = sizeof with_number - 1;
     if (bytes == 4 && memcmp(word, "quit", 4) == 0)
-        return ac_list_on_quit(true);
+        return watchdog_list_on_quit(loop, true);
     if (bytes == 5 && memcmp(word, "stack", 5) == 0)
         return measure_begin(loop, true);
     if (bytes == head - 1 && memcmp(word, with_number, head - 1) == 0)

@@ -36,9 +36,10 @@ static struct list asyncoro_loops = {&asyncoro_loops, &asyncoro_loops};
 
 // Of the process; under SYS_LOCK_WATCHDOG.
 static struct sys_thread *watcher; // NULL: nobody needs it
-static bool lists_on_quit;
-static uint32_t watched; // loops that have a watchdog
-static bool ending;      // atomic: the thread shall end
+static bool lists_on_quit;         // ac_list_on_quit was called
+static uint32_t list_wishes;       // that, and the loops for which AC_DEBUG asks for lists
+static uint32_t watched;           // loops that have a watchdog
+static bool ending;                // atomic: the thread shall end
 
 static int adjust(void);
 static void watch(void *unused);
@@ -67,6 +68,7 @@ void watchdog_add(struct loop *loop) {
 
 void watchdog_remove(struct loop *loop) {
     (void)watchdog_set(loop, 0);
+    (void)watchdog_list_on_quit(loop, false);
     sys_process_lock(SYS_LOCK_LOOPS);
     list_remove(&loop->watchdog.link);
     sys_process_unlock(SYS_LOCK_LOOPS);
@@ -105,25 +107,34 @@ int ac_watchdog(double seconds) {
     return watchdog_set(loop, limit_ns > LIMIT_NS_MIN ? limit_ns : LIMIT_NS_MIN);
 }
 
-int ac_list_on_quit(bool on) {
+// One wish more or less, which `is` notes.
+static int wish_lists(bool *is, bool on) {
     sys_process_lock(SYS_LOCK_WATCHDOG);
-    bool before = lists_on_quit;
-    lists_on_quit = on;
+    uint32_t before = list_wishes;
+    list_wishes = before + on - *is;
     int err = adjust();
     if (err == 0)
-        err = sys_quit_rings(on);
-    if (err < 0) {
-        lists_on_quit = before;
+        err = sys_quit_rings(list_wishes > 0);
+    if (err == 0) {
+        *is = on;
+    } else {
+        list_wishes = before;
         (void)adjust();
     }
     sys_process_unlock(SYS_LOCK_WATCHDOG);
     return err;
 }
 
+int watchdog_list_on_quit(struct loop *loop, bool on) {
+    return wish_lists(&loop->watchdog.lists, on);
+}
+
+int ac_list_on_quit(bool on) { return wish_lists(&lists_on_quit, on); }
+
 // Starts or ends the thread, or lets it look anew. Under SYS_LOCK_WATCHDOG, which the thread itself
 // never takes.
 static int adjust(void) {
-    bool needed = lists_on_quit || watched > 0;
+    bool needed = list_wishes > 0 || watched > 0;
     if (needed && !watcher)
         return sys_thread_start(&watcher, watch, NULL, THREAD_STACK_BYTES, "ac-watchdog");
     if (watcher)

@@ -35,6 +35,8 @@
 #else
 #define VALGRIND_STACK_REGISTER(low, high) 0
 #define VALGRIND_STACK_DEREGISTER(id) (void)(id)
+#define VALGRIND_DISABLE_ERROR_REPORTING (void)0
+#define VALGRIND_ENABLE_ERROR_REPORTING (void)0
 #endif
 
 #ifdef SYS_SANITIZED
@@ -143,8 +145,10 @@ static UNSANITIZED void paint_words(volatile uint64_t *from, const volatile uint
     here -= OWN_FRAME_BYTES / sizeof *here;
     bool own = here >= from && here < to;
     to = own ? here : to;
+    VALGRIND_DISABLE_ERROR_REPORTING; // of what is done below a stack pointer
     while (from < to)
         *from++ = paint;
+    VALGRIND_ENABLE_ERROR_REPORTING;
 }
 
 void sys_stack_paint(void *top, int class, const void *to) {
@@ -170,9 +174,11 @@ void sys_stacks_paint_free(struct sys_stacks *stacks) {
 // The lowest word of a page that has memory which was used; NULL: none of a painted page.
 static UNSANITIZED const char *first_used(const char *page) {
     const uint64_t *word = (const uint64_t *)page, *end = (const uint64_t *)(page + page_bytes());
+    VALGRIND_DISABLE_ERROR_REPORTING;
     uint64_t unused = *word == paint ? paint : 0;
     while (word < end && *word == unused)
         word++;
+    VALGRIND_ENABLE_ERROR_REPORTING;
     if (word < end)
         return (const char *)word;
     return unused == paint ? NULL : page;

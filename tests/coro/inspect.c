@@ -415,8 +415,12 @@ TEST(ac_debug_switches_on_what_it_names) {
         ck_assert_int_eq(quit_is_caught(), cases[i].quit);
         ck_assert_int_eq(loop_here->watchdog.limit_ns, cases[i].limit_ns);
         ck_assert_int_eq(ac_run(), 0);
-        ck_assert_int_eq(ac_list_on_quit(false), 0);
+        ck_assert(!quit_is_caught());
     }
+    ck_assert_int_eq(ac_list_on_quit(true), 0);
+    ac_spawn(nothing, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+    ck_assert(quit_is_caught()); // it was switched on by the program, too
 }
 
 TEST(what_ac_debug_does_not_know_is_said_once_and_the_rest_is_done) {
