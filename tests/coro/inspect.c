@@ -423,6 +423,23 @@ TEST(ac_debug_switches_on_what_it_names) {
     ck_assert(quit_is_caught()); // it was switched on by the program, too
 }
 
+TEST(without_memory_ac_debug_complains_and_the_program_goes_on) {
+    setenv("AC_DEBUG", "stack,quit,watchdog", 1);
+    catch_errors(true);
+    bool complete = false, spawned = false;
+    for (long n = 1; !complete; n++) {
+        memory_fail_nth(n);
+        spawned = ac_ref_is(ac_spawn(nothing, ac_nil));
+        complete = !memory_has_failed();
+        memory_fail_nth(0);
+        ck_assert_int_eq(ac_run(), 0);
+        ck_assert(!quit_is_caught());
+    }
+    catch_errors(false);
+    ck_assert(spawned);
+    ck_assert_msg(strstr(text, "asyncoro: AC_DEBUG: \"stack\": ") == text, "%s", text);
+}
+
 TEST(what_ac_debug_does_not_know_is_said_once_and_the_rest_is_done) {
     const char *const wrong[] = {
         "quiet", "watchdog=", "watchdog=0", "watchdog=2s", "watchdog=99999999999999999999", "all"};
