@@ -297,6 +297,44 @@ TEST(a_result_that_was_quicker_than_the_cancellation_is_handed_over) {
     run_and_close();
 }
 
+static int replacements_run;
+
+static ac_value read_and_be_replaced(ac_value unused) {
+    (void)ac_set_replaceable(true);
+    return read_and_be_aborted(unused);
+}
+
+static ac_value go_on(ac_value unused) {
+    (void)unused;
+    replacements_run++;
+    return ac_nil;
+}
+
+static ac_value see_slow_replacement(ac_value unused) {
+    (void)unused;
+    for (int both = 0; both < 2; both++) {
+        aborted_result = 0;
+        ac_ref reader = ac_spawn(read_and_be_replaced, ac_nil);
+        ck_assert_int_eq(ac_yield(), 0);
+        ck_assert_int_eq(ac_replace(reader, go_on, ac_nil), 0);
+        if (both)
+            ck_assert_int_eq(ac_cancel(reader), 0);
+        ck_assert_int_eq(aborted_result, 0); // not yet
+        struct ac_exit end;
+        end_of_reader(reader, &end);
+        ck_assert_int_eq(aborted_result, both ? -ECANCELED : -ERESTART);
+        ck_assert_int_eq(end.how, both ? AC_CANCELLED : AC_FINISHED);
+    }
+    ck_assert_int_eq(replacements_run, 1);
+    return ac_nil;
+}
+
+TEST(a_slow_replacement_is_waited_for_and_a_cancellation_meanwhile_goes_before_it) {
+    make_slow_pair(-ECANCELED);
+    ac_spawn(see_slow_replacement, ac_nil);
+    run_and_close();
+}
+
 static ac_value see_slow_deadlines(ac_value unused) {
     (void)unused;
     const double seconds[] = {0.01, 0.0, -1.0};
