@@ -2,9 +2,10 @@
 // What every floor shares: error codes, time, and how the library is linked.
 //
 // Errors. A function that can fail returns 0 or more when all went well and a negative errno value
-// (`-ETIMEDOUT`) when it did not; nothing is left in `errno`. Three results can never be mistaken
-// for one another: time was up (-ETIMEDOUT), the caller was cancelled (-ECANCELED), the end of a
-// stream (0).
+// (`-ETIMEDOUT`) when it did not; nothing is left in `errno`. Four results can never be mistaken
+// for one another: time was up (-ETIMEDOUT), the caller was cancelled (-ECANCELED), its function is
+// to be replaced (-ERESTART, from every call that can wait, but only where ac_set_replaceable has
+// allowed it), the end of a stream (0).
 //
 // Time. A call that can wait takes an absolute deadline on the monotonic clock: `ac_after(1.5)`,
 // AC_NOW (try, never wait) or AC_FOREVER. Such calls are marked "Can wait." and fail with -EPERM,
