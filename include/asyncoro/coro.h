@@ -6,6 +6,12 @@
 // data shared by the coroutines of one loop needs no lock. Ready coroutines run first come, first
 // served.
 //
+// A program may have several loops, one for each core: ac_run(.loops = 4). A coroutine stays on its
+// loop for life. What goes between loops is what goes between processes: references, messages,
+// channels, monitors, names, cancellation. What is not shared between loops: values (a message that
+// is sent is copied where it is shared), streams, locks, groups, and whatever else belongs to the
+// coroutines of one loop. Memory of your own that two loops touch needs atomics or is constant.
+//
 // The floating-point control modes (rounding, traps) belong to the thread, not to the coroutine: a
 // coroutine that changes them sets them back before it waits. A coroutine must not wait while it
 // holds a lock of the C library or of pthreads.
@@ -44,16 +50,19 @@ struct ac_spawn_options {
     bool daemon;        // does not keep ac_run from returning
     bool joinable;      // its end is kept until somebody joins it, or the loop ends
     struct ac_group *group; // it is spawned into this group (see below)
+    int loop; // on which loop: 0 this one, 1 to ac_loops(), or AC_SPREAD: on each in turn
 };
 
-// Schedules a new coroutine of this loop that runs `function` with `argument` (anything that ac_of
+#define AC_SPREAD (-1)
+
+// Schedules a new coroutine that runs `function` with `argument` (anything that ac_of
 // takes): it is ready, after all that were ready before; its body does not run inside this call.
 // Takes the argument. Options follow by name: ac_spawn(serve, 7, .name = "server", .daemon = true).
 // Does not wait. Returns its reference, or none, and ac_ref_error tells: -EINVAL for a NULL
-// function, a stack size above the maximum or options without their size, -EXDEV for a group of
-// another loop, -ENOMEM, -EAGAIN when there are 2^24 coroutines already, or the error of an
-// argument that could not be made. The stack is taken when the coroutine first runs; if there is no
-// memory then, it fails with -ENOMEM.
+// function, a stack size above the maximum, a loop that there is not or options without their size,
+// -EXDEV for a group of another loop, -ENOMEM, -EAGAIN when there are 2^24 coroutines already, or
+// the error of an argument that could not be made. The stack is taken when the coroutine first
+// runs; if there is no memory then, it fails with -ENOMEM.
 #define ac_spawn(...) AC_SPAWN_(__VA_ARGS__, .size = sizeof(struct ac_spawn_options))
 #define AC_SPAWN_(function, argument, ...)                                                         \
     ac_spawn_with(                                                                                 \
@@ -68,8 +77,12 @@ AC_API ac_ref ac_spawn_with(ac_function function, ac_value argument,
 
 // How to run. Zero means the default everywhere.
 struct ac_run_options {
-    size_t size; // sizeof(struct ac_run_options); set by the macro
+    size_t size;    // sizeof(struct ac_run_options); set by the macro
+    uint32_t loops; // how many loops run, at most AC_LOOPS_MAX: this thread's and others, each on
+                    // a thread of its own; default: this thread's alone
 };
+
+#define AC_LOOPS_MAX 63u
 
 // Runs the loop of this thread until only daemons are left; then cancels these, lets them clean up
 // (one that goes on for another second is abandoned) and ends the loop with all that belongs to it.
@@ -77,12 +90,33 @@ struct ac_run_options {
 // was nothing to run; -EPERM inside a coroutine; -ENOMEM or the error of the operating system's
 // poller, after which the loop has ended likewise; else the error of the first coroutine that
 // failed and that nobody joined or monitored (AC_TRACE=coro tells which), so that
-// `return ac_run();` in main tells the one who started the program.
+// `return ac_run();` in main tells the one who started the program. With several loops it returns
+// when only daemons are left on all of them; -EINVAL for too many, -EAGAIN if there is no thread.
 #define ac_run(...)                                                                                \
     ac_run_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
 
 // The function under ac_run. `options` may be NULL.
 AC_API int ac_run_with(const struct ac_run_options *options);
+
+// How many loops the program runs, and on which of them, from 1, the caller is; 0 where there is no
+// loop. Before ac_run, and in a program that asks for no more, there is one.
+AC_API uint32_t ac_loops(void);
+AC_API uint32_t ac_loop(void);
+
+// ---- in the background ----
+
+// Runs loops on threads of their own, in a program whose main thread does something else, until
+// ac_finish. Meanwhile threads without a loop may spawn (the coroutine belongs to the first of
+// these loops, or to the one that `.loop` says), send, and cancel. Options as for ac_run. Blocks
+// until the loops run. 0; -EALREADY if that has been done; -EPERM inside a coroutine; else as
+// ac_run.
+#define ac_start(...)                                                                              \
+    ac_start_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
+AC_API int ac_start_with(const struct ac_run_options *options);
+
+// Blocks until only daemons are left in the background, ends them and the loops, and returns what
+// ac_run would. 0 also if nothing was started; -EPERM inside a coroutine.
+AC_API int ac_finish(void);
 
 // The running coroutine; ac_no_ref outside coroutines.
 AC_API ac_ref ac_self(void);
@@ -142,10 +176,10 @@ AC_API const char *ac_end_name(enum ac_end how);
 // process: monitor it.
 AC_API int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) AC_CHECKED;
 
-// Asks a coroutine of this loop to end: its present wait and all later ones return -ECANCELED (but
-// for a yield, and for a wait that was answered already). One that has not run yet never will. Does
-// not wait. 0, also for one cancelled before; -ESRCH if it has ended; -ENOTSUP for a reference to
-// another process or to something else.
+// Asks a coroutine of this process to end: its present wait and all later ones return -ECANCELED
+// (but for a yield, and for a wait that was answered already). One that has not run yet never will.
+// Does not wait. 0, also for one cancelled before; -ESRCH if it has ended; -ENOTSUP for a reference
+// to another process or to something else; -ENOMEM (to another loop).
 AC_API int ac_cancel(ac_ref coroutine);
 
 // ---- shielding ----

@@ -26,7 +26,7 @@ struct runner {
 };
 
 static void run_coroutines(void *argument);
-static inline void record_give(struct coro *coro);
+static inline void record_give(struct coro *coro, struct coro **list);
 static inline void finish(struct coro *coro, ac_value result);
 static void finish_slowly(struct coro *coro, ac_value result);
 
@@ -218,13 +218,8 @@ void coro_end_runners(struct loop *loop) {
 
 // ---- records ----
 
-// A record that was never used.
-static __attribute__((noinline)) struct coro *record_make(struct loop *loop, int *err) {
-    struct coro *coro = loop->aside;
-    if (coro) {
-        loop->aside = coro->ready_next;
-        return coro;
-    }
+// A record that was never used, with `away` held. Without a place for its timer.
+static struct coro *record_cut(struct loop *loop, int *err) {
     *err = -EAGAIN;
     if (loop->coro_count == LOOP_COROS_MAX)
         return NULL;
@@ -235,15 +230,30 @@ static __attribute__((noinline)) struct coro *record_make(struct loop *loop, int
             return NULL;
         loop->chunks[loop->chunk_count++] = chunk;
     }
-    if (heap_reserve(&loop->timers) < 0)
-        return NULL;
     uint32_t index = loop->coro_count;
-    coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
+    struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
     coro->loop = loop;
     coro->index = index;
     coro->generation = 1;
     list_init(&coro->watchers);
     __atomic_store_n(&loop->coro_count, index + 1, __ATOMIC_RELEASE); // for coro_is_alive
+    return coro;
+}
+
+static __attribute__((noinline)) struct coro *record_make(struct loop *loop, int *err) {
+    struct coro *coro = loop->aside;
+    if (coro) {
+        loop->aside = coro->ready_next;
+        return coro;
+    }
+    *err = -ENOMEM;
+    if (heap_reserve(&loop->timers) < 0)
+        return NULL;
+    sys_mutex_lock(loop->away);
+    coro = record_cut(loop, err);
+    sys_mutex_unlock(loop->away);
+    if (!coro)
+        heap_unreserve(&loop->timers);
     return coro;
 }
 
@@ -255,25 +265,27 @@ static inline struct coro *record_take(struct loop *loop, int *err) {
     return coro;
 }
 
-static inline void record_give(struct coro *coro) {
-    struct loop *loop = coro->loop;
+static inline void record_give(struct coro *coro, struct coro **list) {
     uint32_t generation = coro->generation + 1;
     __atomic_store_n(&coro->state, CORO_FREE, __ATOMIC_RELAXED);
     __atomic_store_n(&coro->generation, generation, __ATOMIC_RELAXED);
     if (unlikely(generation == 0))
         return; // its generations are used up: it is never used again
-    coro->ready_next = loop->free;
-    loop->free = coro;
+    coro->ready_next = *list;
+    *list = coro;
 }
 
+// Of one that may be for who spawns from elsewhere, or of a loop that traces.
 static void record_give_slowly(struct coro *coro) {
     struct loop *loop = coro->loop;
-    record_give(coro);
-    if (loop->traced && loop->free == coro) { // its generations are not used up
-        loop->free = NULL;
-        coro->ready_next = loop->aside;
-        loop->aside = coro;
-    }
+    struct coro **list = coro->away ? &loop->away_free : loop->traced ? &loop->aside : &loop->free;
+    if (coro->placed)
+        heap_unreserve(&loop->timers);
+    if (coro->away)
+        sys_mutex_lock(loop->away);
+    record_give(coro, list);
+    if (coro->away)
+        sys_mutex_unlock(loop->away);
 }
 
 // Of one whose end was kept and is now known.
@@ -282,7 +294,7 @@ static void record_give_ended(struct coro *coro) {
     record_give_slowly(coro);
 }
 
-// Makes a coroutine of a record; the last step of spawning.
+// Makes a coroutine of a record.
 static inline void record_fill(struct coro *coro, ac_function function, ac_value argument,
                                const struct ac_spawn_options *options, int class, bool internal) {
     // For the compiler these are constants.
@@ -293,7 +305,6 @@ static inline void record_fill(struct coro *coro, ac_function function, ac_value
     life |= options->daemon * (struct coro){.daemon = true}.life;
     if (unlikely(internal))
         life |= (struct coro){.internal = true, .end_slow = true}.life;
-    struct loop *loop = coro->loop;
     __atomic_store_n(&coro->life, life, __ATOMIC_RELAXED); // for coro_is_alive
     coro->context.sp = NULL;
     coro->stack = NULL;
@@ -301,20 +312,31 @@ static inline void record_fill(struct coro *coro, ac_function function, ac_value
     coro->argument = argument;
     __atomic_store_n(&coro->name, options->name, __ATOMIC_RELAXED); // for the watchdog
     __atomic_store_n(&coro->where, options->where, __ATOMIC_RELAXED);
+}
+
+static inline void count_spawned(struct coro *coro) {
+    struct loop *loop = coro->loop;
     loop->spawned++;
-    loop->internals += internal;
-    loop->alive += !options->daemon;
+    loop->internals += coro->internal;
+    loop->alive += !coro->daemon;
+}
+
+// The last step of spawning.
+static inline void begin(struct coro *coro) {
+    count_spawned(coro);
     coro_make_ready(coro);
 }
 
 // Puts options into the form of this version, all zero so far: an older program knows fewer, and a
 // newer one more. 0 or -EINVAL.
 static int read_options(const struct ac_spawn_options *options, struct ac_spawn_options *whole) {
+    whole->size = sizeof *whole;
     if (!options)
         return 0;
     if (options->size < SPAWN_OPTIONS_BYTES_MIN)
         return -EINVAL;
     memcpy(whole, options, options->size < sizeof *whole ? options->size : sizeof *whole);
+    whole->size = sizeof *whole;
     return 0;
 }
 
@@ -331,10 +353,12 @@ struct coro *coro_create(struct loop *loop, ac_function function, ac_value argum
         member = coro_group_reserve(whole.group, loop, err);
     if (!*err)
         coro = record_take(loop, err);
-    if (coro)
+    if (coro) {
         record_fill(coro, function, argument, &whole, class, internal);
-    else
+        begin(coro);
+    } else {
         ac_drop(argument);
+    }
     if (member)
         coro_group_add(member, coro);
     if (coro && loop->traced) {
@@ -342,6 +366,46 @@ struct coro *coro_create(struct loop *loop, ac_function function, ac_value argum
         coro_trace(coro, "begins");
     }
     return coro;
+}
+
+struct coro *coro_create_away(struct loop *loop, ac_function function, ac_value argument,
+                              const struct ac_spawn_options *options, int *err) {
+    int class = sys_stack_class(options->stack_bytes);
+    *err = argument.kind == AC_INVALID ? ac_error_of(argument) : 0;
+    if (!*err && (!function || class < 0))
+        *err = -EINVAL;
+    if (*err) {
+        ac_drop(argument);
+        return NULL;
+    }
+    sys_mutex_lock(loop->away);
+    struct coro *coro = loop->away_free;
+    if (coro)
+        loop->away_free = coro->ready_next;
+    else
+        coro = record_cut(loop, err);
+    sys_mutex_unlock(loop->away);
+    if (!coro) {
+        ac_drop(argument);
+        return NULL;
+    }
+    record_fill(coro, function, argument, options, class, false);
+    coro->away = coro->end_slow = true;
+    return coro;
+}
+
+void coro_begin_away(struct coro *coro) {
+    struct loop *loop = coro->loop;
+    count_spawned(coro);
+    if (loop->over) {
+        coro->cancel_known = true;
+        finish_slowly(coro, ac_nil);
+    } else if (heap_reserve(&loop->timers) < 0) {
+        finish_slowly(coro, ac_of_error(-ENOMEM, "no memory for a timer"));
+    } else {
+        coro->placed = true;
+        coro_make_ready(coro);
+    }
 }
 
 // ---- ending ----
@@ -372,7 +436,7 @@ static inline void finish(struct coro *coro, ac_value result) {
     value_drop(result);
     loop->ended++;
     loop->alive -= !coro->daemon;
-    record_give(coro);
+    record_give(coro, &loop->free);
 }
 
 // If its function is replaced it goes on. Else its mail goes, then those who watch are told, in the
@@ -518,13 +582,26 @@ int coro_may_wait_slowly(struct coro *coro, ac_time deadline) {
 // All but a plain spawn.
 static __attribute__((noinline)) ac_ref spawn_otherwise(ac_function function, ac_value argument,
                                                         const struct ac_spawn_options *options) {
-    int err = 0;
-    struct loop *loop = loop_need(&err);
-    if (!loop) {
-        ac_drop(argument);
-        return ref_none(err);
+    struct ac_spawn_options whole = {0};
+    int err = read_options(options, &whole);
+    struct loop *loop = loop_here;
+    if (err == 0 && !loop)
+        loop = loop_catch_background(whole.loop);
+    if (loop && loop != loop_here) {
+        ac_ref ref = coro_spawn_away(NULL, loop, function, argument, &whole);
+        loop_let_go(loop);
+        return ref;
     }
-    struct coro *coro = coro_create(loop, function, argument, options, false, &err);
+    if (err == 0)
+        loop = loop_need(&err);
+    struct loop *to = err == 0 && whole.loop != 0 ? team_nth(loop, whole.loop) : loop;
+    if (err < 0 || !to) {
+        ac_drop(argument);
+        return ref_none(err < 0 ? err : -EINVAL);
+    }
+    if (to != loop)
+        return coro_spawn_away(loop, to, function, argument, &whole);
+    struct coro *coro = coro_create(loop, function, argument, &whole, false, &err);
     return coro ? coro_ref(coro) : ref_none(err);
 }
 
@@ -533,11 +610,12 @@ ac_ref ac_spawn_with(ac_function function, ac_value argument,
     struct loop *loop = loop_here;
     if (unlikely(!loop || !function || !options || !loop->free || argument.kind == AC_INVALID ||
                  options->size != sizeof *options || options->stack_bytes != 0 ||
-                 options->joinable || options->group))
+                 options->joinable || options->group || options->loop != 0))
         return spawn_otherwise(function, argument, options);
     struct coro *coro = loop->free;
     loop->free = coro->ready_next;
     record_fill(coro, function, argument, options, SYS_STACK_DEFAULT, false);
+    begin(coro);
     return coro_ref(coro);
 }
 
@@ -632,6 +710,9 @@ int ac_resume_with(ac_ref coroutine, ac_value update) {
 int ac_cancel(ac_ref coroutine) {
     int err;
     struct coro *coro = coro_find_here(coroutine, &err);
+    if (!coro && coroutine.peer != 0 && ref_sort(coroutine.id) == REF_COROUTINE &&
+        (!loop_here || !ref_is_here(loop_here, coroutine)))
+        return coro_cancel_away(coroutine);
     if (!coro || coro->state == CORO_ENDED)
         return coro ? -ESRCH : err;
     coro_cancel(coro);

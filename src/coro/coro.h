@@ -10,6 +10,8 @@
 //   sync.c       queues of those who wait for an object; event, semaphore, wait group
 //   group.c      coroutines that end together
 //   replace.c    another function for a coroutine that runs
+//   team.c       several loops of one program, each on a thread, and the lanes between them
+//   away.c       spawning on another loop and from foreign threads; the background
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
 //   inspect.c    what tools show: each coroutine, the list, counters; AC_DEBUG
 //   measure.c    how much of their stacks coroutines use
@@ -56,6 +58,7 @@ static inline uint64_t ref_id(enum ref_sort sort, uint32_t loop, uint32_t index,
     return (uint64_t)generation << 32 | (uint64_t)index << 8 | loop << 2 | (uint32_t)sort;
 }
 static inline enum ref_sort ref_sort(uint64_t id) { return (enum ref_sort)(id & 3); }
+static inline uint32_t ref_loop(uint64_t id) { return (uint32_t)id >> 2 & 63; }
 static inline uint32_t ref_index(uint64_t id) { return (uint32_t)id >> 8; }
 static inline uint32_t ref_generation(uint64_t id) { return (uint32_t)(id >> 32); }
 
@@ -118,6 +121,8 @@ struct coro {
             bool replaceable : 1;   // its function can be replaced
             bool cancel_asked : 1;  // it was asked to end, maybe while it is shielded
             bool replace_known : 1; // a wait has told it that its function is to be replaced
+            bool away : 1;          // its record is one for who spawns from elsewhere
+            bool placed : 1;        // of these: it has a place among the timers
         };
         uint32_t life; // all of these at once
     };
@@ -229,11 +234,19 @@ struct loop {
     int failure;                               // of the first coroutine that failed unseen; 0: none
     struct post *inbox;                        // atomic: posts, the latest first
     bool asleep;                               // atomic: home waits in the poller
-    uint64_t turns;        // atomic: how often home has run, for the guardian and the watchdog
-    uint64_t posts;        // how many have run
-    uint64_t dead_letters; // counted by message/
-    struct guest *guest;   // a loop that this one drives, or NULL
-    struct guest *in;      // as which guest this loop is driven; NULL: it runs by itself
+    uint64_t turns;         // atomic: how often home has run, for the guardian and the watchdog
+    uint64_t posts;         // how many have run
+    uint64_t dead_letters;  // counted by message/
+    struct team *team;      // the loops that run the program with this one; NULL: it is alone
+    bool over;              // no coroutine begins any more
+    bool counted;           // the team counts this loop as alive
+    uint32_t spread;        // where AC_SPREAD goes next
+    ac_time heard;          // when parcels of other loops were last there
+    ac_time polled;         // when the poller was last asked while they kept coming
+    struct sys_mutex *away; // held to make records and to take those of the next list
+    struct coro *away_free; // records for who spawns from elsewhere
+    struct guest *guest;    // a loop that this one drives, or NULL
+    struct guest *in;       // as which guest this loop is driven; NULL: it runs by itself
     struct watchdog watchdog;
     struct measure *measure; // private to measure.c; NULL until stacks are measured
     struct loop_extra extra[LOOP_FLOORS];
@@ -254,8 +267,13 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
 void loop_destroy(struct loop *loop);
 // The loop of this thread, made if there is none. NULL and *err.
 struct loop *loop_need(int *err);
-// Runs until no coroutine keeps the loop alive, then stops it in order; does not destroy it.
+// Runs until no coroutine keeps the loop, or its team, alive, then stops it in order; does not
+// destroy it.
 int loop_run(struct loop *loop);
+// The same for a loop of a team but the first, which leads. Private to coro/.
+void loop_run_member(struct loop *loop);
+// Runs the posts and takes the parcels that are there. Private to coro/.
+void loop_run_posts(struct loop *loop);
 // One turn of a loop that is driven from outside: timers, posts, poller (without waiting), then
 // ready coroutines until none is left or time is due. Sets loop_here meanwhile. 0 or the poller's
 // error.
@@ -301,6 +319,10 @@ static inline void loop_step_in(struct loop *loop, struct coro *running) {
 static inline ac_ref coro_ref(const struct coro *coro) {
     return (ac_ref){coro->loop->peer,
                     ref_id(REF_COROUTINE, coro->loop->number, coro->index, coro->generation)};
+}
+// Whether a reference names something of this loop.
+static inline bool ref_is_here(const struct loop *loop, ac_ref ref) {
+    return ref.peer == loop->peer && ref_loop(ref.id) == loop->number;
 }
 // The coroutine that a reference to this loop names: alive, or ended and kept for joining; NULL
 // otherwise.
@@ -515,6 +537,8 @@ void measure_end(struct loop *loop);
 
 // From now on the loop is among all loops of the process. The caller has filled in what it is.
 void watchdog_add(struct loop *loop);
+// The loop with that identity and number, or NULL. With SYS_LOCK_LOOPS held.
+struct loop *watchdog_find(uint64_t peer, uint32_t number);
 // No longer; harmless if it was not.
 void watchdog_remove(struct loop *loop);
 // As ac_list_on_quit, as long as the loop lives.
@@ -537,6 +561,81 @@ void coro_group_add(struct group_member *member, struct coro *coro);
 // on, unless the coroutine is cancelled. What the last one returned. On the stack of the coroutine.
 // Private to coro/.
 ac_value coro_go_on(struct coro *coro, ac_value result);
+// ---- team.c: several loops that run one program ----
+
+// What the first loop leads all others through.
+enum team_phase {
+    TEAM_RUNS,    // until nothing is alive
+    TEAM_CANCELS, // what is left ends, then the first loop says goodbye
+    TEAM_STOPS,   // the library's own end
+    TEAM_OVER     // no coroutine is left: loops end
+};
+
+// Called on the loop that a message was sent to, at home. Takes the message.
+typedef void team_arrived(struct loop *loop, uint64_t id, ac_value message);
+
+// Sends a message, which nobody else holds a part of (value_detach), to the loop `to` of the same
+// team, where `arrived` will be called, always the same function. Takes the message if it succeeds.
+// 0 or -ENOMEM.
+int team_send(struct loop *from, struct loop *to, uint64_t id, ac_value message,
+              team_arrived *arrived);
+// Has a post run on another loop, behind what `from` has sent there; `from` is the loop of this
+// thread, or NULL.
+void team_post(struct loop *from, struct loop *to, struct post *post);
+// The loop of a number in this team, or the n-th, AC_SPREAD included; NULL if there is none.
+struct loop *team_loop(struct loop *loop, uint32_t number);
+struct loop *team_nth(struct loop *loop, int nth);
+// One that keeps the program running is on its way to `loop`; and it has come, which the loop has
+// counted in loop->alive.
+void team_expect(struct loop *loop);
+void team_expected(struct loop *loop);
+
+// The following are private to coro/. Those for a loop are called at home, by its thread.
+
+// Makes a team of `count` loops, on threads that run loop_run_member. 0 or an error.
+int team_make(struct loop *first, uint32_t count);
+// All loops have come to the end of TEAM_STOPS: ends them but for the first. Returns the error of
+// the first that had one, or 0.
+int team_end(struct team *team);
+// Counts the loop as alive or no longer.
+void team_count(struct loop *loop);
+bool team_is_alive(const struct team *team);
+enum team_phase team_phase(const struct team *team);
+void team_enter(struct team *team, enum team_phase phase);
+// A loop but the first has done what the phase asks for; and whether all have.
+void team_arrive(struct team *team);
+bool team_is_there(const struct team *team);
+// A loop but the first has lost its poller and ended what was its own.
+void team_leave(struct loop *loop);
+void team_note(struct team *team, int err, int failure);
+// Takes what has come on the lanes.
+void team_receive(struct loop *loop);
+bool team_has_parcels(struct loop *loop);
+// Looks for parcels for a while if that is likely to pay.
+void team_look(struct loop *loop, ac_time deadline);
+// `asleep` is set: whether the loop may sleep now.
+bool team_may_sleep(struct loop *loop);
+
+// ---- away.c ----
+
+// As ac_spawn_with on a loop that this thread does not drive.
+ac_ref coro_spawn_away(struct loop *from, struct loop *to, ac_function function, ac_value argument,
+                       const struct ac_spawn_options *options);
+// As ac_cancel, of a coroutine that this thread does not drive.
+int coro_cancel_away(ac_ref ref);
+// The loop ends: other threads do not find it any more. Private to coro/.
+void loop_leave_process(struct loop *loop);
+// Two steps of spawning from elsewhere, in coro.c. The first, on any thread, makes the coroutine,
+// and takes the argument; the second, on the thread of the loop, has it begin. Private to coro/.
+struct coro *coro_create_away(struct loop *loop, ac_function function, ac_value argument,
+                              const struct ac_spawn_options *options, int *err);
+void coro_begin_away(struct coro *coro);
+// The loop of this process that an id belongs to, for a thread without a loop: NULL if there is
+// none; else it does not end before loop_let_go.
+struct loop *loop_catch(uint64_t peer, uint32_t number);
+void loop_let_go(struct loop *loop);
+// The same for the loop of the background that `nth` says; NULL.
+struct loop *loop_catch_background(int nth);
 
 // ---- guest.c ----
 

@@ -13,6 +13,7 @@
 
 enum {
     STOP_GRACE_NS = 1000 * 1000 * 1000,
+    POLL_EVERY_NS = 50 * 1000,      // while other loops keep this one busy
     STOP_LOOK_NS = 20 * 1000 * 1000 // between two looks for coroutines made while others end
 };
 
@@ -36,6 +37,11 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
     loop->sys = sys_create(driver, err);
     if (!loop->sys)
         goto no_poller;
+    loop->away = sys_mutex_create();
+    if (!loop->away) {
+        *err = -ENOMEM;
+        goto no_lock;
+    }
     list_init(&loop->watchdog.link);
     loop->traced = trace_on(TRACE_CORO);
     heap_init(&loop->timers);
@@ -47,6 +53,8 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
         loop->peer = sys_random(loop->sys);
     loop->asked = loop->now = sys_now(loop->sys);
     return loop;
+no_lock:
+    sys_destroy(loop->sys);
 no_poller:
     sys_overflow_unwatch();
 no_watch:
@@ -74,6 +82,7 @@ void loop_destroy(struct loop *loop) {
     sys_stacks_done(&loop->stacks);
     sys_destroy(loop->sys);
     sys_overflow_unwatch();
+    sys_mutex_destroy(loop->away);
     memory_release(loop);
 }
 
@@ -113,7 +122,9 @@ void loop_post(struct loop *loop, struct post *post) {
         sys_wake(loop->sys);
 }
 
-static void run_posts(struct loop *loop) {
+void loop_run_posts(struct loop *loop) {
+    if (loop->team)
+        team_receive(loop);
     if (!__atomic_load_n(&loop->inbox, __ATOMIC_RELAXED))
         return;
     struct post *latest = __atomic_exchange_n(&loop->inbox, NULL, __ATOMIC_ACQUIRE);
@@ -134,17 +145,32 @@ static void run_posts(struct loop *loop) {
 
 static ac_time earlier(ac_time a, ac_time b) { return a < b ? a : b; }
 
+// While parcels keep coming.
+static int poll_now_and_then(struct loop *loop) {
+    ac_time now = sys_now(loop->sys);
+    if (now - loop->polled < POLL_EVERY_NS)
+        return 0;
+    loop->polled = now;
+    return sys_poll(loop->sys, AC_NOW);
+}
+
 // Asks the poller, waiting until the deadline at most.
 static int ask(struct loop *loop, ac_time deadline) {
     if (loop->ready_head || deadline <= loop->now)
         return sys_poll(loop->sys, AC_NOW);
+    if (loop->team) {
+        team_look(loop, deadline);
+        if (team_has_parcels(loop))
+            return poll_now_and_then(loop);
+    }
     __atomic_store_n(&loop->asleep, true, __ATOMIC_SEQ_CST);
     // The guardian may have run the guest since the deadline was chosen.
     if (loop->guest)
         deadline = earlier(deadline, guest_due(loop->guest));
     int err = 0;
     bool asked = __atomic_load_n(&loop->inbox, __ATOMIC_SEQ_CST) ||
-                 (loop->guest && guest_is_poked(loop->guest));
+                 (loop->guest && guest_is_poked(loop->guest)) ||
+                 (loop->team && !team_may_sleep(loop));
     if (!asked)
         err = sys_poll(loop->sys, deadline);
     __atomic_store_n(&loop->asleep, false, __ATOMIC_SEQ_CST);
@@ -154,7 +180,9 @@ static int ask(struct loop *loop, ac_time deadline) {
 }
 
 static int turn(struct loop *loop, ac_time deadline) {
-    __atomic_fetch_add(&loop->turns, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&loop->turns, loop->turns + 1, __ATOMIC_RELAXED);
+    if (loop->team)
+        team_count(loop);
     deadline = earlier(deadline, heap_earliest(&loop->timers));
     if (loop->guest)
         deadline = earlier(deadline, guest_due(loop->guest));
@@ -167,7 +195,7 @@ static int turn(struct loop *loop, ac_time deadline) {
         if (err < 0)
             return err;
     }
-    run_posts(loop);
+    loop_run_posts(loop);
     loop->asked = loop->now;
     coro_run_ready(loop);
     return 0;
@@ -266,10 +294,29 @@ static void note_unseen_failures(struct loop *loop) {
     }
 }
 
-int loop_run(struct loop *loop) {
+// The first loop of a team waits until all others have done what the phase asks for.
+static int await_team(struct loop *loop) {
+    int err = 0;
+    while (err == 0 && loop->team && !team_is_there(loop->team))
+        err = turn(loop, AC_FOREVER);
+    return err;
+}
+
+// The team enters a phase in which all loops end what is theirs.
+static int end_phase(struct loop *loop, enum team_phase phase) {
+    if (loop->team)
+        team_enter(loop->team, phase);
+    int err = end_all(loop, phase == TEAM_STOPS);
+    int later = await_team(loop);
+    return err < 0 ? err : later;
+}
+
+// With an error nothing runs before the end.
+static int run(struct loop *loop, int err) {
     sys_context_of_thread(&loop->home);
-    int err = run_while_alive(loop);
-    int later = end_all(loop, false);
+    while (err == 0 && (loop->team ? team_is_alive(loop->team) : loop->alive > 0))
+        err = turn(loop, AC_FOREVER);
+    int later = end_phase(loop, TEAM_CANCELS);
     err = err < 0 ? err : later;
     for (int floor = LOOP_FLOORS - 1; floor >= 0; floor--) {
         if (!loop->extra[floor].stopping)
@@ -279,20 +326,55 @@ int loop_run(struct loop *loop) {
         err = err < 0 ? err : later;
     }
     loop->stopping = true;
-    later = end_all(loop, true);
+    later = end_phase(loop, TEAM_STOPS);
     err = err < 0 ? err : later;
     note_unseen_failures(loop);
+    loop->over = true;
+    if (loop->team) {
+        later = team_end(loop->team);
+        loop->failure = loop->failure ? loop->failure : later;
+    }
     return err < 0 ? err : loop->failure;
 }
 
+int loop_run(struct loop *loop) { return run(loop, 0); }
+
+void loop_run_member(struct loop *loop) {
+    sys_context_of_thread(&loop->home);
+    struct team *team = loop->team;
+    int err = 0;
+    while (err == 0 && team_phase(team) == TEAM_RUNS)
+        err = turn(loop, AC_FOREVER);
+    if (team_phase(team) == TEAM_OVER)
+        return; // it has not come about
+    if (err == 0)
+        err = end_all(loop, false);
+    if (err == 0)
+        team_arrive(team);
+    while (err == 0 && team_phase(team) == TEAM_CANCELS)
+        err = turn(loop, AC_FOREVER);
+    loop->stopping = true;
+    int later = end_all(loop, true);
+    note_unseen_failures(loop);
+    loop->over = true;
+    team_note(team, err < 0 ? err : later, loop->failure);
+    if (err == 0)
+        team_arrive(team);
+    else
+        team_leave(loop);
+}
+
 int ac_run_with(const struct ac_run_options *options) {
-    (void)options;
     struct loop *loop = loop_here;
+    uint32_t loops = options && options->size >= sizeof *options ? options->loops : 0;
     if (!loop)
         return 0;
     if (loop->running || loop->outside)
         return -EPERM;
-    int err = loop_run(loop);
+    int err = loops > AC_LOOPS_MAX ? -EINVAL : loops > 1 ? team_make(loop, loops) : 0;
+    err = run(loop, err);
+    loop_leave_process(loop); // nobody posts any more
+    loop_run_posts(loop);
     loop_destroy(loop);
     loop_here = NULL;
     return err;

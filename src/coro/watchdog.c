@@ -66,6 +66,15 @@ void watchdog_add(struct loop *loop) {
     sys_process_unlock(SYS_LOCK_LOOPS);
 }
 
+struct loop *watchdog_find(uint64_t peer, uint32_t number) {
+    list_each (link, &asyncoro_loops) {
+        struct loop *loop = loop_of(link);
+        if (loop->peer == peer && loop->number == number)
+            return loop;
+    }
+    return NULL;
+}
+
 void watchdog_remove(struct loop *loop) {
     (void)watchdog_set(loop, 0);
     (void)watchdog_list_on_quit(loop, false);

@@ -34,11 +34,6 @@ static inline struct message_state *message_state(const struct loop *loop) {
     return loop->extra[LOOP_MESSAGE].state;
 }
 
-// Whether a reference names something of this loop.
-static inline bool ref_is_here(const struct loop *loop, ac_ref ref) {
-    return ref.peer == loop->peer && ((uint8_t)ref.id >> 2) == loop->number;
-}
-
 // What a public call returns for a reference that names nothing: the error with which it was not
 // made, or -ENOTSUP.
 static inline int ref_refuse(ac_ref none) {

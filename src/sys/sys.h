@@ -391,14 +391,28 @@ void sys_mutex_destroy(struct sys_mutex *mutex);
 void sys_mutex_lock(struct sys_mutex *mutex);
 void sys_mutex_unlock(struct sys_mutex *mutex);
 
-// Locks of the process, for what belongs to no loop. Whoever holds the first may take the second.
+// Locks of the process, for what belongs to no loop. Whoever holds one may take those that follow.
 enum sys_process_lock {
-    SYS_LOCK_WATCHDOG, // starting and ending the watchdog's thread
-    SYS_LOCK_LOOPS,    // the list of all loops
-    SYS_PROCESS_LOCKS  // one above the last
+    SYS_LOCK_BACKGROUND, // starting and ending the background
+    SYS_LOCK_WATCHDOG,   // starting and ending the watchdog's thread
+    SYS_LOCK_LOOPS,      // the list of all loops
+    SYS_PROCESS_LOCKS    // one above the last
 };
 void sys_process_lock(enum sys_process_lock which);
 void sys_process_unlock(enum sys_process_lock which);
+
+// Whether sys_barrier works here. Asks the system for it once.
+bool sys_barrier_offered(void);
+// A full memory barrier in every thread of the process that is running (membarrier(2)).
+void sys_barrier(void);
+// What a thread does between two looks at memory that another one writes.
+static inline void sys_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 
 struct sys_condition;
 struct sys_condition *sys_condition_create(void); // NULL if there is no memory

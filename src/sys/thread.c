@@ -2,9 +2,12 @@
 // Threads, mutexes and conditions. Waits with a deadline use the monotonic clock.
 #include "sys/sys.h"
 
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 struct sys_thread {
     pthread_t id;
@@ -80,8 +83,8 @@ void sys_mutex_destroy(struct sys_mutex *mutex) {
     memory_release(mutex);
 }
 
-static pthread_mutex_t process_locks[SYS_PROCESS_LOCKS] = {PTHREAD_MUTEX_INITIALIZER,
-                                                           PTHREAD_MUTEX_INITIALIZER};
+static pthread_mutex_t process_locks[SYS_PROCESS_LOCKS] = {
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
 
 void sys_process_lock(enum sys_process_lock which) { pthread_mutex_lock(&process_locks[which]); }
 void sys_process_unlock(enum sys_process_lock which) {
@@ -123,3 +126,12 @@ bool sys_condition_wait(struct sys_condition *condition, struct sys_mutex *mutex
 void sys_condition_signal(struct sys_condition *condition) {
     pthread_cond_signal(&condition->condition);
 }
+
+bool sys_barrier_offered(void) {
+#if defined(__SANITIZE_THREAD__)
+    return false; // ThreadSanitizer does not know of it
+#endif
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+void sys_barrier(void) { (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0); }

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+// From elsewhere: what threads that do not drive a loop ask of it. Spawning on another loop of the
+// team, and from foreign threads on the loops of the background, which ac_start and ac_finish begin
+// and end.
+//
+// A reference must be there at once, so the spawner itself takes the record: from a list of the
+// target loop that a lock guards, as it does the making of records. The coroutine begins when its
+// post arrives; messages that come before wait in its mailbox.
+//
+// A foreign thread finds a loop by the list of all loops, and holds the lock of that list while it
+// posts: so the loop does not end meanwhile.
+#include "coro/coro.h"
+
+enum { BACKGROUND_STACK_BYTES = 1 << 20 };
+
+// A coroutine on its way to its loop.
+struct arrival {
+    struct post post;
+    struct coro *coro;
+};
+
+// The background: one for the process, under SYS_LOCK_BACKGROUND but for `loop`, which is under
+// SYS_LOCK_LOOPS.
+static struct {
+    struct sys_thread *thread; // NULL: there is none
+    struct loop *loop;         // the first of its loops, while it runs
+    struct ac_run_options options;
+    struct sys_condition *changed;
+    struct sys_mutex *lock; // of what follows
+    bool tried;             // the thread has a loop, or could not make one
+    int err;                // of making it, then of running it
+    struct post let_go;     // ends the hold that ac_start has on the loop
+} background;
+
+// ---- spawning ----
+
+static void arrive(struct post *post) {
+    struct arrival *arrival = container_of(post, struct arrival, post);
+    struct coro *coro = arrival->coro;
+    memory_release(arrival);
+    coro_begin_away(coro);
+    if (!coro->daemon)
+        team_expected(coro->loop);
+}
+
+ac_ref coro_spawn_away(struct loop *from, struct loop *to, ac_function function, ac_value argument,
+                       const struct ac_spawn_options *options) {
+    if (options->group) {
+        ac_drop(argument);
+        return ref_none(-EXDEV);
+    }
+    argument = value_detach(argument);
+    struct arrival *arrival = memory_allocate(sizeof *arrival);
+    if (!arrival) {
+        ac_drop(argument);
+        return ref_none(-ENOMEM);
+    }
+    int err = 0;
+    struct coro *coro = coro_create_away(to, function, argument, options, &err);
+    if (!coro) {
+        memory_release(arrival);
+        return ref_none(err);
+    }
+    *arrival = (struct arrival){.post.run = arrive, .coro = coro};
+    ac_ref ref = coro_ref(coro);
+    if (!options->daemon)
+        team_expect(to);
+    team_post(from, to, &arrival->post);
+    return ref;
+}
+
+// ---- cancelling ----
+
+struct cancel {
+    struct post post;
+    uint64_t id;
+};
+
+static void cancel(struct post *post) {
+    struct cancel *it = container_of(post, struct cancel, post);
+    struct coro *coro = coro_find(loop_here, it->id);
+    if (coro && coro->state == CORO_ALIVE)
+        coro_cancel(coro);
+    memory_release(it);
+}
+
+static int post_cancel(struct loop *from, struct loop *to, uint64_t id) {
+    if (!coro_is_alive(to, id))
+        return -ESRCH;
+    struct cancel *it = memory_allocate(sizeof *it);
+    if (!it)
+        return -ENOMEM;
+    *it = (struct cancel){.post.run = cancel, .id = id};
+    team_post(from, to, &it->post);
+    return 0;
+}
+
+int coro_cancel_away(ac_ref ref) {
+    struct loop *here = loop_here;
+    if (here && here->peer == ref.peer) {
+        struct loop *to = team_loop(here, ref_loop(ref.id));
+        return to ? post_cancel(here, to, ref.id) : -ENOTSUP;
+    }
+    struct loop *to = loop_catch(ref.peer, ref_loop(ref.id));
+    if (!to)
+        return here ? -ENOTSUP : -ESRCH;
+    int err = post_cancel(NULL, to, ref.id);
+    loop_let_go(to);
+    return err;
+}
+
+// ---- finding loops from foreign threads ----
+
+struct loop *loop_catch(uint64_t peer, uint32_t number) {
+    sys_process_lock(SYS_LOCK_LOOPS);
+    struct loop *loop = watchdog_find(peer, number);
+    if (!loop)
+        sys_process_unlock(SYS_LOCK_LOOPS);
+    return loop;
+}
+
+struct loop *loop_catch_background(int nth) {
+    sys_process_lock(SYS_LOCK_LOOPS);
+    struct loop *first = background.loop;
+    struct loop *loop = first && nth != 0 ? team_nth(first, nth) : first;
+    if (!loop)
+        sys_process_unlock(SYS_LOCK_LOOPS);
+    return loop;
+}
+
+void loop_let_go(struct loop *loop) {
+    (void)loop;
+    sys_process_unlock(SYS_LOCK_LOOPS);
+}
+
+// ---- the background ----
+
+static void set_tried(int err) {
+    sys_mutex_lock(background.lock);
+    background.tried = true;
+    background.err = err;
+    sys_condition_signal(background.changed);
+    sys_mutex_unlock(background.lock);
+}
+
+static void let_go(struct post *post) {
+    (void)post;
+    loop_here->alive--;
+}
+
+static void set_background(struct loop *loop) {
+    sys_process_lock(SYS_LOCK_LOOPS);
+    background.loop = loop;
+    sys_process_unlock(SYS_LOCK_LOOPS);
+}
+
+// The first post of the loop: all its team is there.
+static void started(struct post *post) {
+    (void)post;
+    set_background(loop_here);
+    set_tried(0);
+}
+
+static void run_background(void *unused) {
+    (void)unused;
+    int err = 0;
+    struct loop *loop = loop_need(&err);
+    struct post post = {.run = started};
+    if (loop) {
+        loop->alive++; // until ac_finish
+        loop_post(loop, &post);
+        err = ac_run_with(&background.options);
+    }
+    set_tried(err);
+}
+
+void loop_leave_process(struct loop *loop) {
+    if (background.loop == loop)
+        set_background(NULL);
+    watchdog_remove(loop);
+}
+
+int ac_start_with(const struct ac_run_options *options) {
+    if (coro_here())
+        return -EPERM;
+    sys_process_lock(SYS_LOCK_BACKGROUND);
+    int err = -EALREADY;
+    if (background.thread)
+        goto unlock;
+    err = -ENOMEM;
+    memset(&background.options, 0, sizeof background.options);
+    background.options.size = sizeof background.options;
+    if (options && options->size >= sizeof *options)
+        background.options.loops = options->loops;
+    background.tried = false;
+    background.let_go.run = let_go;
+    background.lock = sys_mutex_create();
+    background.changed = sys_condition_create();
+    if (!background.lock || !background.changed)
+        goto release;
+    err = sys_thread_start(&background.thread, run_background, NULL, BACKGROUND_STACK_BYTES,
+                           "ac-background");
+    if (err < 0)
+        goto release;
+    sys_mutex_lock(background.lock);
+    while (!background.tried)
+        sys_condition_wait(background.changed, background.lock, AC_FOREVER);
+    err = background.err;
+    sys_mutex_unlock(background.lock);
+    if (err == 0)
+        goto unlock;
+    sys_thread_join(background.thread);
+release:
+    sys_condition_destroy(background.changed);
+    sys_mutex_destroy(background.lock);
+    background.thread = NULL;
+unlock:
+    sys_process_unlock(SYS_LOCK_BACKGROUND);
+    return err;
+}
+
+int ac_finish(void) {
+    if (coro_here())
+        return -EPERM;
+    sys_process_lock(SYS_LOCK_BACKGROUND);
+    int err = 0;
+    if (background.thread) {
+        struct loop *loop = loop_catch_background(0);
+        if (loop) {
+            loop_post(loop, &background.let_go);
+            loop_let_go(loop);
+        }
+        sys_thread_join(background.thread);
+        err = background.err;
+        sys_condition_destroy(background.changed);
+        sys_mutex_destroy(background.lock);
+        background.thread = NULL;
+    }
+    sys_process_unlock(SYS_LOCK_BACKGROUND);
+    return err;
+}

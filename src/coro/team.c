@@ -1,0 +1,482 @@
+// SPDX-License-Identifier: MIT
+// The team: several loops that run one program, each on a thread of its own, and the lanes between
+// them.
+//
+// A lane leads from one loop to another: a queue with one writer and one reader, a list of chunks
+// that grows as needed and keeps one emptied chunk for the next burst. Parcels travel on it: a
+// message for a reference of the other loop, or a post to be run there. What one loop puts on a
+// lane is taken out in that order, so messages, notices and spawns of one sender keep theirs.
+//
+//      writer: parcel, then `written`, then: is the reader asleep? wake it
+//      reader, at home: all parcels that were written when it began
+//      reader, before it sleeps: `asleep`, then a look at every lane
+//
+// Between its store and its load the writer needs a barrier, or both sides might miss each other.
+// It would cost more than the parcel. The reader has the system lay it across all threads instead
+// (sys_barrier), which costs it a microsecond before it sleeps; where the system cannot, the writer
+// pays.
+//
+// A loop that has just had parcels looks at its lanes for SPIN_NS before it sleeps, if every loop
+// has a processor: waking a processor takes 25 to 40 us.
+//
+// The end. `alive` counts the loops with coroutines that keep the program running, and the spawns
+// on their way that will. At 0 the first loop leads through the phases; see loop_run.
+#include "coro/coro.h"
+
+enum {
+    NUMBERS = 64,           // of loops in references; 1 is the guest of the first
+    CHUNK_PARCELS = 170,    // 4 KiB
+    RESERVED = 8,           // places that messages leave to posts when there is no memory
+    SPIN_NS = 50 * 1000,    // how long an idle loop looks for parcels before it sleeps
+    SPIN_LOOKS = 64,        // looks between two at the clock
+    HEARD_NS = 1000 * 1000, // a loop that has had no parcel for so long sleeps at once
+    THREAD_STACK_BYTES = 1 << 20
+};
+
+struct parcel {
+    uint64_t id; // of what the message is for; 0: a post
+    union {
+        ac_value message;
+        struct post *post;
+    };
+};
+
+struct lane_chunk {
+    struct lane_chunk *next;
+    struct parcel parcels[CHUNK_PARCELS];
+};
+
+struct lane {
+    // the writer's
+    struct lane_chunk *tail;
+    uint32_t tail_used;
+    team_arrived *arrived;
+    uint64_t count; // written, for the writer
+    // the reader's
+    struct lane_chunk *head __attribute__((aligned(MEMORY_LINE_BYTES)));
+    uint32_t head_used;
+    uint64_t taken;
+    // of both
+    uint64_t written __attribute__((aligned(MEMORY_LINE_BYTES))); // atomic
+    struct lane_chunk *spare;                                     // atomic: for the writer, or NULL
+};
+
+struct team {
+    uint32_t count;
+    struct loop *loops[NUMBERS]; // by their numbers
+    struct sys_thread *threads[NUMBERS];
+    struct lane *lanes[NUMBERS][NUMBERS]; // atomic: [from][to]
+    bool fences;                          // sys_barrier cannot do it: the writers must
+    bool spins;
+    uint32_t alive;        // atomic, see above
+    enum team_phase phase; // atomic
+    uint32_t there;        // atomic: loops that have done what the phase asks for
+    uint32_t absent;       // atomic: loops that have lost their pollers
+    struct sys_mutex *lock;
+    struct sys_condition *changed;
+    uint32_t born; // under the lock, as are the next two
+    int err;       // of a loop that could not be made, or that lost its poller
+    int failure;   // of the first loop with one
+};
+
+struct birth {
+    struct team *team;
+    uint32_t number;
+};
+
+static void run_member(void *argument);
+
+static uint32_t number_of(uint32_t nth) { return nth == 1 ? 0 : nth; }
+static uint32_t nth_of(uint32_t number) { return number == 0 ? 1 : number; }
+
+// ---- lanes: the writer ----
+
+static struct lane *lane_make(struct lane **place, team_arrived *arrived) {
+    struct lane *lane = memory_allocate_lines(sizeof *lane);
+    struct lane_chunk *chunk = memory_allocate_zeroed(sizeof *chunk);
+    if (!lane || !chunk) {
+        memory_release(lane);
+        memory_release(chunk);
+        return NULL;
+    }
+    lane->head = lane->tail = chunk;
+    lane->arrived = arrived;
+    __atomic_store_n(place, lane, __ATOMIC_RELEASE);
+    return lane;
+}
+
+static void lane_destroy(struct lane *lane) {
+    if (!lane)
+        return;
+    for (struct lane_chunk *chunk = lane->head, *next; chunk; chunk = next) {
+        next = chunk->next;
+        memory_release(chunk);
+    }
+    memory_release(lane->spare);
+    memory_release(lane);
+}
+
+// Whether there is a place for the next parcel; messages leave the last ones to posts.
+static bool lane_has_room(struct lane *lane, uint32_t reserved) {
+    if (likely(lane->tail_used + reserved < CHUNK_PARCELS))
+        return true;
+    if (!lane->tail->next) {
+        struct lane_chunk *chunk = __atomic_exchange_n(&lane->spare, NULL, __ATOMIC_ACQUIRE);
+        if (!chunk)
+            chunk = memory_allocate(sizeof *chunk);
+        if (!chunk)
+            return lane->tail_used + reserved < CHUNK_PARCELS;
+        chunk->next = NULL;
+        lane->tail->next = chunk;
+    }
+    if (lane->tail_used == CHUNK_PARCELS) {
+        lane->tail = lane->tail->next;
+        lane->tail_used = 0;
+    }
+    return true;
+}
+
+static int lane_put(struct loop *from, struct loop *to, struct parcel parcel,
+                    team_arrived *arrived) {
+    struct team *team = from->team;
+    struct lane **place = &team->lanes[from->number][to->number];
+    struct lane *lane = *place;
+    if (unlikely(!lane)) {
+        lane = lane_make(place, arrived);
+        if (!lane)
+            return -ENOMEM;
+    }
+    if (unlikely(!lane->arrived))
+        lane->arrived = arrived;
+    if (unlikely(!lane_has_room(lane, parcel.id ? RESERVED : 0)))
+        return -ENOMEM;
+    lane->tail->parcels[lane->tail_used++] = parcel;
+    __atomic_store_n(&lane->written, ++lane->count, __ATOMIC_RELEASE);
+    if (team->fences)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    else
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&to->asleep, __ATOMIC_RELAXED) &&
+        __atomic_exchange_n(&to->asleep, false, __ATOMIC_SEQ_CST))
+        sys_wake(to->sys);
+    return 0;
+}
+
+int team_send(struct loop *from, struct loop *to, uint64_t id, ac_value message,
+              team_arrived *arrived) {
+    assert(id != 0);
+    return lane_put(from, to, (struct parcel){.id = id, .message = message}, arrived);
+}
+
+void team_post(struct loop *from, struct loop *to, struct post *post) {
+    if (!from || from->team != to->team || from == to ||
+        lane_put(from, to, (struct parcel){.post = post}, NULL) < 0)
+        loop_post(to, post);
+}
+
+// ---- lanes: the reader ----
+
+static inline bool lane_waits(struct team *team, uint32_t from, uint32_t to) {
+    struct lane *lane = __atomic_load_n(&team->lanes[from][to], __ATOMIC_ACQUIRE);
+    return lane && __atomic_load_n(&lane->written, __ATOMIC_ACQUIRE) != lane->taken;
+}
+
+bool team_has_parcels(struct loop *loop) {
+    struct team *team = loop->team;
+    for (uint32_t i = 1; i <= team->count; i++)
+        if (lane_waits(team, number_of(i), loop->number))
+            return true;
+    return false;
+}
+
+static void take_all(struct loop *loop, struct lane *lane) {
+    uint64_t written = __atomic_load_n(&lane->written, __ATOMIC_ACQUIRE);
+    while (lane->taken != written) {
+        if (lane->head_used == CHUNK_PARCELS) {
+            struct lane_chunk *emptied = lane->head;
+            lane->head = emptied->next;
+            lane->head_used = 0;
+            memory_release(__atomic_exchange_n(&lane->spare, emptied, __ATOMIC_ACQ_REL));
+        }
+        struct parcel parcel = lane->head->parcels[lane->head_used++];
+        lane->taken++;
+        if (parcel.id)
+            lane->arrived(loop, parcel.id, parcel.message);
+        else
+            parcel.post->run(parcel.post);
+    }
+}
+
+void team_receive(struct loop *loop) {
+    struct team *team = loop->team;
+    for (uint32_t i = 1; i <= team->count; i++) {
+        uint32_t from = number_of(i);
+        if (!lane_waits(team, from, loop->number))
+            continue;
+        loop->heard = loop->now;
+        take_all(loop, team->lanes[from][loop->number]);
+    }
+}
+
+void team_look(struct loop *loop, ac_time deadline) {
+    struct team *team = loop->team;
+    ac_time now = sys_now(loop->sys);
+    if (!team->spins || now - loop->heard > HEARD_NS)
+        return;
+    ac_time until = now + SPIN_NS < deadline ? now + SPIN_NS : deadline;
+    while (now < until) {
+        for (int i = 0; i < SPIN_LOOKS; i++) {
+            if (team_has_parcels(loop) || __atomic_load_n(&loop->inbox, __ATOMIC_RELAXED))
+                return;
+            sys_pause();
+        }
+        now = sys_now(loop->sys);
+    }
+}
+
+bool team_may_sleep(struct loop *loop) {
+    if (!loop->team->fences)
+        sys_barrier();
+    return !team_has_parcels(loop);
+}
+
+// ---- who keeps the program running ----
+
+static void team_add_alive(struct team *team) {
+    __atomic_fetch_add(&team->alive, 1, __ATOMIC_SEQ_CST);
+}
+
+static void team_drop_alive(struct team *team) {
+    if (__atomic_sub_fetch(&team->alive, 1, __ATOMIC_SEQ_CST) == 0)
+        sys_wake(team->loops[0]->sys);
+}
+
+void team_count(struct loop *loop) {
+    bool alive = loop->alive > 0;
+    if (alive == loop->counted)
+        return;
+    loop->counted = alive;
+    if (alive)
+        team_add_alive(loop->team);
+    else
+        team_drop_alive(loop->team);
+}
+
+bool team_is_alive(const struct team *team) {
+    return __atomic_load_n(&team->alive, __ATOMIC_SEQ_CST) > 0;
+}
+
+void team_expect(struct loop *loop) {
+    if (loop->team)
+        team_add_alive(loop->team);
+}
+
+void team_expected(struct loop *loop) {
+    if (!loop->team)
+        return;
+    if (loop->counted)
+        team_drop_alive(loop->team);
+    loop->counted = true; // the one that was on its way counts for the loop now
+}
+
+// ---- finding loops ----
+
+uint32_t ac_loops(void) {
+    struct loop *loop = loop_here;
+    return !loop ? 0 : loop->team ? loop->team->count : 1;
+}
+
+uint32_t ac_loop(void) { return loop_here ? nth_of(loop_here->number) : 0; }
+
+struct loop *team_loop(struct loop *loop, uint32_t number) {
+    if (number == loop->number)
+        return loop;
+    return loop->team ? loop->team->loops[number % NUMBERS] : NULL;
+}
+
+struct loop *team_nth(struct loop *loop, int nth) {
+    uint32_t count = loop->team ? loop->team->count : 1;
+    if (nth == AC_SPREAD)
+        nth = (int)(loop->spread++ % count) + 1;
+    return nth >= 1 && (uint32_t)nth <= count ? team_loop(loop, number_of((uint32_t)nth)) : NULL;
+}
+
+// ---- phases ----
+
+enum team_phase team_phase(const struct team *team) {
+    return __atomic_load_n(&team->phase, __ATOMIC_SEQ_CST);
+}
+
+void team_enter(struct team *team, enum team_phase phase) {
+    __atomic_store_n(&team->there, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&team->phase, phase, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 2; i <= team->count; i++)
+        sys_wake(team->loops[i]->sys);
+}
+
+void team_arrive(struct team *team) {
+    __atomic_fetch_add(&team->there, 1, __ATOMIC_SEQ_CST);
+    sys_wake(team->loops[0]->sys);
+}
+
+bool team_is_there(const struct team *team) {
+    return __atomic_load_n(&team->there, __ATOMIC_SEQ_CST) +
+               __atomic_load_n(&team->absent, __ATOMIC_SEQ_CST) >=
+           team->count - 1;
+}
+
+void team_leave(struct loop *loop) {
+    loop->alive = 0;
+    team_count(loop);
+    __atomic_fetch_add(&loop->team->absent, 1, __ATOMIC_SEQ_CST);
+    sys_wake(loop->team->loops[0]->sys);
+}
+
+void team_note(struct team *team, int err, int failure) {
+    sys_mutex_lock(team->lock);
+    team->err = team->err ? team->err : err;
+    team->failure = team->failure ? team->failure : failure;
+    sys_mutex_unlock(team->lock);
+}
+
+// ---- making and ending ----
+
+// Tells the loop that makes the team how it went. Returns whether the program runs.
+static bool be_born(struct team *team, uint32_t number, struct loop *loop, int err) {
+    sys_mutex_lock(team->lock);
+    team->loops[number] = loop;
+    team->born++;
+    team->err = team->err ? team->err : err;
+    sys_condition_signal(team->changed);
+    sys_mutex_unlock(team->lock);
+    return loop != NULL;
+}
+
+static void wait_until_over(struct team *team) {
+    sys_mutex_lock(team->lock);
+    while (team_phase(team) != TEAM_OVER)
+        sys_condition_wait(team->changed, team->lock, AC_FOREVER);
+    sys_mutex_unlock(team->lock);
+}
+
+static void run_member(void *argument) {
+    struct birth birth = *(struct birth *)argument;
+    memory_release(argument);
+    struct team *team = birth.team;
+    int err = 0;
+    struct loop *loop = loop_create(&sys_epoll, team->loops[0]->peer, &err);
+    if (loop) {
+        loop->number = birth.number;
+        loop->team = team;
+        loop_here = loop;
+        watchdog_add(loop);
+        loop_debug(loop);
+    }
+    if (!be_born(team, birth.number, loop, err))
+        return;
+    loop_run_member(loop);
+    wait_until_over(team);
+    loop_destroy(loop);
+    loop_here = NULL;
+}
+
+static void team_free(struct team *team) {
+    for (uint32_t from = 0; from < NUMBERS; from++)
+        for (uint32_t to = 0; to < NUMBERS; to++)
+            lane_destroy(team->lanes[from][to]);
+    sys_condition_destroy(team->changed);
+    sys_mutex_destroy(team->lock);
+    memory_release(team);
+}
+
+static int start_thread(struct team *team, uint32_t number) {
+    struct birth *birth = memory_allocate(sizeof *birth);
+    if (!birth)
+        return -ENOMEM;
+    *birth = (struct birth){team, number};
+    int err = sys_thread_start(&team->threads[number], run_member, birth, THREAD_STACK_BYTES,
+                               "ac-loop");
+    if (err < 0)
+        memory_release(birth);
+    return err;
+}
+
+// Starts the other loops and waits until they are there.
+static int start_all(struct team *team, uint32_t count) {
+    int err = 0;
+    uint32_t started = 0;
+    for (uint32_t nth = 2; nth <= count && err == 0; nth++) {
+        err = start_thread(team, number_of(nth));
+        started += err == 0;
+    }
+    sys_mutex_lock(team->lock);
+    while (team->born < started)
+        sys_condition_wait(team->changed, team->lock, AC_FOREVER);
+    err = err ? err : team->err;
+    sys_mutex_unlock(team->lock);
+    return err;
+}
+
+// Takes what is left on all lanes and in all inboxes to where it is for: nobody is there any more.
+// The other threads stand still.
+static void empty_all(struct team *team) {
+    bool found;
+    do {
+        found = false;
+        for (uint32_t i = 1; i <= team->count; i++) {
+            struct loop *loop = team->loops[number_of(i)];
+            if (!loop)
+                continue;
+            loop_here = loop;
+            found |= team_has_parcels(loop) || loop->inbox;
+            loop_run_posts(loop);
+        }
+    } while (found);
+    loop_here = team->loops[0];
+}
+
+int team_end(struct team *team) {
+    empty_all(team);
+    sys_mutex_lock(team->lock);
+    __atomic_store_n(&team->phase, TEAM_OVER, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 2; i <= team->count; i++)
+        sys_condition_signal(team->changed);
+    sys_mutex_unlock(team->lock);
+    for (uint32_t i = 0; i < NUMBERS; i++)
+        if (team->threads[i])
+            sys_thread_join(team->threads[i]);
+    int err = team->err ? team->err : team->failure;
+    team->loops[0]->team = NULL;
+    team_free(team);
+    return err;
+}
+
+int team_make(struct loop *first, uint32_t count) {
+    struct team *team = memory_allocate_lines(sizeof *team);
+    if (!team)
+        return -ENOMEM;
+    team->lock = sys_mutex_create();
+    team->changed = sys_condition_create();
+    if (!team->lock || !team->changed) {
+        team_free(team);
+        return -ENOMEM;
+    }
+    team->count = count;
+    team->loops[0] = first;
+    team->fences = !sys_barrier_offered();
+    team->spins = sys_processors() >= (int)count;
+    first->team = team;
+    int err = start_all(team, count);
+    if (err == 0) {
+        team_count(first);
+        return 0;
+    }
+    // Those that were born find no coroutines and no first loop that runs.
+    team_note(team, err, 0);
+    __atomic_store_n(&team->phase, TEAM_OVER, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 2; i <= count; i++)
+        if (team->loops[i])
+            sys_wake(team->loops[i]->sys);
+    (void)team_end(team);
+    return err;
+}
