@@ -109,6 +109,108 @@ int coro_cancel_away(ac_ref ref) {
     return err;
 }
 
+// ---- errands ----
+//
+// The record goes to the other loop as a post and comes back as the same post. An errand that is
+// given up sends a second post after the first, which comes back as well; the record is free when
+// nothing of it is on its way any more.
+
+static void errand_may_end(struct errand *it) {
+    if (it->back && !it->stopping)
+        it->orphaned(it);
+}
+
+static void come_back(struct post *post) {
+    struct errand *it = container_of(post, struct errand, post);
+    it->back = true;
+    if (it->waiter)
+        coro_wake(it->waiter, it->err);
+    else
+        errand_may_end(it);
+}
+
+static void go_back(struct errand *it) {
+    it->runner = NULL;
+    it->post.run = come_back;
+    team_post(it->to, it->from, &it->post);
+}
+
+static ac_value run_errand(ac_value argument) {
+    struct errand *it = ac_pointer_of(argument);
+    it->err = 0;
+    it->run(it);
+    return ac_nil;
+}
+
+static void runner_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    (void)exit;
+    go_back(container_of(watch, struct errand, ended));
+}
+
+static void arrive_errand(struct post *post) {
+    struct errand *it = container_of(post, struct errand, post);
+    if (!it->waits) {
+        it->run(it);
+        go_back(it);
+        return;
+    }
+    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
+    it->err = -ECANCELED; // unless it comes to run
+    if (!it->to->over)
+        it->runner = coro_create(it->to, run_errand, ac_of_pointer(it), &options, true, &it->err);
+    if (!it->runner) {
+        go_back(it);
+        return;
+    }
+    it->ended.ended = runner_ended;
+    coro_watch(it->runner, &it->ended);
+}
+
+static void stop_is_back(struct post *post) {
+    struct errand *it = container_of(post, struct errand, stop);
+    it->stopping = false;
+    errand_may_end(it);
+}
+
+static void arrive_stop(struct post *post) {
+    struct errand *it = container_of(post, struct errand, stop);
+    if (it->runner)
+        coro_cancel(it->runner);
+    it->stop.run = stop_is_back;
+    team_post(it->to, it->from, &it->stop);
+}
+
+static bool give_up_errand(struct coro *coro) {
+    struct errand *it = coro->wait_for;
+    it->waiter = NULL;
+    it->stopping = true;
+    it->stop.run = arrive_stop;
+    team_post(it->from, it->to, &it->stop);
+    return true;
+}
+
+static const struct wait_kind errand_wait = {"another loop", give_up_errand,
+                                             .until_deadline = false};
+
+int errand_do(struct loop *to, struct errand *it, ac_time deadline) {
+    struct coro *self = coro_here();
+    int err = coro_may_wait(self, deadline);
+    if (err < 0) {
+        it->orphaned(it);
+        return err;
+    }
+    it->waiter = self;
+    it->runner = NULL;
+    it->stopping = it->back = false;
+    it->err = 0;
+    it->from = self->loop;
+    it->to = to;
+    it->post.run = arrive_errand;
+    self->wait_for = it;
+    team_post(it->from, to, &it->post);
+    return coro_wait(self, &errand_wait, deadline);
+}
+
 // ---- finding loops from foreign threads ----
 
 struct loop *loop_catch(uint64_t peer, uint32_t number) {

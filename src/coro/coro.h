@@ -630,6 +630,33 @@ void loop_leave_process(struct loop *loop);
 struct coro *coro_create_away(struct loop *loop, ac_function function, ac_value argument,
                               const struct ac_spawn_options *options, int *err);
 void coro_begin_away(struct coro *coro);
+// What a coroutine has done on another loop of its team, and waits for.
+struct errand {
+    // Called once on the loop `to`: at home, and must not wait; or, if it `waits`, by a coroutine
+    // of the library's own.
+    void (*run)(struct errand *it);
+    // When nobody waits any more (time-out, cancellation): frees the record. On the loop from which
+    // it was sent, after `run`.
+    void (*orphaned)(struct errand *it);
+    bool waits;
+    int err; // private: why it could not be run
+    struct post post;
+    struct post stop; // asks for an early end
+    struct loop *from;
+    struct loop *to;
+    struct coro *waiter; // on `from`
+    struct coro *runner; // on `to`
+    struct end_watch ended; // of the runner
+    bool stopping;       // `stop` is on its way, there or back
+    bool back;           // it has been run
+};
+
+// Has an errand done on another loop, behind what this one has sent there. The caller fills in what
+// is not private. 0: it is done; -ENOMEM: it could not be run; then the record is the caller's
+// again. Else it is not, and `orphaned` will be called or has been: -EPERM, -ETIMEDOUT, -ECANCELED.
+// Can wait.
+int errand_do(struct loop *to, struct errand *it, ac_time deadline);
+
 // The loop of this process that an id belongs to, for a thread without a loop: NULL if there is
 // none; else it does not end before loop_let_go.
 struct loop *loop_catch(uint64_t peer, uint32_t number);

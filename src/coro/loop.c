@@ -163,7 +163,7 @@ static int ask(struct loop *loop, ac_time deadline) {
         if (team_has_parcels(loop))
             return poll_now_and_then(loop);
     }
-    __atomic_store_n(&loop->asleep, true, __ATOMIC_SEQ_CST);
+    (void)__atomic_exchange_n(&loop->asleep, true, __ATOMIC_SEQ_CST);
     // The guardian may have run the guest since the deadline was chosen.
     if (loop->guest)
         deadline = earlier(deadline, guest_due(loop->guest));

@@ -152,12 +152,9 @@ static int lane_put(struct loop *from, struct loop *to, struct parcel parcel,
         return -ENOMEM;
     lane->tail->parcels[lane->tail_used++] = parcel;
     __atomic_store_n(&lane->written, ++lane->count, __ATOMIC_RELEASE);
-    if (team->fences)
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    else
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&to->asleep, __ATOMIC_RELAXED) &&
-        __atomic_exchange_n(&to->asleep, false, __ATOMIC_SEQ_CST))
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    bool look = team->fences || __atomic_load_n(&to->asleep, __ATOMIC_RELAXED);
+    if (unlikely(look) && __atomic_exchange_n(&to->asleep, false, __ATOMIC_SEQ_CST))
         sys_wake(to->sys);
     return 0;
 }

@@ -241,10 +241,9 @@ static bool is_far(ac_ref channel, ac_ref who) {
 }
 
 static int subscribe_elsewhere(ac_ref channel, ac_ref who, bool on) {
-    const struct message_door *door = message_door(loop_here);
-    if (!door || ref_sort(channel.id) != REF_CHANNEL || ref_sort(who.id) != REF_COROUTINE)
+    if (ref_sort(channel.id) != REF_CHANNEL || ref_sort(who.id) != REF_COROUTINE)
         return -ENOTSUP;
-    return door->subscribe(loop_here, channel, who, on);
+    return elsewhere_subscribe(loop_here, channel, who, on);
 }
 
 int ac_channel_subscribe(ac_ref ref, ac_ref who) {

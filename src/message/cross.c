@@ -27,7 +27,9 @@ static struct loop *first_of(struct loop *loop) { return team_loop(loop, 0); }
 // ---- sending ----
 
 static void arrived(struct loop *loop, uint64_t id, ac_value message) {
-    message_arrive(loop, (ac_ref){loop->peer, id}, message);
+    int count = message_deliver_here(loop, (ac_ref){loop->peer, id}, message);
+    if (unlikely(count < 0))
+        trace(TRACE_MESSAGE, "a message of another loop is lost: %s", ac_strerror(count));
 }
 
 // What can be told at once of a receiver on another loop.
@@ -87,7 +89,7 @@ int elsewhere_send_foreign(ac_ref to, ac_value message) {
 
 // ---- errands to the first loop, for other processes ----
 
-enum verb { SEND, DELIVER, MONITOR, SUBSCRIBE, UNSUBSCRIBE };
+enum verb { SEND, DELIVER, SUBSCRIBE, UNSUBSCRIBE };
 
 struct ask {
     struct errand errand;
@@ -106,7 +108,6 @@ static void run_ask(struct errand *errand) {
     switch (ask->verb) {
     case SEND: ask->result = ac_send_value(ask->to, message); break;
     case DELIVER: ask->result = ac_deliver_value(ask->to, message, ask->deadline); break;
-    case MONITOR: ask->result = -ENOTSUP; break;
     case SUBSCRIBE: ask->result = ac_channel_subscribe(ask->to, ask->who); break;
     case UNSUBSCRIBE: ask->result = ac_channel_unsubscribe(ask->to, ask->who); break;
     }
@@ -119,21 +120,23 @@ static void ask_release(struct errand *errand) {
 }
 
 // Has the loop `at` do what `what` says. Takes the message. Can wait.
-static int ask_loop(struct loop *at, const struct ask *what) {
+static int ask_loop(struct loop *at, const struct ask *what, ac_time deadline) {
     if (!coro_here())
         return refuse(what->message, -EPERM);
     struct ask *ask = memory_allocate(sizeof *ask);
     if (!ask)
         return refuse(what->message, -ENOMEM);
     *ask = *what;
-    ask->errand = (struct errand){.run = run_ask, .orphaned = ask_release, .waits = true};
+    ask->errand = (struct errand){.run = run_ask,
+                                  .orphaned = ask_release,
+                                  .waits = what->to.peer != at->peer || what->who.peer != 0};
     ask->message = value_detach(what->message);
     if (ask->message.kind == AC_INVALID) {
         int err = ac_error_of(ask->message);
         memory_release(ask);
         return err;
     }
-    int err = errand_do(at, &ask->errand, AC_FOREVER);
+    int err = errand_do(at, &ask->errand, deadline);
     if (err < 0 && err != -ENOMEM)
         return err;
     err = err < 0 ? err : ask->result;
@@ -153,7 +156,7 @@ int elsewhere_send(struct loop *loop, ac_ref to, ac_value message, bool may_wait
         return refuse(message, to.peer == loop->peer ? -ESRCH : -EHOSTUNREACH);
     if (!may_wait)
         return refuse(message, -EAGAIN);
-    return ask_loop(first, &(struct ask){.verb = SEND, .to = to, .message = message});
+    return ask_loop(first, &(struct ask){.verb = SEND, .to = to, .message = message}, AC_FOREVER);
 }
 
 int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time deadline) {
@@ -165,13 +168,267 @@ int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time de
         there = first_of(loop);
     if (!there || there == loop)
         return refuse(message, there ? -EHOSTUNREACH : -ESRCH);
-    if (deadline == AC_NOW)
-        deadline = ac_now() + 1; // it is asked for, and nothing is known by then
-    int err = ask_loop(there, &(struct ask){.verb = DELIVER,
-                                            .to = to,
-                                            .message = message,
-                                            .deadline = deadline});
+    if (deadline == AC_NOW) {
+        // Nothing can be known by then.
+        int err = elsewhere_send(loop, to, message, false);
+        return err < 0 ? err : 0;
+    }
+    int err = ask_loop(
+        there, &(struct ask){.verb = DELIVER, .to = to, .message = message, .deadline = deadline},
+        deadline);
     return err == -ETIMEDOUT ? 0 : err;
+}
+
+// ---- monitors ----
+//
+// One record for both loops. It goes to the loop of the observed coroutine as a post and comes back
+// with the notice as the same post. When the observer ends first, a second post follows the first
+// and comes back as well; the record is free when nothing of it is on its way any more.
+
+struct far_monitor {
+    struct post post;
+    struct post stop;
+    struct loop *from;
+    struct loop *to;
+    ac_ref of;
+    // on `from`
+    struct coro *observer; // NULL: it has ended
+    struct end_watch observer_watch;
+    struct cell *cell; // kept back for the notice
+    bool stopping;     // `stop` is on its way
+    bool back;         // `post` has come back
+    // on `to`
+    struct end_watch watch;
+    bool watching;
+    ac_value notice; // at first the one for want of a better one
+};
+
+static void monitor_may_end(struct far_monitor *it) {
+    if (!it->back || it->stopping)
+        return;
+    ac_drop(it->notice);
+    memory_release(it);
+}
+
+static void notice_is_back(struct post *post) {
+    struct far_monitor *it = container_of(post, struct far_monitor, post);
+    it->back = true;
+    if (it->observer) {
+        coro_unwatch(&it->observer_watch);
+        mailbox_put_cell(it->observer, it->cell, it->notice);
+        it->notice = ac_nil;
+    }
+    monitor_may_end(it);
+}
+
+static void send_back(struct far_monitor *it) {
+    it->post.run = notice_is_back;
+    team_post(it->to, it->from, &it->post);
+}
+
+static void notify(struct far_monitor *it, const struct ac_exit *exit) {
+    struct ac_exit copy = *exit;
+    copy.value = ac_hold(exit->value);
+    ac_value notice = value_detach(message_exit_notice(&copy));
+    if (notice.kind != AC_INVALID) {
+        ac_drop(it->notice);
+        it->notice = notice;
+    }
+    send_back(it);
+}
+
+static void observed_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    struct far_monitor *it = container_of(watch, struct far_monitor, watch);
+    it->watching = false;
+    notify(it, exit);
+}
+
+static void begin_monitor(struct post *post) {
+    struct far_monitor *it = container_of(post, struct far_monitor, post);
+    struct coro *of = coro_find(it->to, it->of.id);
+    if (!of) {
+        notify(it, &(struct ac_exit){.who = it->of, .how = AC_LOST, .reason = -ESRCH});
+    } else if (of->state == CORO_ENDED) {
+        of->unseen = false;
+        notify(it, &of->end);
+    } else {
+        it->watching = true;
+        it->watch = (struct end_watch){.ended = observed_ended, .observes = true};
+        coro_watch(of, &it->watch);
+    }
+}
+
+static void stop_is_back(struct post *post) {
+    struct far_monitor *it = container_of(post, struct far_monitor, stop);
+    it->stopping = false;
+    monitor_may_end(it);
+}
+
+static void stop_monitor(struct post *post) {
+    struct far_monitor *it = container_of(post, struct far_monitor, stop);
+    if (it->watching) {
+        it->watching = false;
+        coro_unwatch(&it->watch);
+        send_back(it);
+    }
+    it->stop.run = stop_is_back;
+    team_post(it->to, it->from, &it->stop);
+}
+
+static void observer_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    (void)exit;
+    struct far_monitor *it = container_of(watch, struct far_monitor, observer_watch);
+    it->observer = NULL;
+    cell_give(it->from, it->cell);
+    it->stopping = true;
+    it->stop.run = stop_monitor;
+    team_post(it->from, it->to, &it->stop);
+}
+
+static int monitor_on(struct coro *self, struct loop *to, ac_ref of) {
+    struct far_monitor *it = memory_allocate_zeroed(sizeof *it);
+    if (!it)
+        return -ENOMEM;
+    it->from = self->loop;
+    it->to = to;
+    it->of = of;
+    it->observer = self;
+    it->notice = message_exit_notice(
+        &(struct ac_exit){.who = of, .how = AC_LOST, .reason = -ENOMEM});
+    it->cell = cell_take(self->loop);
+    if (!it->cell || it->notice.kind == AC_INVALID) {
+        if (it->cell)
+            cell_give(self->loop, it->cell);
+        ac_drop(it->notice);
+        memory_release(it);
+        return -ENOMEM;
+    }
+    it->observer_watch.ended = observer_ended;
+    coro_watch(self, &it->observer_watch);
+    it->post.run = begin_monitor;
+    team_post(it->from, to, &it->post);
+    return 0;
+}
+
+// Stands at the first loop for an observer of another one: monitors a coroutine of another process
+// and passes the notice on.
+static ac_value stand_in(ac_value argument) {
+    ac_ref of, observer;
+    ac_value notice;
+    int err = ac_unpack(argument, &of, &observer);
+    if (err == 0)
+        err = ac_monitor(of);
+    if (err == -EHOSTUNREACH || err == -ENOMEM) {
+        notice = message_exit_notice(
+            &(struct ac_exit){.who = of, .how = AC_LOST, .reason = -ENOTCONN});
+        err = 0;
+    } else if (err == 0) {
+        err = ac_receive(&notice, AC_FOREVER);
+    }
+    if (err == 0)
+        err = ac_send_value(observer, notice);
+    return ac_nil;
+}
+
+int elsewhere_monitor(struct loop *loop, ac_ref of) {
+    struct loop *there = loop_of(loop, of);
+    if (there)
+        return monitor_on(loop->running, there, of);
+    const struct message_door *door = message_door(loop);
+    if (door)
+        return door->monitor(loop, of);
+    struct loop *first = first_of(loop);
+    if (first == loop || of.peer == loop->peer)
+        return -EHOSTUNREACH;
+    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
+    ac_ref ref = coro_spawn_away(loop, first, stand_in, ac_list(of, ac_self()), &options);
+    return ac_ref_error(ref);
+}
+
+// ---- forwarders: coroutines elsewhere that are subscribed to channels here ----
+//
+// A forwarder, a coroutine of the library's own beside the channel, is what subscribes for them,
+// once for all channels of its loop, so that who is reached through several gets a message once. It
+// ends with the one it stands for.
+
+struct forward {
+    ac_ref who;
+    ac_ref by;
+    struct loop *loop;
+    struct end_watch ended; // of the forwarder
+};
+
+static ac_value forward_all(ac_value argument) {
+    struct forward *forward = ac_pointer_of(argument);
+    ac_value message;
+    if (ac_monitor(forward->who) < 0)
+        return ac_nil;
+    while (ac_receive(&message, AC_FOREVER) == 0) {
+        struct ac_exit exit;
+        bool ended = false;
+        if (ac_exit_of(message, &exit)) {
+            ac_drop(exit.value);
+            ended = ref_sort(exit.who.id) == REF_COROUTINE; // else a channel has closed
+        }
+        if (ended) {
+            ac_drop(message);
+            break;
+        }
+        int err = ac_send_value(forward->who, message);
+        if (err < 0)
+            trace(TRACE_MESSAGE, "a message of a channel is lost: %s", ac_strerror(err));
+    }
+    return ac_nil;
+}
+
+static void forwarder_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    (void)exit;
+    struct forward *forward = container_of(watch, struct forward, ended);
+    map_take(&message_state(forward->loop)->forwards, &forward->who, sizeof forward->who);
+    memory_release(forward);
+}
+
+static int forward_need(struct loop *loop, ac_ref who, ac_ref *by) {
+    struct map *forwards = &message_state_need(loop)->forwards;
+    struct forward *forward = map_get(forwards, &who, sizeof who);
+    if (forward) {
+        *by = forward->by;
+        return 0;
+    }
+    forward = memory_allocate_zeroed(sizeof *forward);
+    int err = forward ? map_put(forwards, &who, sizeof who, forward) : -ENOMEM;
+    if (err < 0)
+        goto release;
+    *forward = (struct forward){.who = who, .loop = loop, .ended.ended = forwarder_ended};
+    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
+    struct coro *coro = coro_create(loop, forward_all, ac_of_pointer(forward), &options, true,
+                                    &err);
+    if (!coro)
+        goto take_out;
+    coro_watch(coro, &forward->ended);
+    *by = forward->by = coro_ref(coro);
+    return 0;
+take_out:
+    map_take(forwards, &who, sizeof who);
+release:
+    memory_release(forward);
+    return err;
+}
+
+static int forward_subscribe(struct loop *loop, ac_ref channel, ac_ref who, bool on) {
+    if (!channel_is_open(loop, channel))
+        return -ESRCH;
+    if (ref_sort(who.id) != REF_COROUTINE)
+        return -ENOTSUP;
+    if (!on) {
+        struct forward *forward = map_get(&message_state(loop)->forwards, &who, sizeof who);
+        return forward ? ac_channel_unsubscribe(channel, forward->by) : -ENOENT;
+    }
+    if (!coro_is_alive(loop_of(loop, who), who.id))
+        return -ESRCH;
+    ac_ref by;
+    int err = forward_need(loop, who, &by);
+    return err < 0 ? err : ac_channel_subscribe(channel, by);
 }
 
 int elsewhere_subscribe(struct loop *loop, ac_ref channel, ac_ref who, bool on) {
@@ -185,7 +442,7 @@ int elsewhere_subscribe(struct loop *loop, ac_ref channel, ac_ref who, bool on) 
         there = first_of(loop);
     if (there == loop || ref_sort(channel.id) != REF_CHANNEL || ref_sort(who.id) != REF_COROUTINE)
         return there == loop ? -EHOSTUNREACH : -ENOTSUP;
-    return ask_loop(there, &(struct ask){.verb = on ? SUBSCRIBE : UNSUBSCRIBE,
-                                         .to = channel,
-                                         .who = who});
+    return ask_loop(there,
+                    &(struct ask){.verb = on ? SUBSCRIBE : UNSUBSCRIBE, .to = channel, .who = who},
+                    AC_FOREVER);
 }

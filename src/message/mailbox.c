@@ -66,8 +66,7 @@ int ac_deliver_value(ac_ref to, ac_value message, ac_time deadline) {
         return refuse(message, -ESRCH);
     if (ref_is_here(loop, to))
         return message_deliver_here(loop, to, message);
-    const struct message_door *door = message_door(loop);
-    return door ? door->deliver(loop, to, message, deadline) : refuse(message, -EHOSTUNREACH);
+    return elsewhere_deliver(loop, to, message, deadline);
 }
 
 int message_deliver_here(struct loop *loop, ac_ref to, ac_value message) {
@@ -157,11 +156,9 @@ static __attribute__((noinline)) int send_otherwise(ac_ref to, ac_value message,
     if (!ac_ref_is(to))
         return refuse(message, ref_refuse(to));
     if (!loop)
-        return refuse(message, -ESRCH);
-    if (!ref_is_here(loop, to)) {
-        const struct message_door *door = message_door(loop);
-        return door ? door->send(loop, to, message, may_wait) : refuse(message, -EHOSTUNREACH);
-    }
+        return elsewhere_send_foreign(to, message);
+    if (!ref_is_here(loop, to))
+        return elsewhere_send(loop, to, message, may_wait);
     int missed = 0;
     int count = ref_sort(to.id) == REF_CHANNEL ? channel_put(loop, to, message, &missed)
                                                : message_deliver_here(loop, to, message);
@@ -259,14 +256,17 @@ struct message_state *message_state_need(struct loop *loop) {
     if (state)
         return state;
     state = memory_allocate_zeroed(sizeof *state);
-    if (state)
-        loop_extend(loop, LOOP_MESSAGE, (struct loop_extra){.state = state, .done = end_state});
+    if (!state)
+        return NULL;
+    map_init(&state->forwards);
+    loop_extend(loop, LOOP_MESSAGE, (struct loop_extra){.state = state, .done = end_state});
     return state;
 }
 
 static void end_state(struct loop *loop, void *it) {
     struct message_state *state = it;
     channel_table_destroy(state->channels);
+    map_done(&state->forwards);
     for (struct cell_chunk *chunk = state->chunks, *next; chunk; chunk = next) {
         next = chunk->next;
         memory_release(chunk);

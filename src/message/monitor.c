@@ -41,10 +41,8 @@ int ac_monitor(ac_ref coroutine) {
     if (ref_sort(coroutine.id) != REF_COROUTINE)
         return -ENOTSUP;
     struct loop *loop = self->loop;
-    if (!ref_is_here(loop, coroutine)) {
-        const struct message_door *door = message_door(loop);
-        return door ? door->monitor(loop, coroutine) : -EHOSTUNREACH;
-    }
+    if (!ref_is_here(loop, coroutine))
+        return elsewhere_monitor(loop, coroutine);
     struct coro *of = coro_find(loop, coroutine.id);
     if (!of)
         return notify_now(self,

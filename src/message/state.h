@@ -26,6 +26,7 @@ struct message_state {
     struct cell_chunk *chunks;       // all of them, the latest first
     const struct message_door *door; // NULL: none
     struct channel_table *channels;  // NULL until the first channel is opened
+    struct map forwards;             // private to cross.c: by ac_ref of a coroutine elsewhere
 };
 
 // The state of the loop, made if there is none; NULL if there is no memory.
@@ -83,6 +84,16 @@ void *slot_find(const struct slot_table *table, uint64_t id);
 // taken out meanwhile.
 void *slot_next(const struct slot_table *table, uint32_t *cursor);
 void slot_table_done(struct slot_table *table);
+
+// ---- cross.c: references that are not of this loop; as in struct message_door ----
+
+int elsewhere_send(struct loop *loop, ac_ref to, ac_value message, bool may_wait);
+int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
+int elsewhere_monitor(struct loop *loop, ac_ref of);
+int elsewhere_subscribe(struct loop *loop, ac_ref channel, ac_ref who, bool on);
+// From a thread without a loop. Takes the message. 0; -ESRCH if there is no such loop or coroutine
+// in this process; -ENOMEM; -ENOTSUP.
+int elsewhere_send_foreign(ac_ref to, ac_value message);
 
 // ---- channel.c ----
 
