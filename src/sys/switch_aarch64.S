@@ -8,8 +8,8 @@
 // A parked stack:   sp -> x19 ... x30, in pairs, then d8 ... d15
     .text
 
-// Twice the same code. A processor guesses where an indirect jump leads by the place of the jump and
-// by what went before: who always rests at one place gets a jump of his own (see sys.h).
+// Twice the same code. A processor guesses where an indirect jump leads by the place of the jump
+// and by what went before: who always rests at one place gets a jump of his own (see sys.h).
     .macro context_switch name
     .globl \name
     .hidden \name

@@ -11,8 +11,8 @@
 // A parked stack:   sp -> r15 r14 r13 r12 rbx rbp (return address)
     .text
 
-// Twice the same code. A processor guesses where an indirect jump leads by the place of the jump and
-// by what went before: who always rests at one place gets a jump of his own (see sys.h).
+// Twice the same code. A processor guesses where an indirect jump leads by the place of the jump
+// and by what went before: who always rests at one place gets a jump of his own (see sys.h).
     .macro context_switch name
     .globl \name
     .hidden \name
