@@ -21,27 +21,30 @@ extern "C" {
 #endif
 
 // Puts a message (anything that ac_of takes) into the mailbox of `to`, or of all subscribers of the
-// channel `to`. Takes the value. Near: does not wait. Far: can wait, until the message is in the
-// window of the link to that process; it then arrives unless that process is lost (monitor the
-// receiver to know). 0; -ESRCH if the receiver is known to have ended; -ENOMEM; -EHOSTUNREACH if
-// its process is not known here or is lost; -ENOTSUP for a value that cannot travel to another
-// process, or a `to` that takes no messages; -ECANCELED (far, while waiting); the error of a value
-// or of a `to` that could not be made. Through a channel, -ENOMEM means that at least one
+// channel `to`. Takes the value. Near: waits for room in the mailbox only if its owner has set such
+// a limit (ac_mailbox_limit). Far: can wait, until the message is in the window of the link to that
+// process; it then arrives unless that process is lost (monitor the receiver to know). 0; -ESRCH if
+// the receiver is known to have ended; -ENOMEM; -EHOSTUNREACH if its process is not known here or
+// is lost; -ENOTSUP for a value that cannot travel to another process, or a `to` that takes no
+// messages; -ENOBUFS or -EAGAIN for a full mailbox near; -ECANCELED (while waiting); the error of a
+// value or of a `to` that could not be made. Through a channel, -ENOMEM means that at least one
 // subscriber does not have it; the others do.
 #define ac_send(to, message) ac_send_value((to), ac_of(message))
 AC_API int ac_send_value(ac_ref to, ac_value message);
 
-// As ac_send but never waits: -EAGAIN when the window of the link is full, -EMSGSIZE for a message
-// to another process of more than 1 MiB, which no window holds. Outside coroutines, where nobody
-// can wait, ac_send does the same.
+// As ac_send but never waits: -EAGAIN when the window of the link or the mailbox is full, -EMSGSIZE
+// for a message to another process of more than 1 MiB, which no window holds. Outside coroutines,
+// where nobody can wait, ac_send does the same.
 #define ac_try_send(to, message) ac_try_send_value((to), ac_of(message))
 AC_API int ac_try_send_value(ac_ref to, ac_value message);
 
 // As ac_send, and tells how many receivers have the message in their mailbox by the deadline: 1 for
 // a coroutine, for a channel the number of coroutines reached (0 when it has no subscribers). Takes
 // the value. Far: can wait; near it does not, and may be called anywhere. Never will arrive: -ESRCH
-// (it has ended), -ENOTSUP, -ENOMEM, -EHOSTUNREACH. Unknown: 0 when time was up first, -ECONNRESET
-// when the peer was lost meanwhile, -ECANCELED.
+// (it has ended), -ENOTSUP, -ENOMEM, -ENOBUFS (the mailbox is full, of either policy),
+// -EHOSTUNREACH. Unknown: 0 when time was up first, -ECONNRESET when the peer was lost meanwhile,
+// -ECANCELED. The process of a far coroutine answers even while it computes, but for a mailbox with
+// a limit, a channel or an answer it does when it next runs its loop.
 #define ac_deliver(to, message, deadline) ac_deliver_value((to), ac_of(message), (deadline))
 AC_API int ac_deliver_value(ac_ref to, ac_value message, ac_time deadline) AC_CHECKED;
 
@@ -57,7 +60,9 @@ AC_API size_t ac_mailbox_count(void);
 
 // ---- choosing among messages ----
 //
-// What is passed over stays in the mailbox, in order, for later receives of any kind.
+// What is passed over stays in the mailbox, in order, for later receives of any kind. Where senders
+// wait for room (ac_mailbox_limit) their messages count as the youngest in it, so a mailbox full of
+// what is not wanted keeps nobody from what he waits for.
 
 // Says whether a message is wanted. Must not wait, and must not send or receive; the message is
 // only looked at.
@@ -72,8 +77,10 @@ AC_API int ac_receive_if(ac_value *message, ac_match match, void *context,
 typedef int64_t (*ac_categorize)(ac_value message, void *context);
 
 // From now on the messages of the running coroutine are sorted by category, each asked about once
-// in its life, so that a receive from a short category does not walk over a long one. NULL: no
-// longer sorted. 0; -EPERM outside coroutines; -ENOMEM.
+// in its life, so that a receive from a short category does not walk over a long one. It is asked
+// about while a category is received from, if not taken before. Without memory for sorting messages
+// are walked over, and asked about again, but none is lost. NULL: no longer sorted. 0; -EPERM
+// outside coroutines; -ENOMEM, in which case nothing has changed.
 AC_API int ac_mailbox_sort(ac_categorize categorize, void *context);
 
 // As ac_receive for the oldest message of a category. Also -EINVAL if messages are not sorted.
@@ -101,7 +108,7 @@ struct ac_source {
 // Waits until one of the sources has something, takes it, and leaves the others as they are. If
 // several have something, the first in the array goes before. Can wait. The index of the source;
 // -ETIMEDOUT; -ECANCELED; -EPERM; -EINVAL for an empty array, more than 64 sources, or one that
-// cannot be understood; the error of a source.
+// cannot be understood; the error of a source, unless one before it has something.
 AC_API int ac_wait_any(const struct ac_source *sources, size_t count, ac_time deadline) AC_CHECKED;
 
 // ---- asking and answering ----
@@ -112,7 +119,11 @@ AC_API int ac_wait_any(const struct ac_source *sources, size_t count, ac_time de
 // runtime (ac_send gives -ESRCH where that is known, and it is counted as a dead letter): it is
 // never found in the mailbox. Takes the body. Stores the answer, which the caller then owns. Can
 // wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -ESRCH if the receiver has ended, also if it ends
-// without an answer; -ECONNRESET if its process is lost meanwhile; the errors of ac_send.
+// without an answer, even if it has passed the request on; -ECONNRESET if its process is lost
+// meanwhile; -EDEADLK to oneself; the errors of ac_send. `to` may be a channel: the first answer
+// counts, and the end of those who could give one is not noticed. Nor is an end (or a loss) noticed
+// between loops of a program, and by another loop than the first between processes: there the
+// deadline ends the wait.
 #define ac_call(to, body, answer, deadline) ac_call_value((to), ac_of(body), (answer), (deadline))
 AC_API int ac_call_value(ac_ref to, ac_value body, ac_value *answer, ac_time deadline) AC_CHECKED;
 
@@ -121,7 +132,7 @@ AC_API int ac_call_value(ac_ref to, ac_value body, ac_value *answer, ac_time dea
 enum ac_mailbox_policy {
     AC_REFUSE = 1,   // a send gives -ENOBUFS
     AC_SENDER_WAITS, // a coroutine that sends waits, first come first served, until there is room;
-                     // who cannot wait gets -EAGAIN
+                     // who cannot wait (or is the receiver) gets -EAGAIN
 };
 
 // The mailbox of the running coroutine takes at most `count` messages of users; 0: as many as there
@@ -146,11 +157,14 @@ enum ac_dead_reason {
 AC_API const char *ac_dead_reason_name(enum ac_dead_reason reason);
 
 // How many there were in this loop since it began. A message that ac_send refused with an error,
-// near, is none: its sender knows.
+// near, is none, as its sender knows; but an answer that comes too late always is one. Exit notices
+// and other messages of the library are none.
 AC_API uint64_t ac_dead_letters(enum ac_dead_reason reason);
 
-// Has `hook` called for each dead letter of this loop; NULL ends that. It must not wait, send or
-// receive; the message is only looked at. 0; -ENOMEM.
+// Has `hook` called for each dead letter of this loop; NULL ends that. It runs as if outside
+// coroutines and must not wait, send or receive; the message is only looked at. A message from
+// another process for which there was no memory from the start is counted, but not shown. 0;
+// -ENOMEM.
 AC_API int ac_on_dead_letter(void (*hook)(enum ac_dead_reason reason, ac_ref to, ac_value message,
                                           void *context),
                              void *context);

@@ -236,7 +236,7 @@ static struct coro *record_cut(struct loop *loop, int *err) {
     coro->index = index;
     coro->generation = 1;
     list_init(&coro->watchers);
-    __atomic_store_n(&loop->coro_count, index + 1, __ATOMIC_RELEASE); // for coro_is_alive
+    __atomic_store_n(&loop->coro_count, index + 1, __ATOMIC_RELEASE); // for coro_peek
     return coro;
 }
 
@@ -305,7 +305,7 @@ static inline void record_fill(struct coro *coro, ac_function function, ac_value
     life |= options->daemon * (struct coro){.daemon = true}.life;
     if (unlikely(internal))
         life |= (struct coro){.internal = true, .end_slow = true}.life;
-    __atomic_store_n(&coro->life, life, __ATOMIC_RELAXED); // for coro_is_alive
+    __atomic_store_n(&coro->life, life, __ATOMIC_RELAXED); // for coro_peek
     coro->context.sp = NULL;
     coro->stack = NULL;
     coro->function = function;
@@ -453,6 +453,7 @@ static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value 
     if (loop->traced)
         coro_trace(coro, ac_end_name(exit.how));
     __atomic_store_n(&coro->state, CORO_ENDED, __ATOMIC_RELAXED);
+    coro->mail_slow = true; // so that who sends to it need not look at its state
     if (coro->mail_done)
         coro->mail_done(coro);
     bool observed = coro->internal;
@@ -734,13 +735,17 @@ struct joiner {
     struct ac_exit *exit; // where it wants to know; may be NULL
 };
 
+void coro_join(struct coro *of, const struct ac_exit *end, struct ac_exit *exit) {
+    if (exit) {
+        *exit = *end;
+        ac_hold(end->value);
+    }
+    of->joinable = false; // its end is known: nothing need be kept
+}
+
 static void joined(struct end_watch *watch, const struct ac_exit *exit) {
     struct joiner *joiner = container_of(watch, struct joiner, watch);
-    if (joiner->exit) {
-        *joiner->exit = *exit;
-        ac_hold(exit->value);
-    }
-    joiner->of->joinable = false; // its end is known: nothing need be kept
+    coro_join(joiner->of, exit, joiner->exit);
     coro_wake(joiner->coro, 0);
 }
 
@@ -752,24 +757,32 @@ static bool abandon_join(struct coro *coro) {
 
 static const struct wait_kind join_wait = {"join", abandon_join, .until_deadline = false};
 
-int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) {
-    struct coro *self = coro_here();
-    if (!self)
-        return -EPERM;
+int coro_join_try(ac_ref coroutine, struct ac_exit *exit, struct coro **living) {
     int err;
     struct coro *coro = coro_find_here(coroutine, &err);
     if (!coro)
         return err;
-    if (coro == self)
+    if (coro == coro->loop->running)
         return -EDEADLK;
-    if (coro->state == CORO_ENDED) {
-        if (exit)
-            *exit = coro->end;
-        else
-            ac_drop(coro->end.value);
-        record_give_ended(coro);
-        return 0;
-    }
+    *living = coro;
+    if (coro->state != CORO_ENDED)
+        return -EAGAIN;
+    if (exit)
+        *exit = coro->end;
+    else
+        ac_drop(coro->end.value);
+    record_give_ended(coro);
+    return 0;
+}
+
+int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) {
+    struct coro *self = coro_here();
+    if (!self)
+        return -EPERM;
+    struct coro *coro;
+    int err = coro_join_try(coroutine, exit, &coro);
+    if (err != -EAGAIN)
+        return err;
     err = coro_may_wait(self, deadline);
     if (err < 0)
         return err;

@@ -51,7 +51,7 @@ struct guest;
 // ---- references ----
 
 // ac_ref.id = generation (32) | index (24) | loop (6) | sort (2)
-enum ref_sort { REF_COROUTINE = 0, REF_CHANNEL = 1, REF_FUNCTION = 2 };
+enum ref_sort { REF_COROUTINE = 0, REF_CHANNEL = 1, REF_FUNCTION = 2, REF_ANSWER = 3 };
 
 static inline uint64_t ref_id(enum ref_sort sort, uint32_t loop, uint32_t index,
                               uint32_t generation) {
@@ -111,7 +111,8 @@ struct coro {
             uint8_t state; // enum coro_state
             uint8_t stack_class;
             bool end_slow : 1;  // at its end more is to be done than to give the record back
-            bool mail_slow : 1; // belongs to message/: a message to it needs more than a cell
+            bool mail_slow : 1; // belongs to message/: a message to it needs more than a cell; also
+                                // set when it has ended
             bool cancelled : 1; // its waits end early: cancel_asked or replacement, and no shield
             bool cancel_known : 1; // a wait has told it that it was asked to end
             bool daemon : 1;
@@ -134,9 +135,10 @@ struct coro {
     void (*mail_done)(struct coro *coro); // set by message/: the coroutine ends, its mail goes
     uint32_t index;                       // of its record in the loop
     struct heap_node timer;               // its deadline while it waits with one
-    int16_t early;  // why the wait was abandoned, while its operation still finishes; else 0
-    uint8_t shield; // how many shields are up: nothing but the deadline ends its waits early
-    ac_time since;  // when its last wait began, by the loop's last look at the clock
+    int16_t early;     // why the wait was abandoned, while its operation still finishes; else 0
+    uint8_t shield;    // how many shields are up: nothing but the deadline ends its waits early
+    bool mail_limited; // atomic: belongs to message/: its mailbox can be full
+    ac_time since;     // when its last wait began, by the loop's last look at the clock
     const char *name;
     // ---- the third ----
     const char *where;
@@ -335,15 +337,20 @@ static inline struct coro *coro_find(const struct loop *loop, uint64_t id) {
     return likely(found) ? coro : NULL;
 }
 
-// From any thread while the loop runs: whether the coroutine lives. It may have ended when the
-// caller learns of it.
-static inline bool coro_is_alive(const struct loop *loop, uint64_t id) {
+// From any thread while the loop runs: the coroutine that a reference to this loop names, if it
+// lives; it may have ended when the caller learns of it. Nothing of it may be touched but what is
+// atomic. NULL otherwise.
+static inline const struct coro *coro_peek(const struct loop *loop, uint64_t id) {
     uint32_t index = ref_index(id);
     if (index >= __atomic_load_n(&loop->coro_count, __ATOMIC_ACQUIRE))
-        return false;
+        return NULL;
     const struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
-    return __atomic_load_n(&coro->generation, __ATOMIC_RELAXED) == ref_generation(id) &&
-           __atomic_load_n(&coro->state, __ATOMIC_RELAXED) == CORO_ALIVE;
+    bool lives = __atomic_load_n(&coro->generation, __ATOMIC_RELAXED) == ref_generation(id) &&
+                 __atomic_load_n(&coro->state, __ATOMIC_RELAXED) == CORO_ALIVE;
+    return lives ? coro : NULL;
+}
+static inline bool coro_is_alive(const struct loop *loop, uint64_t id) {
+    return coro_peek(loop, id) != NULL;
 }
 
 int coro_may_wait_slowly(struct coro *coro, ac_time deadline);
@@ -384,6 +391,11 @@ static inline void coro_note_told(struct coro *coro, int reason) {
 // The living or ended coroutine of this loop that a reference names: NULL, and why (-ESRCH,
 // -ENOTSUP), if there is none. Private to coro/.
 struct coro *coro_find_here(ac_ref ref, int *err);
+// As ac_join for one that has ended: 0. -EAGAIN: it lives, and is stored. -ESRCH, -ENOTSUP,
+// -EDEADLK.
+int coro_join_try(ac_ref coroutine, struct ac_exit *exit, struct coro **living);
+// For an end_watch of one who joins `of`: passes its end on to `exit`, which may be NULL.
+void coro_join(struct coro *of, const struct ac_exit *end, struct ac_exit *exit);
 // Asks to be told of the end of a living coroutine.
 static inline void coro_watch(struct coro *coro, struct end_watch *watch) {
     coro->end_slow = true;

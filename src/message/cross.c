@@ -27,9 +27,7 @@ static struct loop *first_of(struct loop *loop) { return team_loop(loop, 0); }
 // ---- sending ----
 
 static void arrived(struct loop *loop, uint64_t id, ac_value message) {
-    int count = message_deliver_here(loop, (ac_ref){loop->peer, id}, message);
-    if (unlikely(count < 0))
-        trace(TRACE_MESSAGE, "a message of another loop is lost: %s", ac_strerror(count));
+    (void)message_arrive(loop, (ac_ref){loop->peer, id}, message, false);
 }
 
 // What can be told at once of a receiver on another loop.
@@ -144,19 +142,19 @@ static int ask_loop(struct loop *at, const struct ask *what, ac_time deadline) {
     return err;
 }
 
-int elsewhere_send(struct loop *loop, ac_ref to, ac_value message, bool may_wait) {
+int elsewhere_send(struct loop *loop, ac_ref to, ac_value message, ac_time deadline) {
     struct loop *there = loop_of(loop, to);
     if (there)
         return send_to_loop(loop, there, to.id, message);
     const struct message_door *door = message_door(loop);
     if (door)
-        return door->send(loop, to, message, may_wait);
+        return door->send(loop, to, message, deadline);
     struct loop *first = first_of(loop);
     if (to.peer == loop->peer || first == loop)
         return refuse(message, to.peer == loop->peer ? -ESRCH : -EHOSTUNREACH);
-    if (!may_wait)
+    if (deadline == AC_NOW)
         return refuse(message, -EAGAIN);
-    return ask_loop(first, &(struct ask){.verb = SEND, .to = to, .message = message}, AC_FOREVER);
+    return ask_loop(first, &(struct ask){.verb = SEND, .to = to, .message = message}, deadline);
 }
 
 int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time deadline) {
@@ -170,7 +168,7 @@ int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time de
         return refuse(message, there ? -EHOSTUNREACH : -ESRCH);
     if (deadline == AC_NOW) {
         // Nothing can be known by then.
-        int err = elsewhere_send(loop, to, message, false);
+        int err = elsewhere_send(loop, to, message, AC_NOW);
         return err < 0 ? err : 0;
     }
     int err = ask_loop(

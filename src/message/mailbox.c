@@ -14,8 +14,10 @@
 //         |
 //         +-------> not of this loop ------> the door, that is remote/
 //
-// The cells belong to the loop (see state.h). There is no limit on a mailbox but memory: a send
-// then gives -ENOMEM.
+// The cells belong to the loop (see state.h). This file is about mailboxes that need nothing else;
+// for the others coro->mail_slow is set and their messages go through mailbox_put_slowly and
+// take_oldest. A coroutine that has ended has it set, too. So the common way asks one question for
+// all of them.
 #include "message/state.h"
 
 enum { CHUNK_CELLS = 680 }; // 16 KiB less what the allocator needs
@@ -25,16 +27,15 @@ struct cell_chunk {
     struct cell cells[CHUNK_CELLS];
 };
 
-static inline int put(struct coro *to, ac_value message);
+static inline int put(struct coro *to, ac_value message, enum room room);
 static inline int hand_over(struct coro *to, ac_value message);
-static int put_slowly(struct coro *to, ac_value message);
 static inline void append(struct coro *to, struct cell *cell, ac_value message);
-static int refuse(ac_value message, int err);
-static int send_otherwise(ac_ref to, ac_value message, bool may_wait);
+static int deliver_to_channel(struct loop *loop, ac_ref to, ac_value message);
 static int receive_slowly(struct coro *coro, ac_value *message, ac_time deadline);
 static inline int take_first(struct coro *coro, ac_value *message);
+static int take_oldest(struct coro *coro, ac_value *message);
 static bool leave_receive(struct coro *coro);
-static void close_mailbox(struct coro *coro);
+static void bury(struct coro *coro, ac_value message);
 static void end_state(struct loop *loop, void *it);
 
 // coro->wait_for is the variable of the receiver.
@@ -49,21 +50,21 @@ int ac_send_value(ac_ref to, ac_value message) {
         likely((uint8_t)to.id == (uint8_t)(loop->number << 2))) {
         struct coro *coro = coro_find(loop, to.id);
         if (likely(coro != NULL))
-            return put(coro, message);
+            return put(coro, message, ROOM_WAIT);
     }
-    return send_otherwise(to, message, true);
+    return message_send(to, message, AC_FOREVER);
 }
 
-int ac_try_send_value(ac_ref to, ac_value message) { return send_otherwise(to, message, false); }
+int ac_try_send_value(ac_ref to, ac_value message) { return message_send(to, message, AC_NOW); }
 
 int ac_deliver_value(ac_ref to, ac_value message, ac_time deadline) {
     struct loop *loop = loop_here;
     if (message.kind == AC_INVALID)
         return ac_error_of(message);
     if (!ac_ref_is(to))
-        return refuse(message, ref_refuse(to));
+        return message_refuse(message, ref_refuse(to));
     if (!loop)
-        return refuse(message, -ESRCH);
+        return message_refuse(message, -ESRCH);
     if (ref_is_here(loop, to))
         return message_deliver_here(loop, to, message);
     return elsewhere_deliver(loop, to, message, deadline);
@@ -73,39 +74,82 @@ int message_deliver_here(struct loop *loop, ac_ref to, ac_value message) {
     if (message.kind == AC_INVALID)
         return ac_error_of(message);
     if (!ref_is_here(loop, to))
-        return refuse(message, -ESRCH);
-    if (ref_sort(to.id) == REF_COROUTINE) {
+        return message_refuse(message, -ESRCH);
+    int err = -ENOTSUP;
+    switch (ref_sort(to.id)) {
+    case REF_COROUTINE: {
         struct coro *coro = coro_find(loop, to.id);
-        int err = coro ? put(coro, message) : refuse(message, -ESRCH);
-        return err ? err : 1;
+        err = coro ? put(coro, message, ROOM_REFUSE) : message_refuse(message, -ESRCH);
+        break;
     }
-    if (ref_sort(to.id) != REF_CHANNEL)
-        return refuse(message, -ENOTSUP);
+    case REF_ANSWER: err = answer_put(loop, to, message); break;
+    case REF_CHANNEL: return deliver_to_channel(loop, to, message);
+    case REF_FUNCTION: ac_drop(message); break;
+    }
+    return err ? err : 1;
+}
+
+static int deliver_to_channel(struct loop *loop, ac_ref to, ac_value message) {
     int missed;
     int count = channel_put(loop, to, message, &missed);
     return count ? count : missed;
 }
 
-int mailbox_put(struct coro *to, ac_value message) { return put(to, message); }
+int message_arrive(struct loop *loop, ac_ref to, ac_value message, bool promised) {
+    ac_value copy = ac_hold(message);
+    enum ref_sort sort = ref_sort(to.id);
+    struct coro *coro = sort == REF_COROUTINE ? coro_find(loop, to.id) : NULL;
+    int missed = 0;
+    int count;
+    if (sort == REF_CHANNEL) {
+        count = channel_put(loop, to, message, &missed);
+    } else if (coro) {
+        missed = put(coro, message, promised ? ROOM_ALWAYS : ROOM_REFUSE);
+        count = missed ? 0 : 1;
+    } else {
+        count = message_deliver_here(loop, to, message);
+    }
+    // An answer, and what did not fit below a channel, are counted where that is found.
+    int err = count < 0 ? count : missed;
+    if (err == -ESRCH && sort != REF_ANSWER)
+        dead_letter(loop, AC_DEAD_ENDED, to, copy);
+    else if (err == -ENOBUFS && sort == REF_COROUTINE)
+        dead_letter(loop, AC_DEAD_FULL, to, copy);
+    else if (err == -ENOMEM)
+        dead_letter(loop, AC_DEAD_NO_MEMORY, to, copy);
+    else
+        ac_drop(copy);
+    return count ? count : missed;
+}
+
+int mailbox_put(struct coro *to, ac_value message) { return put(to, message, ROOM_ALWAYS); }
+
+int mailbox_offer(struct coro *to, ac_value message) { return put(to, message, ROOM_REFUSE); }
 
 void mailbox_put_cell(struct coro *to, struct cell *cell, ac_value message) {
     if (to->wait == &receiving) {
         cell_give(to->loop, cell);
-        put(to, message);
+        hand_over(to, message);
+    } else if (to->mail_slow) {
+        struct offer offer = {.message = message};
+        if (to->wait == &choosing && choice_offer(to, &offer))
+            cell_give(to->loop, cell);
+        else
+            mailbox_append(to, cell, &offer);
     } else {
         append(to, cell, message);
     }
 }
 
-// The three ways below are calls in the last place, so that the common one needs no stack frame.
-static inline int put(struct coro *to, ac_value message) {
+// The ways below are calls in the last place, so that the common one needs no stack frame.
+static inline int put(struct coro *to, ac_value message, enum room room) {
     if (unlikely(message.kind == AC_INVALID))
         return ac_error_of(message);
     if (to->wait == &receiving)
         return hand_over(to, message);
     struct message_state *state = message_state(to->loop);
-    if (unlikely(to->state == CORO_ENDED || !state || !state->free))
-        return put_slowly(to, message);
+    if (unlikely(to->mail_slow || !state || !state->free))
+        return mailbox_put_slowly(to, message, room, AC_FOREVER);
     struct cell *cell = state->free;
     state->free = cell->next;
     append(to, cell, message);
@@ -118,14 +162,28 @@ static inline int hand_over(struct coro *to, ac_value message) {
     return coro_wake(to, 0);
 }
 
-static __attribute__((noinline)) int put_slowly(struct coro *to, ac_value message) {
+int mailbox_put_slowly(struct coro *to, ac_value message, enum room room, ac_time deadline) {
     if (to->state == CORO_ENDED)
-        return refuse(message, -ESRCH);
+        return message_refuse(message, -ESRCH);
+    struct offer offer = {.message = message};
+    if (to->wait == &choosing && choice_offer(to, &offer))
+        return 0;
+    if (room != ROOM_ALWAYS && !limit_has_room(to, message))
+        return limit_reached(to, &offer, room, deadline);
     struct cell *cell = cell_take(to->loop);
     if (!cell)
-        return refuse(message, -ENOMEM);
-    append(to, cell, message);
+        return message_refuse(message, -ENOMEM);
+    mailbox_append(to, cell, &offer);
     return 0;
+}
+
+void mailbox_append(struct coro *to, struct cell *cell, struct offer *offer) {
+    // Nobody is asked twice about it. Sorted messages are older than all that are not.
+    if (offer->asked && sort_cells(to) && sort_append(to, offer))
+        cell_give(to->loop, cell);
+    else
+        append(to, cell, offer->message);
+    limit_came(to, offer->message);
 }
 
 static inline void append(struct coro *to, struct cell *cell, ac_value message) {
@@ -136,33 +194,43 @@ static inline void append(struct coro *to, struct cell *cell, ac_value message) 
         tail->next = cell;
     } else {
         to->mail_head = cell;
-        to->mail_done = close_mailbox;
+        to->mail_done = mailbox_close;
         to->end_slow = true;
     }
     to->mail_tail = cell;
     to->mail_count++;
 }
 
-static int refuse(ac_value message, int err) {
+int message_refuse(ac_value message, int err) {
     ac_drop(message);
     return err;
 }
 
-// All that is not a living coroutine of this loop.
-static __attribute__((noinline)) int send_otherwise(ac_ref to, ac_value message, bool may_wait) {
+// The ways that are not worth a fast one.
+__attribute__((noinline)) int message_send(ac_ref to, ac_value message, ac_time deadline) {
     struct loop *loop = loop_here;
     if (message.kind == AC_INVALID)
         return ac_error_of(message);
     if (!ac_ref_is(to))
-        return refuse(message, ref_refuse(to));
+        return message_refuse(message, ref_refuse(to));
     if (!loop)
         return elsewhere_send_foreign(to, message);
     if (!ref_is_here(loop, to))
-        return elsewhere_send(loop, to, message, may_wait);
-    int missed = 0;
-    int count = ref_sort(to.id) == REF_CHANNEL ? channel_put(loop, to, message, &missed)
-                                               : message_deliver_here(loop, to, message);
-    return count < 0 ? count : missed;
+        return elsewhere_send(loop, to, message, deadline);
+    if (ref_sort(to.id) == REF_COROUTINE) {
+        struct coro *coro = coro_find(loop, to.id);
+        if (!coro)
+            return message_refuse(message, -ESRCH);
+        return coro->wait == &receiving ? hand_over(coro, message)
+                                        : mailbox_put_slowly(coro, message, ROOM_WAIT, deadline);
+    }
+    if (ref_sort(to.id) == REF_CHANNEL) {
+        int missed;
+        int count = channel_put(loop, to, message, &missed);
+        return count < 0 ? count : missed == -ENOBUFS ? 0 : missed;
+    }
+    int count = message_deliver_here(loop, to, message);
+    return count < 0 ? count : 0;
 }
 
 // ---- receiving ----
@@ -171,7 +239,7 @@ int ac_receive(ac_value *message, ac_time deadline) {
     struct coro *coro = coro_here();
     if (unlikely(!coro || !message))
         return coro ? -EINVAL : -EPERM;
-    if (unlikely(coro->cancelled))
+    if (unlikely(coro->cancelled || coro->mail_slow))
         return receive_slowly(coro, message, deadline);
     if (coro->mail_head)
         return take_first(coro, message);
@@ -181,13 +249,15 @@ int ac_receive(ac_value *message, ac_time deadline) {
     return coro_wait(coro, &receiving, AC_FOREVER);
 }
 
-// With a deadline or after a cancellation. A cancelled coroutine must learn of it even if its
-// mailbox never gets empty; with AC_NOW it may still take out what is there, as that is no wait.
+// With a deadline, after a cancellation, or from a mailbox that is limited or sorted.
 static __attribute__((noinline)) int receive_slowly(struct coro *coro, ac_value *message,
                                                     ac_time deadline) {
-    if (deadline == AC_NOW && coro->mail_head)
-        return take_first(coro, message);
-    int err = coro_may_wait(coro, deadline);
+    int err = coro_may_try(coro, deadline);
+    if (err)
+        return err;
+    if (coro->mail_count > 0)
+        return coro->mail_slow ? take_oldest(coro, message) : take_first(coro, message);
+    err = coro_may_wait(coro, deadline);
     if (err)
         return err;
     coro->wait_for = message;
@@ -205,6 +275,38 @@ static inline int take_first(struct coro *coro, ac_value *message) {
     return 0;
 }
 
+static int take_oldest(struct coro *coro, ac_value *message) {
+    struct mail *mail = coro->mail_more;
+    struct list *oldest = list_first(&mail->sorted);
+    if (oldest)
+        sort_take(coro, container_of(oldest, struct sorted, of_all), message);
+    else
+        take_first(coro, message);
+    limit_left(coro, *message);
+    return 0;
+}
+
+void mailbox_prepend(struct coro *to, struct cell *cell) {
+    cell->next = to->mail_head;
+    to->mail_head = cell;
+    if (!cell->next)
+        to->mail_tail = cell;
+    to->mail_count++;
+}
+
+void mailbox_take(struct coro *coro, struct cell *before, struct cell *cell, ac_value *message) {
+    if (!before) {
+        take_first(coro, message);
+    } else {
+        before->next = cell->next;
+        if (!cell->next)
+            coro->mail_tail = before;
+        coro->mail_count--;
+        *message = cell->message;
+        cell_give(coro->loop, cell);
+    }
+}
+
 size_t ac_mailbox_count(void) {
     struct coro *coro = coro_here();
     return coro ? coro->mail_count : 0;
@@ -218,19 +320,32 @@ static bool leave_receive(struct coro *coro) {
 
 // ---- the end of a coroutine ----
 
-static void close_mailbox(struct coro *coro) {
-    struct loop *loop = coro->loop;
+void mailbox_close(struct coro *coro) {
     if (coro->mail_count > 0)
         trace(TRACE_MESSAGE, "coroutine '%s' ends with %llu messages unread",
               coro->name ? coro->name : "", (unsigned long long)coro->mail_count);
-    for (struct cell *cell = coro->mail_head, *next; cell; cell = next) {
-        next = cell->next;
-        ac_drop(cell->message);
-        cell_give(loop, cell);
+    ac_value message;
+    struct list *link;
+    struct mail *mail = coro->mail_more;
+    while (mail && (link = list_first(&mail->sorted))) {
+        sort_take(coro, container_of(link, struct sorted, of_all), &message);
+        bury(coro, message);
     }
-    coro->mail_head = coro->mail_tail = NULL;
-    coro->mail_count = 0;
+    while (coro->mail_head) {
+        take_first(coro, &message);
+        bury(coro, message);
+    }
+    if (mail)
+        mail_close(coro);
     coro->mail_done = NULL;
+}
+
+// A message that nobody has read. What the library's own coroutines leave was not meant for users.
+static void bury(struct coro *coro, ac_value message) {
+    if (coro->internal)
+        ac_drop(message);
+    else
+        dead_letter(coro->loop, AC_DEAD_UNREAD, coro_ref(coro), message);
 }
 
 // ---- cells, and the state of a loop ----
@@ -267,6 +382,7 @@ static void end_state(struct loop *loop, void *it) {
     struct message_state *state = it;
     channel_table_destroy(state->channels);
     map_done(&state->forwards);
+    slot_table_done(&state->answers);
     for (struct cell_chunk *chunk = state->chunks, *next; chunk; chunk = next) {
         next = chunk->next;
         memory_release(chunk);

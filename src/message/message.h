@@ -3,6 +3,11 @@
 // values for references elsewhere leave.
 //
 //   mailbox.c   put, receive, send, deliver; the free list of message cells
+//   limit.c     mailboxes that can be full, and senders that wait
+//   sort.c      mailboxes sorted by category
+//   select.c    receives that choose; waiting for one of several things
+//   call.c      questions and answers
+//   dead.c      dead letters
 //   monitor.c   exit notices
 //   channel.c   channels and subscriptions
 //   slot.c      tables of what references name
@@ -17,17 +22,30 @@
 
 #include <asyncoro/message.h>
 
+// Told of the end of something elsewhere.
+struct far_watch {
+    // Called once, on the loop's thread: -ESRCH, it has ended; -ECONNRESET, its process is lost.
+    // Must not wait.
+    void (*ended)(struct far_watch *watch, int reason);
+    void *state; // belongs to the door
+};
+
 // The door up: what to do with references into other processes. Declared here, filled by remote/,
 // called on the loop's thread by a coroutine or, where said, from outside one. Without a door such
 // references give -EHOSTUNREACH.
 struct message_door {
-    // As ac_send_value and, without may_wait, ac_try_send_value. Takes the message. May wait if
-    // may_wait.
-    int (*send)(struct loop *loop, ac_ref to, ac_value message, bool may_wait);
+    // As ac_send_value with a deadline: AC_NOW as ac_try_send_value; else also -ETIMEDOUT. Takes
+    // the message. May wait.
+    int (*send)(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
     // As ac_deliver_value. Takes the message. May wait.
     int (*deliver)(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
     // As ac_monitor, for the running coroutine. Must not wait.
     int (*monitor)(struct loop *loop, ac_ref of);
+    // Has watch->ended called when the coroutine `of` ends or its process is lost; for a channel,
+    // when the process is lost. Must not wait. 0, -ENOMEM, -EHOSTUNREACH.
+    int (*watch)(struct loop *loop, ac_ref of, struct far_watch *watch);
+    // Ends that, if it has not been called. Must not wait.
+    void (*unwatch)(struct far_watch *watch);
     // As ac_channel_subscribe, and ac_channel_unsubscribe if not `on`: exactly one of the channel
     // and the coroutine `who` is of this loop. May wait if the channel is not.
     int (*subscribe)(struct loop *loop, ac_ref channel, ac_ref who, bool on);
@@ -37,13 +55,27 @@ struct message_door {
 int message_set_door(struct loop *loop, const struct message_door *door);
 const struct message_door *message_door(struct loop *loop);
 
-// Puts a message into a mailbox of this thread's loop. Takes it. 0; -ESRCH if the coroutine has
-// ended; -ENOMEM.
+// Puts a message of the library into a mailbox of this thread's loop, full or not. Takes it. 0;
+// -ESRCH if the coroutine has ended; -ENOMEM.
 int mailbox_put(struct coro *to, ac_value message);
 
-// Hands a message to whatever `to` names on this loop, a coroutine or a channel. Takes it. The
-// number of coroutines that have it in their mailbox; -ESRCH, -ENOTSUP, -ENOMEM.
+// Hands a message to whatever `to` names on this loop: a coroutine, a channel or an answer. Takes
+// it. The number of coroutines that have it; -ESRCH, -ENOTSUP, -ENOMEM, -ENOBUFS.
 int message_deliver_here(struct loop *loop, ac_ref to, ac_value message);
+
+// The same for a message from another process: what reaches nobody becomes a dead letter.
+// `promised`: its sender was told already that it is in the mailbox, so it fits.
+int message_arrive(struct loop *loop, ac_ref to, ac_value message, bool promised);
+// Messages from another process were lost for want of memory before they could be read.
+void message_lost(struct loop *loop, uint64_t count);
+// A message was taken and reaches nobody, as `to` has ended or cannot be reached. Takes it.
+void message_dead(struct loop *loop, ac_ref to, ac_value message);
+
+// From any thread: whether a coroutine's mailbox can be full, so that nobody but its loop can say
+// what becomes of a message.
+static inline bool mailbox_is_limited(const struct coro *coro) {
+    return __atomic_load_n(&coro->mail_limited, __ATOMIC_RELAXED);
+}
 
 // The message that is an exit notice. Takes exit->value; one that does not fit into a notice is
 // left out, and the reason says so. AC_INVALID with -ENOMEM.

@@ -66,7 +66,15 @@ static bool change(struct channel *channel, ac_value *message, int *missed) {
     return false;
 }
 
-// One that has not got it for lack of memory does not hold up the others. Coroutines of the
+// A coroutine has not got the message. Where there was no room nobody else is told.
+static void miss(struct coro *coro, ac_value message, int err, int *missed) {
+    if (err == -ENOBUFS)
+        dead_letter(coro->loop, AC_DEAD_FULL, coro_ref(coro), ac_hold(message));
+    if (err != -ENOBUFS || *missed == 0)
+        *missed = err;
+}
+
+// One that has not got it for lack of memory or room does not hold up the others. Coroutines of the
 // library's own stand for coroutines elsewhere; to them a notice is always one of the library's,
 // and one that a user sends on cannot travel.
 static int put_to_listeners(struct walk *walk, const struct channel *channel, ac_value message,
@@ -80,11 +88,11 @@ static int put_to_listeners(struct walk *walk, const struct channel *channel, ac
         if (!alone && !meet(walk, listeners[i].it->member))
             continue;
         bool stays = is_notice && coro->internal;
-        int err = stays ? -ENOTSUP : mailbox_put(coro, value_hold(message));
-        if (err)
-            *missed = err;
-        else
+        int err = stays ? -ENOTSUP : mailbox_offer(coro, value_hold(message));
+        if (likely(!err))
             count++;
+        else
+            miss(coro, message, err, missed);
     }
     return count;
 }

@@ -14,6 +14,7 @@ static void on_linked(void *up, uint64_t peer);
 static void on_lost(void *up, uint64_t peer, int reason);
 static void on_room(void *up, uint64_t peer);
 static void on_reached(void *up, void *token, uint64_t peer, int err);
+static void call_host(struct remote *remote);
 static void run_arrivals(struct post *post);
 
 static const struct fabric_door fabric_door = {
@@ -29,6 +30,8 @@ static const struct message_door message_up = {
     .send = send_far,
     .deliver = deliver_far,
     .monitor = monitor_far,
+    .watch = watch_far,
+    .unwatch = unwatch_far,
     .subscribe = subscribe_far,
 };
 
@@ -265,17 +268,23 @@ struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, ui
     else
         remote->first = arrival;
     remote->last = arrival;
-    if (!remote->posted) {
-        remote->posted = true;
-        loop_post(remote->host, &remote->post);
-    }
+    call_host(remote);
     return arrival;
+}
+
+// Has the arrivals run on the host.
+static void call_host(struct remote *remote) {
+    if (remote->posted)
+        return;
+    remote->posted = true;
+    loop_post(remote->host, &remote->post);
 }
 
 // ---- arrivals: host side ----
 
 static void take_message(struct remote *remote, struct arrival *arrival) {
-    int count = message_deliver_here(remote->host, arrival->to, arrival->value);
+    bool promised = arrival->result != 0;
+    int count = message_arrive(remote->host, arrival->to, arrival->value, promised);
     arrival->value = ac_nil;
     if (arrival->number == 0)
         return;
@@ -337,7 +346,11 @@ static void run_arrivals(struct post *post) {
     struct arrival *arrival = remote->first;
     remote->first = remote->last = NULL;
     remote->posted = false;
+    uint64_t lost = remote->lost;
+    remote->lost = 0;
     remote_leave(remote);
+    if (lost > 0)
+        message_lost(remote->host, lost);
     struct taken taken = {.remote = remote};
     while (arrival) {
         struct arrival *next = arrival->next;
@@ -400,40 +413,52 @@ static void hold_back(struct incoming *in, struct arrival *arrival) {
     in->bytes = 0;
 }
 
+// A message that cannot be kept. `number` is that of a DELIVER, or 0.
+static void lose_message(struct incoming *in, uint64_t number, int err) {
+    if (number != 0)
+        answer(in, number, err);
+    if (err != -ENOMEM)
+        return;
+    in->remote->lost++;
+    call_host(in->remote);
+}
+
+// What the sender of a DELIVER can be told at once: that the receiver has ended, or that he has the
+// message, as it is on its way to his mailbox ahead of all that can happen to him from here on. 0
+// if the host alone knows: for what may be full, and for channels and answers.
+static int foresee(const struct remote *remote, uint64_t id) {
+    if (ref_sort(id) != REF_COROUTINE)
+        return 0;
+    const struct coro *receiver = coro_peek(remote->host, id);
+    if (!receiver)
+        return -ESRCH;
+    return mailbox_is_limited(receiver) ? 0 : 1;
+}
+
 static void got_message(struct incoming *in, bool deliver) {
     uint64_t number = deliver ? cbor_read_unsigned(&in->reader) : 0;
     uint64_t id = cbor_read_unsigned(&in->reader);
     ac_value value = cbor_read_value(&in->reader, false);
     if (!cbor_read_end(&in->reader) || value.kind == AC_INVALID) {
+        lose_message(in, number, value.kind == AC_INVALID ? ac_error_of(value) : -EBADMSG);
         ac_drop(value);
-        if (deliver)
-            answer(in, number, value.kind == AC_INVALID ? ac_error_of(value) : -EBADMSG);
-        return;
-    }
-    bool to_coroutine = ref_sort(id) == REF_COROUTINE;
-    if (to_coroutine && !coro_is_alive(in->remote->host, id)) {
-        ac_drop(value);
-        if (deliver)
-            answer(in, number, -ESRCH);
         return;
     }
     struct arrival *arrival = remote_arrival(in->remote, ARRIVED_MESSAGE, in->peer->id);
     if (!arrival) {
         ac_drop(value);
-        if (deliver)
-            answer(in, number, -ENOMEM);
+        lose_message(in, number, -ENOMEM);
         return;
     }
     arrival->to = (ac_ref){in->remote->host->peer, id};
     arrival->value = value;
     hold_back(in, arrival);
-    // The coroutine lives and the message is on its way to the mailbox, ahead of all that can
-    // happen to the coroutine from here on: it counts as being there. A channel's subscribers are
-    // known to the host alone.
-    if (deliver && to_coroutine)
-        answer(in, number, 1);
+    int known = deliver ? foresee(in->remote, id) : 0;
+    if (known != 0)
+        answer(in, number, known);
     else
         arrival->number = number;
+    arrival->result = known > 0;
 }
 
 static void got_answer(struct incoming *in) {

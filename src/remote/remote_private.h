@@ -9,7 +9,8 @@
 // From guest to host there is one way, *arrivals*: a queue that the guest side fills and the host
 // empties at home, in order. So what one peer sent arrives in order, a loss after all that came
 // before it. What must be answered although the host computes (deliver to a coroutine, locate) is
-// answered on the guest side; the message itself waits among the arrivals.
+// answered on the guest side; the message itself waits among the arrivals. Only the host can say
+// whether a message has room in a mailbox with a limit, so that answer waits for it.
 //
 // Frames, their payload a sequence of CBOR items:
 //
@@ -68,7 +69,8 @@ enum {
 
 // What the guest side tells the host.
 enum arrival_kind {
-    ARRIVED_MESSAGE,   // for `to`; `number` != 0: the host must answer that DELIVER
+    ARRIVED_MESSAGE,   // for `to`; `number` != 0: the host must answer that DELIVER; `result`: 1 if
+                       // it was answered that the message is there
     ARRIVED_ANSWER,    // to deliver `number`: `result`
     ARRIVED_MONITOR,   // `number`, of to
     ARRIVED_UNWATCH,   // of the peer's monitor `number`
@@ -179,8 +181,9 @@ struct far_monitor {
     struct end_watch watch; // of the watcher
     struct remote *remote;
     uint64_t number;
-    ac_ref watcher;
-    ac_ref of;
+    ac_ref watcher;         // who gets a notice
+    struct far_watch *told; // who is told instead; NULL: the watcher gets his notice
+    ac_ref of;              // with `told` also a channel, of which nothing is asked there
 };
 
 // Host side: a peer's monitor on a coroutine here.
@@ -209,6 +212,7 @@ struct remote {
     struct arrival *last;
     struct post post; // runs the arrivals on the host
     bool posted;
+    uint64_t lost; // messages for which there was no memory, not yet told to the host
     // ---- host side ----
     uint64_t number;     // the last one drawn
     struct map delivers; // number -> struct asker
@@ -269,7 +273,7 @@ int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type,
 struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, uint64_t peer);
 
 // ---- send.c: host side ----
-int send_far(struct loop *loop, ac_ref to, ac_value message, bool may_wait);
+int send_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
 int deliver_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
 // Sends a frame of any size from a coroutine, waiting for room. Can wait. As send_far.
 int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head,
@@ -288,6 +292,8 @@ extern const struct wait_kind subscribe_wait;
 
 // ---- watch.c: host side ----
 int monitor_far(struct loop *loop, ac_ref of);
+int watch_far(struct loop *loop, ac_ref of, struct far_watch *watch);
+void unwatch_far(struct far_watch *watch);
 void watch_asked(struct remote *remote, const struct arrival *arrival);
 void watch_left(struct remote *remote, const struct arrival *arrival);
 void watch_exit(struct remote *remote, struct arrival *arrival);

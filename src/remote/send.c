@@ -230,7 +230,7 @@ static int refuse(ac_value message) {
     return value_is_local(message) || message.kind == AC_NOTICE ? -ENOTSUP : 0;
 }
 
-int send_far(struct loop *loop, ac_ref to, ac_value message, bool may_wait) {
+int send_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline) {
     struct remote *remote = remote_linked(loop);
     int err = remote ? refuse(message) : -EHOSTUNREACH;
     if (err == 0) {
@@ -238,9 +238,8 @@ int send_far(struct loop *loop, ac_ref to, ac_value message, bool may_wait) {
         struct head head = {0};
         head_put(&head, to.id);
         // Outside coroutines nobody can wait.
-        bool wait = may_wait && coro_here();
         err = send_frame(remote, to.peer, FRAME_SEND, &head, value_encoded(message, scratch),
-                         wait ? AC_FOREVER : AC_NOW);
+                         coro_here() ? deadline : AC_NOW);
     }
     ac_drop(message);
     return err;

@@ -24,9 +24,14 @@ struct forward {
 // ---- where the channel is ----
 
 static int forward_message(struct forward *forward, ac_value message) {
+    ac_value copy = ac_hold(message);
     forward->sending = true;
     int err = ac_send(forward->who, message);
     forward->sending = false;
+    if (err == -EHOSTUNREACH)
+        message_dead(forward->remote->host, forward->who, copy);
+    else
+        ac_drop(copy);
     return err;
 }
 
@@ -63,6 +68,8 @@ static ac_value forward_all(ac_value argument) {
         if (err < 0)
             trace(TRACE_REMOTE, "a message of a channel is lost: %s", ac_strerror(err));
     }
+    while (ac_receive(&message, AC_NOW) == 0)
+        message_dead(forward->remote->host, forward->who, message);
     return ac_nil;
 }
 

@@ -3,9 +3,13 @@
 // side watches its coroutine and sends EXIT at its end, in order behind all that the coroutine had
 // sent. Whichever comes first, the EXIT or the loss of the peer, takes the record out and gives the
 // one notice. If the one who asked ends before, it sends UNWATCH, so that a coroutine that lives
-// long does not gather the monitors of all who once looked at it.
+// long does not gather the monitors of all who once looked at it. A far_watch of message/ is a
+// monitor that tells a function instead.
 #include "remote/remote_private.h"
 
+static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, struct far_watch *told,
+                                         int *err);
+static void monitor_stop(struct far_monitor *monitor);
 static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit);
 static void report_end(struct end_watch *watch, const struct ac_exit *exit);
 static void near_release(struct near_monitor *near);
@@ -21,31 +25,78 @@ int monitor_far(struct loop *loop, ac_ref of) {
         return -EHOSTUNREACH;
     if (ref_sort(of.id) != REF_COROUTINE)
         return -ENOTSUP;
-    struct far_monitor *monitor = memory_allocate(sizeof *monitor);
+    int err;
+    struct far_monitor *monitor = monitor_start(remote, of, NULL, &err);
     if (!monitor)
-        return -ENOMEM;
-    uint64_t number = ++remote->number;
-    *monitor = (struct far_monitor){.watch.ended = watcher_ended,
-                                    .remote = remote,
-                                    .number = number,
-                                    .watcher = coro_ref(self),
-                                    .of = of};
-    int err = map_put_id(&remote->monitors, number, monitor);
-    if (err < 0)
-        goto release;
-    struct head head = {0};
-    head_put(&head, number);
-    head_put(&head, of.id);
-    err = remote_frame_now(remote, of.peer, FRAME_MONITOR, &head, (ac_span){0}, FABRIC_ALWAYS);
-    if (err < 0)
-        goto take_out;
+        return err;
+    monitor->watcher = coro_ref(self);
     coro_watch(self, &monitor->watch);
     return 0;
-take_out:
-    map_take_id(&remote->monitors, number);
+}
+
+int watch_far(struct loop *loop, ac_ref of, struct far_watch *watch) {
+    struct remote *remote = remote_linked(loop);
+    int err = -EHOSTUNREACH;
+    struct far_monitor *monitor = remote ? monitor_start(remote, of, watch, &err) : NULL;
+    watch->state = monitor;
+    return monitor ? 0 : err;
+}
+
+void unwatch_far(struct far_watch *watch) {
+    if (watch->state)
+        monitor_stop(watch->state);
+    watch->state = NULL;
+}
+
+static int send_monitor(struct far_monitor *monitor, enum frame_type type) {
+    if (ref_sort(monitor->of.id) != REF_COROUTINE)
+        return 0;
+    struct head head = {0};
+    head_put(&head, monitor->number);
+    if (type == FRAME_MONITOR)
+        head_put(&head, monitor->of.id);
+    return remote_frame_now(monitor->remote, monitor->of.peer, type, &head, (ac_span){0},
+                            FABRIC_ALWAYS);
+}
+
+// A monitor that nobody who ends watches over yet. NULL and *err.
+static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, struct far_watch *told,
+                                         int *err) {
+    struct far_monitor *monitor = memory_allocate(sizeof *monitor);
+    *err = -ENOMEM;
+    if (!monitor)
+        return NULL;
+    *monitor = (struct far_monitor){.watch.ended = watcher_ended,
+                                    .remote = remote,
+                                    .number = ++remote->number,
+                                    .told = told,
+                                    .of = of};
+    list_init(&monitor->watch.link);
+    *err = map_put_id(&remote->monitors, monitor->number, monitor);
+    if (*err < 0)
+        goto release;
+    *err = send_monitor(monitor, FRAME_MONITOR);
+    if (*err == 0)
+        return monitor;
+    map_take_id(&remote->monitors, monitor->number);
 release:
     memory_release(monitor);
-    return err;
+    return NULL;
+}
+
+static void monitor_stop(struct far_monitor *monitor) {
+    (void)send_monitor(monitor, FRAME_UNWATCH);
+    map_take_id(&monitor->remote->monitors, monitor->number);
+    memory_release(monitor);
+}
+
+// Takes the monitor out and tells who is told instead of getting a notice.
+static void tell(struct far_monitor *monitor, int reason) {
+    struct far_watch *told = monitor->told;
+    map_take_id(&monitor->remote->monitors, monitor->number);
+    memory_release(monitor);
+    told->state = NULL;
+    told->ended(told, reason);
 }
 
 // Takes the monitor out and gives the notice. Takes the value.
@@ -62,29 +113,33 @@ static void notify(struct far_monitor *monitor, enum ac_end how, int reason, ac_
 
 static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit) {
     (void)exit;
-    struct far_monitor *monitor = container_of(watch, struct far_monitor, watch);
-    struct remote *remote = monitor->remote;
-    struct head head = {0};
-    head_put(&head, monitor->number);
-    (void)remote_frame_now(remote, monitor->of.peer, FRAME_UNWATCH, &head, (ac_span){0},
-                           FABRIC_ALWAYS);
-    map_take_id(&remote->monitors, monitor->number);
-    memory_release(monitor);
+    monitor_stop(container_of(watch, struct far_monitor, watch));
 }
 
 void watch_exit(struct remote *remote, struct arrival *arrival) {
     struct far_monitor *monitor = map_get_id(&remote->monitors, arrival->number);
     if (!monitor || monitor->of.peer != arrival->peer)
         return;
+    if (monitor->told) {
+        // It may also be that the other side could not watch: then nothing has ended.
+        if (arrival->how != AC_LOST || arrival->result == -ESRCH)
+            tell(monitor, -ESRCH);
+        return;
+    }
     notify(monitor, arrival->how, (int)arrival->result, arrival->value);
     arrival->value = ac_nil;
 }
 
 void watch_lost(struct remote *remote, uint64_t peer, int reason) {
     struct far_monitor *monitor;
-    for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, NULL, NULL));)
-        if (monitor->of.peer == peer)
+    for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, NULL, NULL));) {
+        if (monitor->of.peer != peer)
+            continue;
+        if (monitor->told)
+            tell(monitor, -ECONNRESET);
+        else
             notify(monitor, AC_LOST, reason, ac_nil);
+    }
     struct near_monitor *near;
     for (uint64_t cursor = 0; (near = map_next(&remote->watched, &cursor, NULL, NULL));)
         if (near->by.peer == peer)
