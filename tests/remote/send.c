@@ -593,3 +593,84 @@ TEST(what_was_sent_right_before_the_end_arrives) {
     child_end(peer);
     world_end();
 }
+
+// ---- questions, limits and dead letters across processes ----
+
+static ac_value answer_requests(ac_value asker) {
+    ac_value request;
+    ac_ref answer;
+    const char *verb;
+    must_be(ac_send(ac_ref_of(asker), "ready"), 0);
+    while (ac_receive(&request, AC_FOREVER) == 0) {
+        must_be(ac_unpack(request, &answer, &verb), 0);
+        if (strcmp(verb, "end") == 0) {
+            ac_drop(request);
+            return ac_nil;
+        }
+        if (strcmp(verb, "late") == 0)
+            must_be(ac_sleep(0.05), 0);
+        must_be(ac_deliver(answer, verb, ac_after(PATIENCE_S)),
+                strcmp(verb, "late") == 0 ? -ESRCH : 1);
+        ac_drop(request);
+    }
+    return ac_nil;
+}
+
+static ac_value be_full(ac_value asker) {
+    must_be(ac_mailbox_limit(1, AC_SENDER_WAITS), 0);
+    must_be(ac_send(ac_ref_of(asker), "ready"), 0);
+    return ac_result(ac_sleep_until(AC_FOREVER) == -ECANCELED ? 0 : -EINVAL);
+}
+
+static ac_value ask_far(ac_value unused) {
+    ac_ref at = find("server");
+    ac_ref job = start_job(at, 10);
+    ac_drop(next_message());
+    ac_value answer;
+    must_be(ac_call(job, "echo", &answer, ac_after(PATIENCE_S)), 0);
+    must(strcmp(ac_text_of(answer), "echo") == 0);
+    ac_drop(answer);
+    must_be(ac_call(job, "late", &answer, ac_after(0.01)), -ETIMEDOUT);
+    while (ac_dead_letters(AC_DEAD_LATE) == 0)
+        must_be(ac_sleep(0.002), 0);
+    must_be(ac_call(job, "end", &answer, ac_after(PATIENCE_S)), -ESRCH);
+    must_be(ac_call(job, "ended", &answer, ac_after(PATIENCE_S)), -ESRCH);
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(a_question_far_away_is_answered_or_ends_with_who_was_asked) {
+    server_jobs[10] = answer_requests;
+    with_server(ask_far);
+}
+
+static ac_value ask_one_who_dies(ac_value unused) {
+    ac_ref at = find("server");
+    ac_ref job = start_job(at, 11);
+    ac_drop(next_message());
+    ac_value answer;
+    must_be(ac_call(job, "no answer", &answer, ac_after(0.01)), -ETIMEDOUT);
+    child_kill(peer);
+    must_be(ac_call(job, "nobody", &answer, ac_after(PATIENCE_S)), -ECONNRESET);
+    return unused;
+}
+
+TEST(a_question_ends_with_the_process_of_who_was_asked) {
+    server_jobs[11] = be_full;
+    with_mortal_server(ask_one_who_dies);
+}
+
+static ac_value fill_far(ac_value unused) {
+    ac_ref at = find("server");
+    ac_ref job = start_job(at, 11);
+    ac_drop(next_message());
+    must_be(ac_deliver(job, 1, ac_after(PATIENCE_S)), 1);
+    must_be(ac_deliver(job, 2, ac_after(PATIENCE_S)), -ENOBUFS);
+    must_be(ac_send(job, 3), 0); // and is lost there
+    return unused;
+}
+
+TEST(a_full_mailbox_far_away_says_so) {
+    server_jobs[11] = be_full;
+    with_server(fill_far);
+}
