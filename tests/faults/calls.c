@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT
+// The calls into the C library that the library's floors make, so that each can fail. The linker
+// puts these in their places (--wrap in tests/meson.build) in the programs of this folder; the
+// library is the one that all use.
+//
+// What cannot fail with right arguments is not here: clocks, signal masks, the locks of pthreads,
+// poll with no time to wait, munmap and epoll_ctl that undo, reading and writing an eventfd.
+//
+// EAGAIN from a registered descriptor is a promise that an edge will follow; here it is kept by
+// registering the descriptor anew, which gives one if it is ready.
+#include "faults.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { DESCRIPTORS = 1024 };
+
+static struct {
+    bool armed; // atomic, as is the rest but for `kind`, which stays while threads run
+    enum fault_kind kind;
+    long left; // calls until the fault comes
+    const char *what;
+    long blocks;
+} fault;
+
+static struct {
+    int poller; // plus one, so that zero is none
+    struct epoll_event event;
+    bool bell; // an eventfd
+} known[DESCRIPTORS];
+
+void faults_arm(enum fault_kind kind, long n) {
+    fault.kind = kind;
+    __atomic_store_n(&fault.what, NULL, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&fault.left, n, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&fault.armed, n > 0, __ATOMIC_SEQ_CST);
+}
+
+void faults_disarm(void) { __atomic_store_n(&fault.armed, false, __ATOMIC_SEQ_CST); }
+
+const char *faults_what(void) { return __atomic_load_n(&fault.what, __ATOMIC_SEQ_CST); }
+long faults_blocks(void) { return __atomic_load_n(&fault.blocks, __ATOMIC_SEQ_CST); }
+
+__attribute__((noinline)) void faults_come(void) { __asm__ volatile(""); }
+
+static bool comes(enum fault_kind kind, const char *what) {
+    if (!__atomic_load_n(&fault.armed, __ATOMIC_SEQ_CST) || fault.kind != kind)
+        return false;
+    long left = __atomic_sub_fetch(&fault.left, 1, __ATOMIC_SEQ_CST);
+    if (left == 0) {
+        __atomic_store_n(&fault.what, what, __ATOMIC_SEQ_CST);
+        faults_come();
+    }
+    return left == 0 || (left < 0 && kind == FAULT_MEMORY_GONE);
+}
+
+static bool no_memory(const char *what) {
+    return comes(FAULT_MEMORY, what) || comes(FAULT_MEMORY_GONE, what);
+}
+
+// ---- memory ----
+
+static void *counted(void *block) {
+    if (block)
+        __atomic_fetch_add(&fault.blocks, 1, __ATOMIC_SEQ_CST);
+    return block;
+}
+
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes) {
+    return no_memory("malloc") ? NULL : counted(__real_malloc(bytes));
+}
+
+void *__real_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes) {
+    return no_memory("calloc") ? NULL : counted(__real_calloc(count, bytes));
+}
+
+void *__real_aligned_alloc(size_t alignment, size_t bytes);
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
+    return no_memory("aligned_alloc") ? NULL : counted(__real_aligned_alloc(alignment, bytes));
+}
+
+void *__real_realloc(void *old, size_t bytes);
+void *__wrap_realloc(void *old, size_t bytes);
+void *__wrap_realloc(void *old, size_t bytes) {
+    if (no_memory("realloc"))
+        return NULL;
+    return old ? __real_realloc(old, bytes) : counted(__real_realloc(old, bytes));
+}
+
+void __real_free(void *block);
+void __wrap_free(void *block);
+void __wrap_free(void *block) {
+    if (block)
+        __atomic_fetch_sub(&fault.blocks, 1, __ATOMIC_SEQ_CST);
+    __real_free(block);
+}
+
+// ---- descriptors ----
+
+int __real_close(int fd);
+int __wrap_close(int fd);
+int __wrap_close(int fd) {
+    if (fd >= 0 && fd < DESCRIPTORS)
+        memset(&known[fd], 0, sizeof known[fd]);
+    return __real_close(fd);
+}
+
+int __real_eventfd(unsigned start, int flags);
+int __wrap_eventfd(unsigned start, int flags);
+int __wrap_eventfd(unsigned start, int flags) {
+    if (comes(FAULT_CALL, "eventfd")) {
+        errno = EMFILE;
+        return -1;
+    }
+    int fd = __real_eventfd(start, flags);
+    if (fd >= 0 && fd < DESCRIPTORS)
+        known[fd].bell = true;
+    return fd;
+}
+
+int __real_epoll_ctl(int poller, int verb, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int poller, int verb, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int poller, int verb, int fd, struct epoll_event *event) {
+    bool adds = verb == EPOLL_CTL_ADD;
+    if (adds && comes(FAULT_CALL, "epoll_ctl")) {
+        errno = ENOSPC;
+        return -1;
+    }
+    int result = __real_epoll_ctl(poller, verb, fd, event);
+    if (result == 0 && fd < DESCRIPTORS) {
+        known[fd].poller = adds ? poller + 1 : 0;
+        if (adds)
+            known[fd].event = *event;
+    }
+    return result;
+}
+
+// Whether a call on the descriptor gives EAGAIN, and an edge comes.
+static bool would_wait(int fd, const char *what) {
+    if (!comes(FAULT_WAIT, what))
+        return false;
+    if (fd < DESCRIPTORS && known[fd].poller)
+        __real_epoll_ctl(known[fd].poller - 1, EPOLL_CTL_MOD, fd, &known[fd].event);
+    errno = EAGAIN;
+    return true;
+}
+
+static bool gives(enum fault_kind kind, int err, const char *what) {
+    if (!comes(kind, what))
+        return false;
+    errno = err;
+    return true;
+}
+
+// ---- calls that fail with -1 and nothing else ----
+
+#define FAILS(type, name, err, parameters, arguments)                                              \
+    type __real_##name parameters;                                                                 \
+    type __wrap_##name parameters;                                                                 \
+    type __wrap_##name parameters {                                                                \
+        return gives(FAULT_CALL, err, #name) ? (type)-1 : __real_##name arguments;                 \
+    }
+
+FAILS(int, epoll_create1, EMFILE, (int flags), (flags))
+FAILS(int, socket, EMFILE, (int family, int type, int protocol), (family, type, protocol))
+FAILS(int, bind, EADDRINUSE, (int fd, const struct sockaddr *to, socklen_t bytes), (fd, to, bytes))
+FAILS(int, listen, EADDRINUSE, (int fd, int backlog), (fd, backlog))
+FAILS(int, connect, ENETUNREACH, (int fd, const struct sockaddr *to, socklen_t bytes),
+      (fd, to, bytes))
+FAILS(int, getsockname, ENOBUFS, (int fd, struct sockaddr *to, socklen_t *bytes), (fd, to, bytes))
+FAILS(int, getpeername, ENOTCONN, (int fd, struct sockaddr *to, socklen_t *bytes), (fd, to, bytes))
+FAILS(int, shutdown, ENOTCONN, (int fd, int how), (fd, how))
+FAILS(int, setsockopt, ENOMEM, (int fd, int level, int name, const void *to, socklen_t bytes),
+      (fd, level, name, to, bytes))
+FAILS(int, getsockopt, ENOBUFS, (int fd, int level, int name, void *to, socklen_t *bytes),
+      (fd, level, name, to, bytes))
+FAILS(int, madvise, EINVAL, (void *at, size_t bytes, int advice), (at, bytes, advice))
+FAILS(int, mprotect, ENOMEM, (void *at, size_t bytes, int rights), (at, bytes, rights))
+FAILS(int, mincore, EAGAIN, (void *at, size_t bytes, unsigned char *to), (at, bytes, to))
+FAILS(int, sigaltstack, ENOMEM, (const stack_t *stack, stack_t *old), (stack, old))
+FAILS(int, sigaction, EINVAL, (int number, const struct sigaction *action, struct sigaction *old),
+      (number, action, old))
+FAILS(int, pipe2, EMFILE, (int ends[2], int flags), (ends, flags))
+
+// ---- calls that may also be interrupted or have to wait ----
+
+#define MAY_WAIT(name, err, parameters, fd, arguments)                                             \
+    ssize_t __real_##name parameters;                                                              \
+    ssize_t __wrap_##name parameters;                                                              \
+    ssize_t __wrap_##name parameters {                                                             \
+        if (gives(FAULT_CALL, err, #name) || gives(FAULT_INTERRUPTED, EINTR, #name) ||             \
+            would_wait(fd, #name))                                                                 \
+            return -1;                                                                             \
+        return __real_##name arguments;                                                            \
+    }
+
+MAY_WAIT(recvfrom, ENOMEM,
+         (int fd, void *to, size_t bytes, int flags, struct sockaddr *from, socklen_t *length), fd,
+         (fd, to, bytes, flags, from, length))
+MAY_WAIT(sendmsg, ENOBUFS, (int fd, const struct msghdr *message, int flags), fd,
+         (fd, message, flags))
+
+int __real_accept4(int fd, struct sockaddr *from, socklen_t *bytes, int flags);
+int __wrap_accept4(int fd, struct sockaddr *from, socklen_t *bytes, int flags);
+int __wrap_accept4(int fd, struct sockaddr *from, socklen_t *bytes, int flags) {
+    if (gives(FAULT_CALL, EMFILE, "accept4") || gives(FAULT_INTERRUPTED, EINTR, "accept4") ||
+        would_wait(fd, "accept4"))
+        return -1;
+    return __real_accept4(fd, from, bytes, flags);
+}
+
+static bool is_bell(int fd) { return fd >= 0 && fd < DESCRIPTORS && known[fd].bell; }
+
+ssize_t __real_read(int fd, void *to, size_t bytes);
+ssize_t __wrap_read(int fd, void *to, size_t bytes);
+ssize_t __wrap_read(int fd, void *to, size_t bytes) {
+    if (!is_bell(fd) && (gives(FAULT_CALL, EIO, "read") ||
+                         gives(FAULT_INTERRUPTED, EINTR, "read") || would_wait(fd, "read")))
+        return -1;
+    return __real_read(fd, to, bytes);
+}
+
+ssize_t __real_write(int fd, const void *from, size_t bytes);
+ssize_t __wrap_write(int fd, const void *from, size_t bytes);
+ssize_t __wrap_write(int fd, const void *from, size_t bytes) {
+    if (!is_bell(fd) && (gives(FAULT_CALL, EIO, "write") ||
+                         gives(FAULT_INTERRUPTED, EINTR, "write") || would_wait(fd, "write")))
+        return -1;
+    return __real_write(fd, from, bytes);
+}
+
+ssize_t __real_send(int fd, const void *from, size_t bytes, int flags);
+ssize_t __wrap_send(int fd, const void *from, size_t bytes, int flags);
+ssize_t __wrap_send(int fd, const void *from, size_t bytes, int flags) {
+    if (gives(FAULT_CALL, ENOBUFS, "send") || gives(FAULT_INTERRUPTED, EINTR, "send") ||
+        would_wait(fd, "send"))
+        return -1;
+    bool is_short = bytes > 1 && comes(FAULT_SHORT, "send");
+    return __real_send(fd, from, is_short ? 1 : bytes, flags);
+}
+
+int __real_epoll_pwait2(int fd, struct epoll_event *events, int count, const struct timespec *wait,
+                        const sigset_t *mask);
+int __wrap_epoll_pwait2(int fd, struct epoll_event *events, int count, const struct timespec *wait,
+                        const sigset_t *mask);
+int __wrap_epoll_pwait2(int fd, struct epoll_event *events, int count, const struct timespec *wait,
+                        const sigset_t *mask) {
+    if (gives(FAULT_CALL, ENOMEM, "epoll_pwait2") ||
+        gives(FAULT_INTERRUPTED, EINTR, "epoll_pwait2"))
+        return -1;
+    return __real_epoll_pwait2(fd, events, count, wait, mask);
+}
+
+int __real_epoll_wait(int fd, struct epoll_event *events, int count, int wait_ms);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int count, int wait_ms);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int count, int wait_ms) {
+    if (gives(FAULT_CALL, ENOMEM, "epoll_wait") || gives(FAULT_INTERRUPTED, EINTR, "epoll_wait"))
+        return -1;
+    return __real_epoll_wait(fd, events, count, wait_ms);
+}
+
+ssize_t __real_getrandom(void *to, size_t bytes, unsigned flags);
+ssize_t __wrap_getrandom(void *to, size_t bytes, unsigned flags);
+ssize_t __wrap_getrandom(void *to, size_t bytes, unsigned flags) {
+    if (gives(FAULT_CALL, ENOSYS, "getrandom") || gives(FAULT_INTERRUPTED, EINTR, "getrandom"))
+        return -1;
+    bool is_short = bytes > 1 && comes(FAULT_SHORT, "getrandom");
+    return __real_getrandom(to, is_short ? 1 : bytes, flags);
+}
+
+// ---- calls with ways of their own to fail ----
+
+void *__real_mmap64(void *at, size_t bytes, int rights, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t bytes, int rights, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t bytes, int rights, int flags, int fd, off_t offset) {
+    if (gives(FAULT_CALL, ENOMEM, "mmap"))
+        return MAP_FAILED;
+    return __real_mmap64(at, bytes, rights, flags, fd, offset);
+}
+
+// The library has no other use of its third argument than a number.
+int __real_fcntl64(int fd, int verb, long argument);
+int __wrap_fcntl64(int fd, int verb, long argument);
+int __wrap_fcntl64(int fd, int verb, long argument) {
+    if (gives(FAULT_CALL, EMFILE, "fcntl"))
+        return -1;
+    return __real_fcntl64(fd, verb, argument);
+}
+
+FILE *__real_fopen64(const char *path, const char *mode);
+FILE *__wrap_fopen64(const char *path, const char *mode);
+FILE *__wrap_fopen64(const char *path, const char *mode) {
+    return gives(FAULT_CALL, EMFILE, "fopen") ? NULL : __real_fopen64(path, mode);
+}
+
+int __real_pthread_create(pthread_t *id, const pthread_attr_t *how, void *(*run)(void *),
+                          void *argument);
+int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *how, void *(*run)(void *),
+                          void *argument);
+int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *how, void *(*run)(void *),
+                          void *argument) {
+    if (comes(FAULT_CALL, "pthread_create"))
+        return EAGAIN;
+    return __real_pthread_create(id, how, run, argument);
+}
+
+int __real_sem_wait(sem_t *bell);
+int __wrap_sem_wait(sem_t *bell);
+int __wrap_sem_wait(sem_t *bell) {
+    return gives(FAULT_INTERRUPTED, EINTR, "sem_wait") ? -1 : __real_sem_wait(bell);
+}
+
+int __real_sem_clockwait(sem_t *bell, clockid_t clock, const struct timespec *until);
+int __wrap_sem_clockwait(sem_t *bell, clockid_t clock, const struct timespec *until);
+int __wrap_sem_clockwait(sem_t *bell, clockid_t clock, const struct timespec *until) {
+    return gives(FAULT_INTERRUPTED, EINTR, "sem_clockwait")
+               ? -1
+               : __real_sem_clockwait(bell, clock, until);
+}
+
+int __real_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **found);
+int __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **found);
+int __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **found) {
+    if (no_memory("getaddrinfo"))
+        return EAI_MEMORY;
+    if (comes(FAULT_CALL, "getaddrinfo"))
+        return EAI_AGAIN;
+    return __real_getaddrinfo(host, service, hints, found);
+}
+
+// Through this one the library asks for barriers; once it has them they cannot fail.
+long __real_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f) {
+    enum { REGISTER_PRIVATE_EXPEDITED = 16 };
+    if (number == SYS_membarrier && a == REGISTER_PRIVATE_EXPEDITED &&
+        gives(FAULT_CALL, ENOSYS, "membarrier"))
+        return -1;
+    return __real_syscall(number, a, b, c, d, e, f);
+}
