@@ -179,6 +179,7 @@ static int ask(struct loop *loop, ac_time deadline) {
     return err;
 }
 
+// An error of the poller keeps nobody from running: who was cancelled for it cleans up.
 static int turn(struct loop *loop, ac_time deadline) {
     __atomic_store_n(&loop->turns, loop->turns + 1, __ATOMIC_RELAXED);
     if (loop->team)
@@ -187,18 +188,12 @@ static int turn(struct loop *loop, ac_time deadline) {
     if (loop->guest)
         deadline = earlier(deadline, guest_due(loop->guest));
     int err = ask(loop, deadline);
-    if (err < 0)
-        return err;
     run_timers(loop);
-    if (loop->guest) {
-        err = guest_drive(loop->guest);
-        if (err < 0)
-            return err;
-    }
+    int later = loop->guest ? guest_drive(loop->guest) : 0;
     loop_run_posts(loop);
     loop->asked = loop->now;
     coro_run_ready(loop);
-    return 0;
+    return err < 0 ? err : later;
 }
 
 int loop_turn(struct loop *loop) {
@@ -260,7 +255,7 @@ static int end_all(struct loop *loop, bool internal) {
     uint32_t seen = UINT32_MAX; // coroutines alive when they were last counted
     ac_time look = AC_NOW;      // when to count again though none has ended: one that ends and
                                 // makes another leaves their number as it was
-    while (err == 0 && sys_now(loop->sys) < until) {
+    while (sys_now(loop->sys) < until) {
         if (loop_living(loop) != seen || sys_now(loop->sys) >= look) {
             seen = loop_living(loop);
             look = sys_now(loop->sys) + STOP_LOOK_NS;
@@ -272,7 +267,8 @@ static int end_all(struct loop *loop, bool internal) {
             if (count_living(loop, internal) == 0)
                 break;
         }
-        err = turn(loop, earlier(until, look));
+        int later = turn(loop, earlier(until, look));
+        err = err < 0 ? err : later;
     }
     abandon_all(loop, internal);
     return err;
