@@ -60,6 +60,7 @@ static const struct error_text {
     ERROR(ESRCH, "there is no such coroutine, channel or peer (it has ended)"),
     ERROR(ESTALE, "it belongs to a process that has ended"),
     ERROR(ETIMEDOUT, "time was up"),
+    ERROR(EXDEV, "it belongs to another loop"),
 };
 
 // The code as a positive number.
