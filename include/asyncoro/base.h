@@ -22,14 +22,18 @@
 extern "C" {
 #endif
 
+// What a function is declared with: AC_API, the library promises it; AC_CHECKED, the compiler warns
+// if what it returns is not looked at.
 #define AC_API __attribute__((visibility("default")))
 #define AC_CHECKED __attribute__((warn_unused_result))
 
+// The version of these headers; ac_version tells that of the library.
 #define AC_VERSION "0.1.0"
 
 // A moment on the monotonic clock, in nanoseconds.
 typedef int64_t ac_time;
 
+// Deadlines: over already, so that a call only tries; and never.
 #define AC_NOW ((ac_time)0)
 #define AC_FOREVER ((ac_time)INT64_MAX)
 

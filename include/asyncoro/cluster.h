@@ -109,6 +109,7 @@ AC_API ac_ref ac_run_at_with(ac_computation *computation, ac_ref worker, ac_func
 AC_API int64_t ac_submit_with(ac_computation *computation, ac_function function,
                               ac_value argument) AC_CHECKED;
 
+// What a status message tells.
 enum ac_status_kind {
     AC_NODE_READY = 1, // a node takes part
     AC_NODE_REFUSED,   // it cannot: `text` says why (other architecture, missing libraries, ...)
@@ -118,6 +119,7 @@ enum ac_status_kind {
     AC_JOB_STARTED,    // `job` runs as `coroutine` at `worker`
 };
 
+// What is in a status message.
 struct ac_status {
     enum ac_status_kind kind;
     ac_ref node;       // where

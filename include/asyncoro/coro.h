@@ -37,6 +37,7 @@ extern "C" {
 // kind AC_ERROR means that the coroutine failed (see ac_result).
 typedef ac_value (*ac_function)(ac_value argument);
 
+// The smallest stack, the one that a coroutine gets by default, and the largest, in bytes.
 #define AC_STACK_BYTES_MIN ((size_t)16 << 10)
 #define AC_STACK_BYTES_DEFAULT ((size_t)64 << 10)
 #define AC_STACK_BYTES_MAX ((size_t)8 << 20)
@@ -82,14 +83,15 @@ struct ac_run_options {
                     // a thread of its own; default: this thread's alone
 };
 
+// How many loops a program may have at the most.
 #define AC_LOOPS_MAX 63u
 
 // Runs the loop of this thread until only daemons are left; then cancels these, lets them clean up
 // (one that goes on for another second is abandoned) and ends the loop with all that belongs to it.
-// References made before are stale afterwards. To be called outside coroutines. 0, also when there
-// was nothing to run; -EPERM inside a coroutine; -ENOMEM or the error of the operating system's
-// poller, after which the loop has ended likewise; else the error of the first coroutine that
-// failed and that nobody joined or monitored (AC_TRACE=coro tells which), so that
+// References made before are stale afterwards. To be called outside coroutines; blocks meanwhile.
+// 0, also when there was nothing to run; -EPERM inside a coroutine; -ENOMEM or the error of the
+// operating system's poller, after which the loop has ended likewise; else the error of the first
+// coroutine that failed and that nobody joined or monitored (AC_TRACE=coro tells which), so that
 // `return ac_run();` in main tells the one who started the program. With several loops it returns
 // when only daemons are left on all of them; -EINVAL for too many, -EAGAIN if there is no thread.
 #define ac_run(...)                                                                                \

@@ -37,7 +37,8 @@ AC_API int ac_listen(ac_listener **listener, const char *address) AC_CHECKED;
 // descriptors have run out.
 AC_API int ac_accept(ac_listener *listener, ac_stream **stream, ac_time deadline) AC_CHECKED;
 
-// The address it listens on, with the port that the system chose.
+// Stores the address it listens on, with the port that the system chose. 0; -EINVAL for NULL;
+// -EBADF if it is closed; or the system's error.
 AC_API int ac_listener_address(const ac_listener *listener, char text[AC_ADDRESS_TEXT_BYTES]);
 
 // Closes it; one that waits in ac_accept gets -EBADF at once. NULL is ignored.

@@ -113,7 +113,7 @@ AC_API int ac_wait_any(const struct ac_source *sources, size_t count, ac_time de
 
 // ---- asking and answering ----
 
-// Sends `to` a request, the list (answer, body), and waits for what is sent to `answer`: a
+// Sends a request to `to`, the list (answer, body), and waits for what is sent to `answer`: a
 // reference that takes one message, once. The other side reads it with ac_unpack(request, &answer,
 // &body) and answers with ac_send(answer, ...). An answer that comes too late is dropped by the
 // runtime (ac_send gives -ESRCH where that is known, and it is counted as a dead letter): it is
@@ -129,6 +129,7 @@ AC_API int ac_call_value(ac_ref to, ac_value body, ac_value *answer, ac_time dea
 
 // ---- limits ----
 
+// What happens to a message of a user for a mailbox that is full.
 enum ac_mailbox_policy {
     AC_REFUSE = 1,   // a send gives -ENOBUFS
     AC_SENDER_WAITS, // a coroutine that sends waits, first come first served, until there is room;
@@ -144,6 +145,7 @@ AC_API int ac_mailbox_limit(size_t count, enum ac_mailbox_policy policy);
 
 // ---- dead letters: messages that were taken and reach nobody ----
 
+// Why a message reaches nobody.
 enum ac_dead_reason {
     AC_DEAD_ENDED = 1, // the receiver had ended when it arrived
     AC_DEAD_UNREAD,    // it was in the mailbox when its receiver ended
@@ -178,8 +180,8 @@ AC_API int ac_on_dead_letter(void (*hook)(enum ac_dead_reason reason, ac_ref to,
 // notice when the time has come, it says AC_LOST with -ENOMEM.
 AC_API int ac_monitor(ac_ref coroutine);
 
-// Takes the exit notice out of a message: true if it is one, and fills in `exit`, whose value is to
-// be dropped; `exit` may be NULL. Does not take the message.
+// Takes the exit notice out of a message: true if it is one, and fills in `exit`, whose value the
+// caller drops; `exit` may be NULL. Does not take the message.
 AC_API bool ac_exit_of(ac_value message, struct ac_exit *exit);
 
 // ---- channels ----

@@ -90,6 +90,7 @@ AC_API int ac_condition_notify(struct ac_condition *condition, uint32_t count);
 
 // ---- event ----
 
+// Something that has happened or not; at first it has not.
 struct ac_event {
     bool set_;
     void *loop_;
@@ -126,8 +127,9 @@ AC_API int ac_semaphore_release(struct ac_semaphore *semaphore);
 
 // ---- read-write lock ----
 
+// Held by any number of readers or by one writer.
 struct ac_rwlock {
-    uint64_t writer_; // id of the coroutine that holds it to write; 0: none
+    uint64_t writer_;            // id of the coroutine that holds it to write; 0: none
     struct ac_reader_ *readers_; // who holds it to read
     void *loop_;
     struct ac_queue_ queue_;

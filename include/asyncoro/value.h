@@ -25,6 +25,7 @@
 extern "C" {
 #endif
 
+// The limits on a value: encoded bytes, and lists and maps in each other.
 #define AC_VALUE_BYTES_MAX ((size_t)256 << 20)
 #define AC_VALUE_DEPTH_MAX 32
 
@@ -37,6 +38,7 @@ typedef struct ac_ref {
 
 static const ac_ref ac_no_ref = {0, 0};
 
+// What a value is.
 enum ac_kind {
     AC_NIL,
     AC_BOOL,
@@ -84,13 +86,17 @@ typedef struct ac_span {
 
 // ---- making ----
 
+// Makes a value of what it is given, to be dropped by the caller, as those that follow do; ac_of
+// chooses by the type.
 AC_API ac_value ac_of_bool(bool it);
 AC_API ac_value ac_of_int(int64_t it);
+AC_API ac_value ac_of_real(double it);
 // An unsigned number above INT64_MAX gives AC_INVALID with -ERANGE.
 AC_API ac_value ac_of_unsigned(uint64_t it);
-AC_API ac_value ac_of_real(double it);
-// Copies the text, which must be UTF-8 (else AC_INVALID with -EILSEQ). NULL gives nil.
+// Copies the text, which must be UTF-8: a text, or AC_INVALID with -EILSEQ. NULL gives nil.
 AC_API ac_value ac_of_text(const char *text);
+// Copies text without a NUL at its end, which must be UTF-8 (-EILSEQ), or bytes. NULL gives
+// AC_INVALID with -EINVAL, unless there are no bytes.
 AC_API ac_value ac_of_text_span(const char *text, size_t bytes);
 AC_API ac_value ac_of_bytes(const void *data, size_t bytes);
 // ac_no_ref gives nil; a reference that carries an error gives AC_INVALID with that error.
@@ -124,6 +130,7 @@ AC_API void ac_drop(ac_value it);
 
 // ---- reading: none of these takes the value ----
 
+// What a value is, and whether it is nil.
 static inline enum ac_kind ac_kind_of(ac_value it) { return (enum ac_kind)it.kind; }
 static inline bool ac_is_nil(ac_value it) { return it.kind == AC_NIL; }
 // The word for a kind: "list", "notice". Constant text.
@@ -132,7 +139,8 @@ AC_API const char *ac_kind_name(enum ac_kind kind);
 // The number as such; 0 for anything else than an integer. ac_real_of converts integers.
 AC_API int64_t ac_int_of(ac_value it);
 AC_API double ac_real_of(ac_value it);
-// In C11 `true` is an int and ac_of(true) makes an integer: 1 counts as true.
+// True for the boolean and for the integer 1, as `true` is an int in C11 and ac_of(true) makes an
+// integer; else false.
 AC_API bool ac_bool_of(ac_value it);
 // {NULL, 0} for anything else than text or bytes; of an error, its text.
 AC_API ac_span ac_span_of(ac_value it);
@@ -169,6 +177,7 @@ static inline int ac_ref_error(ac_ref ref) { return ref.peer == 0 ? -(int)ref.id
 
 // ---- unpacking ----
 
+// As what an item of a list is to be stored.
 enum ac_want {
     AC_WANT_BOOL, // the integers 0 and 1 are taken too, as `true` is one in C11
     AC_WANT_INT,
@@ -186,6 +195,7 @@ enum ac_want {
     AC_WANT_POINTER
 };
 
+// A variable for an item of a list.
 typedef struct ac_target {
     enum ac_want want;
     void *to;
@@ -306,6 +316,7 @@ template <typename... Targets> int ac_unpack(ac_value it, Targets... targets) {
               AC_COUNT_(__VA_ARGS__) / 2 +                                                         \
                   0 * sizeof(char[AC_COUNT_(__VA_ARGS__) % 2 == 0 ? 1 : -1]))
 
+// The target that a pointer to a variable is, by its type.
 #define ac_target_of(target)                                                                       \
     ((ac_target){_Generic((target),                                                                \
                      bool *: AC_WANT_BOOL,                                                         \
@@ -324,8 +335,8 @@ template <typename... Targets> int ac_unpack(ac_value it, Targets... targets) {
                      void **: AC_WANT_POINTER),                                                    \
                  (void *)(target)})
 
-// Takes a list of up to 16 items apart into variables: ac_unpack(message, &id, &name). See
-// ac_unpack_to.
+// Takes a list of up to 16 items apart into variables: ac_unpack(message, &id, &name). Returns what
+// ac_unpack_to does. Does not take the value.
 #define ac_unpack(it, ...)                                                                         \
     ac_unpack_to((it),                                                                             \
                  (const ac_target[]){AC_EACH_(ac_target_of, AC_COUNT_(__VA_ARGS__), __VA_ARGS__)}, \
