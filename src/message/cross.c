@@ -8,7 +8,7 @@
 // letter there. The other verbs are errands (coro/away.c) or, for monitors, a record that goes to
 // and fro.
 //
-// A subscription across loops is one of a forwarder (forward.c).
+// A subscription across loops is one of a forwarder (below).
 #include "message/state.h"
 
 static int refuse(ac_value message, int err) {
@@ -146,12 +146,14 @@ int elsewhere_send(struct loop *loop, ac_ref to, ac_value message, ac_time deadl
     struct loop *there = loop_of(loop, to);
     if (there)
         return send_to_loop(loop, there, to.id, message);
+    if (to.peer == loop->peer)
+        return refuse(message, -ESRCH);
     const struct message_door *door = message_door(loop);
     if (door)
         return door->send(loop, to, message, deadline);
     struct loop *first = first_of(loop);
-    if (to.peer == loop->peer || first == loop)
-        return refuse(message, to.peer == loop->peer ? -ESRCH : -EHOSTUNREACH);
+    if (first == loop)
+        return refuse(message, -EHOSTUNREACH);
     if (deadline == AC_NOW)
         return refuse(message, -EAGAIN);
     return ask_loop(first, &(struct ask){.verb = SEND, .to = to, .message = message}, deadline);
@@ -160,12 +162,14 @@ int elsewhere_send(struct loop *loop, ac_ref to, ac_value message, ac_time deadl
 int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time deadline) {
     struct loop *there = loop_of(loop, to);
     const struct message_door *door = message_door(loop);
+    if (!there && to.peer == loop->peer)
+        return refuse(message, -ESRCH);
     if (!there && door)
         return door->deliver(loop, to, message, deadline);
-    if (!there && to.peer != loop->peer)
+    if (!there)
         there = first_of(loop);
-    if (!there || there == loop)
-        return refuse(message, there ? -EHOSTUNREACH : -ESRCH);
+    if (there == loop)
+        return refuse(message, -EHOSTUNREACH);
     if (deadline == AC_NOW) {
         // Nothing can be known by then.
         int err = elsewhere_send(loop, to, message, AC_NOW);
@@ -313,18 +317,23 @@ static int monitor_on(struct coro *self, struct loop *to, ac_ref of) {
 static ac_value stand_in(ac_value argument) {
     ac_ref of, observer;
     ac_value notice;
-    int err = ac_unpack(argument, &of, &observer);
-    if (err == 0)
-        err = ac_monitor(of);
-    if (err == -EHOSTUNREACH || err == -ENOMEM) {
-        notice = message_exit_notice(
-            &(struct ac_exit){.who = of, .how = AC_LOST, .reason = -ENOTCONN});
-        err = 0;
-    } else if (err == 0) {
-        err = ac_receive(&notice, AC_FOREVER);
-    }
-    if (err == 0)
+    struct ac_exit exit = {0};
+    if (ac_unpack(argument, &of, &observer) < 0 || ac_monitor(observer) < 0)
+        return ac_nil;
+    int err = ac_monitor(of);
+    if (err < 0)
+        notice = message_exit_notice(&(struct ac_exit){
+            .who = of, .how = AC_LOST, .reason = err == -ENOMEM ? err : -ENOTCONN});
+    else if (ac_receive(&notice, AC_FOREVER) < 0)
+        return ac_nil;
+    if (ac_exit_of(notice, &exit))
+        ac_drop(exit.value);
+    if (ac_ref_equal(exit.who, of))
         err = ac_send_value(observer, notice);
+    else
+        ac_drop(notice);
+    if (err < 0)
+        trace(TRACE_MESSAGE, "an exit notice is lost: %s", ac_strerror(err));
     return ac_nil;
 }
 
@@ -332,11 +341,13 @@ int elsewhere_monitor(struct loop *loop, ac_ref of) {
     struct loop *there = loop_of(loop, of);
     if (there)
         return monitor_on(loop->running, there, of);
+    if (of.peer == loop->peer)
+        return -ESRCH;
     const struct message_door *door = message_door(loop);
     if (door)
         return door->monitor(loop, of);
     struct loop *first = first_of(loop);
-    if (first == loop || of.peer == loop->peer)
+    if (first == loop)
         return -EHOSTUNREACH;
     static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
     ac_ref ref = coro_spawn_away(loop, first, stand_in, ac_list(of, ac_self()), &options);
