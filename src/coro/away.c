@@ -37,10 +37,11 @@ static struct {
 static void arrive(struct post *post) {
     struct arrival *arrival = container_of(post, struct arrival, post);
     struct coro *coro = arrival->coro;
+    bool expected = !coro->daemon; // once it has begun its record may be another's
     memory_release(arrival);
     coro_begin_away(coro);
-    if (!coro->daemon)
-        team_expected(coro->loop);
+    if (expected)
+        team_expected(loop_here);
 }
 
 ac_ref coro_spawn_away(struct loop *from, struct loop *to, ac_function function, ac_value argument,
@@ -123,10 +124,12 @@ static void errand_may_end(struct errand *it) {
 static void come_back(struct post *post) {
     struct errand *it = container_of(post, struct errand, post);
     it->back = true;
-    if (it->waiter)
+    if (it->waiter) {
         coro_wake(it->waiter, it->err);
-    else
-        errand_may_end(it);
+        if (it->err == 0 || it->err == -ENOMEM)
+            return; // it is the caller's again
+    }
+    errand_may_end(it);
 }
 
 static void go_back(struct errand *it) {
@@ -155,7 +158,7 @@ static void arrive_errand(struct post *post) {
         return;
     }
     static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
-    it->err = -ECANCELED; // unless it comes to run
+    it->err = -ECANCELED; // unless it comes to run: the loop ends
     if (!it->to->over)
         it->runner = coro_create(it->to, run_errand, ac_of_pointer(it), &options, true, &it->err);
     if (!it->runner) {
@@ -221,10 +224,11 @@ struct loop *loop_catch(uint64_t peer, uint32_t number) {
     return loop;
 }
 
-struct loop *loop_catch_background(int nth) {
+struct loop *loop_catch_background(int nth, int *err) {
     sys_process_lock(SYS_LOCK_LOOPS);
     struct loop *first = background.loop;
     struct loop *loop = first && nth != 0 ? team_nth(first, nth) : first;
+    *err = first && !loop ? -EINVAL : 0;
     if (!loop)
         sys_process_unlock(SYS_LOCK_LOOPS);
     return loop;
@@ -256,9 +260,11 @@ static void set_background(struct loop *loop) {
     sys_process_unlock(SYS_LOCK_LOOPS);
 }
 
-// The first post of the loop: all its team is there.
+// The first post of the loop: all its team is there, unless it ends at once.
 static void started(struct post *post) {
     (void)post;
+    if (loop_here->over)
+        return;
     set_background(loop_here);
     set_tried(0);
 }
@@ -277,8 +283,10 @@ static void run_background(void *unused) {
 }
 
 void loop_leave_process(struct loop *loop) {
+    sys_process_lock(SYS_LOCK_LOOPS);
     if (background.loop == loop)
-        set_background(NULL);
+        background.loop = NULL;
+    sys_process_unlock(SYS_LOCK_LOOPS);
     watchdog_remove(loop);
 }
 
@@ -327,7 +335,7 @@ int ac_finish(void) {
     sys_process_lock(SYS_LOCK_BACKGROUND);
     int err = 0;
     if (background.thread) {
-        struct loop *loop = loop_catch_background(0);
+        struct loop *loop = loop_catch_background(0, &err);
         if (loop) {
             loop_post(loop, &background.let_go);
             loop_let_go(loop);

@@ -296,7 +296,8 @@ static void record_give_ended(struct coro *coro) {
 
 // Makes a coroutine of a record.
 static inline void record_fill(struct coro *coro, ac_function function, ac_value argument,
-                               const struct ac_spawn_options *options, int class, bool internal) {
+                               const struct ac_spawn_options *options, int class, bool internal,
+                               bool away) {
     // For the compiler these are constants.
     uint32_t life = (struct coro){.state = CORO_ALIVE}.life |
                     (uint32_t) class * (struct coro){.stack_class = 1}.life;
@@ -305,6 +306,8 @@ static inline void record_fill(struct coro *coro, ac_function function, ac_value
     life |= options->daemon * (struct coro){.daemon = true}.life;
     if (unlikely(internal))
         life |= (struct coro){.internal = true, .end_slow = true}.life;
+    if (away)
+        life |= (struct coro){.away = true, .end_slow = true}.life;
     __atomic_store_n(&coro->life, life, __ATOMIC_RELAXED); // for coro_peek
     coro->context.sp = NULL;
     coro->stack = NULL;
@@ -354,7 +357,7 @@ struct coro *coro_create(struct loop *loop, ac_function function, ac_value argum
     if (!*err)
         coro = record_take(loop, err);
     if (coro) {
-        record_fill(coro, function, argument, &whole, class, internal);
+        record_fill(coro, function, argument, &whole, class, internal, false);
         begin(coro);
     } else {
         ac_drop(argument);
@@ -389,15 +392,14 @@ struct coro *coro_create_away(struct loop *loop, ac_function function, ac_value 
         ac_drop(argument);
         return NULL;
     }
-    record_fill(coro, function, argument, options, class, false);
-    coro->away = coro->end_slow = true;
+    record_fill(coro, function, argument, options, class, false, true);
     return coro;
 }
 
 void coro_begin_away(struct coro *coro) {
     struct loop *loop = coro->loop;
     count_spawned(coro);
-    if (loop->over) {
+    if (loop->closed) {
         coro->cancel_known = true;
         finish_slowly(coro, ac_nil);
     } else if (heap_reserve(&loop->timers) < 0) {
@@ -587,7 +589,7 @@ static __attribute__((noinline)) ac_ref spawn_otherwise(ac_function function, ac
     int err = read_options(options, &whole);
     struct loop *loop = loop_here;
     if (err == 0 && !loop)
-        loop = loop_catch_background(whole.loop);
+        loop = loop_catch_background(whole.loop, &err);
     if (loop && loop != loop_here) {
         ac_ref ref = coro_spawn_away(NULL, loop, function, argument, &whole);
         loop_let_go(loop);
@@ -615,7 +617,7 @@ ac_ref ac_spawn_with(ac_function function, ac_value argument,
         return spawn_otherwise(function, argument, options);
     struct coro *coro = loop->free;
     loop->free = coro->ready_next;
-    record_fill(coro, function, argument, options, SYS_STACK_DEFAULT, false);
+    record_fill(coro, function, argument, options, SYS_STACK_DEFAULT, false, false);
     begin(coro);
     return coro_ref(coro);
 }

@@ -217,7 +217,7 @@ struct loop {
     struct coro *free;    // records to use again, the latest first
     uint64_t peer;        // identity of this process, never 0
     struct coro **chunks; // records, LOOP_CHUNK to a chunk; neither they nor this table ever move
-    uint32_t coro_count;  // records ever made
+    uint32_t coro_count;  // atomic: records ever made
     uint32_t budget;      // switches left before home runs; each switch changes it
     uint32_t number;      // of the loop in its process
     uint32_t alive;       // coroutines that keep ac_run from returning
@@ -240,9 +240,10 @@ struct loop {
     uint64_t posts;         // how many have run
     uint64_t dead_letters;  // counted by message/
     struct team *team;      // the loops that run the program with this one; NULL: it is alone
-    bool over;              // no coroutine begins any more
+    bool closed;            // no coroutine of users begins any more that comes from elsewhere
+    bool over;              // nor one of the library's own
     bool counted;           // the team counts this loop as alive
-    uint32_t spread;        // where AC_SPREAD goes next
+    uint32_t spread;        // atomic: where AC_SPREAD goes next
     ac_time heard;          // when parcels of other loops were last there
     ac_time polled;         // when the poller was last asked while they kept coming
     struct sys_mutex *away; // held to make records and to take those of the next list
@@ -267,6 +268,9 @@ extern _Thread_local struct loop *loop_here __attribute__((tls_model("initial-ex
 struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *err);
 // All coroutines have ended.
 void loop_destroy(struct loop *loop);
+// The same for one that other threads of the process could find: takes what they have posted.
+// Private to coro/.
+void loop_end(struct loop *loop);
 // The loop of this thread, made if there is none. NULL and *err.
 struct loop *loop_need(int *err);
 // Runs until no coroutine keeps the loop, or its team, alive, then stops it in order; does not
@@ -274,6 +278,8 @@ struct loop *loop_need(int *err);
 int loop_run(struct loop *loop);
 // The same for a loop of a team but the first, which leads. Private to coro/.
 void loop_run_member(struct loop *loop);
+// Turns a list of posts, linked by `next`, round. Private to coro/.
+struct post *post_reverse(struct post *latest);
 // Runs the posts and takes the parcels that are there. Private to coro/.
 void loop_run_posts(struct loop *loop);
 // One turn of a loop that is driven from outside: timers, posts, poller (without waiting), then
@@ -326,11 +332,22 @@ static inline ac_ref coro_ref(const struct coro *coro) {
 static inline bool ref_is_here(const struct loop *loop, ac_ref ref) {
     return ref.peer == loop->peer && ref_loop(ref.id) == loop->number;
 }
+// How many records there are, each of which can be looked at. From any thread.
+static inline uint32_t loop_coro_count(const struct loop *loop) {
+    return __atomic_load_n(&loop->coro_count, __ATOMIC_ACQUIRE);
+}
+// The state of a record as the thread of its loop finds it while it walks over all of them: free,
+// too, if another thread is making a coroutine of it, which has not come here yet.
+static inline enum coro_state coro_state_here(const struct coro *coro) {
+    struct coro seen = {.life = __atomic_load_n(&coro->life, __ATOMIC_ACQUIRE)};
+    bool comes = seen.away && !seen.placed && seen.state == CORO_ALIVE;
+    return comes ? CORO_FREE : (enum coro_state)seen.state;
+}
 // The coroutine that a reference to this loop names: alive, or ended and kept for joining; NULL
 // otherwise.
 static inline struct coro *coro_find(const struct loop *loop, uint64_t id) {
     uint32_t index = ref_index(id);
-    if (unlikely(index >= loop->coro_count))
+    if (unlikely(index >= loop_coro_count(loop)))
         return NULL;
     struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
     bool found = coro->generation == ref_generation(id) && coro->state != CORO_FREE;
@@ -342,7 +359,7 @@ static inline struct coro *coro_find(const struct loop *loop, uint64_t id) {
 // atomic. NULL otherwise.
 static inline const struct coro *coro_peek(const struct loop *loop, uint64_t id) {
     uint32_t index = ref_index(id);
-    if (index >= __atomic_load_n(&loop->coro_count, __ATOMIC_ACQUIRE))
+    if (index >= loop_coro_count(loop))
         return NULL;
     const struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
     bool lives = __atomic_load_n(&coro->generation, __ATOMIC_RELAXED) == ref_generation(id) &&
@@ -617,8 +634,9 @@ void team_enter(struct team *team, enum team_phase phase);
 // A loop but the first has done what the phase asks for; and whether all have.
 void team_arrive(struct team *team);
 bool team_is_there(const struct team *team);
-// A loop but the first has lost its poller and ended what was its own.
-void team_leave(struct loop *loop);
+// Waits a little: for a loop that has lost its poller.
+void team_doze(struct team *team);
+// Errors of a loop: that of its poller, and that of its first coroutine that failed unseen.
 void team_note(struct team *team, int err, int failure);
 // Takes what has come on the lanes.
 void team_receive(struct loop *loop);
@@ -656,11 +674,11 @@ struct errand {
     struct post stop; // asks for an early end
     struct loop *from;
     struct loop *to;
-    struct coro *waiter; // on `from`
-    struct coro *runner; // on `to`
+    struct coro *waiter;    // on `from`
+    struct coro *runner;    // on `to`
     struct end_watch ended; // of the runner
-    bool stopping;       // `stop` is on its way, there or back
-    bool back;           // it has been run
+    bool stopping;          // `stop` is on its way, there or back
+    bool back;              // it has been run
 };
 
 // Has an errand done on another loop, behind what this one has sent there. The caller fills in what
@@ -673,8 +691,9 @@ int errand_do(struct loop *to, struct errand *it, ac_time deadline);
 // none; else it does not end before loop_let_go.
 struct loop *loop_catch(uint64_t peer, uint32_t number);
 void loop_let_go(struct loop *loop);
-// The same for the loop of the background that `nth` says; NULL.
-struct loop *loop_catch_background(int nth);
+// The same for the loop of the background that `nth` says, as for spawning. NULL and *err: 0 if
+// there is no background, else -EINVAL.
+struct loop *loop_catch_background(int nth, int *err);
 
 // ---- guest.c ----
 

@@ -45,9 +45,9 @@ static size_t each(struct loop *loop,
                    bool (*tell)(const struct ac_coroutine_info *info, void *context),
                    void *context) {
     size_t told = 0;
-    for (uint32_t i = 0; i < loop->coro_count; i++) {
+    for (uint32_t i = 0; i < loop_coro_count(loop); i++) {
         const struct coro *coro = &loop->chunks[i / LOOP_CHUNK][i % LOOP_CHUNK];
-        if (coro->state != CORO_ALIVE)
+        if (coro_state_here(coro) != CORO_ALIVE)
             continue;
         struct ac_coroutine_info info = describe(coro);
         told++;

@@ -69,9 +69,9 @@ void loop_destroy(struct loop *loop) {
     for (int floor = LOOP_FLOORS - 1; floor >= 0; floor--)
         if (loop->extra[floor].done)
             loop->extra[floor].done(loop, loop->extra[floor].state);
-    for (uint32_t i = 0; i < loop->coro_count; i++) {
+    for (uint32_t i = 0; i < loop_coro_count(loop); i++) {
         struct coro *coro = &loop->chunks[i / LOOP_CHUNK][i % LOOP_CHUNK];
-        if (coro->state == CORO_ENDED)
+        if (coro_state_here(coro) == CORO_ENDED)
             ac_drop(coro->end.value); // its end was kept, and nobody asked
     }
     for (uint32_t i = 0; i < loop->chunk_count; i++)
@@ -84,6 +84,12 @@ void loop_destroy(struct loop *loop) {
     sys_overflow_unwatch();
     sys_mutex_destroy(loop->away);
     memory_release(loop);
+}
+
+void loop_end(struct loop *loop) {
+    loop_leave_process(loop); // nobody posts any more
+    loop_run_posts(loop);
+    loop_destroy(loop);
 }
 
 struct loop *loop_need(int *err) {
@@ -122,12 +128,7 @@ void loop_post(struct loop *loop, struct post *post) {
         sys_wake(loop->sys);
 }
 
-void loop_run_posts(struct loop *loop) {
-    if (loop->team)
-        team_receive(loop);
-    if (!__atomic_load_n(&loop->inbox, __ATOMIC_RELAXED))
-        return;
-    struct post *latest = __atomic_exchange_n(&loop->inbox, NULL, __ATOMIC_ACQUIRE);
+struct post *post_reverse(struct post *latest) {
     struct post *oldest = NULL;
     while (latest) {
         struct post *next = latest->next;
@@ -135,6 +136,15 @@ void loop_run_posts(struct loop *loop) {
         oldest = latest;
         latest = next;
     }
+    return oldest;
+}
+
+void loop_run_posts(struct loop *loop) {
+    if (loop->team)
+        team_receive(loop);
+    if (!__atomic_load_n(&loop->inbox, __ATOMIC_RELAXED))
+        return;
+    struct post *oldest = post_reverse(__atomic_exchange_n(&loop->inbox, NULL, __ATOMIC_ACQUIRE));
     while (oldest) {
         struct post *next = oldest->next;
         loop->posts++;
@@ -145,7 +155,7 @@ void loop_run_posts(struct loop *loop) {
 
 static ac_time earlier(ac_time a, ac_time b) { return a < b ? a : b; }
 
-// While parcels keep coming.
+// While parcels or posts keep coming.
 static int poll_now_and_then(struct loop *loop) {
     ac_time now = sys_now(loop->sys);
     if (now - loop->polled < POLL_EVERY_NS)
@@ -167,12 +177,10 @@ static int ask(struct loop *loop, ac_time deadline) {
     // The guardian may have run the guest since the deadline was chosen.
     if (loop->guest)
         deadline = earlier(deadline, guest_due(loop->guest));
-    int err = 0;
     bool asked = __atomic_load_n(&loop->inbox, __ATOMIC_SEQ_CST) ||
                  (loop->guest && guest_is_poked(loop->guest)) ||
                  (loop->team && !team_may_sleep(loop));
-    if (!asked)
-        err = sys_poll(loop->sys, deadline);
+    int err = asked ? poll_now_and_then(loop) : sys_poll(loop->sys, deadline);
     __atomic_store_n(&loop->asleep, false, __ATOMIC_SEQ_CST);
     if (loop->guest)
         guest_host_awake(loop->guest);
@@ -225,18 +233,18 @@ static struct coro *coro_at(struct loop *loop, uint32_t index) {
 
 static uint32_t count_living(struct loop *loop, bool internal) {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < loop->coro_count; i++) {
+    for (uint32_t i = 0; i < loop_coro_count(loop); i++) {
         struct coro *coro = coro_at(loop, i);
-        count += coro->state == CORO_ALIVE && (internal || !coro->internal);
+        count += coro_state_here(coro) == CORO_ALIVE && (internal || !coro->internal);
     }
     return count;
 }
 
 // Gives up what has not ended in its time.
 static void abandon_all(struct loop *loop, bool internal) {
-    for (uint32_t i = 0; i < loop->coro_count; i++) {
+    for (uint32_t i = 0; i < loop_coro_count(loop); i++) {
         struct coro *coro = coro_at(loop, i);
-        if (coro->state == CORO_ALIVE && (internal || !coro->internal)) {
+        if (coro_state_here(coro) == CORO_ALIVE && (internal || !coro->internal)) {
             trace(TRACE_CORO, "coroutine %u '%s' did not end when it was cancelled: abandoned", i,
                   coro->name ? coro->name : "");
             coro_abandon(coro);
@@ -259,9 +267,9 @@ static int end_all(struct loop *loop, bool internal) {
         if (loop_living(loop) != seen || sys_now(loop->sys) >= look) {
             seen = loop_living(loop);
             look = sys_now(loop->sys) + STOP_LOOK_NS;
-            for (uint32_t i = 0; i < loop->coro_count; i++) {
+            for (uint32_t i = 0; i < loop_coro_count(loop); i++) {
                 struct coro *coro = coro_at(loop, i);
-                if (coro->state == CORO_ALIVE && (internal || !coro->internal))
+                if (coro_state_here(coro) == CORO_ALIVE && (internal || !coro->internal))
                     coro_cancel(coro);
             }
             if (count_living(loop, internal) == 0)
@@ -283,28 +291,34 @@ static int run_while_alive(struct loop *loop) {
 
 // Of coroutines whose end is kept but was never asked for.
 static void note_unseen_failures(struct loop *loop) {
-    for (uint32_t i = 0; i < loop->coro_count; i++) {
+    for (uint32_t i = 0; i < loop_coro_count(loop); i++) {
         struct coro *coro = coro_at(loop, i);
-        if (coro->state == CORO_ENDED && coro->unseen)
+        if (coro_state_here(coro) == CORO_ENDED && coro->unseen)
             coro_note_failure(coro, &coro->end);
     }
 }
 
-// The first loop of a team waits until all others have done what the phase asks for.
-static int await_team(struct loop *loop) {
-    int err = 0;
-    while (err == 0 && loop->team && !team_is_there(loop->team))
-        err = turn(loop, AC_FOREVER);
+// The first loop of a team waits until all others have done what the phase asks for. Without a
+// poller it still does what others have posted.
+static int await_team(struct loop *loop, int err) {
+    while (loop->team && !team_is_there(loop->team)) {
+        if (err == 0) {
+            err = turn(loop, AC_FOREVER);
+        } else {
+            loop_run_posts(loop);
+            team_doze(loop->team);
+        }
+    }
     return err;
 }
 
 // The team enters a phase in which all loops end what is theirs.
-static int end_phase(struct loop *loop, enum team_phase phase) {
+static int end_phase(struct loop *loop, enum team_phase phase, int err) {
     if (loop->team)
         team_enter(loop->team, phase);
-    int err = end_all(loop, phase == TEAM_STOPS);
-    int later = await_team(loop);
-    return err < 0 ? err : later;
+    int later = end_all(loop, phase == TEAM_STOPS);
+    loop->closed = true;
+    return await_team(loop, err < 0 ? err : later);
 }
 
 // With an error nothing runs before the end.
@@ -312,52 +326,67 @@ static int run(struct loop *loop, int err) {
     sys_context_of_thread(&loop->home);
     while (err == 0 && (loop->team ? team_is_alive(loop->team) : loop->alive > 0))
         err = turn(loop, AC_FOREVER);
-    int later = end_phase(loop, TEAM_CANCELS);
-    err = err < 0 ? err : later;
+    err = end_phase(loop, TEAM_CANCELS, err);
+    // The last that the others have sent goes before the goodbye.
+    if (err == 0 && loop->team)
+        err = turn(loop, AC_NOW);
     for (int floor = LOOP_FLOORS - 1; floor >= 0; floor--) {
         if (!loop->extra[floor].stopping)
             continue;
         loop->extra[floor].stopping(loop, loop->extra[floor].state);
-        later = run_while_alive(loop);
+        int later = run_while_alive(loop);
         err = err < 0 ? err : later;
     }
     loop->stopping = true;
-    later = end_phase(loop, TEAM_STOPS);
-    err = err < 0 ? err : later;
+    err = end_phase(loop, TEAM_STOPS, err);
     note_unseen_failures(loop);
     loop->over = true;
     if (loop->team) {
-        later = team_end(loop->team);
-        loop->failure = loop->failure ? loop->failure : later;
+        loop_leave_process(loop); // no other thread comes by it to the loops that end now
+        int failure = team_end(loop->team);
+        loop->failure = loop->failure ? loop->failure : failure;
     }
     return err < 0 ? err : loop->failure;
 }
 
 int loop_run(struct loop *loop) { return run(loop, 0); }
 
+// A loop but the first stays in a phase until the first ends that. When its poller is lost it ends
+// what is its own, and only takes what others post.
+static int stay(struct loop *loop, enum team_phase phase, int err) {
+    struct team *team = loop->team;
+    while (err == 0 && team_phase(team) == phase) {
+        err = turn(loop, AC_FOREVER);
+        if (err < 0) {
+            loop->closed = loop->over = true;
+            (void)end_all(loop, true);
+        }
+    }
+    while (team_phase(team) == phase) {
+        loop->alive = 0;
+        team_count(loop);
+        loop_run_posts(loop);
+        team_doze(team);
+    }
+    return err;
+}
+
 void loop_run_member(struct loop *loop) {
     sys_context_of_thread(&loop->home);
     struct team *team = loop->team;
-    int err = 0;
-    while (err == 0 && team_phase(team) == TEAM_RUNS)
-        err = turn(loop, AC_FOREVER);
+    int err = stay(loop, TEAM_RUNS, 0);
     if (team_phase(team) == TEAM_OVER)
         return; // it has not come about
-    if (err == 0)
-        err = end_all(loop, false);
-    if (err == 0)
-        team_arrive(team);
-    while (err == 0 && team_phase(team) == TEAM_CANCELS)
-        err = turn(loop, AC_FOREVER);
+    err = err < 0 ? err : end_all(loop, false);
+    loop->closed = true;
+    team_arrive(team);
+    err = stay(loop, TEAM_CANCELS, err);
     loop->stopping = true;
-    int later = end_all(loop, true);
+    err = err < 0 ? err : end_all(loop, true);
     note_unseen_failures(loop);
     loop->over = true;
-    team_note(team, err < 0 ? err : later, loop->failure);
-    if (err == 0)
-        team_arrive(team);
-    else
-        team_leave(loop);
+    team_note(team, err, loop->failure);
+    team_arrive(team);
 }
 
 int ac_run_with(const struct ac_run_options *options) {
@@ -369,9 +398,7 @@ int ac_run_with(const struct ac_run_options *options) {
         return -EPERM;
     int err = loops > AC_LOOPS_MAX ? -EINVAL : loops > 1 ? team_make(loop, loops) : 0;
     err = run(loop, err);
-    loop_leave_process(loop); // nobody posts any more
-    loop_run_posts(loop);
-    loop_destroy(loop);
+    loop_end(loop);
     loop_here = NULL;
     return err;
 }

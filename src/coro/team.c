@@ -30,6 +30,7 @@ enum {
     SPIN_NS = 50 * 1000,    // how long an idle loop looks for parcels before it sleeps
     SPIN_LOOKS = 64,        // looks between two at the clock
     HEARD_NS = 1000 * 1000, // a loop that has had no parcel for so long sleeps at once
+    DOZE_NS = 10 * 1000 * 1000,
     THREAD_STACK_BYTES = 1 << 20
 };
 
@@ -66,12 +67,14 @@ struct team {
     struct loop *loops[NUMBERS]; // by their numbers
     struct sys_thread *threads[NUMBERS];
     struct lane *lanes[NUMBERS][NUMBERS]; // atomic: [from][to]
+    struct post *late[NUMBERS][NUMBERS];  // atomic: posts that found no memory for a place on the
+                                          // lane, the latest first. While there are any nothing is
+                                          // put on the lane
     bool fences;                          // sys_barrier cannot do it: the writers must
     bool spins;
     uint32_t alive;        // atomic, see above
     enum team_phase phase; // atomic
     uint32_t there;        // atomic: loops that have done what the phase asks for
-    uint32_t absent;       // atomic: loops that have lost their pollers
     struct sys_mutex *lock;
     struct sys_condition *changed;
     uint32_t born; // under the lock, as are the next two
@@ -116,10 +119,13 @@ static void lane_destroy(struct lane *lane) {
     memory_release(lane);
 }
 
-// Whether there is a place for the next parcel; messages leave the last ones to posts.
-static bool lane_has_room(struct lane *lane, uint32_t reserved) {
+// Whether there is a place for the next parcel; messages leave the last ones to posts. `late`: of
+// this lane. Where it is not empty the chunk is full.
+static bool lane_has_room(struct lane *lane, uint32_t reserved, struct post *const *late) {
     if (likely(lane->tail_used + reserved < CHUNK_PARCELS))
         return true;
+    if (__atomic_load_n(late, __ATOMIC_ACQUIRE))
+        return false;
     if (!lane->tail->next) {
         struct lane_chunk *chunk = __atomic_exchange_n(&lane->spare, NULL, __ATOMIC_ACQUIRE);
         if (!chunk)
@@ -140,15 +146,16 @@ static int lane_put(struct loop *from, struct loop *to, struct parcel parcel,
                     team_arrived *arrived) {
     struct team *team = from->team;
     struct lane **place = &team->lanes[from->number][to->number];
+    struct post *const *late = &team->late[from->number][to->number];
     struct lane *lane = *place;
     if (unlikely(!lane)) {
-        lane = lane_make(place, arrived);
+        lane = __atomic_load_n(late, __ATOMIC_ACQUIRE) ? NULL : lane_make(place, arrived);
         if (!lane)
             return -ENOMEM;
     }
     if (unlikely(!lane->arrived))
         lane->arrived = arrived;
-    if (unlikely(!lane_has_room(lane, parcel.id ? RESERVED : 0)))
+    if (unlikely(!lane_has_room(lane, parcel.id ? RESERVED : 0, late)))
         return -ENOMEM;
     lane->tail->parcels[lane->tail_used++] = parcel;
     __atomic_store_n(&lane->written, ++lane->count, __ATOMIC_RELEASE);
@@ -165,17 +172,30 @@ int team_send(struct loop *from, struct loop *to, uint64_t id, ac_value message,
     return lane_put(from, to, (struct parcel){.id = id, .message = message}, arrived);
 }
 
+// Needs no memory.
+static void put_late(struct loop *from, struct loop *to, struct post *post) {
+    struct post **late = &from->team->late[from->number][to->number];
+    post->next = __atomic_load_n(late, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(late, &post->next, post, true, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED))
+        continue;
+    if (__atomic_exchange_n(&to->asleep, false, __ATOMIC_SEQ_CST))
+        sys_wake(to->sys);
+}
+
 void team_post(struct loop *from, struct loop *to, struct post *post) {
-    if (!from || from->team != to->team || from == to ||
-        lane_put(from, to, (struct parcel){.post = post}, NULL) < 0)
+    if (!from || from->team != to->team || from == to)
         loop_post(to, post);
+    else if (lane_put(from, to, (struct parcel){.post = post}, NULL) < 0)
+        put_late(from, to, post);
 }
 
 // ---- lanes: the reader ----
 
 static inline bool lane_waits(struct team *team, uint32_t from, uint32_t to) {
     struct lane *lane = __atomic_load_n(&team->lanes[from][to], __ATOMIC_ACQUIRE);
-    return lane && __atomic_load_n(&lane->written, __ATOMIC_ACQUIRE) != lane->taken;
+    return (lane && __atomic_load_n(&lane->written, __ATOMIC_ACQUIRE) != lane->taken) ||
+           __atomic_load_n(&team->late[from][to], __ATOMIC_RELAXED);
 }
 
 bool team_has_parcels(struct loop *loop) {
@@ -204,6 +224,23 @@ static void take_all(struct loop *loop, struct lane *lane) {
     }
 }
 
+// Behind all that the lane has, which grows no more while there are late posts.
+static void take_late(struct loop *loop, uint32_t from) {
+    struct team *team = loop->team;
+    struct post **late = &team->late[from][loop->number];
+    if (likely(!__atomic_load_n(late, __ATOMIC_ACQUIRE)))
+        return;
+    struct lane *lane = __atomic_load_n(&team->lanes[from][loop->number], __ATOMIC_ACQUIRE);
+    if (lane)
+        take_all(loop, lane);
+    struct post *it = post_reverse(__atomic_exchange_n(late, NULL, __ATOMIC_ACQ_REL));
+    while (it) {
+        struct post *next = it->next;
+        it->run(it);
+        it = next;
+    }
+}
+
 void team_receive(struct loop *loop) {
     struct team *team = loop->team;
     for (uint32_t i = 1; i <= team->count; i++) {
@@ -211,7 +248,10 @@ void team_receive(struct loop *loop) {
         if (!lane_waits(team, from, loop->number))
             continue;
         loop->heard = loop->now;
-        take_all(loop, team->lanes[from][loop->number]);
+        struct lane *lane = __atomic_load_n(&team->lanes[from][loop->number], __ATOMIC_ACQUIRE);
+        if (lane)
+            take_all(loop, lane);
+        take_late(loop, from);
     }
 }
 
@@ -294,7 +334,7 @@ struct loop *team_loop(struct loop *loop, uint32_t number) {
 struct loop *team_nth(struct loop *loop, int nth) {
     uint32_t count = loop->team ? loop->team->count : 1;
     if (nth == AC_SPREAD)
-        nth = (int)(loop->spread++ % count) + 1;
+        nth = (int)(__atomic_fetch_add(&loop->spread, 1, __ATOMIC_RELAXED) % count) + 1;
     return nth >= 1 && (uint32_t)nth <= count ? team_loop(loop, number_of((uint32_t)nth)) : NULL;
 }
 
@@ -317,16 +357,13 @@ void team_arrive(struct team *team) {
 }
 
 bool team_is_there(const struct team *team) {
-    return __atomic_load_n(&team->there, __ATOMIC_SEQ_CST) +
-               __atomic_load_n(&team->absent, __ATOMIC_SEQ_CST) >=
-           team->count - 1;
+    return __atomic_load_n(&team->there, __ATOMIC_SEQ_CST) == team->count - 1;
 }
 
-void team_leave(struct loop *loop) {
-    loop->alive = 0;
-    team_count(loop);
-    __atomic_fetch_add(&loop->team->absent, 1, __ATOMIC_SEQ_CST);
-    sys_wake(loop->team->loops[0]->sys);
+void team_doze(struct team *team) {
+    sys_mutex_lock(team->lock);
+    (void)sys_condition_wait(team->changed, team->lock, sys_clock() + DOZE_NS);
+    sys_mutex_unlock(team->lock);
 }
 
 void team_note(struct team *team, int err, int failure) {
@@ -373,7 +410,7 @@ static void run_member(void *argument) {
         return;
     loop_run_member(loop);
     wait_until_over(team);
-    loop_destroy(loop);
+    loop_end(loop);
     loop_here = NULL;
 }
 
@@ -414,26 +451,34 @@ static int start_all(struct team *team, uint32_t count) {
     return err;
 }
 
-// Takes what is left on all lanes and in all inboxes to where it is for: nobody is there any more.
-// The other threads stand still.
+// Takes what is left on all lanes to where it is for: nobody is there any more. The other threads
+// of the team stand still. What others go on to post each loop takes when it ends.
 static void empty_all(struct team *team) {
     bool found;
     do {
         found = false;
         for (uint32_t i = 1; i <= team->count; i++) {
             struct loop *loop = team->loops[number_of(i)];
-            if (!loop)
-                continue;
             loop_here = loop;
-            found |= team_has_parcels(loop) || loop->inbox;
-            loop_run_posts(loop);
+            found |= team_has_parcels(loop);
+            team_receive(loop);
         }
     } while (found);
     loop_here = team->loops[0];
 }
 
-int team_end(struct team *team) {
-    empty_all(team);
+// From now on the guest, too, which another thread may drive, finds the team or finds none.
+static void set_team(struct loop *first, struct team *team) {
+    if (first->guest)
+        guest_enter(first->guest);
+    first->team = team;
+    if (first->guest)
+        guest_leave(first->guest);
+}
+
+// Ends all loops but the first. Returns the error of the first that had one, or 0.
+static int disband(struct team *team) {
+    set_team(team->loops[0], NULL);
     sys_mutex_lock(team->lock);
     __atomic_store_n(&team->phase, TEAM_OVER, __ATOMIC_SEQ_CST);
     for (uint32_t i = 2; i <= team->count; i++)
@@ -443,9 +488,13 @@ int team_end(struct team *team) {
         if (team->threads[i])
             sys_thread_join(team->threads[i]);
     int err = team->err ? team->err : team->failure;
-    team->loops[0]->team = NULL;
     team_free(team);
     return err;
+}
+
+int team_end(struct team *team) {
+    empty_all(team);
+    return disband(team);
 }
 
 int team_make(struct loop *first, uint32_t count) {
@@ -462,9 +511,9 @@ int team_make(struct loop *first, uint32_t count) {
     team->loops[0] = first;
     team->fences = !sys_barrier_offered();
     team->spins = sys_processors() >= (int)count;
-    first->team = team;
     int err = start_all(team, count);
     if (err == 0) {
+        set_team(first, team);
         team_count(first);
         return 0;
     }
@@ -474,6 +523,6 @@ int team_make(struct loop *first, uint32_t count) {
     for (uint32_t i = 2; i <= count; i++)
         if (team->loops[i])
             sys_wake(team->loops[i]->sys);
-    (void)team_end(team);
+    (void)disband(team);
     return err;
 }
