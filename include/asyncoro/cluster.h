@@ -103,7 +103,7 @@ AC_API ac_ref ac_run_at_with(ac_computation *computation, ac_ref worker, ac_func
 
 // Queues a job to be run at whichever worker is free first. Takes the argument. Can wait (when
 // 100,000 jobs wait already). Returns the number of the job, above 0, which its started message and
-// its exit notice carry; or -ENOSYS, -ENOTSUP, -ECANCELED, -EPERM, -ENOMEM as above.
+// its exit notice carry; or -ENOSYS, -ENOTSUP, -ECANCELED, -EPERM, -ENOMEM as for ac_run_at.
 #define ac_submit(computation, function, argument)                                                 \
     ac_submit_with((computation), (function), ac_of(argument))
 AC_API int64_t ac_submit_with(ac_computation *computation, ac_function function,

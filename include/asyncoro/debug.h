@@ -80,8 +80,8 @@ AC_API size_t ac_stack_uses(struct ac_stack_use *uses, size_t max);
 // From now on a coroutine of this loop that has not yielded for `seconds` is named on standard
 // error, once for each such stretch, by a thread that watches: not sooner, and as a rule within a
 // quarter more. Less than a millisecond counts as one; time in which the process was stopped does
-// not count. 0: no longer. Makes a loop if there is none. 0; -EINVAL for a negative number or a
-// NaN; -ENOMEM, -EAGAIN, or the error of the system's poller.
+// not count. Zero seconds: no longer. Makes a loop if there is none. 0; -EINVAL for a negative
+// number or a NaN; -ENOMEM, -EAGAIN, or the error of the system's poller.
 AC_API int ac_watchdog(double seconds);
 
 // What has happened in this loop since it began.

@@ -101,6 +101,7 @@ struct ac_event {
 // outside coroutines. 0; -EXDEV.
 AC_API int ac_event_set(struct ac_event *event);
 AC_API int ac_event_clear(struct ac_event *event);
+// Whether it is set.
 AC_API bool ac_event_is_set(const struct ac_event *event);
 
 // Waits until it is set; one that was set meanwhile counts even if it has been cleared again. Can
