@@ -258,13 +258,14 @@ AC_API int ac_replace_with(ac_ref coroutine, ac_function function, ac_value argu
 
 // Runs `function` on a helper thread with a stack of 1 MiB, where it may block (a database, a large
 // computation, DNS), while the other coroutines go on. It has no loop there: calls that wait give
-// -EPERM, and a send finds nobody (-ESRCH). Takes the argument, which is dropped when the function
-// returns; values on their way between threads are copied where they are shared. Stores what it
-// returns, which the caller then owns; `result` may be NULL. Can wait. 0; -ETIMEDOUT, -ECANCELED:
-// the function, if it has begun, goes on, even beyond the end of the loop, and its result is
-// dropped; -EPERM outside coroutines; -EINVAL for a NULL function; -EAGAIN when 1024 wait already
-// or no thread can be made; -ENOMEM; the error of an argument that could not be made. An error that
-// the function returns is its result.
+// -EPERM. It may send to what is of this process, as any thread may; -ESRCH once that loop has
+// ended. Takes the argument, which is dropped when the function returns; values on their way
+// between threads are copied where they are shared. Stores what it returns, which the caller then
+// owns; `result` may be NULL. Can wait. 0; -ETIMEDOUT, -ECANCELED: the function, if it has begun,
+// goes on, even beyond the end of the loop, and its result is dropped; -EPERM outside coroutines;
+// -EINVAL for a NULL function; -EAGAIN when 1024 wait already or no thread can be made; -ENOMEM;
+// the error of an argument that could not be made. An error that the function returns is its
+// result.
 #define ac_work(function, argument, result, deadline)                                              \
     ac_work_with((function), ac_of(argument), (result), (deadline))
 AC_API int ac_work_with(ac_function function, ac_value argument, ac_value *result,

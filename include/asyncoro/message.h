@@ -5,6 +5,10 @@
 // Messages from one sender to one receiver arrive in the order sent, near and far. Between senders
 // nothing is promised. A send never runs the receiver.
 //
+// Between the loops of a program (ac_run) a send does not wait, and finds no limit of a mailbox:
+// what does not fit there is a dead letter of that loop. To deliver and to subscribe can wait, as
+// far. A thread without a loop, and the function of ac_work, may send likewise.
+//
 // A channel hands each message on to all who are subscribed when it is sent. Channels are
 // references too: they can be sent, registered and located. A channel under a channel hands down
 // what it is handed. A coroutine that a message reaches on several ways, through several channels,
@@ -203,10 +207,10 @@ AC_API int ac_channel_close(ac_ref channel);
 // right sort, or both of other processes; -ENOMEM; -EBUSY in a transform. Does not wait when the
 // channel is of this process.
 //
-// Between processes coroutines alone can subscribe. What is sent to the channel is queued for the
-// other process there and counts as reached then. A subscription to a channel elsewhere can wait:
-// it returns when that process has answered; -EPERM outside coroutines; -EHOSTUNREACH; -ECONNRESET
-// if that process is lost meanwhile; -ECANCELED.
+// Between loops and processes coroutines alone can subscribe. What is sent to the channel is queued
+// for the other loop or process there and counts as reached then. A subscription to a channel
+// elsewhere can wait: it returns when that process has answered; -EPERM outside coroutines;
+// -EHOSTUNREACH; -ECONNRESET if that process is lost meanwhile; -ECANCELED.
 AC_API int ac_channel_subscribe(ac_ref channel, ac_ref who);
 
 // `who` gets nothing more from `channel`; what is in its mailbox stays there. 0; -ENOENT if it was
