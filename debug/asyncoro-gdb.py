@@ -109,8 +109,8 @@ class Coroutine:
     def state(self):
         """What it waits for, and since when by the loop's last look at the clock."""
         if int(self.record["wait"]):
-            ns = int(self.loop["now"]) - int(self.record["since"])
-            return f"{text_of(self.record['wait']['name'])} for {ns * 1e-9:.3f} s"
+            ms = (int(self.loop["mark"]) - int(self.record["context"]["mark"])) % 2**32
+            return f"{text_of(self.record['wait']['name'])} for {ms * 1e-3:.3f} s"
         return "running" if self.runs else "ready"
 
 

@@ -126,19 +126,21 @@ static inline __attribute__((always_inline)) int park(struct coro *coro) {
 }
 
 static __attribute__((noinline)) int wait_until(struct coro *coro, ac_time deadline) {
+    coro->timed = true;
     heap_insert(&coro->loop->timers, &coro->timer, deadline);
     return park(coro);
 }
 
 int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline) {
     coro->wait = kind;
-    coro->since = coro->loop->now;
+    coro->context.mark = coro->loop->mark;
     if (unlikely(deadline != AC_FOREVER))
         return wait_until(coro, deadline);
     return park(coro);
 }
 
 int coro_wake_early(struct coro *coro, int result) {
+    coro->timed = false;
     heap_remove(&coro->loop->timers, &coro->timer);
     return coro_wake(coro, result);
 }
@@ -641,7 +643,8 @@ int ac_yield(void) {
     if (unlikely(!self || self->cancelled))
         return coro_may_wait(self, AC_FOREVER);
     self->context.result = 0;
-    // Who yields is not alone as a rule: the stack of the one after next is cold, and its turn near.
+    // Who yields is not alone as a rule: the stack of the one after next is cold, and its turn
+    // near.
     struct coro *next = self->loop->ready_head;
     if (likely(next && next->ready_next))
         __builtin_prefetch(next->ready_next->context.sp);

@@ -100,7 +100,7 @@ struct end_watch {
 // What a record is when its coroutine ends is what the next one finds: `wait`, the mail, `early`,
 // `shield` and `replacement` are empty then, and a spawn need not clear them.
 struct coro {
-    struct sys_context context;
+    struct sys_context context;   // its mark: loop->mark when its last wait began
     struct coro *ready_next;      // in the ready queue, or in the list of free records
     struct loop *loop;            // for life
     const struct wait_kind *wait; // what it waits for; NULL: nothing
@@ -124,6 +124,7 @@ struct coro {
             bool replace_known : 1; // a wait has told it that its function is to be replaced
             bool away : 1;          // its record is one for who spawns from elsewhere
             bool placed : 1;        // of these: it has a place among the timers
+            bool timed : 1;         // it waits with a deadline
         };
         uint32_t life; // all of these at once
     };
@@ -138,7 +139,6 @@ struct coro {
     int16_t early;     // why the wait was abandoned, while its operation still finishes; else 0
     uint8_t shield;    // how many shields are up: nothing but the deadline ends its waits early
     bool mail_limited; // atomic: belongs to message/: its mailbox can be full
-    ac_time since;     // when its last wait began, by the loop's last look at the clock
     const char *name;
     // ---- the third ----
     const char *where;
@@ -219,7 +219,9 @@ struct loop {
     struct coro **chunks; // records, LOOP_CHUNK to a chunk; neither they nor this table ever move
     uint32_t coro_count;  // atomic: records ever made
     uint32_t budget;      // switches left before home runs; each switch changes it
-    uint32_t number;      // of the loop in its process
+    uint32_t mark;        // `now` in milliseconds
+    uint16_t number;      // of the loop in its process
+    uint8_t tag;          // how the ids of its coroutines end: the last byte of ref_id
     uint32_t alive;       // coroutines that keep ac_run from returning
     uint32_t chunk_count;
     uint64_t spawned;        // coroutines ever
@@ -264,7 +266,12 @@ extern _Thread_local struct loop *loop_here __attribute__((tls_model("initial-ex
 
 // ---- loop.c ----
 
-// A new loop. NULL and *err if there is no memory or no poller.
+// Gives a loop that has no coroutines its number.
+static inline void loop_set_number(struct loop *loop, uint32_t number) {
+    loop->number = (uint16_t)number;
+    loop->tag = (uint8_t)ref_id(REF_COROUTINE, number, 0, 0);
+}
+// A new loop, with number 0. NULL and *err if there is no memory or no poller.
 struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *err);
 // All coroutines have ended.
 void loop_destroy(struct loop *loop);
@@ -435,7 +442,7 @@ int coro_wake_early(struct coro *coro, int result);
 // be the last call of who has to return that.
 static inline int coro_wake(struct coro *coro, int result) {
     assert(coro->wait);
-    if (unlikely(coro->timer.at != 0))
+    if (unlikely(coro->timed))
         return coro_wake_early(coro, result);
     coro->wait = NULL;
     coro->context.result = result;

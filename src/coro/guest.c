@@ -50,8 +50,8 @@ struct guest *guest_create(struct loop *host, const struct sys_driver *driver, i
     if (!guest->loop)
         goto no_memory;
     guest->loop->in = guest;
-    guest->loop->number = host->number +
-                          1; // else references to its coroutines would name the host's
+    // Else references to its coroutines would name the host's.
+    loop_set_number(guest->loop, host->number + 1u);
     *err = sys_nest(host->sys, guest->loop->sys);
     if (*err < 0)
         goto no_nest;

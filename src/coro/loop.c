@@ -21,6 +21,11 @@ _Thread_local struct loop *loop_here __attribute__((tls_model("initial-exec")));
 
 static uint64_t random_next(struct loop *loop);
 
+static void look_at_clock(struct loop *loop) {
+    loop->now = sys_now(loop->sys);
+    loop->mark = (uint32_t)(loop->now / 1000000);
+}
+
 // ---- making and ending ----
 
 struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *err) {
@@ -51,7 +56,8 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
     loop->peer = peer;
     while (loop->peer == 0)
         loop->peer = sys_random(loop->sys);
-    loop->asked = loop->now = sys_now(loop->sys);
+    look_at_clock(loop);
+    loop->asked = loop->now;
     return loop;
 no_lock:
     sys_destroy(loop->sys);
@@ -106,7 +112,7 @@ struct loop *loop_need(int *err) {
 // ---- a turn ----
 
 static void run_timers(struct loop *loop) {
-    loop->now = sys_now(loop->sys);
+    look_at_clock(loop);
     struct heap_node *node;
     while ((node = heap_take_due(&loop->timers, loop->now)))
         coro_end_wait(container_of(node, struct coro, timer), -ETIMEDOUT);

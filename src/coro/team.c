@@ -400,7 +400,7 @@ static void run_member(void *argument) {
     int err = 0;
     struct loop *loop = loop_create(&sys_epoll, team->loops[0]->peer, &err);
     if (loop) {
-        loop->number = birth.number;
+        loop_set_number(loop, birth.number);
         loop->team = team;
         loop_here = loop;
         watchdog_add(loop);

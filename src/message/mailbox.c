@@ -45,9 +45,9 @@ static const struct wait_kind receiving = {.name = "receive", .abandon = leave_r
 
 int ac_send_value(ac_ref to, ac_value message) {
     struct loop *loop = loop_here;
-    // One comparison sees both the sort and the number of the loop: REF_COROUTINE is 0.
+    // One comparison sees both the sort and the number of the loop.
     if (likely(loop != NULL) && likely(to.peer == loop->peer) &&
-        likely((uint8_t)to.id == (uint8_t)(loop->number << 2))) {
+        likely((uint8_t)to.id == loop->tag)) {
         struct coro *coro = coro_find(loop, to.id);
         if (likely(coro != NULL))
             return put(coro, message, ROOM_WAIT);

@@ -50,6 +50,7 @@ struct sys_context {
     void *sp;   // where its registers lie on its stack; NULL: it has no stack yet
     int result; // what sys_switch returns in this context when it goes on: set by the one who wakes
                 // it
+    uint32_t mark; // whatever its owner likes
 #ifdef SYS_ASAN
     void *fake_stack;
     const void *bottom; // of the stack
