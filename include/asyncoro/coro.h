@@ -37,6 +37,15 @@ extern "C" {
 // kind AC_ERROR means that the coroutine failed (see ac_result).
 typedef ac_value (*ac_function)(ac_value argument);
 
+// Stacks have a guard page: who goes beyond ends the process, with a message that names him. For
+// code that waits and calls little more than this library there are small ones, two to a page and
+// without a guard: AC_STACK_BYTES_SMALL exactly. A word at their end is looked at whenever the
+// coroutine waits or ends, and that it has changed ends the process likewise, but by then the data
+// of another may be damaged. printf, for one, needs more; so does a function of a library that is
+// called for the first time, unless the program is linked with -z now, as pkg-config says. (Under
+// sanitizers they are not small.)
+#define AC_STACK_BYTES_SMALL ((size_t)2 << 10)
+
 // The smallest stack, the one that a coroutine gets by default, and the largest, in bytes.
 #define AC_STACK_BYTES_MIN ((size_t)16 << 10)
 #define AC_STACK_BYTES_DEFAULT ((size_t)64 << 10)
@@ -47,7 +56,7 @@ struct ac_spawn_options {
     size_t size;        // sizeof(struct ac_spawn_options); set by the macro
     const char *name;   // shown in messages for people; not copied, so a constant text as a rule
     const char *where;  // "file.c:12", set by the macro; shown with the name
-    size_t stack_bytes; // address space of the stack, rounded up to 16, 64, 256 KiB, 1 or 8 MiB
+    size_t stack_bytes; // of the stack, rounded up to 16, 64, 256 KiB, 1 or 8 MiB; or small
     bool daemon;        // does not keep ac_run from returning
     bool joinable;      // its end is kept until somebody joins it, or the loop ends
     struct ac_group *group; // it is spawned into this group (see below)

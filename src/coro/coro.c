@@ -310,6 +310,8 @@ static inline void record_fill(struct coro *coro, ac_function function, ac_value
         life |= (struct coro){.internal = true, .end_slow = true}.life;
     if (away)
         life |= (struct coro){.away = true, .end_slow = true}.life;
+    if (unlikely(class == SYS_STACK_SMALL))
+        life |= (struct coro){.small = true, .end_slow = true}.life;
     __atomic_store_n(&coro->life, life, __ATOMIC_RELAXED); // for coro_peek
     coro->context.sp = NULL;
     coro->stack = NULL;
@@ -428,6 +430,11 @@ static struct ac_exit make_exit(struct coro *coro, ac_value result) {
     return exit;
 }
 
+void coro_check_canary(const struct coro *coro) {
+    if (coro->stack && !sys_stack_intact(coro->stack, coro->stack_class))
+        sys_stack_overflowed(coro);
+}
+
 // The coroutine has returned `result`.
 static inline void finish(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
@@ -447,6 +454,8 @@ static inline void finish(struct coro *coro, ac_value result) {
 // order in which they asked.
 static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
+    if (coro->small)
+        coro_check_canary(coro);
     if (coro->replacement)
         result = coro_go_on(coro, result);
     ac_drop(coro->argument);
@@ -570,6 +579,8 @@ int ac_shield_end(void) {
 int coro_may_wait_slowly(struct coro *coro, ac_time deadline) {
     if (!coro)
         return -EPERM;
+    if (coro->small)
+        coro_check_canary(coro);
     if (coro->cancelled) {
         if (coro->cancel_known || coro->replace_known)
             coro_step_back(coro);
@@ -640,8 +651,11 @@ int ac_set_daemon(bool daemon) {
 
 int ac_yield(void) {
     struct coro *self = coro_here();
-    if (unlikely(!self || self->cancelled))
-        return coro_may_wait(self, AC_FOREVER);
+    if (unlikely(!self || !coro_waits_plainly(self))) {
+        int err = coro_may_wait(self, AC_FOREVER);
+        if (err < 0)
+            return err;
+    }
     self->context.result = 0;
     // Who yields is not alone as a rule: the stack of the one after next is cold, and its turn
     // near.

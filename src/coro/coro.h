@@ -125,6 +125,7 @@ struct coro {
             bool away : 1;          // its record is one for who spawns from elsewhere
             bool placed : 1;        // of these: it has a place among the timers
             bool timed : 1;         // it waits with a deadline
+            bool small : 1;         // its stack is small, and checked whenever it waits
         };
         uint32_t life; // all of these at once
     };
@@ -377,13 +378,21 @@ static inline bool coro_is_alive(const struct loop *loop, uint64_t id) {
     return coro_peek(loop, id) != NULL;
 }
 
+// Whether nothing is to be asked of a coroutine before it waits. For the compiler the mask is a
+// constant.
+static inline bool coro_waits_plainly(const struct coro *coro) {
+    return !(coro->life & (struct coro){.cancelled = true, .small = true}.life);
+}
 int coro_may_wait_slowly(struct coro *coro, ac_time deadline);
+// Ends the process if the coroutine has gone beyond its stack, which has no guard page. Private to
+// coro/.
+void coro_check_canary(const struct coro *coro);
 // Whether the running coroutine may begin a wait: 0; -EPERM outside coroutines; -ECANCELED if it is
 // cancelled; -ERESTART if its function is to be replaced; -ETIMEDOUT if the deadline is over. To be
 // asked before the coroutine is put into any queue. A coroutine that goes on waiting after it was
 // told lets the others run first, so that it cannot hold up the loop.
 static inline int coro_may_wait(struct coro *coro, ac_time deadline) {
-    if (likely(coro && !coro->cancelled && deadline == AC_FOREVER))
+    if (likely(coro && coro_waits_plainly(coro) && deadline == AC_FOREVER))
         return 0;
     return coro_may_wait_slowly(coro, deadline);
 }

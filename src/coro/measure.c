@@ -28,7 +28,7 @@ void coro_check_stack(struct coro *coro) {
     struct loop *loop = coro->loop;
     if ((loop->stacks.checks & SYS_STACK_CANARIES) &&
         !sys_stack_intact(coro->stack, coro->stack_class))
-        abort(); // the stacks of others are damaged: going on would spread it
+        sys_stack_overflowed(coro);
     if (loop->stacks.checks & SYS_STACK_MEASURED) {
         note(coro);
         sys_stack_paint(coro->stack, coro->stack_class, coro->stack);

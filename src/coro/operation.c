@@ -29,8 +29,9 @@ static void operation_finished(struct sys_op *op) {
 
 int64_t coro_operate(struct sys_op *op, ac_time deadline) {
     struct coro *self = coro_here();
-    if (unlikely(!self || self->cancelled))
-        return coro_may_wait(self, AC_FOREVER);
+    int err = coro_may_wait(self, AC_FOREVER);
+    if (unlikely(err < 0))
+        return err;
     op->finished = operation_finished;
     op->owner = self;
     op->eager = deadline == AC_NOW;

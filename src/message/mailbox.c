@@ -239,7 +239,8 @@ int ac_receive(ac_value *message, ac_time deadline) {
     struct coro *coro = coro_here();
     if (unlikely(!coro || !message))
         return coro ? -EINVAL : -EPERM;
-    if (unlikely(coro->cancelled || coro->mail_slow))
+    if (unlikely(coro->life &
+                 (struct coro){.cancelled = true, .small = true, .mail_slow = true}.life))
         return receive_slowly(coro, message, deadline);
     if (coro->mail_head)
         return take_first(coro, message);

@@ -76,19 +76,27 @@ static void handle_fault(int number, siginfo_t *info, void *context) {
         raise(number);
 }
 
-static void report(const struct sys_slab *slab, const char *address) {
-    size_t stack_bytes = sys_stack_bytes(slab->class);
-    size_t index = (size_t)(address - slab->base) / stack_bytes;
-    size_t offset = (size_t)(address - slab->base) % stack_bytes;
-    if (index >= slab->cut || offset >= (size_t)sysconf(_SC_PAGESIZE))
-        return; // a fault on a stack, but not in a guard
+static void tell(const void *owner) {
     char text[512];
     const char head[] = "asyncoro: stack overflow in ";
     memcpy(text, head, sizeof head - 1);
     size_t length = sizeof head - 1;
-    const void *owner = *(const void **)sys_stack_top_at(slab, index);
     length += describe_owner(owner, text + length, sizeof text - length - 1);
     text[length++] = '\n';
     if (write(STDERR_FILENO, text, length) < 0)
         return; // nothing can be done about it here
+}
+
+_Noreturn void sys_stack_overflowed(const void *owner) {
+    tell(owner);
+    abort(); // the stacks of others are damaged: going on would spread it
+}
+
+static void report(const struct sys_slab *slab, const char *address) {
+    size_t span = sys_stack_span(slab->class);
+    size_t index = (size_t)(address - slab->base) / span;
+    size_t offset = (size_t)(address - slab->base) % span;
+    if (index >= slab->cut || offset >= (size_t)sysconf(_SC_PAGESIZE))
+        return; // a fault on a stack, but not in a guard
+    tell(*(const void **)sys_stack_top_at(slab, index));
 }

@@ -8,12 +8,17 @@
 //
 // A page of a stack takes memory when it is first touched and keeps it. `colour` shifts the tops by
 // up to 31 cache lines: otherwise all tops would compete for the same sets of the first-level
-// cache. Huge pages must be refused, or the first touch of a stack of 64 KiB costs all of it.
+// cache. For the same reason the guard is a page more than the stack has: the first pages of stacks
+// that lie a power of two apart compete for a few sets of the address translation. Huge pages must
+// be refused, or the first touch of a stack of 64 KiB costs all of it.
 //
 // Guards: MADV_GUARD_INSTALL marks a page as inaccessible without splitting the mapping
-// (Linux 6.13). Where the kernel lacks it, mprotect does the same but costs mappings, of which a
-// process has vm.max_map_count: a quarter of them is used. After that a canary word at the low end
-// must do, which is checked when the coroutine ends.
+// (Linux 6.13); up to 64 stacks ahead are guarded by one call. Where the kernel lacks it, mprotect
+// does the same but costs mappings, of which a process has vm.max_map_count: a quarter of them is
+// used. After that a canary word at the low end must do, which is checked when the coroutine ends.
+//
+// Small stacks have no guard page: two share a page. They always have a canary, which coro/ checks
+// whenever their coroutine waits or ends.
 //
 // Measuring. What of a stack lies below its frames is filled with a pattern; where the pattern ends
 // later, somebody has been. A page without memory has not been used and is left alone (mincore),
@@ -28,6 +33,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #if __has_include(<valgrind/valgrind.h>)
@@ -49,7 +56,7 @@ void __asan_unpoison_memory_region(void const volatile *at, size_t bytes) __attr
 #define MADV_GUARD_INSTALL 102
 #endif
 
-enum { COLOURS = 32, LINE = 64 };
+enum { COLOURS = 32, COLOURS_SMALL = 4, LINE = 64, GUARDS_AT_ONCE = 64 };
 
 static const uint64_t canary = 0x5ca1ab1e0ddba11;
 static const uint64_t paint = 0xc0a7c0a7c0a7c0a7;
@@ -66,7 +73,7 @@ static size_t page_bytes(void);
 static struct sys_slab *slab_create(int class);
 static void slab_destroy(struct sys_slab *slab);
 static void *cut(struct sys_stacks *stacks, struct sys_slab *slab);
-static bool guard_install(struct sys_slab *slab, void *low);
+static void guard_next(struct sys_slab *slab);
 
 void sys_stacks_init(struct sys_stacks *stacks) { memset(stacks, 0, sizeof *stacks); }
 
@@ -80,9 +87,24 @@ void sys_stacks_done(struct sys_stacks *stacks) {
 }
 
 size_t sys_stack_bytes(int class) {
-    static const size_t bytes[SYS_STACK_CLASSES] = {16 << 10, 64 << 10, 256 << 10, 1 << 20,
-                                                    8 << 20};
+    static const size_t bytes[SYS_STACK_CLASSES] = {2 << 10,   16 << 10, 64 << 10,
+                                                    256 << 10, 1 << 20,  8 << 20};
     return bytes[class];
+}
+
+size_t sys_stack_span(int class) {
+    size_t bytes = sys_stack_bytes(class), page = page_bytes();
+    return class == SYS_STACK_SMALL ? bytes : ((bytes + page - 1) & ~(page - 1)) + page;
+}
+
+char *sys_stack_low(const void *top, int class) {
+    char *base = (char *)((uintptr_t)top & ~(uintptr_t)(SLAB_BYTES - 1));
+    return (char *)top - (size_t)((const char *)top - base) % sys_stack_span(class);
+}
+
+// Where what can be used begins.
+static char *bottom_of(const void *top, int class) {
+    return sys_stack_low(top, class) + (class == SYS_STACK_SMALL ? 0 : page_bytes());
 }
 
 int sys_stack_class(size_t bytes) {
@@ -91,7 +113,9 @@ int sys_stack_class(size_t bytes) {
 #ifdef SYS_SANITIZED
     bytes = bytes < (256 << 10) ? 256 << 10 : bytes;
 #endif
-    for (int class = 0; class < SYS_STACK_CLASSES; class ++)
+    if (bytes == sys_stack_bytes(SYS_STACK_SMALL))
+        return SYS_STACK_SMALL;
+    for (int class = SYS_STACK_SMALL + 1; class < SYS_STACK_CLASSES; class ++)
         if (bytes <= sys_stack_bytes(class))
             return class;
     return -EINVAL;
@@ -115,18 +139,18 @@ void *sys_stack_cut(struct sys_stacks *stacks, int class) {
 void sys_stack_clean(void *top, int class) {
     if (!__asan_unpoison_memory_region)
         return;
-    char *low = sys_stack_low(top, class) + page_bytes();
+    char *low = bottom_of(top, class);
     __asan_unpoison_memory_region(low, (size_t)((char *)top - low));
 }
 #endif
 
 bool sys_stack_intact(const void *top, int class) {
     char *low = sys_stack_low(top, class);
+    if (class == SYS_STACK_SMALL)
+        return *(uint64_t *)low == canary;
     struct sys_slab *slab = sys_slab_find(low);
-    size_t index = (size_t)(low - slab->base) / sys_stack_bytes(class);
-    if (likely(index < slab->guarded))
-        return true;
-    return *(uint64_t *)low == canary;
+    size_t index = (size_t)(low - slab->base) / sys_stack_span(class);
+    return index < slab->guarded || *(uint64_t *)low == canary;
 }
 
 // Which of the pages have memory; all of them if the system does not tell. Returns their number.
@@ -152,9 +176,10 @@ static UNSANITIZED void paint_words(volatile uint64_t *from, const volatile uint
 }
 
 void sys_stack_paint(void *top, int class, const void *to) {
-    char *low = sys_stack_low(top, class);
-    char *end = low + sys_stack_bytes(class);
-    for (char *at = low + page_bytes(); at < (const char *)to;) {
+    if (class == SYS_STACK_SMALL)
+        return;
+    char *end = sys_stack_low(top, class) + sys_stack_span(class);
+    for (char *at = bottom_of(top, class); at < (const char *)to;) {
         unsigned char there[PAGES];
         size_t count = ask_pages(at, end, there);
         for (size_t i = 0; i < count && at < (const char *)to; i++, at += page_bytes()) {
@@ -185,9 +210,10 @@ static UNSANITIZED const char *first_used(const char *page) {
 }
 
 size_t sys_stack_used(const void *top, int class) {
-    char *low = sys_stack_low(top, class);
-    char *end = low + sys_stack_bytes(class);
-    for (char *at = low + page_bytes(); at < end;) {
+    if (class == SYS_STACK_SMALL)
+        return 0; // not painted
+    char *end = sys_stack_low(top, class) + sys_stack_span(class);
+    for (char *at = bottom_of(top, class); at < end;) {
         unsigned char there[PAGES];
         size_t count = ask_pages(at, end, there);
         for (size_t i = 0; i < count; i++, at += page_bytes()) {
@@ -223,8 +249,9 @@ struct sys_slab *sys_slab_find(const void *address) {
 }
 
 void *sys_stack_top_at(const struct sys_slab *slab, size_t index) {
-    char *end = slab->base + (index + 1) * sys_stack_bytes(slab->class);
-    return end - 16 - index % COLOURS * LINE;
+    char *end = slab->base + (index + 1) * sys_stack_span(slab->class);
+    size_t colours = slab->class == SYS_STACK_SMALL ? COLOURS_SMALL : COLOURS;
+    return end - 16 - index % colours * LINE;
 }
 
 static size_t page_bytes(void) {
@@ -255,13 +282,15 @@ static struct sys_slab *slab_create(int class) {
     struct sys_slab *slab = memory_allocate_zeroed(sizeof *slab);
     if (!slab)
         return NULL;
-    slab->base = map_aligned();
+    slab->ahead = memory_allocate(GUARDS_AT_ONCE * sizeof *slab->ahead);
+    slab->base = slab->ahead ? map_aligned() : NULL;
     if (!slab->base) {
+        memory_release(slab->ahead);
         memory_release(slab);
         return NULL;
     }
     slab->class = class;
-    slab->count = SLAB_BYTES / sys_stack_bytes(class);
+    slab->count = SLAB_BYTES / sys_stack_span(class);
     trace(TRACE_SYS, "address space for %zu more stacks of %zu KiB", slab->count,
           sys_stack_bytes(class) >> 10);
     pthread_mutex_lock(&slabs_lock);
@@ -282,20 +311,23 @@ static void slab_destroy(struct sys_slab *slab) {
     for (size_t i = 0; slab->valgrind_ids && i < slab->cut; i++)
         VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
     memory_release(slab->valgrind_ids);
+    memory_release(slab->ahead);
     munmap(slab->base, SLAB_BYTES);
     memory_release(slab);
 }
 
 // Cuts the next stack of a slab that has one left.
 static void *cut(struct sys_stacks *stacks, struct sys_slab *slab) {
-    size_t bytes = sys_stack_bytes(slab->class);
+    size_t bytes = sys_stack_span(slab->class);
     size_t index = slab->cut++;
     char *low = slab->base + index * bytes;
-    if (slab->guarded == index && guard_install(slab, low)) {
-        slab->guarded = index + 1;
-    } else {
+    bool small = slab->class == SYS_STACK_SMALL;
+    if (!small && slab->guarded == index)
+        guard_next(slab);
+    if (slab->guarded <= index) {
         *(uint64_t *)low = canary;
-        stacks->checks |= SYS_STACK_CANARIES;
+        if (!small)
+            stacks->checks |= SYS_STACK_CANARIES;
     }
 #ifdef RUNNING_ON_VALGRIND
     if (RUNNING_ON_VALGRIND) {
@@ -321,11 +353,37 @@ static long mprotect_guards(void) {
     return maps / 8;
 }
 
-// False if there is none left, and a canary must do.
-static bool guard_install(struct sys_slab *slab, void *low) {
-    if (__atomic_load_n(&guard_kind, __ATOMIC_RELAXED) == SYS_GUARD_MARKER &&
-        madvise(low, page_bytes(), MADV_GUARD_INSTALL) == 0)
-        return true;
+// Guards the next stacks of a slab by one call: as many again as have been cut, so that few are
+// guarded in vain. How many; 0 if that does not work here.
+static size_t guard_ahead(struct sys_slab *slab) {
+    size_t count = slab->guarded < GUARDS_AT_ONCE ? slab->guarded : GUARDS_AT_ONCE;
+    count = count < slab->count - slab->guarded ? count : slab->count - slab->guarded;
+    if (count < 2)
+        return 0;
+    struct iovec *guards = slab->ahead;
+    for (size_t i = 0; i < count; i++)
+        guards[i] = (struct iovec){slab->base + (slab->guarded + i) * sys_stack_span(slab->class),
+                                   page_bytes()};
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (self < 0)
+        return 0;
+    long done = syscall(SYS_process_madvise, self, guards, count, MADV_GUARD_INSTALL, 0);
+    close(self);
+    return done < 0 ? 0 : (size_t)done / page_bytes();
+}
+
+// Guards the next stack of a slab, and maybe some after it. If there is no guard left a canary must
+// do.
+static void guard_next(struct sys_slab *slab) {
+    char *low = slab->base + slab->guarded * sys_stack_span(slab->class);
+    if (__atomic_load_n(&guard_kind, __ATOMIC_RELAXED) == SYS_GUARD_MARKER) {
+        size_t ahead = guard_ahead(slab);
+        if (ahead == 0 && madvise(low, page_bytes(), MADV_GUARD_INSTALL) == 0)
+            ahead = 1;
+        slab->guarded += ahead;
+        if (ahead > 0)
+            return;
+    }
     pthread_mutex_lock(&slabs_lock);
     if (mprotect_left < 0)
         mprotect_left = mprotect_guards();
@@ -333,9 +391,9 @@ static bool guard_install(struct sys_slab *slab, void *low) {
     if (mprotect_left > 0 && mprotect(low, page_bytes(), PROT_NONE) == 0) {
         mprotect_left--;
         slab->split++;
+        slab->guarded++;
         kind = SYS_GUARD_MPROTECT;
     }
     __atomic_store_n(&guard_kind, kind, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&slabs_lock);
-    return kind == SYS_GUARD_MPROTECT;
 }

@@ -7,6 +7,8 @@
 
 #define SLAB_BYTES ((size_t)64 << 20)
 
+struct iovec;
+
 struct sys_slab {
     struct sys_slab *next;        // of the same pool
     struct sys_slab *next_of_all; // atomic: of the process
@@ -14,9 +16,11 @@ struct sys_slab {
     int class;
     size_t count;   // stacks that fit
     size_t cut;     // stacks cut so far
-    size_t guarded; // how many of these, from the first on, have a guard page; the others have a
+    size_t guarded; // how many, from the first on, have a guard page; what is cut beyond them has a
                     // canary
     size_t split;   // how many of the guards were made by mprotect
+    struct iovec
+        *ahead; // room for the guards of one call: whoever needs a stack may have a small one
     unsigned *valgrind_ids; // what Valgrind calls them; NULL without it
 };
 
@@ -24,9 +28,9 @@ struct sys_slab {
 struct sys_slab *sys_slab_find(const void *address);
 // The top of a stack of the slab.
 void *sys_stack_top_at(const struct sys_slab *slab, size_t index);
-// The lowest address of a stack.
-static inline char *sys_stack_low(const void *top, int class) {
-    return (char *)((uintptr_t)top & ~(uintptr_t)(sys_stack_bytes(class) - 1));
-}
+// From one stack of a class to the next, the guard included.
+size_t sys_stack_span(int class);
+// The lowest address of a stack: of its guard, if it has one.
+char *sys_stack_low(const void *top, int class);
 
 #endif

@@ -63,13 +63,15 @@ struct sys_context {
 
 // ---- stacks (stack.c) ----
 
-// Counts of address space: every stack has one of these sizes, the guard page included.
-enum { SYS_STACK_CLASSES = 5 }; // 16, 64, 256 KiB, 1, 8 MiB
+// Every stack has one of these sizes, and a guard page besides, but for the small ones.
+enum { SYS_STACK_CLASSES = 6 }; // 2, 16, 64, 256 KiB, 1, 8 MiB
+// Of those without a guard page, which only who asks for 2 KiB gets.
+enum { SYS_STACK_SMALL = 0 };
 // The class of stacks whose size nobody asked for: 64 KiB.
 #ifdef SYS_SANITIZED
-enum { SYS_STACK_DEFAULT = 2 }; // frames of sanitized code are several times larger
+enum { SYS_STACK_DEFAULT = 3 }; // frames of sanitized code are several times larger
 #else
-enum { SYS_STACK_DEFAULT = 1 };
+enum { SYS_STACK_DEFAULT = 2 };
 #endif
 
 struct sys_slab; // private: 64 MiB of address space, aligned to its size, cut into stacks of one
@@ -144,6 +146,8 @@ enum sys_guard sys_stack_guard(void);
 // for this thread. `describe` writes "coroutine 'name' ..." for an owner given to sys_stack_take;
 // it runs in a signal handler.
 int sys_overflow_watch(size_t (*describe)(const void *owner, char *text, size_t bytes));
+// The canary of a stack is gone: names its owner on standard error and ends the process (SIGABRT).
+_Noreturn void sys_stack_overflowed(const void *owner);
 // Gives the thread's alternative signal stack back.
 void sys_overflow_unwatch(void);
 

@@ -686,3 +686,33 @@ TEST(a_coroutine_for_whose_stack_there_is_no_memory_fails) {
     run();
     ck_assert_str_eq(story, "");
 }
+
+#ifndef SYS_SANITIZED // they have no small stacks
+static ac_value go_beyond(ac_value unused) {
+    (void)unused;
+    char *low = (char *)coro_here()->stack - AC_STACK_BYTES_SMALL + 16;
+    for (volatile char *at = low - 200; at < low + 200; at++)
+        *at = 1;
+    (void)ac_yield();
+    return ac_nil;
+}
+
+TEST(who_goes_beyond_a_small_stack_ends_the_process_when_it_waits, .signal = SIGABRT) {
+    for (int i = 0; i < 4; i++)
+        ac_spawn(go_beyond, ac_nil, .stack_bytes = AC_STACK_BYTES_SMALL, .name = "glutton");
+    (void)ac_run();
+}
+#endif
+
+static ac_value count_to_three(ac_value unused) {
+    (void)unused;
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(ac_yield(), 0);
+    return ac_nil;
+}
+
+TEST(a_small_stack_is_enough_to_wait) {
+    for (int i = 0; i < 1000; i++)
+        ac_spawn(count_to_three, ac_nil, .stack_bytes = AC_STACK_BYTES_SMALL);
+    ck_assert_int_eq(ac_run(), 0);
+}

@@ -15,9 +15,9 @@ static void prepare(void (*entry)(void *), void *argument) {
     if (!stack) {
         sys_stacks_init(&stacks);
         sys_context_of_thread(&home);
-        stack = sys_stack_take(&stacks, 2);
+        stack = sys_stack_take(&stacks, 3);
     }
-    sys_context_prepare(&other, stack, 2, entry, argument);
+    sys_context_prepare(&other, stack, 3, entry, argument);
 }
 
 static void answer(void *argument) {
@@ -178,7 +178,7 @@ static void compute_in_ring(void *argument) {
 TEST(reals_survive) {
     prepare(leave_at_once, NULL);
     for (int i = 0; i < RING; i++)
-        sys_context_prepare(&ring[i], sys_stack_take(&stacks, 2), 2, compute_in_ring, &ring[i]);
+        sys_context_prepare(&ring[i], sys_stack_take(&stacks, 3), 2, compute_in_ring, &ring[i]);
     sys_switch(&home, &ring[0]);
     ck_assert_int_eq(ended, RING);
 }

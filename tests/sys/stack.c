@@ -51,17 +51,22 @@ static int signal_of_writing(char *at) {
     return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
+enum { KIB_16 = 1, KIB_64, KIB_256, MIB_1, MIB_8 }; // classes
+
 // ---- sizes ----
 
 TEST(a_class_is_the_smallest_size_that_holds_the_bytes) {
-    const size_t sizes[] = {16 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20};
+    const size_t sizes[] = {2 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20};
 #ifdef SYS_SANITIZED
-    int least = 2;
+    int least = KIB_256;
+    ck_assert_int_eq(sys_stack_class(2 << 10), least);
 #else
-    int least = 0;
-    ck_assert_int_eq(sys_stack_class(0), 1);
+    int least = KIB_16;
+    ck_assert_int_eq(sys_stack_class(2 << 10), SYS_STACK_SMALL);
+    ck_assert_int_eq(sys_stack_class(0), KIB_64);
 #endif
-    for (int class = 0; class < SYS_STACK_CLASSES; class ++) {
+    ck_assert_uint_eq(sys_stack_bytes(SYS_STACK_SMALL), sizes[0]);
+    for (int class = KIB_16; class < SYS_STACK_CLASSES; class ++) {
         ck_assert_uint_eq(sys_stack_bytes(class), sizes[class]);
         int expected = class < least ? least : class;
         ck_assert_int_eq(sys_stack_class(sizes[class]), expected);
@@ -70,31 +75,69 @@ TEST(a_class_is_the_smallest_size_that_holds_the_bytes) {
             ck_assert_int_eq(sys_stack_class(sizes[class] + 1),
                              class + 1 < least ? least : class + 1);
     }
+    // Nobody gets a small one who did not ask for just that.
     ck_assert_int_eq(sys_stack_class(1), least);
+    ck_assert_int_eq(sys_stack_class((2 << 10) - 1), least);
+    ck_assert_int_eq(sys_stack_class((2 << 10) + 1), least);
     ck_assert_int_eq(sys_stack_class((8 << 20) + 1), -EINVAL);
     ck_assert_int_eq(sys_stack_class(SIZE_MAX), -EINVAL);
 }
 
 TEST(a_stack_of_each_class_can_be_used_from_top_to_guard) {
     sys_stacks_init(&stacks);
-    for (int class = 0; class < SYS_STACK_CLASSES; class ++) {
+    for (int class = KIB_16; class < SYS_STACK_CLASSES; class ++) {
         char *top = sys_stack_take(&stacks, class);
         ck_assert_ptr_nonnull(top);
         ck_assert_uint_eq((uintptr_t)top % 16, 0);
         char *low = sys_stack_low(top, class);
-        ck_assert_uint_eq((uintptr_t)low % sys_stack_bytes(class), 0);
-        ck_assert_uint_le((size_t)(low + sys_stack_bytes(class) - top), 16 + 31 * 64);
+        char *bottom = low + page();
+        ck_assert_uint_eq((uintptr_t)low % page(), 0);
+        ck_assert_uint_le((size_t)(bottom + sys_stack_bytes(class) - top), 16 + 31 * 64);
         sys_stack_own(top, &stacks);
-        memset(low + page(), 7, (size_t)(top - low) - page());
+        memset(bottom, 7, (size_t)(top - bottom));
         ck_assert_ptr_eq(*(void **)top, &stacks);
-        ck_assert_int_eq(signal_of_writing(low + page()), 0);
+        ck_assert_int_eq(signal_of_writing(bottom), 0);
         if (sys_stack_guard() != SYS_GUARD_CANARY) {
-            ck_assert_int_eq(signal_of_writing(low + page() - 1), SIGSEGV);
+            ck_assert_int_eq(signal_of_writing(bottom - 1), SIGSEGV);
             ck_assert_int_eq(signal_of_writing(low), SIGSEGV);
         }
         ck_assert(sys_stack_intact(top, class));
         sys_stack_give(&stacks, class, top);
     }
+    sys_stacks_done(&stacks);
+}
+
+TEST(guards_made_ahead_are_there) {
+    sys_stacks_init(&stacks);
+    for (int i = 0; i < 300; i++) {
+        char *top = sys_stack_take(&stacks, KIB_16);
+        ck_assert_ptr_nonnull(top);
+        if (sys_stack_guard() == SYS_GUARD_MARKER && i % 50 == 49)
+            ck_assert_int_eq(signal_of_writing(sys_stack_low(top, KIB_16) + page() - 1), SIGSEGV);
+    }
+    sys_stacks_done(&stacks);
+}
+
+TEST(small_stacks_share_a_page_and_have_canaries) {
+    sys_stacks_init(&stacks);
+    char *tops[8];
+    for (int i = 0; i < 8; i++) {
+        tops[i] = sys_stack_take(&stacks, SYS_STACK_SMALL);
+        ck_assert_ptr_nonnull(tops[i]);
+        ck_assert_uint_eq((uintptr_t)tops[i] % 16, 0);
+        ck_assert_uint_ge((size_t)(tops[i] - sys_stack_low(tops[i], SYS_STACK_SMALL)), 1800);
+    }
+    ck_assert_uint_lt((size_t)(tops[7] - tops[0]), 8 * 2048);
+    for (int i = 0; i < 8; i++) {
+        char *low = sys_stack_low(tops[i], SYS_STACK_SMALL);
+        memset(low + sizeof(uint64_t), 7, (size_t)(tops[i] - low) - sizeof(uint64_t));
+    }
+    for (int i = 0; i < 8; i++)
+        ck_assert(sys_stack_intact(tops[i], SYS_STACK_SMALL));
+    *(sys_stack_low(tops[3], SYS_STACK_SMALL) + 2) ^= 1;
+    ck_assert(!sys_stack_intact(tops[3], SYS_STACK_SMALL));
+    // They do not make others be checked.
+    ck_assert_uint_eq(stacks.checks, 0);
     sys_stacks_done(&stacks);
 }
 
@@ -104,14 +147,14 @@ TEST(the_latest_given_back_is_the_first_taken_again) {
     sys_stacks_init(&stacks);
     void *tops[5];
     for (int i = 0; i < 5; i++)
-        tops[i] = sys_stack_take(&stacks, 1);
-    void *large = sys_stack_take(&stacks, 3);
+        tops[i] = sys_stack_take(&stacks, KIB_64);
+    void *large = sys_stack_take(&stacks, MIB_1);
     for (int i = 0; i < 5; i++)
-        sys_stack_give(&stacks, 1, tops[i]);
-    sys_stack_give(&stacks, 3, large);
+        sys_stack_give(&stacks, KIB_64, tops[i]);
+    sys_stack_give(&stacks, MIB_1, large);
     for (int i = 4; i >= 0; i--)
-        ck_assert_ptr_eq(sys_stack_take(&stacks, 1), tops[i]);
-    ck_assert_ptr_eq(sys_stack_take(&stacks, 3), large);
+        ck_assert_ptr_eq(sys_stack_take(&stacks, KIB_64), tops[i]);
+    ck_assert_ptr_eq(sys_stack_take(&stacks, MIB_1), large);
     sys_stacks_done(&stacks);
 }
 
@@ -119,19 +162,19 @@ TEST(stacks_of_several_slabs_are_distinct_and_found_again) {
     sys_stacks_init(&stacks);
     enum { COUNT = 300 }; // 256 fit a slab
     char *tops[COUNT];
-    char *small = sys_stack_take(&stacks, 1);
+    char *small = sys_stack_take(&stacks, KIB_64);
     for (int i = 0; i < COUNT; i++) {
-        tops[i] = sys_stack_take(&stacks, 2);
+        tops[i] = sys_stack_take(&stacks, KIB_256);
         ck_assert_ptr_nonnull(tops[i]);
         *(int *)(tops[i] - 8) = i;
         struct sys_slab *slab = sys_slab_find(tops[i]);
-        size_t index = (size_t)(tops[i] - slab->base) / sys_stack_bytes(2);
+        size_t index = (size_t)(tops[i] - slab->base) / sys_stack_span(KIB_256);
         ck_assert_ptr_eq(sys_stack_top_at(slab, index), tops[i]);
     }
     for (int i = 0; i < COUNT; i++)
         ck_assert_int_eq(*(int *)(tops[i] - 8), i);
     ck_assert_ptr_ne(sys_slab_find(tops[0]), sys_slab_find(tops[COUNT - 1]));
-    ck_assert_int_eq(sys_slab_find(small)->class, 1);
+    ck_assert_int_eq(sys_slab_find(small)->class, KIB_64);
     ck_assert_ptr_null(sys_slab_find(&stacks));
     ck_assert_ptr_null(sys_slab_find(NULL));
     sys_stacks_done(&stacks);
@@ -143,7 +186,7 @@ TEST(tops_do_not_fall_into_the_same_cache_sets) {
     bool seen[64] = {false};
     int different = 0;
     for (int i = 0; i < 64; i++) {
-        size_t set = (uintptr_t)sys_stack_take(&stacks, 1) / 64 % 64;
+        size_t set = (uintptr_t)sys_stack_take(&stacks, KIB_64) / 64 % 64;
         different += !seen[set];
         seen[set] = true;
     }
@@ -155,7 +198,7 @@ TEST(two_pools_share_nothing) {
     struct sys_stacks other;
     sys_stacks_init(&stacks);
     sys_stacks_init(&other);
-    char *mine = sys_stack_take(&stacks, 1);
+    char *mine = sys_stack_take(&stacks, KIB_64);
     char *its = sys_stack_take(&other, 1);
     ck_assert_ptr_ne(sys_slab_find(mine), sys_slab_find(its));
     sys_stacks_done(&stacks);
@@ -167,9 +210,9 @@ TEST(two_pools_share_nothing) {
 TEST(memory_that_runs_out_gives_no_stack) {
     sys_stacks_init(&stacks);
     memory_fail_nth(1);
-    ck_assert_ptr_null(sys_stack_take(&stacks, 1));
+    ck_assert_ptr_null(sys_stack_take(&stacks, KIB_64));
     ck_assert(memory_has_failed());
-    void *top = sys_stack_take(&stacks, 1);
+    void *top = sys_stack_take(&stacks, KIB_64);
     ck_assert_ptr_nonnull(top);
     sys_stacks_done(&stacks);
 }
@@ -178,9 +221,9 @@ TEST(memory_that_runs_out_gives_no_stack) {
 
 TEST(an_untouched_stack_takes_no_memory) {
     sys_stacks_init(&stacks);
-    char *top = sys_stack_take(&stacks, 4);
+    char *top = sys_stack_take(&stacks, MIB_8);
     unsigned char resident[2048];
-    char *low = sys_stack_low(top, 4);
+    char *low = sys_stack_low(top, MIB_8);
     top[-1] = 1;
     ck_assert_int_eq(mincore(low, 8 << 20, resident), 0);
     int pages = 0;
@@ -195,10 +238,10 @@ TEST(an_old_kernel_guards_by_mprotect) {
         return;
     sys_stacks_init(&stacks);
     for (int i = 0; i < 40; i++) {
-        char *top = sys_stack_take(&stacks, 1);
+        char *top = sys_stack_take(&stacks, KIB_64);
         ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_MPROTECT);
-        ck_assert_int_eq(signal_of_writing(sys_stack_low(top, 1) + 8), SIGSEGV);
-        ck_assert(sys_stack_intact(top, 1));
+        ck_assert_int_eq(signal_of_writing(sys_stack_low(top, KIB_64) + 8), SIGSEGV);
+        ck_assert(sys_stack_intact(top, KIB_64));
     }
     ck_assert_uint_eq(stacks.checks, 0);
     sys_stacks_done(&stacks);
@@ -222,15 +265,15 @@ TEST(guards_by_mprotect_are_limited_and_given_back) {
         sys_stacks_init(&stacks);
         char *top = NULL;
         for (long i = 0; i < limit; i++) {
-            top = sys_stack_take(&stacks, 0);
+            top = sys_stack_take(&stacks, KIB_16);
             ck_assert_ptr_nonnull(top);
         }
         ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_MPROTECT);
         ck_assert_uint_eq(stacks.checks, 0);
-        top = sys_stack_take(&stacks, 0);
+        top = sys_stack_take(&stacks, KIB_16);
         ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_CANARY);
         ck_assert_uint_eq(stacks.checks, SYS_STACK_CANARIES);
-        ck_assert(sys_stack_intact(top, 0));
+        ck_assert(sys_stack_intact(top, KIB_16));
         sys_stacks_done(&stacks);
     }
 }
@@ -240,26 +283,26 @@ TEST(without_guards_a_canary_tells) {
     if (!take_guards_away(true))
         return;
     sys_stacks_init(&stacks);
-    char *first = sys_stack_take(&stacks, 1);
-    char *second = sys_stack_take(&stacks, 1);
+    char *first = sys_stack_take(&stacks, KIB_64);
+    char *second = sys_stack_take(&stacks, KIB_64);
     ck_assert_int_eq(sys_stack_guard(), SYS_GUARD_CANARY);
     ck_assert_uint_eq(stacks.checks, SYS_STACK_CANARIES);
-    char *low = sys_stack_low(second, 1);
+    char *low = sys_stack_low(second, KIB_64);
     memset(low + sizeof(uint64_t), 1, 1000);
-    ck_assert(sys_stack_intact(first, 1) && sys_stack_intact(second, 1));
+    ck_assert(sys_stack_intact(first, KIB_64) && sys_stack_intact(second, KIB_64));
     low[3] ^= 1;
-    ck_assert(sys_stack_intact(first, 1) && !sys_stack_intact(second, 1));
+    ck_assert(sys_stack_intact(first, KIB_64) && !sys_stack_intact(second, KIB_64));
     low[3] ^= 1;
-    sys_stack_give(&stacks, 1, second);
-    ck_assert_ptr_eq(sys_stack_take(&stacks, 1), second);
-    ck_assert(sys_stack_intact(second, 1));
+    sys_stack_give(&stacks, KIB_64, second);
+    ck_assert_ptr_eq(sys_stack_take(&stacks, KIB_64), second);
+    ck_assert(sys_stack_intact(second, KIB_64));
     sys_stacks_done(&stacks);
 }
 #endif
 
 TEST(a_new_pool_knows_of_no_canaries) {
     sys_stacks_init(&stacks);
-    (void)sys_stack_take(&stacks, 1);
+    (void)sys_stack_take(&stacks, KIB_64);
     stacks.checks = SYS_STACK_CANARIES;
     sys_stacks_done(&stacks);
     sys_stacks_init(&stacks);
@@ -288,7 +331,7 @@ static void use(void *top, size_t bytes, int with) { memset((char *)top - bytes,
 
 TEST(what_was_used_of_a_stack_is_known_to_the_word_once_it_was_painted) {
     sys_stacks_init(&stacks);
-    for (int class = 0; class < SYS_STACK_CLASSES; class ++) {
+    for (int class = KIB_16; class < SYS_STACK_CLASSES; class ++) {
         void *top = sys_stack_take(&stacks, class);
         size_t all = (size_t)((char *)top - sys_stack_low(top, class)) - page();
         ck_assert_uint_eq(sys_stack_used(top, class), 0);
@@ -323,8 +366,8 @@ TEST(measuring_takes_no_memory) {
     sys_stack_paint(top, SYS_STACK_CLASSES - 1, top);
     (void)sys_stack_used(top, SYS_STACK_CLASSES - 1);
     unsigned char there[2048];
-    ck_assert_int_eq(mincore(low, (8 << 20) - 2 * page(), there), 0);
-    for (size_t i = 0; i < (8 << 20) / page() - 2; i++)
+    ck_assert_int_eq(mincore(low, (8 << 20) - page(), there), 0);
+    for (size_t i = 0; i < (8 << 20) / page() - 1; i++)
         ck_assert_int_eq(there[i] & 1, 0);
     sys_stacks_done(&stacks);
 }
@@ -333,17 +376,17 @@ TEST(a_stack_is_painted_up_to_what_is_in_use) {
     sys_stacks_init(&stacks);
     char *tops[3];
     for (int i = 0; i < 3; i++)
-        use(tops[i] = sys_stack_take(&stacks, 2), 30000, 1);
+        use(tops[i] = sys_stack_take(&stacks, KIB_256), 30000, 1);
     sys_stack_paint(tops[0], 2, tops[0] - 800);
     for (int i = 1; i <= 800; i++)
         ck_assert_int_eq(tops[0][-i], 1);
     ck_assert_uint_eq(sys_stack_used(tops[0], 2), 800);
-    sys_stack_give(&stacks, 2, tops[1]);
-    sys_stack_give(&stacks, 2, tops[2]);
+    sys_stack_give(&stacks, KIB_256, tops[1]);
+    sys_stack_give(&stacks, KIB_256, tops[2]);
     sys_stacks_paint_free(&stacks);
     ck_assert_uint_eq(sys_stack_used(tops[1], 2), 0);
     ck_assert_uint_eq(sys_stack_used(tops[2], 2), 0);
-    ck_assert_ptr_eq(sys_stack_take(&stacks, 2), tops[2]);
-    ck_assert_ptr_eq(sys_stack_take(&stacks, 2), tops[1]);
+    ck_assert_ptr_eq(sys_stack_take(&stacks, KIB_256), tops[2]);
+    ck_assert_ptr_eq(sys_stack_take(&stacks, KIB_256), tops[1]);
     sys_stacks_done(&stacks);
 }
