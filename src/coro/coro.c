@@ -49,7 +49,9 @@ static inline struct coro *take_ready(struct loop *loop) {
     return next;
 }
 
-// A stack without a runner: one that was never used, or that of an abandoned coroutine.
+// A stack without a runner: one that was never used, or that of an abandoned coroutine. At home,
+// since whoever parks may have a small stack, and the system is asked for memory here. False if
+// there is none: then the coroutine has ended.
 static __attribute__((noinline)) bool give_new_stack(struct coro *coro) {
     struct loop *loop = coro->loop;
     coro->stack = sys_stack_take(&loop->stacks, coro->stack_class);
@@ -66,24 +68,24 @@ static __attribute__((noinline)) bool give_new_stack(struct coro *coro) {
     return true;
 }
 
-// Gives a coroutine that has not run yet its stack. False if there is no memory for it: then it has
-// ended.
-static inline bool give_stack(struct coro *coro) {
+static inline bool has_runner(const struct coro *coro) {
+    return coro->loop->runners[coro->stack_class] != NULL;
+}
+
+// Gives a coroutine that has not run yet a stack with a runner, which there is.
+static inline void give_runner(struct coro *coro) {
     struct runner **runners = &coro->loop->runners[coro->stack_class];
     struct runner *runner = *runners;
-    if (unlikely(!runner))
-        return give_new_stack(coro);
     *runners = runner->next;
     coro->stack = runner->stack;
     sys_stack_own(coro->stack, coro);
     sys_context_take_over(&coro->context, &runner->context);
-    return true;
 }
 
 // What goes on after a coroutine has parked or ended, when it is not simply the next ready one that
-// has run before: home if nobody is ready or the poller must be asked; else the next one, which
-// gets its stack.
-static __attribute__((noinline)) struct sys_context *choose(struct loop *loop) {
+// has run before: home if nobody is ready, the poller must be asked or a new stack is needed; else
+// the next one, which gets its stack.
+static __attribute__((noinline)) struct sys_context *choose(struct loop *loop, bool at_home) {
     // First turns do not pass the count in park: without this one, who spawns all the time would
     // keep home from running.
     if (loop->budget > 1)
@@ -95,11 +97,18 @@ static __attribute__((noinline)) struct sys_context *choose(struct loop *loop) {
             return &loop->home;
         }
     }
-    while (loop->ready_head) {
-        struct coro *next = take_ready(loop);
-        if (next->context.sp || give_stack(next))
+    struct coro *next;
+    while ((next = loop->ready_head)) {
+        bool has_stack = next->context.sp != NULL;
+        if (!has_stack && has_runner(next))
+            give_runner(next);
+        else if (!has_stack && !at_home)
+            break;
+        take_ready(loop);
+        if (next->context.sp || give_new_stack(next))
             return &next->context;
     }
+    loop->wants_stack = next != NULL;
     set_running(loop, NULL);
     return &loop->home;
 }
@@ -108,9 +117,11 @@ static __attribute__((noinline)) int park_slowly(struct coro *coro) {
     struct loop *loop = coro->loop;
     struct coro *next = loop->ready_head;
     // As park, for one that has not run yet.
-    if (next && !next->context.sp && spend(loop) > 1 && give_stack(take_ready(loop)))
+    if (next && !next->context.sp && has_runner(next) && spend(loop) > 1) {
+        give_runner(take_ready(loop));
         return sys_switch(&coro->context, &next->context);
-    return sys_switch(&coro->context, choose(loop));
+    }
+    return sys_switch(&coro->context, choose(loop, false));
 }
 
 // Goes on with the next ready coroutine, or home; returns when this one is switched to again.
@@ -153,9 +164,13 @@ void coro_step_back(struct coro *coro) {
 
 void coro_run_ready(struct loop *loop) {
     __atomic_store_n(&loop->budget, BUDGET, __ATOMIC_RELAXED);
-    struct sys_context *next = choose(loop);
-    if (next != &loop->home)
+    do {
+        loop->wants_stack = false;
+        struct sys_context *next = choose(loop, true);
+        if (next == &loop->home)
+            break;
         sys_switch(&loop->home, next);
+    } while (loop->wants_stack);
 }
 
 // Where to go on when a coroutine has ended on this stack, which is not yet given back: nobody may
@@ -163,11 +178,11 @@ void coro_run_ready(struct loop *loop) {
 static inline struct sys_context *next_after_end(struct loop *loop, void *stack, int class) {
     struct coro *next = loop->ready_head;
     if (unlikely(!next || spend(loop) <= 1))
-        return choose(loop);
+        return choose(loop, false);
     if (likely(next->context.sp != NULL))
         return &take_ready(loop)->context;
     if (next->stack_class != class)
-        return choose(loop);
+        return choose(loop, false);
     take_ready(loop);
     next->stack = stack;
     sys_stack_own(stack, next);

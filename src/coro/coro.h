@@ -235,10 +235,11 @@ struct loop {
     struct sys_stacks stacks;
     struct runner *runners[SYS_STACK_CLASSES]; // of coro.c: stacks that wait for a coroutine
     uint32_t internals;                        // of the library's own, those that have not ended
-    bool stopping;                             // only daemons are left
-    int failure;                               // of the first coroutine that failed unseen; 0: none
-    struct post *inbox;                        // atomic: posts, the latest first
-    bool asleep;                               // atomic: home waits in the poller
+    bool wants_stack;       // home was entered to get a new stack for the first ready coroutine
+    bool stopping;          // only daemons are left
+    int failure;            // of the first coroutine that failed unseen; 0: none
+    struct post *inbox;     // atomic: posts, the latest first
+    bool asleep;            // atomic: home waits in the poller
     uint64_t turns;         // atomic: how often home has run, for the guardian and the watchdog
     uint64_t posts;         // how many have run
     uint64_t dead_letters;  // counted by message/
