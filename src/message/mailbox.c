@@ -235,12 +235,17 @@ __attribute__((noinline)) int message_send(ac_ref to, ac_value message, ac_time 
 
 // ---- receiving ----
 
+// Whether nothing is to be asked of the receiver but for his mail.
+static inline bool receives_plainly(const struct coro *coro) {
+    const struct coro slow = {.cancelled = true, .small = true, .mail_slow = true};
+    return !(coro->life & slow.life);
+}
+
 int ac_receive(ac_value *message, ac_time deadline) {
     struct coro *coro = coro_here();
     if (unlikely(!coro || !message))
         return coro ? -EINVAL : -EPERM;
-    if (unlikely(coro->life &
-                 (struct coro){.cancelled = true, .small = true, .mail_slow = true}.life))
+    if (unlikely(!receives_plainly(coro)))
         return receive_slowly(coro, message, deadline);
     if (coro->mail_head)
         return take_first(coro, message);
