@@ -13,6 +13,11 @@
 // and repeats nothing. After that the peer is lost: every monitor fires once, and nothing of that
 // connection arrives any more. The two may meet again.
 //
+// In a program of several loops the first one has the network. The coroutines of all others send,
+// monitor, subscribe, give names and look for them as well; ac_register and ac_unregister can wait
+// there, and a channel is given a name on the first loop. What lists and describes (ac_peers,
+// ac_location, ac_network_address) is for the first.
+//
 // A coroutine that computes for a long time without waiting does not make its process look dead:
 // heartbeats, answers to deliver and to locate go on.
 #ifndef ASYNCORO_REMOTE_H
@@ -43,8 +48,8 @@ struct ac_network_options {
 // Starts the network for the loop of this thread. May be called before ac_run or by a coroutine.
 // Does not wait (a key file is read or made). 0; -EALREADY if it is started; -EACCES if the key
 // file can be read by others, -EINVAL if it holds no key; -EADDRINUSE if a port that was asked for
-// is taken; -ENOMEM; or the system's error. Says on standard error nothing; ac_network_error has
-// the sentence.
+// is taken; -ENOTSUP on another loop than the first; -ENOMEM; or the system's error. Says on
+// standard error nothing; ac_network_error has the sentence.
 #define ac_network_start(...)                                                                      \
     ac_network_start_with(                                                                         \
         &(struct ac_network_options){.size = sizeof(struct ac_network_options), __VA_ARGS__})

@@ -10,6 +10,8 @@
 // while the host computes.
 #include "remote/remote_private.h"
 
+#define RETRY_S 0.01
+
 static bool abandon_locate(struct coro *coro);
 static const struct wait_kind locate_wait = {"locate", abandon_locate, .until_deadline = false};
 
@@ -139,12 +141,40 @@ static void holder_ended(struct end_watch *watch, const struct ac_exit *exit) {
 
 static void found_here(struct remote *remote, const struct name *name);
 
+// Lives as long as a holder of another loop.
+static ac_value stand_in(ac_value holder) {
+    ac_value message = ac_nil;
+    int err;
+    do
+        err = ac_monitor(ac_ref_of(holder));
+    while (err == -ENOMEM && ac_sleep(RETRY_S) == 0);
+    if (err == 0 && ac_receive(&message, AC_FOREVER) == 0)
+        ac_drop(message);
+    return ac_nil;
+}
+
+// What is watched for a holder that is a coroutine. NULL and *err.
+static struct coro *watched_for(struct loop *loop, ac_ref holder, int *err) {
+    *err = -ESRCH;
+    if (ref_is_here(loop, holder)) {
+        struct coro *coro = coro_find(loop, holder.id);
+        return coro && coro->state != CORO_ENDED ? coro : NULL;
+    }
+    const struct loop *at = team_loop(loop, ref_loop(holder.id));
+    if (!at || !coro_is_alive(at, holder.id))
+        return NULL;
+    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
+    return coro_create(loop, stand_in, ac_of_ref(holder), &options, true, err);
+}
+
 int ac_register(ac_ref holder, const char *text) {
     int err = 0;
     size_t bytes;
     if (!name_is_good(text, &bytes))
         return -EINVAL;
     struct loop *loop = loop_need(&err);
+    if (loop && !remote_is_at_first(loop))
+        return remote_ask_first(loop, REMOTE_REGISTER, text, &holder, AC_FOREVER);
     struct remote *remote = loop ? remote_need(loop) : NULL;
     if (!remote)
         return err < 0 ? err : -ENOMEM;
@@ -152,15 +182,21 @@ int ac_register(ac_ref holder, const char *text) {
         return -ENOTSUP;
     struct coro *coro = NULL;
     if (ref_sort(holder.id) == REF_COROUTINE) {
-        coro = coro_find(loop, holder.id);
-        if (!coro || coro->state == CORO_ENDED)
-            return -ESRCH;
+        coro = watched_for(loop, holder, &err);
+        if (!coro)
+            return err;
+    } else if (!ref_is_here(loop, holder)) {
+        return -ENOTSUP;
     } else if (!channel_is_open(loop, holder)) {
         return -ESRCH;
     }
+    struct coro *stand_in_of_it = coro && !ref_is_here(loop, holder) ? coro : NULL;
     struct name *name = memory_allocate_zeroed(sizeof *name);
-    if (!name)
-        return -ENOMEM;
+    if (!name) {
+        err = -ENOMEM;
+        goto dismiss;
+    }
+    name->stand_in = stand_in_of_it;
     name->remote = remote;
     name->holder = holder;
     name->bytes = (uint32_t)bytes;
@@ -174,7 +210,7 @@ int ac_register(ac_ref holder, const char *text) {
     remote_leave(remote);
     if (err < 0) {
         memory_release(name);
-        return err;
+        goto dismiss;
     }
     if (coro)
         coro_watch(coro, &name->watch);
@@ -182,10 +218,16 @@ int ac_register(ac_ref holder, const char *text) {
         channel_watch(loop, holder, &name->watch);
     found_here(remote, name);
     return 0;
+dismiss:
+    if (stand_in_of_it)
+        coro_cancel(stand_in_of_it);
+    return err;
 }
 
 int ac_unregister(const char *text) {
     size_t bytes;
+    if (!remote_is_at_first(loop_here))
+        return remote_ask_first(loop_here, REMOTE_UNREGISTER, text, NULL, AC_FOREVER);
     struct remote *remote = loop_here ? remote_of(loop_here) : NULL;
     if (!remote || !name_is_good(text, &bytes))
         return -ENOENT;
@@ -193,6 +235,8 @@ int ac_unregister(const char *text) {
     if (!name)
         return -ENOENT;
     coro_unwatch(&name->watch);
+    if (name->stand_in)
+        coro_cancel(name->stand_in);
     name_release(name);
     return 0;
 }
@@ -331,6 +375,8 @@ int ac_locate(const char *text, ac_ref *holder, ac_time deadline) {
         return -EPERM;
     if (!name_is_good(text, &bytes))
         return -EINVAL;
+    if (!remote_is_at_first(self->loop))
+        return remote_ask_first(self->loop, REMOTE_LOCATE, text, holder, deadline);
     struct remote *remote = remote_need(self->loop);
     if (!remote)
         return -ENOMEM;

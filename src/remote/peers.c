@@ -54,6 +54,8 @@ int ac_peer(const char *address, ac_time deadline) {
     struct coro *self = coro_here();
     if (!self)
         return -EPERM;
+    if (!remote_is_at_first(self->loop))
+        return remote_ask_first(self->loop, REMOTE_PEER, address, NULL, deadline);
     struct remote *remote = remote_linked(self->loop);
     if (!remote)
         return -ENOTCONN;

@@ -114,6 +114,8 @@ int remote_start(struct loop *loop, const struct ac_network_options *options, co
     if (!remote)
         return -ENOMEM;
     remote->error[0] = '\0';
+    if (loop->number != 0)
+        return explain(remote, -ENOTSUP, "it is the first loop of a program that starts it");
     if (remote->fabric)
         return explain(remote, -EALREADY, "the network of this thread is started already");
     int err = message_set_door(loop, &message_up);
@@ -282,16 +284,78 @@ static void call_host(struct remote *remote) {
 
 // ---- arrivals: host side ----
 
-static void take_message(struct remote *remote, struct arrival *arrival) {
-    bool promised = arrival->result != 0;
-    int count = message_arrive(remote->host, arrival->to, arrival->value, promised);
-    arrival->value = ac_nil;
-    if (arrival->number == 0)
-        return;
+static void answer_from_host(struct remote *remote, uint64_t peer, uint64_t number, int count) {
     struct head head = {0};
-    head_put(&head, arrival->number);
+    head_put(&head, number);
     head_put_signed(&head, count);
-    (void)remote_frame_now(remote, arrival->peer, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_URGENT);
+    (void)remote_frame_now(remote, peer, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_URGENT);
+}
+
+// A DELIVER to something of another loop: goes there as a post and comes back with the count.
+struct passing {
+    struct post post;
+    struct remote *remote;
+    struct loop *there;
+    uint64_t peer;
+    uint64_t number;
+    ac_ref to;
+    ac_value message; // owned on the way there
+    int count;
+};
+
+static void passing_is_back(struct post *post) {
+    struct passing *it = container_of(post, struct passing, post);
+    answer_from_host(it->remote, it->peer, it->number, it->count);
+    memory_release(it);
+}
+
+static void passing_is_there(struct post *post) {
+    struct passing *it = container_of(post, struct passing, post);
+    it->count = message_arrive(it->there, it->to, it->message, false);
+    it->post.run = passing_is_back;
+    team_post(it->there, it->remote->host, &it->post);
+}
+
+// Passes a message on to another loop. Takes its value.
+static void pass_on(struct remote *remote, struct arrival *arrival, struct loop *there) {
+    ac_value message = value_detach(arrival->value);
+    arrival->value = ac_nil;
+    if (arrival->number == 0) {
+        int err = ac_try_send_value(arrival->to, message);
+        if (err < 0)
+            trace(TRACE_REMOTE, "a message for another loop is lost: %s", ac_strerror(err));
+        return;
+    }
+    struct passing *it = memory_allocate(sizeof *it);
+    if (!it || message.kind == AC_INVALID) {
+        ac_drop(message);
+        memory_release(it);
+        answer_from_host(remote, arrival->peer, arrival->number, -ENOMEM);
+        return;
+    }
+    *it = (struct passing){.post.run = passing_is_there,
+                           .remote = remote,
+                           .there = there,
+                           .peer = arrival->peer,
+                           .number = arrival->number,
+                           .to = arrival->to,
+                           .message = message};
+    team_post(remote->host, there, &it->post);
+}
+
+static void take_message(struct remote *remote, struct arrival *arrival) {
+    struct loop *there = team_loop(remote->host, ref_loop(arrival->to.id));
+    if (there && there != remote->host) {
+        pass_on(remote, arrival, there);
+        return;
+    }
+    bool promised = arrival->result != 0;
+    int count = there ? message_arrive(remote->host, arrival->to, arrival->value, promised)
+                      : -ESRCH;
+    if (there)
+        arrival->value = ac_nil;
+    if (arrival->number != 0)
+        answer_from_host(remote, arrival->peer, arrival->number, count);
 }
 
 // A dispatch: each kind of arrival has its handler.
@@ -429,7 +493,8 @@ static void lose_message(struct incoming *in, uint64_t number, int err) {
 static int foresee(const struct remote *remote, uint64_t id) {
     if (ref_sort(id) != REF_COROUTINE)
         return 0;
-    const struct coro *receiver = coro_peek(remote->host, id);
+    const struct loop *at = team_loop(remote->host, ref_loop(id));
+    const struct coro *receiver = at ? coro_peek(at, id) : NULL;
     if (!receiver)
         return -ESRCH;
     return mailbox_is_limited(receiver) ? 0 : 1;

@@ -135,6 +135,8 @@ struct name {
     struct end_watch watch; // of a coroutine that holds it
     struct remote *remote;
     ac_ref holder;
+    struct coro *stand_in; // that monitors a holder of another loop, and is what is watched; or
+                           // NULL
     uint32_t bytes;
     char text[NAME_BYTES_MAX + 1];
 };
@@ -195,6 +197,8 @@ _Static_assert(sizeof(struct watcher) == 16, "a key of the map has no padding");
 
 struct near_monitor {
     struct end_watch watch;
+    struct coro *stand_in; // that monitors one of another loop, and is what is watched; or NULL
+    ac_ref of;             // the latter
     struct remote *remote;
     struct watcher by;
 };
@@ -306,6 +310,16 @@ void subscribe_asked(struct remote *remote, const struct arrival *arrival);
 void subscribe_closed(struct remote *remote, const struct arrival *arrival);
 // Whether messages of channels wait to leave the process.
 bool subscribe_is_busy(struct remote *remote);
+
+// ---- errand.c: what other loops of the program have the first one do, which has the network ----
+enum remote_verb { REMOTE_REGISTER, REMOTE_UNREGISTER, REMOTE_LOCATE, REMOTE_PEER };
+// Whether the caller is on such a loop.
+static inline bool remote_is_at_first(const struct loop *loop) {
+    return !loop || loop->number == 0 || !loop->team;
+}
+// As the public call that `verb` names. `ref` is the holder, given or found. Can wait.
+int remote_ask_first(struct loop *loop, enum remote_verb verb, const char *text, ac_ref *ref,
+                     ac_time deadline);
 
 // ---- names.c ----
 // Guest side.

@@ -111,7 +111,7 @@ release:
 
 // Subscribes a coroutine elsewhere to a channel here, or ends that.
 static int subscribe_here(struct remote *remote, ac_ref channel, ac_ref who, bool on) {
-    if (!channel_is_open(remote->host, channel))
+    if (ref_is_here(remote->host, channel) && !channel_is_open(remote->host, channel))
         return -ESRCH;
     if (ref_sort(who.id) != REF_COROUTINE)
         return -ENOTSUP;
@@ -127,11 +127,59 @@ static int subscribe_here(struct remote *remote, ac_ref channel, ac_ref who, boo
     return err < 0 ? err : ac_channel_subscribe(channel, by);
 }
 
-void subscribe_asked(struct remote *remote, const struct arrival *arrival) {
+static void answer(struct remote *remote, uint64_t peer, uint64_t number, int result) {
     struct head head = {0};
-    head_put(&head, arrival->number);
-    head_put_signed(&head, subscribe_here(remote, arrival->to, arrival->who, arrival->result));
-    (void)remote_frame_now(remote, arrival->peer, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_ALWAYS);
+    head_put(&head, number);
+    head_put_signed(&head, result);
+    (void)remote_frame_now(remote, peer, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_ALWAYS);
+}
+
+// A subscription to a channel of another loop: it waits for that one.
+struct asked {
+    struct remote *remote;
+    uint64_t peer;
+    uint64_t number;
+    ac_ref channel;
+    ac_ref who;
+    bool on;
+};
+
+static ac_value subscribe_on_other_loop(ac_value argument) {
+    struct asked *it = ac_pointer_of(argument);
+    answer(it->remote, it->peer, it->number,
+           subscribe_here(it->remote, it->channel, it->who, it->on));
+    memory_release(it);
+    return ac_nil;
+}
+
+static int ask_other_loop(struct remote *remote, const struct arrival *arrival) {
+    struct asked *it = memory_allocate(sizeof *it);
+    if (!it)
+        return -ENOMEM;
+    *it = (struct asked){.remote = remote,
+                         .peer = arrival->peer,
+                         .number = arrival->number,
+                         .channel = arrival->to,
+                         .who = arrival->who,
+                         .on = arrival->result};
+    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
+    int err = 0;
+    if (coro_create(remote->host, subscribe_on_other_loop, ac_of_pointer(it), &options, true, &err))
+        return 0;
+    memory_release(it);
+    return err;
+}
+
+void subscribe_asked(struct remote *remote, const struct arrival *arrival) {
+    int err;
+    if (ref_is_here(remote->host, arrival->to)) {
+        err = subscribe_here(remote, arrival->to, arrival->who, arrival->result);
+    } else {
+        err = ask_other_loop(remote, arrival);
+        if (err == 0)
+            return; // it answers
+    }
+    answer(remote, arrival->peer, arrival->number, err);
 }
 
 bool subscribe_is_busy(struct remote *remote) {
@@ -147,10 +195,10 @@ bool subscribe_is_busy(struct remote *remote) {
 // ---- where the subscriber is ----
 
 static int subscribe_there(struct remote *remote, ac_ref channel, ac_ref who, bool on) {
-    struct coro *coro = coro_find(remote->host, who.id);
+    const struct loop *at = team_loop(remote->host, ref_loop(who.id));
     if (!coro_here())
         return -EPERM;
-    if (!coro || coro->state == CORO_ENDED)
+    if (!at || !coro_is_alive(at, who.id))
         return -ESRCH;
     struct asker asker = {
         .number = ++remote->number, .peer = channel.peer, .in = &remote->delivers};
@@ -172,13 +220,15 @@ static int subscribe_there(struct remote *remote, ac_ref channel, ac_ref who, bo
 }
 
 void subscribe_closed(struct remote *remote, const struct arrival *arrival) {
-    struct coro *coro = ref_sort(arrival->to.id) == REF_COROUTINE
+    if (ref_sort(arrival->to.id) != REF_COROUTINE || ref_sort(arrival->who.id) != REF_CHANNEL)
+        return;
+    struct coro *coro = ref_is_here(remote->host, arrival->to)
                             ? coro_find(remote->host, arrival->to.id)
                             : NULL;
-    if (!coro || coro->internal || ref_sort(arrival->who.id) != REF_CHANNEL)
+    if (coro && coro->internal)
         return;
     struct ac_exit exit = {.who = arrival->who, .how = AC_FINISHED};
-    int err = message_deliver_here(remote->host, arrival->to, message_exit_notice(&exit));
+    int err = ac_try_send_value(arrival->to, message_exit_notice(&exit));
     if (err < 0)
         trace(TRACE_REMOTE, "the notice of a closed channel is lost: %s", ac_strerror(err));
 }

@@ -13,6 +13,7 @@ static void monitor_stop(struct far_monitor *monitor);
 static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit);
 static void report_end(struct end_watch *watch, const struct ac_exit *exit);
 static void near_release(struct near_monitor *near);
+static void near_stop(struct near_monitor *near);
 
 // ---- the one who asks ----
 
@@ -143,7 +144,7 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason) {
     struct near_monitor *near;
     for (uint64_t cursor = 0; (near = map_next(&remote->watched, &cursor, NULL, NULL));)
         if (near->by.peer == peer)
-            near_release(near);
+            near_stop(near);
 }
 
 // ---- the one who is watched ----
@@ -226,17 +227,77 @@ static void report_end(struct end_watch *watch, const struct ac_exit *exit) {
     near_release(near);
 }
 
+// A stand-in releases it with its own end.
+static void near_stop(struct near_monitor *near) {
+    if (near->stand_in)
+        coro_cancel(near->stand_in);
+    else
+        near_release(near);
+}
+
 void watch_left(struct remote *remote, const struct arrival *arrival) {
     struct watcher by = {arrival->peer, arrival->number};
     struct near_monitor *near = map_get(&remote->watched, &by, sizeof by);
     if (near)
-        near_release(near);
+        near_stop(near);
+}
+
+// Monitors a coroutine of another loop for a peer.
+static ac_value stand_in(ac_value argument) {
+    struct near_monitor *near = ac_pointer_of(argument);
+    struct ac_exit exit = {.who = near->of, .how = AC_LOST, .reason = ac_monitor(near->of)};
+    ac_value notice = ac_nil;
+    if (exit.reason == 0 && (ac_receive(&notice, AC_FOREVER) < 0 || !ac_exit_of(notice, &exit))) {
+        ac_drop(notice);
+        return ac_nil;
+    }
+    send_exit(near->remote, near->by.peer, near->by.number, &exit);
+    ac_drop(exit.value);
+    ac_drop(notice);
+    return ac_nil;
+}
+
+static void stand_in_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    (void)exit;
+    near_release(container_of(watch, struct near_monitor, watch));
+}
+
+static void watch_other_loop(struct remote *remote, const struct arrival *arrival) {
+    struct ac_exit lost = {.who = arrival->to, .how = AC_LOST, .reason = -ENOMEM, .value = ac_nil};
+    struct near_monitor *near = memory_allocate_zeroed(sizeof *near);
+    if (!near)
+        goto tell;
+    *near = (struct near_monitor){.watch.ended = stand_in_ended,
+                                  .of = arrival->to,
+                                  .remote = remote,
+                                  .by = {arrival->peer, arrival->number}};
+    lost.reason = map_put(&remote->watched, &near->by, sizeof near->by, near);
+    if (lost.reason < 0)
+        goto release;
+    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
+    near->stand_in = coro_create(remote->host, stand_in, ac_of_pointer(near), &options, true,
+                                 &lost.reason);
+    if (near->stand_in) {
+        coro_watch(near->stand_in, &near->watch);
+        return;
+    }
+    map_take(&remote->watched, &near->by, sizeof near->by);
+release:
+    memory_release(near);
+    if (lost.reason == -EEXIST)
+        return; // the peer draws its numbers badly
+tell:
+    send_exit(remote, arrival->peer, arrival->number, &lost);
 }
 
 void watch_asked(struct remote *remote, const struct arrival *arrival) {
-    struct coro *coro = ref_sort(arrival->to.id) == REF_COROUTINE
-                            ? coro_find(remote->host, arrival->to.id)
-                            : NULL;
+    struct loop *there = team_loop(remote->host, ref_loop(arrival->to.id));
+    bool is_coroutine = ref_sort(arrival->to.id) == REF_COROUTINE;
+    if (is_coroutine && there && there != remote->host) {
+        watch_other_loop(remote, arrival);
+        return;
+    }
+    struct coro *coro = is_coroutine && there ? coro_find(remote->host, arrival->to.id) : NULL;
     struct ac_exit gone = {.who = arrival->to, .how = AC_LOST, .reason = -ESRCH, .value = ac_nil};
     if (!coro) {
         send_exit(remote, arrival->peer, arrival->number, &gone);

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+// Tests of src/remote/errand.c, and of what goes between other processes and the loops of a program
+// that are not the first: messages, deliveries, monitors, subscriptions and names.
+#include "remote/remote_private.h"
+#include "world.h"
+
+static struct child peer;
+
+enum { LOOPS = 3, MANY = 500 };
+
+enum { JOB_WATCHES, JOB_FINISHES, JOB_LISTENS, JOB_FINDS };
+
+// Runs a client on the second of several loops.
+static ac_value spawn_client(ac_value function) {
+    ac_function client = (ac_function)ac_pointer_of(function);
+    must(ac_ref_is(ac_spawn(client, ac_nil, .loop = 2, .stack_bytes = TEST_STACK)));
+    return ac_nil;
+}
+
+static void on_second_loop(ac_function client) {
+    must_be(ac_network_start_with(&near), 0);
+    must(ac_ref_is(ac_spawn(spawn_client, ac_of_pointer((void *)client))));
+    must_be(ac_run(.loops = LOOPS), 0);
+}
+
+// ---- the other process ----
+
+// Monitors, delivers to and sends to the one who asked for it; tells "watcher" how that ended.
+static ac_value watches(ac_value to) {
+    ac_ref it = ac_ref_of(to);
+    must_be(ac_monitor(it), 0);
+    must_be(ac_deliver(it, "delivered", ac_after(PATIENCE_S)), 1);
+    for (int i = 0; i < MANY; i++)
+        must_be(ac_send(it, i), 0);
+    struct ac_exit exit = next_exit();
+    must(ac_ref_equal(exit.who, it));
+    must_be(exit.how, AC_FINISHED);
+    must_be(ac_deliver(it, "too late", ac_after(PATIENCE_S)), -ESRCH);
+    must_be(ac_monitor(it), 0);
+    must_be(next_exit().reason, -ESRCH);
+    must_be(ac_send(find("watcher"), "seen"), 0);
+    return ac_nil;
+}
+
+static ac_value finishes(ac_value unused) {
+    (void)unused;
+    ac_drop(next_message());
+    return ac_list("result", 7);
+}
+
+// Subscribes to the channel that it is sent.
+static ac_value listens(ac_value to) {
+    ac_value message = next_message();
+    ac_ref channel = ac_ref_of(message);
+    ac_drop(message);
+    must_be(ac_channel_subscribe(channel, ac_self()), 0);
+    must_be(ac_send(ac_ref_of(to), "ready"), 0);
+    for (int i = 0; i < MANY; i++)
+        must_be(ac_int_of(next_message()), i);
+    must(ac_ref_equal(next_exit().who, channel)); // it is closed
+    must_be(ac_send(ac_ref_of(to), "closed"), 0);
+    return ac_nil;
+}
+
+static ac_value finds(ac_value to) {
+    ac_ref holder = find("second");
+    must_be(ac_deliver(holder, ac_ref_of(to), ac_after(PATIENCE_S)), 1);
+    return ac_nil;
+}
+
+static void with_server(ac_function client) {
+    static const ac_function jobs[] = {watches, finishes, listens, finds};
+    world_begin();
+    memcpy(server_jobs, jobs, sizeof jobs);
+    peer = child(serving);
+    hear(peer);
+    on_second_loop(client);
+    child_end(peer);
+    world_end();
+}
+
+// ---- from here to there ----
+
+static ac_value talk(ac_value unused) {
+    (void)unused;
+    must_be(ac_loop(), 2);
+    ac_ref server = find("server");
+    for (int i = 0; i < MANY; i++)
+        must_be(ac_send(server, i), 0);
+    must_be(server_count(server), MANY);
+    must_be(ac_deliver(server, MANY, ac_after(PATIENCE_S)), 1);
+    must_be(server_count(server), MANY + 1);
+    ac_ref job = start_job(server, JOB_FINISHES);
+    must_be(ac_monitor(job), 0);
+    must_be(ac_send(job, "go"), 0);
+    struct ac_exit exit = next_exit();
+    must(exit.how == AC_FINISHED && ac_ref_equal(exit.who, job));
+    must_be(ac_deliver(job, "too late", ac_after(PATIENCE_S)), -ESRCH);
+    must_be(ac_send(server, ac_of_pointer(&peer)), -ENOTSUP);
+    return ac_nil;
+}
+
+TEST(coroutines_of_all_loops_talk_with_other_processes) { with_server(talk); }
+
+static ac_value lose_peer(ac_value unused) {
+    (void)unused;
+    ac_ref server = find("server");
+    must_be(ac_monitor(server), 0);
+    must_be(ac_deliver(server, 0, ac_after(PATIENCE_S)), 1);
+    child_kill(peer);
+    struct ac_exit exit = next_exit();
+    must(exit.how == AC_LOST && ac_ref_equal(exit.who, server));
+    return ac_nil;
+}
+
+TEST(the_loss_of_a_process_is_noticed_on_all_loops) {
+    world_begin();
+    peer = child(serving);
+    hear(peer);
+    on_second_loop(lose_peer);
+    world_end();
+}
+
+// ---- from there to here ----
+
+static ac_value is_watched(ac_value unused) {
+    (void)unused;
+    (void)start_job(find("server"), JOB_WATCHES);
+    ac_value message = next_message();
+    must(ac_span_of(message).bytes == strlen("delivered"));
+    ac_drop(message);
+    for (int i = 0; i < MANY; i++)
+        must_be(ac_int_of(next_message()), i);
+    return ac_nil;
+}
+
+static ac_value wait_for_watcher(ac_value unused) {
+    (void)unused;
+    must_be(ac_register(ac_self(), "watcher"), 0);
+    ac_spawn(is_watched, ac_nil, .loop = 3, .stack_bytes = TEST_STACK);
+    ac_drop(next_message());
+    return ac_nil;
+}
+
+TEST(other_processes_reach_the_coroutines_of_all_loops) { with_server(wait_for_watcher); }
+
+static ac_value broadcast(ac_value unused) {
+    (void)unused;
+    ac_ref channel = ac_channel_open("of the second loop");
+    ac_ref job = start_job(find("server"), JOB_LISTENS);
+    must_be(ac_send(job, channel), 0);
+    ac_drop(next_message());
+    must_be(ac_channel_count(channel), 1);
+    for (int i = 0; i < MANY; i++)
+        must_be(ac_send(channel, i), 0);
+    must_be(ac_channel_close(channel), 0);
+    ac_drop(next_message());
+    return ac_nil;
+}
+
+TEST(channels_of_all_loops_have_subscribers_in_other_processes) { with_server(broadcast); }
+
+// ---- names ----
+
+static ac_value hold_name(ac_value unused) {
+    (void)unused;
+    must_be(ac_register(ac_self(), "second"), 0);
+    must_be(ac_register(ac_self(), "second"), -EEXIST);
+    must_be(ac_register(ac_self(), ""), -EINVAL);
+    must(ac_ref_equal(find("second"), ac_self()));
+    (void)start_job(find("server"), JOB_FINDS);
+    ac_value message = next_message();
+    must(ac_ref_equal(ac_ref_of(message), ac_self()));
+    ac_drop(message);
+    memory_fail_nth(1);
+    must_be(ac_locate("second", &(ac_ref){0}, ac_after(PATIENCE_S)), -ENOMEM);
+    memory_fail_nth(1);
+    must_be(ac_unregister("second"), -ENOMEM);
+    memory_fail_nth(0);
+    must_be(ac_unregister("second"), 0);
+    must_be(ac_unregister("second"), -ENOENT);
+    must_be(ac_register(ac_self(), "second"), 0);
+    return ac_nil;
+}
+
+static ac_value give_names(ac_value unused) {
+    (void)unused;
+    ac_ref holder = ac_spawn(hold_name, ac_nil, .loop = 3, .stack_bytes = TEST_STACK), found;
+    must_be(ac_monitor(holder), 0);
+    (void)next_exit();
+    // The name has gone with its holder, or goes.
+    while (ac_locate("second", &found, ac_after(0.1)) == 0)
+        must_be(ac_sleep(0.001), 0);
+    must_be(ac_register(holder, "second"), -ESRCH);
+    ac_ref channel = ac_channel_open(NULL);
+    must_be(ac_register(channel, "channel"), -ENOTSUP);
+    must_be(ac_peer("", ac_after(PATIENCE_S)), -EINVAL);
+    must_be(ac_peer("127.0.0.1:1", ac_after(PATIENCE_S)), -ECONNREFUSED);
+    must_be(ac_network_start_with(&near), -ENOTSUP);
+    return ac_nil;
+}
+
+TEST(coroutines_of_all_loops_give_names_and_find_them) { with_server(give_names); }
