@@ -239,7 +239,6 @@ struct loop {
     bool stopping;          // only daemons are left
     int failure;            // of the first coroutine that failed unseen; 0: none
     struct post *inbox;     // atomic: posts, the latest first
-    bool asleep;            // atomic: home waits in the poller
     uint64_t turns;         // atomic: how often home has run, for the guardian and the watchdog
     uint64_t posts;         // how many have run
     uint64_t dead_letters;  // counted by message/
@@ -258,6 +257,10 @@ struct loop {
     struct measure *measure; // private to measure.c; NULL until stacks are measured
     struct loop_extra extra[LOOP_FLOORS];
     uint64_t random[2]; // state of the generator of ac_random_*
+    uint64_t seen_id;   // belongs to message/: who was last seen alive on another loop,
+    uint32_t seen_left; // and for how many more messages that is believed
+    // Alone in its line: other loops read it for each parcel.
+    bool asleep __attribute__((aligned(MEMORY_LINE_BYTES))); // atomic: home waits in the poller
     bool traced;        // AC_TRACE names coro: all spawns and ends go the slow way, which tells
     struct coro *aside; // free records of such a loop, where the quick way does not find them
     bool outside;       // between loop_step_out and loop_step_in
@@ -658,6 +661,8 @@ void team_note(struct team *team, int err, int failure);
 // Takes what has come on the lanes.
 void team_receive(struct loop *loop);
 bool team_has_parcels(struct loop *loop);
+// Whether there are parcels now or within a moment, if that is likely and nobody is ready.
+bool team_is_fed(struct loop *loop);
 // Looks for parcels for a while if that is likely to pay.
 void team_look(struct loop *loop, ac_time deadline);
 // `asleep` is set: whether the loop may sleep now.

@@ -255,6 +255,19 @@ void team_receive(struct loop *loop) {
     }
 }
 
+bool team_is_fed(struct loop *loop) {
+    if (team_has_parcels(loop))
+        return true;
+    if (loop->ready_head || !loop->team->spins || loop->now - loop->heard > HEARD_NS)
+        return false;
+    for (int i = 0; i < SPIN_LOOKS; i++) {
+        sys_pause();
+        if (team_has_parcels(loop))
+            return true;
+    }
+    return false;
+}
+
 void team_look(struct loop *loop, ac_time deadline) {
     struct team *team = loop->team;
     ac_time now = sys_now(loop->sys);
