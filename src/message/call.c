@@ -13,9 +13,8 @@
 //
 // The end of who was asked is known by a watch here and, elsewhere, by the door, which reports it
 // behind all that the other side sent before. Of a channel elsewhere the loss of its process alone
-// is known, of one here nothing: the deadline ends such a wait. It also does for who is asked on
-// another loop of the program, and between processes from a loop other than the first, which has
-// the door.
+// is known, of one of this program nothing: the deadline ends such a wait. It also does between
+// processes from a loop other than the first, which has the door.
 #include "message/state.h"
 
 struct call {
@@ -97,7 +96,9 @@ static void close_call(struct call *call) {
     struct loop *loop = call->coro->loop;
     slot_give(&message_state(loop)->answers, call->self.id);
     coro_unwatch(&call->near);
-    if (call->far.state)
+    if (call->far.state && call->to.peer == loop->peer)
+        elsewhere_unwatch(&call->far);
+    else if (call->far.state)
         message_door(loop)->unwatch(&call->far);
     call->open = false;
 }
@@ -120,9 +121,10 @@ static int watch(struct call *call) {
     call->far = (struct far_watch){.ended = far_ended};
     list_init(&call->near.link);
     if (!ref_is_here(loop, call->to)) {
+        if (call->to.peer == loop->peer)
+            return elsewhere_watch(loop, call->to, &call->far);
         const struct message_door *door = message_door(loop);
-        bool watched = door && call->to.peer != loop->peer;
-        return watched ? door->watch(loop, call->to, &call->far) : 0;
+        return door ? door->watch(loop, call->to, &call->far) : 0;
     }
     struct coro *to = ref_sort(call->to.id) == REF_COROUTINE ? coro_find(loop, call->to.id) : NULL;
     if (to && to->state == CORO_ALIVE)

@@ -199,6 +199,8 @@ int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time de
 
 // ---- monitors ----
 //
+// Or a far_watch is told instead of an observer, for a question (call.c).
+//
 // One record for both loops. It goes to the loop of the observed coroutine as a post and comes back
 // with the notice as the same post. When the observer ends first, a second post follows the first
 // and comes back as well; the record is free when nothing of it is on its way any more.
@@ -209,8 +211,10 @@ struct far_monitor {
     struct loop *from;
     struct loop *to;
     ac_ref of;
+    bool silent; // there is no notice: somebody is told instead
     // on `from`
-    struct coro *observer; // NULL: it has ended
+    struct far_watch *told; // NULL: no longer
+    struct coro *observer;  // NULL: it has ended
     struct end_watch observer_watch;
     struct cell *cell; // kept back for the notice
     bool stopping;     // `stop` is on its way
@@ -232,6 +236,10 @@ static void notice_is_back(struct post *post) {
     struct far_monitor *it = container_of(post, struct far_monitor, post);
     it->back = true;
     it->from->seen_id = 0;
+    if (it->told) {
+        it->told->state = NULL;
+        it->told->ended(it->told, -ESRCH);
+    }
     if (it->observer) {
         coro_unwatch(&it->observer_watch);
         mailbox_put_cell(it->observer, it->cell, it->notice);
@@ -246,6 +254,10 @@ static void send_back(struct far_monitor *it) {
 }
 
 static void notify(struct far_monitor *it, const struct ac_exit *exit) {
+    if (it->silent) {
+        send_back(it);
+        return;
+    }
     struct ac_exit copy = *exit;
     copy.value = ac_hold(exit->value);
     ac_value notice = value_detach(message_exit_notice(&copy));
@@ -268,11 +280,11 @@ static void begin_monitor(struct post *post) {
     if (!of) {
         notify(it, &(struct ac_exit){.who = it->of, .how = AC_LOST, .reason = -ESRCH});
     } else if (of->state == CORO_ENDED) {
-        of->unseen = false;
+        of->unseen &= it->silent;
         notify(it, &of->end);
     } else {
         it->watching = true;
-        it->watch = (struct end_watch){.ended = observed_ended, .observes = true};
+        it->watch = (struct end_watch){.ended = observed_ended, .observes = !it->silent};
         coro_watch(of, &it->watch);
     }
 }
@@ -294,14 +306,44 @@ static void stop_monitor(struct post *post) {
     team_post(it->to, it->from, &it->stop);
 }
 
+static void stop(struct far_monitor *it) {
+    it->stopping = true;
+    it->stop.run = stop_monitor;
+    team_post(it->from, it->to, &it->stop);
+}
+
 static void observer_ended(struct end_watch *watch, const struct ac_exit *exit) {
     (void)exit;
     struct far_monitor *it = container_of(watch, struct far_monitor, observer_watch);
     it->observer = NULL;
     cell_give(it->from, it->cell);
-    it->stopping = true;
-    it->stop.run = stop_monitor;
-    team_post(it->from, it->to, &it->stop);
+    stop(it);
+}
+
+int elsewhere_watch(struct loop *loop, ac_ref of, struct far_watch *watch) {
+    struct loop *to = loop_of(loop, of);
+    if (!to || ref_sort(of.id) != REF_COROUTINE)
+        return 0;
+    struct far_monitor *it = memory_allocate_zeroed(sizeof *it);
+    if (!it)
+        return -ENOMEM;
+    it->from = loop;
+    it->to = to;
+    it->of = of;
+    it->silent = true;
+    it->told = watch;
+    it->notice = ac_nil;
+    it->post.run = begin_monitor;
+    watch->state = it;
+    team_post(loop, to, &it->post);
+    return 0;
+}
+
+void elsewhere_unwatch(struct far_watch *watch) {
+    struct far_monitor *it = watch->state;
+    watch->state = NULL;
+    it->told = NULL;
+    stop(it);
 }
 
 static int monitor_on(struct coro *self, struct loop *to, ac_ref of) {

@@ -225,6 +225,10 @@ void dead_letter(struct loop *loop, enum ac_dead_reason reason, ac_ref to, ac_va
 int elsewhere_send(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
 int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
 int elsewhere_monitor(struct loop *loop, ac_ref of);
+// As the door's, for a coroutine of another loop of the program; does nothing for what else is of
+// this process. Ends what `elsewhere_watch` has begun.
+int elsewhere_watch(struct loop *loop, ac_ref of, struct far_watch *watch);
+void elsewhere_unwatch(struct far_watch *watch);
 int elsewhere_subscribe(struct loop *loop, ac_ref channel, ac_ref who, bool on);
 // From a thread without a loop. Takes the message. 0; -ESRCH if there is no such loop or coroutine
 // in this process; -ENOMEM; -ENOTSUP.

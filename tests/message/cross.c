@@ -365,6 +365,65 @@ static ac_value see_failure(ac_value unused) {
 
 TEST(a_failure_that_another_loop_monitors_is_seen) { run(see_failure, 2); }
 
+// ---- questions ----
+
+static ac_value answer_some(ac_value questions) {
+    for (long i = 0; i < ac_int_of(questions); i++) {
+        ac_value request = next_message(), body;
+        ac_ref answer;
+        ck_assert_int_eq(ac_unpack(request, &answer, &body), 0);
+        ck_assert_int_eq(ac_send(answer, ac_int_of(body) + 1), 0);
+        ac_drop(body);
+        ac_drop(request);
+    }
+    return ac_nil;
+}
+
+static ac_value question(ac_value unused) {
+    (void)unused;
+    ac_value answer;
+    for (int i = 0; i < RACES / 10; i++) {
+        ac_ref there = ac_spawn(answer_some, 3, .loop = 2);
+        for (int n = 0; n < 3; n++) {
+            ck_assert_int_eq(ac_call(there, n, &answer, AC_FOREVER), 0);
+            ck_assert_int_eq(ac_int_of(answer), n + 1);
+        }
+        // It ends, has ended, or ends without an answer.
+        ck_assert_int_eq(ac_call(there, 3, &answer, AC_FOREVER), -ESRCH);
+        there = ac_spawn(wait_a_little, i % 5, .loop = 2);
+        ck_assert_int_eq(ac_call(there, ac_list("why"), &answer, AC_FOREVER), -ESRCH);
+    }
+    ac_ref silent = ac_spawn(swallow, ac_nil, .loop = 2, .daemon = true);
+    for (int i = 0; i < 20; i++)
+        ck_assert_int_eq(ac_call(silent, ac_list("why"), &answer, ac_after(0.001)), -ETIMEDOUT);
+    memory_fail_nth(1);
+    ck_assert_int_eq(ac_call(silent, 1, &answer, AC_FOREVER), -ENOMEM);
+    memory_fail_nth(0);
+    return ac_nil;
+}
+
+TEST(questions_to_another_loop_are_answered_or_closed) { run(question, 2); }
+
+static ac_value fails_unanswered(ac_value unused) {
+    ac_value message = next_message();
+    ac_drop(message);
+    (void)unused;
+    return ac_of_error(-EDOM, NULL);
+}
+
+static ac_value question_failing(ac_value unused) {
+    (void)unused;
+    ac_value answer;
+    ac_ref there = ac_spawn(fails_unanswered, ac_nil, .loop = 2);
+    ck_assert_int_eq(ac_call(there, 1, &answer, AC_FOREVER), -ESRCH);
+    return ac_nil;
+}
+
+TEST(a_failure_of_one_who_was_asked_is_not_seen) {
+    ac_spawn(question_failing, ac_nil);
+    ck_assert_int_eq(ac_run(.loops = 2), -EDOM);
+}
+
 // ---- want of memory ----
 
 static ac_value want_memory(ac_value unused) {
