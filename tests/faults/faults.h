@@ -37,25 +37,19 @@ enum fault_kind {
 
 #define SCENARIO(name_)                                                                            \
     static void name_(void);                                                                       \
-    TEST(name_##_or_memory_fails, .seconds_max = FAULTS_SECONDS_MAX) {                             \
-        faults_run(#name_, name_, FAULT_MEMORY);                                                   \
-    }                                                                                              \
-    TEST(name_##_or_memory_is_gone, .seconds_max = FAULTS_SECONDS_MAX) {                           \
-        faults_run(#name_, name_, FAULT_MEMORY_GONE);                                              \
-    }                                                                                              \
-    TEST(name_##_or_a_call_fails, .seconds_max = FAULTS_SECONDS_MAX) {                             \
-        faults_run(#name_, name_, FAULT_CALL);                                                     \
-    }                                                                                              \
-    TEST(name_##_interrupted, .seconds_max = FAULTS_SECONDS_MAX) {                                 \
-        faults_run(#name_, name_, FAULT_INTERRUPTED);                                              \
-    }                                                                                              \
-    TEST(name_##_waiting, .seconds_max = FAULTS_SECONDS_MAX) {                                     \
-        faults_run(#name_, name_, FAULT_WAIT);                                                     \
-    }                                                                                              \
-    TEST(name_##_in_short_writes, .seconds_max = FAULTS_SECONDS_MAX) {                             \
-        faults_run(#name_, name_, FAULT_SHORT);                                                    \
-    }                                                                                              \
+    FAULTS_CASE_(name_, name_##_or_a_call_fails, FAULT_CALL)                                       \
+    SCENARIO_WITHOUT_CALLS(name_)
+// The same, but no call into the system fails.
+#define SCENARIO_WITHOUT_CALLS(name_)                                                              \
+    static void name_(void);                                                                       \
+    FAULTS_CASE_(name_, name_##_or_memory_fails, FAULT_MEMORY)                                     \
+    FAULTS_CASE_(name_, name_##_or_memory_is_gone, FAULT_MEMORY_GONE)                              \
+    FAULTS_CASE_(name_, name_##_interrupted, FAULT_INTERRUPTED)                                    \
+    FAULTS_CASE_(name_, name_##_waiting, FAULT_WAIT)                                               \
+    FAULTS_CASE_(name_, name_##_in_short_writes, FAULT_SHORT)                                      \
     static void name_(void)
+#define FAULTS_CASE_(name_, case_, kind_)                                                          \
+    TEST(case_, .seconds_max = FAULTS_SECONDS_MAX) { faults_run(#name_, name_, kind_); }
 
 enum { FAULTS_SECONDS_MAX = 300 };
 
