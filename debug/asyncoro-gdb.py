@@ -29,7 +29,7 @@ AARCH64 = {
 RECORDS_IN_A_CHUNK = 512  # LOOP_CHUNK
 ALIVE = 1                 # CORO_ALIVE
 FOREVER = 2**63 - 1
-STACK_BYTES = [16 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20]
+STACK_BYTES = [2 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20]
 
 
 def fail(text):
