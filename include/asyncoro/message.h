@@ -12,7 +12,8 @@
 // A channel hands each message on to all who are subscribed when it is sent. Channels are
 // references too: they can be sent, registered and located. A channel under a channel hands down
 // what it is handed. A coroutine that a message reaches on several ways, through several channels,
-// gets it once.
+// gets it once. What goes through a channel to a subscriber on another loop or in another process
+// may be overtaken by what the same sender sends there directly.
 #ifndef ASYNCORO_MESSAGE_H
 #define ASYNCORO_MESSAGE_H
 

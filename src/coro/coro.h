@@ -259,11 +259,11 @@ struct loop {
     uint64_t random[2]; // state of the generator of ac_random_*
     uint64_t seen_id;   // belongs to message/: who was last seen alive on another loop,
     uint32_t seen_left; // and for how many more messages that is believed
-    // Alone in its line: other loops read it for each parcel.
-    bool asleep __attribute__((aligned(MEMORY_LINE_BYTES))); // atomic: home waits in the poller
     bool traced;        // AC_TRACE names coro: all spawns and ends go the slow way, which tells
     struct coro *aside; // free records of such a loop, where the quick way does not find them
     bool outside;       // between loop_step_out and loop_step_in
+    // Alone in its line: other loops read it for each parcel.
+    bool asleep __attribute__((aligned(MEMORY_LINE_BYTES))); // atomic: home waits in the poller
 };
 
 // The loop of the calling thread, or NULL. The only thread-local variable of the library.

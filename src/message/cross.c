@@ -443,8 +443,10 @@ static ac_value forward_all(ac_value argument) {
             break;
         }
         int err = ac_send_value(forward->who, message);
-        if (err < 0)
+        if (err < 0) {
             trace(TRACE_MESSAGE, "a message of a channel is lost: %s", ac_strerror(err));
+            message_lost(forward->loop, 1);
+        }
     }
     return ac_nil;
 }

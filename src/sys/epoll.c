@@ -43,6 +43,12 @@ static struct sys *create(int *err) {
         *err = -ENOMEM;
         return NULL;
     }
+    uint64_t number;
+    *err = sys_random_bytes(&number, sizeof number); // the only time that it may fail
+    if (*err < 0) {
+        memory_release(self);
+        return NULL;
+    }
     self->sys.driver = &sys_epoll;
     self->fd = epoll_create1(EPOLL_CLOEXEC);
     self->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
