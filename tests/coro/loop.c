@@ -554,7 +554,7 @@ static ac_value break_the_poller(ac_value unused) {
     loop_here->sys->driver = &failing;
     ck_assert_int_eq(ac_sleep(100), -ECANCELED);
     tell('!');
-    return unused;
+    return ac_hold(unused);
 }
 
 static ac_value clean_up_deaf(ac_value unused) {
