@@ -532,10 +532,12 @@ int team_make(struct loop *first, uint32_t count) {
     }
     // Those that were born find no coroutines and no first loop that runs.
     team_note(team, err, 0);
+    sys_mutex_lock(team->lock); // which they need before they end: until then they can be woken
     __atomic_store_n(&team->phase, TEAM_OVER, __ATOMIC_SEQ_CST);
     for (uint32_t i = 2; i <= count; i++)
         if (team->loops[i])
             sys_wake(team->loops[i]->sys);
+    sys_mutex_unlock(team->lock);
     (void)disband(team);
     return err;
 }

@@ -447,12 +447,12 @@ TEST(what_ac_debug_does_not_know_is_said_once_and_the_rest_is_done) {
         if (fork() > 0) // each in a process that has not complained yet
             continue;
         char value[100], expected[200];
-        snprintf(value, sizeof value, "%s,watchdog=9,never", wrong[i]);
+        snprintf(value, sizeof value, "%s,watchdog=9000,never", wrong[i]);
         setenv("AC_DEBUG", value, 1);
         catch_errors(true);
         for (int n = 0; n < 2; n++) {
             ac_spawn(nothing, ac_nil);
-            ck_assert_int_eq(loop_here->watchdog.limit_ns, 9 * 1000 * 1000);
+            ck_assert_int_eq(loop_here->watchdog.limit_ns, 9000000000);
             ck_assert_int_eq(ac_run(), 0);
         }
         catch_errors(false);
