@@ -209,7 +209,7 @@ struct watchdog {
     struct stretch stretch; // that was seen last
 };
 
-enum { LOOP_COROS_MAX = 1 << 24, LOOP_CHUNK = 512 };
+enum { LOOP_COROS_MAX = 1 << 24, LOOP_CHUNK = 512, LOOP_DEAD_REASONS = 8 };
 
 struct loop {
     struct coro *ready_head; // ready coroutines, first come first served
@@ -235,13 +235,13 @@ struct loop {
     struct sys_stacks stacks;
     struct runner *runners[SYS_STACK_CLASSES]; // of coro.c: stacks that wait for a coroutine
     uint32_t internals;                        // of the library's own, those that have not ended
-    bool wants_stack;       // home was entered to get a new stack for the first ready coroutine
-    bool stopping;          // only daemons are left
-    int failure;            // of the first coroutine that failed unseen; 0: none
-    struct post *inbox;     // atomic: posts, the latest first
-    uint64_t turns;         // atomic: how often home has run, for the guardian and the watchdog
-    uint64_t posts;         // how many have run
-    uint64_t dead_letters;  // counted by message/
+    bool wants_stack;   // home was entered to get a new stack for the first ready coroutine
+    bool stopping;      // only daemons are left
+    int failure;        // of the first coroutine that failed unseen; 0: none
+    struct post *inbox; // atomic: posts, the latest first
+    uint64_t turns;     // atomic: how often home has run, for the guardian and the watchdog
+    uint64_t posts;     // how many have run
+    uint64_t dead_letters[LOOP_DEAD_REASONS]; // counted by message/, which knows the reasons
     struct team *team;      // the loops that run the program with this one; NULL: it is alone
     bool closed;            // no coroutine of users begins any more that comes from elsewhere
     bool over;              // nor one of the library's own

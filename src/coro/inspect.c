@@ -132,9 +132,10 @@ int ac_counters(struct ac_counters *counters) {
         .spawned = loop->spawned,
         .turns = __atomic_load_n(&loop->turns, __ATOMIC_RELAXED),
         .timers = loop->timers.count,
-        .dead_letters = loop->dead_letters,
         .posts = loop->posts,
     };
+    for (int i = 0; i < LOOP_DEAD_REASONS; i++)
+        now.dead_letters += loop->dead_letters[i];
     sys_stacks_count(&loop->stacks, &now.stacks, &now.stack_bytes);
     // Written by a program that knows newer fields than this library: those stay as they are.
     memcpy(counters, &now, now.size < sizeof now ? now.size : sizeof now);

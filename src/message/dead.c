@@ -3,15 +3,18 @@
 // to the hook of the loop; then they go.
 //
 // The library's own messages are none: nobody has sent them.
+//
+// The counts are in the loop, not in the state of this floor, so that they need no memory.
 #include "message/state.h"
 
+_Static_assert((int)AC_DEAD_REASONS <= (int)LOOP_DEAD_REASONS, "each reason has a counter");
+
 void dead_letter(struct loop *loop, enum ac_dead_reason reason, ac_ref to, ac_value message) {
-    struct message_state *state = message_state_need(loop);
-    if (state && message.kind != AC_NOTICE) {
-        state->dead[reason]++;
-        loop->dead_letters++;
+    if (message.kind != AC_NOTICE) {
+        struct message_state *state = message_state(loop);
+        loop->dead_letters[reason]++;
         trace(TRACE_MESSAGE, "a dead letter: %s", ac_dead_reason_name(reason));
-        if (state->dead_hook) {
+        if (state && state->dead_hook) {
             struct coro *running = loop_step_out(loop);
             state->dead_hook(reason, to, message, state->dead_context);
             loop_step_in(loop, running);
@@ -25,11 +28,7 @@ void message_dead(struct loop *loop, ac_ref to, ac_value message) {
 }
 
 void message_lost(struct loop *loop, uint64_t count) {
-    struct message_state *state = message_state_need(loop);
-    if (!state)
-        return;
-    state->dead[AC_DEAD_NO_MEMORY] += count;
-    loop->dead_letters += count;
+    loop->dead_letters[AC_DEAD_NO_MEMORY] += count;
 }
 
 const char *ac_dead_reason_name(enum ac_dead_reason reason) {
@@ -45,8 +44,7 @@ const char *ac_dead_reason_name(enum ac_dead_reason reason) {
 }
 
 uint64_t ac_dead_letters(enum ac_dead_reason reason) {
-    const struct message_state *state = loop_here ? message_state(loop_here) : NULL;
-    return state && (unsigned)reason < AC_DEAD_REASONS ? state->dead[reason] : 0;
+    return loop_here && (unsigned)reason < AC_DEAD_REASONS ? loop_here->dead_letters[reason] : 0;
 }
 
 int ac_on_dead_letter(void (*hook)(enum ac_dead_reason reason, ac_ref to, ac_value message,

@@ -61,7 +61,7 @@ struct message_state {
     struct channel_table *channels;  // NULL until the first channel is opened
     struct map forwards;             // private to cross.c: by ac_ref of a coroutine elsewhere
     struct slot_table answers;       // struct call: questions that are open (call.c)
-    uint64_t dead[AC_DEAD_REASONS];  // dead letters, by reason (dead.c)
+    // Of dead.c; NULL: none.
     void (*dead_hook)(enum ac_dead_reason reason, ac_ref to, ac_value message, void *context);
     void *dead_context;
 };
