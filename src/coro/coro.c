@@ -507,10 +507,10 @@ static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value 
 
 // Nobody else will learn of it: the one who called ac_run does.
 void coro_note_failure(struct coro *coro, const struct ac_exit *exit) {
-    const char *text = ac_text_of(exit->value);
-    trace(TRACE_CORO, "coroutine '%s' (%s) failed: %s%s%s", coro->name ? coro->name : "",
-          coro->where ? coro->where : "", ac_strerror(exit->reason), text ? ": " : "",
-          text ? text : "");
+    ac_span text = ac_span_of(exit->value);
+    trace(TRACE_CORO, "coroutine '%s' (%s) failed: %s%s%.*s", coro->name ? coro->name : "",
+          coro->where ? coro->where : "", ac_strerror(exit->reason), text.bytes > 0 ? ": " : "",
+          (int)text.bytes, text.bytes > 0 ? (const char *)text.at : "");
     if (coro->loop->failure == 0)
         coro->loop->failure = exit->reason;
 }

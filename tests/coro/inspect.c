@@ -386,6 +386,26 @@ TEST(ac_trace_tells_of_spawns_stacks_timers_cancellations_and_ends) {
     }
 }
 
+static ac_value fail_without_a_word(ac_value unused) {
+    (void)unused;
+    return ac_of_error(-EPIPE, NULL);
+}
+
+TEST(ac_trace_says_why_a_coroutine_failed_that_nobody_watched) {
+    setenv("AC_TRACE", "coro", 1);
+    catch_errors(true);
+    spawn_at("f.c:1", fail_on_purpose, "one", false);
+    spawn_at("f.c:2", fail_without_a_word, "two", false);
+    ac_spawn(fail_on_purpose, ac_nil, .joinable = true, .name = "three"); // nobody joins it
+    ck_assert_int_eq(ac_run(), -EPIPE);
+    catch_errors(false);
+    ck_assert_msg(strstr(text, "coroutine 'one' (f.c:1) failed: the other side has closed: on purpose\n"), "%s",
+                  text);
+    ck_assert_msg(strstr(text, "coroutine 'two' (f.c:2) failed: the other side has closed\n"), "%s", text);
+    const char *three = strstr(text, "coroutine 'three' (");
+    ck_assert_msg(three && strstr(three, ") failed: the other side has closed: on purpose\n"), "%s", text);
+}
+
 // ---- AC_DEBUG ----
 
 static bool quit_is_caught(void) {
