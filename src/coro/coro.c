@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Coroutines: their records, spawning, parking, waking, ending; the public calls about them.
-//
-// A record lies in a chunk that never moves and is used again when its coroutine has ended, with a
-// generation one higher, so that a reference to the former one finds nothing. A record whose
-// generations are used up is left aside.
+// Coroutines: parking, waking, ending; the public calls about them. Their records and spawning are
+// in spawn.c.
 //
 // A stack is taken when the coroutine first runs. On every stack runs a runner (run_coroutines): it
 // calls the function of the coroutine that has its stack, and after the end of that takes the next
@@ -15,7 +12,6 @@
 enum {
     BUDGET = 128,             // switches between two looks at the clock
     ASK_EVERY_NS = 50 * 1000, // how long the poller is left alone while coroutines are ready
-    SPAWN_OPTIONS_BYTES_MIN = offsetof(struct ac_spawn_options, group), // of the first version
 };
 
 // What runs on a stack; lies at the top of it.
@@ -26,9 +22,7 @@ struct runner {
 };
 
 static void run_coroutines(void *argument);
-static inline void record_give(struct coro *coro, struct coro **list);
 static inline void finish(struct coro *coro, ac_value result);
-static void finish_slowly(struct coro *coro, ac_value result);
 
 // ---- switching ----
 
@@ -56,7 +50,7 @@ static __attribute__((noinline)) bool give_new_stack(struct coro *coro) {
     struct loop *loop = coro->loop;
     coro->stack = sys_stack_take(&loop->stacks, coro->stack_class);
     if (!coro->stack) {
-        finish_slowly(coro, ac_of_error(-ENOMEM, "no memory for the stack"));
+        coro_end(coro, ac_of_error(-ENOMEM, "no memory for the stack"));
         return false;
     }
     if (loop->stacks.checks & SYS_STACK_MEASURED)
@@ -233,55 +227,9 @@ void coro_end_runners(struct loop *loop) {
     }
 }
 
-// ---- records ----
+// ---- ending ----
 
-// A record that was never used, with `away` held. Without a place for its timer.
-static struct coro *record_cut(struct loop *loop, int *err) {
-    *err = -EAGAIN;
-    if (loop->coro_count == LOOP_COROS_MAX)
-        return NULL;
-    *err = -ENOMEM;
-    if (loop->coro_count == loop->chunk_count * LOOP_CHUNK) {
-        struct coro *chunk = memory_allocate_lines(LOOP_CHUNK * sizeof *chunk);
-        if (!chunk)
-            return NULL;
-        loop->chunks[loop->chunk_count++] = chunk;
-    }
-    uint32_t index = loop->coro_count;
-    struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
-    coro->loop = loop;
-    coro->index = index;
-    coro->generation = 1;
-    list_init(&coro->watchers);
-    __atomic_store_n(&loop->coro_count, index + 1, __ATOMIC_RELEASE); // for coro_peek
-    return coro;
-}
-
-static __attribute__((noinline)) struct coro *record_make(struct loop *loop, int *err) {
-    struct coro *coro = loop->aside;
-    if (coro) {
-        loop->aside = coro->ready_next;
-        return coro;
-    }
-    *err = -ENOMEM;
-    if (heap_reserve(&loop->timers) < 0)
-        return NULL;
-    sys_mutex_lock(loop->away);
-    coro = record_cut(loop, err);
-    sys_mutex_unlock(loop->away);
-    if (!coro)
-        heap_unreserve(&loop->timers);
-    return coro;
-}
-
-static inline struct coro *record_take(struct loop *loop, int *err) {
-    struct coro *coro = loop->free;
-    if (unlikely(!coro))
-        return record_make(loop, err);
-    loop->free = coro->ready_next;
-    return coro;
-}
-
+// A record is free to be used again.
 static inline void record_give(struct coro *coro, struct coro **list) {
     uint32_t generation = coro->generation + 1;
     __atomic_store_n(&coro->state, CORO_FREE, __ATOMIC_RELAXED);
@@ -311,126 +259,6 @@ static void record_give_ended(struct coro *coro) {
     record_give_slowly(coro);
 }
 
-// Makes a coroutine of a record.
-static inline void record_fill(struct coro *coro, ac_function function, ac_value argument,
-                               const struct ac_spawn_options *options, int class, bool internal,
-                               bool away) {
-    // For the compiler these are constants.
-    uint32_t life = (struct coro){.state = CORO_ALIVE}.life |
-                    (uint32_t) class * (struct coro){.stack_class = 1}.life;
-    if (unlikely(options->joinable))
-        life |= (struct coro){.joinable = true, .end_slow = true}.life;
-    life |= options->daemon * (struct coro){.daemon = true}.life;
-    if (unlikely(internal))
-        life |= (struct coro){.internal = true, .end_slow = true}.life;
-    if (away)
-        life |= (struct coro){.away = true, .end_slow = true}.life;
-    if (unlikely(class == SYS_STACK_SMALL))
-        life |= (struct coro){.small = true, .end_slow = true}.life;
-    __atomic_store_n(&coro->life, life, __ATOMIC_RELAXED); // for coro_peek
-    coro->context.sp = NULL;
-    coro->stack = NULL;
-    coro->function = function;
-    coro->argument = argument;
-    __atomic_store_n(&coro->name, options->name, __ATOMIC_RELAXED); // for the watchdog
-    __atomic_store_n(&coro->where, options->where, __ATOMIC_RELAXED);
-}
-
-static inline void count_spawned(struct coro *coro) {
-    struct loop *loop = coro->loop;
-    loop->spawned++;
-    loop->internals += coro->internal;
-    loop->alive += !coro->daemon;
-}
-
-// The last step of spawning.
-static inline void begin(struct coro *coro) {
-    count_spawned(coro);
-    coro_make_ready(coro);
-}
-
-// Puts options into the form of this version, all zero so far: an older program knows fewer, and a
-// newer one more. 0 or -EINVAL.
-static int read_options(const struct ac_spawn_options *options, struct ac_spawn_options *whole) {
-    whole->size = sizeof *whole;
-    if (!options)
-        return 0;
-    if (options->size < SPAWN_OPTIONS_BYTES_MIN)
-        return -EINVAL;
-    memcpy(whole, options, options->size < sizeof *whole ? options->size : sizeof *whole);
-    whole->size = sizeof *whole;
-    return 0;
-}
-
-struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
-                         const struct ac_spawn_options *options, bool internal, int *err) {
-    struct ac_spawn_options whole = {0};
-    struct group_member *member = NULL;
-    struct coro *coro = NULL;
-    *err = argument.kind == AC_INVALID ? ac_error_of(argument) : read_options(options, &whole);
-    int class = *err ? 0 : sys_stack_class(whole.stack_bytes);
-    if (!*err && (!function || class < 0))
-        *err = -EINVAL;
-    if (!*err && whole.group)
-        member = coro_group_reserve(whole.group, loop, err);
-    if (!*err)
-        coro = record_take(loop, err);
-    if (coro) {
-        record_fill(coro, function, argument, &whole, class, internal, false);
-        begin(coro);
-    } else {
-        ac_drop(argument);
-    }
-    if (member)
-        coro_group_add(member, coro);
-    if (coro && loop->traced) {
-        coro->end_slow = true;
-        coro_trace(coro, "begins");
-    }
-    return coro;
-}
-
-struct coro *coro_create_away(struct loop *loop, ac_function function, ac_value argument,
-                              const struct ac_spawn_options *options, int *err) {
-    int class = sys_stack_class(options->stack_bytes);
-    *err = argument.kind == AC_INVALID ? ac_error_of(argument) : 0;
-    if (!*err && (!function || class < 0))
-        *err = -EINVAL;
-    if (*err) {
-        ac_drop(argument);
-        return NULL;
-    }
-    sys_mutex_lock(loop->away);
-    struct coro *coro = loop->away_free;
-    if (coro)
-        loop->away_free = coro->ready_next;
-    else
-        coro = record_cut(loop, err);
-    sys_mutex_unlock(loop->away);
-    if (!coro) {
-        ac_drop(argument);
-        return NULL;
-    }
-    record_fill(coro, function, argument, options, class, false, true);
-    return coro;
-}
-
-void coro_begin_away(struct coro *coro) {
-    struct loop *loop = coro->loop;
-    count_spawned(coro);
-    if (loop->closed) {
-        coro->cancel_known = true;
-        finish_slowly(coro, ac_nil);
-    } else if (heap_reserve(&loop->timers) < 0) {
-        finish_slowly(coro, ac_of_error(-ENOMEM, "no memory for a timer"));
-    } else {
-        coro->placed = true;
-        coro_make_ready(coro);
-    }
-}
-
-// ---- ending ----
-
 static struct ac_exit make_exit(struct coro *coro, ac_value result) {
     struct ac_exit exit = {.who = coro_ref(coro), .how = AC_FINISHED, .value = result};
     if (unlikely(coro->cancel_known)) {
@@ -455,7 +283,7 @@ static inline void finish(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
     bool failed = result.kind == AC_ERROR || result.kind == AC_INVALID;
     if (unlikely(coro->end_slow || failed)) {
-        finish_slowly(coro, result);
+        coro_end(coro, result);
         return;
     }
     value_drop(coro->argument);
@@ -465,9 +293,7 @@ static inline void finish(struct coro *coro, ac_value result) {
     record_give(coro, &loop->free);
 }
 
-// If its function is replaced it goes on. Else its mail goes, then those who watch are told, in the
-// order in which they asked.
-static __attribute__((noinline)) void finish_slowly(struct coro *coro, ac_value result) {
+__attribute__((noinline)) void coro_end(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
     if (coro->small)
         coro_check_canary(coro);
@@ -609,47 +435,6 @@ int coro_may_wait_slowly(struct coro *coro, ac_time deadline) {
 }
 
 // ---- the public calls ----
-
-// All but a plain spawn.
-static __attribute__((noinline)) ac_ref spawn_otherwise(ac_function function, ac_value argument,
-                                                        const struct ac_spawn_options *options) {
-    struct ac_spawn_options whole = {0};
-    int err = read_options(options, &whole);
-    struct loop *loop = loop_here;
-    if (err == 0 && !loop)
-        loop = loop_catch_background(whole.loop, &err);
-    if (loop && loop != loop_here) {
-        ac_ref ref = coro_spawn_away(NULL, loop, function, argument, &whole);
-        loop_let_go(loop);
-        return ref;
-    }
-    if (err == 0)
-        loop = loop_need(&err);
-    struct loop *to = err == 0 && whole.loop != 0 ? team_nth(loop, whole.loop) : loop;
-    if (err < 0 || !to) {
-        ac_drop(argument);
-        return ref_none(err < 0 ? err : -EINVAL);
-    }
-    if (to != loop)
-        return coro_spawn_away(loop, to, function, argument, &whole);
-    struct coro *coro = coro_create(loop, function, argument, &whole, false, &err);
-    return coro ? coro_ref(coro) : ref_none(err);
-}
-
-ac_ref ac_spawn_with(ac_function function, ac_value argument,
-                     const struct ac_spawn_options *options) {
-    struct loop *loop = loop_here;
-    if (unlikely(!loop || !function || !options || !loop->free || argument.kind == AC_INVALID ||
-                 options->size != sizeof *options || options->stack_bytes != 0 ||
-                 options->joinable || options->group || options->loop != 0))
-        return spawn_otherwise(function, argument, options);
-    struct coro *coro = loop->free;
-    loop->free = coro->ready_next;
-    record_fill(coro, function, argument, options, SYS_STACK_DEFAULT, false, false);
-    begin(coro);
-    return coro_ref(coro);
-}
-
 ac_ref ac_self(void) {
     struct coro *self = coro_here();
     return self ? coro_ref(self) : ac_no_ref;
@@ -839,52 +624,4 @@ const char *ac_end_name(enum ac_end how) {
     case AC_LOST: return "lost";
     }
     return "unknown";
-}
-
-// ---- naming ----
-
-static size_t put_text(char *to, size_t bytes, const char *text) {
-    size_t length = strlen(text);
-    length = length < bytes ? length : bytes;
-    memcpy(to, text, length);
-    return length;
-}
-
-static size_t put_number(char *to, size_t bytes, uint32_t number) {
-    char digits[10];
-    size_t count = 0;
-    do
-        digits[count++] = (char)('0' + number % 10);
-    while ((number /= 10) != 0);
-    size_t length = 0;
-    while (count > 0 && length < bytes)
-        to[length++] = digits[--count];
-    return length;
-}
-
-size_t coro_name(const struct coro *coro, char *text, size_t bytes) {
-    const char *name = __atomic_load_n(&coro->name, __ATOMIC_RELAXED);
-    const char *where = __atomic_load_n(&coro->where, __ATOMIC_RELAXED);
-    size_t length = put_text(text, bytes, "coroutine #");
-    length += put_number(text + length, bytes - length, coro->index);
-    if (name) {
-        length += put_text(text + length, bytes - length, " '");
-        length += put_text(text + length, bytes - length, name);
-        length += put_text(text + length, bytes - length, "'");
-    }
-    if (where) {
-        length += put_text(text + length, bytes - length, ", spawned at ");
-        length += put_text(text + length, bytes - length, where);
-    }
-    return length;
-}
-
-size_t coro_describe(const void *owner, char *text, size_t bytes) {
-    const struct coro *coro = owner;
-    size_t length = coro_name(coro, text, bytes);
-    length += put_text(text + length, bytes - length, ", stack of ");
-    size_t kib = sys_stack_bytes(coro->stack_class) >> 10;
-    length += put_number(text + length, bytes - length, (uint32_t)kib);
-    length += put_text(text + length, bytes - length, " KiB: spawn it with a larger .stack_bytes");
-    return length;
 }

@@ -2,7 +2,8 @@
 // The face of coro/: loops, coroutines, waiting and waking.
 //
 //   loop.c       the loop: its turn, timers, posts from other threads, how it ends
-//   coro.c       the record of a coroutine, spawn, end, the public calls
+//   coro.c       parking, waking, ending; the public calls
+//   spawn.c      the records of coroutines, and spawning
 //   operation.c  waiting for operations of the poller
 //   work.c       blocking work handed to helper threads
 //   lock.c       lock and condition
@@ -308,13 +309,19 @@ static inline void loop_extend(struct loop *loop, enum loop_floor floor, struct 
     loop->extra[floor] = extra;
 }
 
-// ---- coro.c ----
+// ---- spawn.c ----
 
 // As ac_spawn_with, on a given loop. `internal`: the library's own, which keeps no loop alive
 // unless the options say so by daemon = false and is not shown to users.
 struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
                          const struct ac_spawn_options *options, bool internal, int *err);
 
+// ---- coro.c ----
+
+// The coroutine ends with `result`: what does not fit into the quick way. If its function is
+// replaced it goes on. Else its mail goes, then those who watch are told, in the order in which
+// they asked. Private to coro/.
+void coro_end(struct coro *coro, ac_value result);
 // The running coroutine; NULL outside.
 static inline struct coro *coro_here(void) {
     struct loop *loop = loop_here;

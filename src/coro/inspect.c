@@ -186,3 +186,51 @@ void loop_debug(struct loop *loop) {
         at += bytes;
     }
 }
+
+// ---- naming ----
+
+static size_t put_text(char *to, size_t bytes, const char *text) {
+    size_t length = strlen(text);
+    length = length < bytes ? length : bytes;
+    memcpy(to, text, length);
+    return length;
+}
+
+static size_t put_number(char *to, size_t bytes, uint32_t number) {
+    char digits[10];
+    size_t count = 0;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while ((number /= 10) != 0);
+    size_t length = 0;
+    while (count > 0 && length < bytes)
+        to[length++] = digits[--count];
+    return length;
+}
+
+size_t coro_name(const struct coro *coro, char *text, size_t bytes) {
+    const char *name = __atomic_load_n(&coro->name, __ATOMIC_RELAXED);
+    const char *where = __atomic_load_n(&coro->where, __ATOMIC_RELAXED);
+    size_t length = put_text(text, bytes, "coroutine #");
+    length += put_number(text + length, bytes - length, coro->index);
+    if (name) {
+        length += put_text(text + length, bytes - length, " '");
+        length += put_text(text + length, bytes - length, name);
+        length += put_text(text + length, bytes - length, "'");
+    }
+    if (where) {
+        length += put_text(text + length, bytes - length, ", spawned at ");
+        length += put_text(text + length, bytes - length, where);
+    }
+    return length;
+}
+
+size_t coro_describe(const void *owner, char *text, size_t bytes) {
+    const struct coro *coro = owner;
+    size_t length = coro_name(coro, text, bytes);
+    length += put_text(text + length, bytes - length, ", stack of ");
+    size_t kib = sys_stack_bytes(coro->stack_class) >> 10;
+    length += put_number(text + length, bytes - length, (uint32_t)kib);
+    length += put_text(text + length, bytes - length, " KiB: spawn it with a larger .stack_bytes");
+    return length;
+}
