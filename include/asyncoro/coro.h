@@ -70,8 +70,9 @@ struct ac_spawn_options {
 // Takes the argument. Options follow by name: ac_spawn(serve, 7, .name = "server", .daemon = true).
 // Does not wait. Returns its reference, or none, and ac_ref_error tells: -EINVAL for a NULL
 // function, a stack size above the maximum, a loop that there is not or options without their size,
-// -EXDEV for a group of another loop, -ENOMEM, -EAGAIN when there are 2^24 coroutines already, or
-// the error of an argument that could not be made. The stack is taken when the coroutine first
+// -EXDEV for a group of another loop, -ENOMEM, -EAGAIN when there are 2^24 coroutines already,
+// -EPERM on a helper thread of ac_work where there is no background (see ac_start), or the error of
+// an argument that could not be made. The stack is taken when the coroutine first
 // runs; if there is no memory then, it fails with -ENOMEM.
 #define ac_spawn(...) AC_SPAWN_(__VA_ARGS__, .size = sizeof(struct ac_spawn_options))
 #define AC_SPAWN_(function, argument, ...)                                                         \
@@ -266,9 +267,11 @@ AC_API int ac_replace_with(ac_ref coroutine, ac_function function, ac_value argu
 // ---- blocking work ----
 
 // Runs `function` on a helper thread with a stack of 1 MiB, where it may block (a database, a large
-// computation, DNS), while the other coroutines go on. It has no loop there: calls that wait give
-// -EPERM. It may send to what is of this process, as any thread may; -ESRCH once that loop has
-// ended. Takes the argument, which is dropped when the function returns; values on their way
+// computation, DNS), while the other coroutines go on. It has no loop there and cannot make one,
+// which nobody would run: calls that wait give -EPERM, and so do those that make a loop elsewhere
+// (ac_channel_open, ac_listen, ...; ac_spawn unless there is a background, to which the coroutine
+// then belongs). It may send to what is of this process, as any thread may; -ESRCH once that loop
+// has ended. Takes the argument, which is dropped when the function returns; values on their way
 // between threads are copied where they are shared. Stores what it returns, which the caller then
 // owns; `result` may be NULL. Can wait. 0; -ETIMEDOUT, -ECANCELED: the function, if it has begun,
 // goes on, even beyond the end of the loop, and its result is dropped; -EPERM outside coroutines;

@@ -284,7 +284,7 @@ void loop_destroy(struct loop *loop);
 // The same for one that other threads of the process could find: takes what they have posted.
 // Private to coro/.
 void loop_end(struct loop *loop);
-// The loop of this thread, made if there is none. NULL and *err.
+// The loop of this thread, made if there is none. NULL and *err, -EPERM on a helper thread.
 struct loop *loop_need(int *err);
 // Runs until no coroutine keeps the loop, or its team, alive, then stops it in order; does not
 // destroy it.
@@ -567,6 +567,8 @@ int work_do(struct work *it, ac_time deadline);
 static inline bool work_is_callers(int err) {
     return err == 0 || err == -EPERM || err == -ENOMEM || err == -EAGAIN;
 }
+// Whether this is a helper thread.
+bool work_is_here(void);
 // As ac_set_work_threads, and sets how long a thread stays idle before it ends: for tests.
 int work_tune(uint32_t threads_max, ac_time idle_ns);
 

@@ -101,6 +101,10 @@ void loop_end(struct loop *loop) {
 
 struct loop *loop_need(int *err) {
     if (unlikely(!loop_here)) {
+        if (work_is_here()) {
+            *err = -EPERM; // nobody would run the loop, or end it
+            return NULL;
+        }
         loop_here = loop_create(&sys_epoll, 0, err);
         if (loop_here) {
             watchdog_add(loop_here);

@@ -67,6 +67,9 @@ struct crew {
     struct list idle; // helpers that wait for work, the latest first
 };
 
+// Of the thread, as what runs there is not handed anything that would tell.
+static _Thread_local bool is_helper;
+
 static struct crew *crew_need(struct loop *loop, enum loop_floor place);
 static void crew_done(struct loop *loop, void *state);
 static void crew_free(struct crew *crew);
@@ -324,6 +327,7 @@ static void give(struct crew *crew, struct work *it) {
 static void help(void *argument) {
     struct helper *helper = argument;
     struct crew *crew = helper->crew;
+    is_helper = true;
     sys_mutex_lock(crew->lock);
     for (struct work *it; (it = take(helper));) {
         helper->busy = true;
@@ -349,6 +353,8 @@ static void help(void *argument) {
         helper_free(helper);
     drop_and_unlock(crew);
 }
+
+bool work_is_here(void) { return is_helper; }
 
 // ---- ac_work ----
 

@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <asyncoro/debug.h>
+#include <asyncoro/io.h>
+#include <asyncoro/message.h>
+#include <asyncoro/remote.h>
+
 #include "test.h"
 
 #include "coro/coro.h"
@@ -356,6 +361,64 @@ static ac_value have_waited(ac_value unused) {
 }
 
 TEST(a_function_cannot_wait_there) { run(have_waited); }
+
+static ac_value end_at_once(ac_value unused) { return unused; }
+
+static ac_value want_a_loop(ac_value unused) {
+    (void)unused;
+    ac_listener *listener;
+    ck_assert_int_eq(ac_ref_error(ac_spawn(end_at_once, "dropped")), -EPERM);
+    ck_assert_int_eq(ac_ref_error(ac_spawn(end_at_once, 1, .joinable = true)), -EPERM);
+    ck_assert_int_eq(ac_ref_error(ac_channel_open("news")), -EPERM);
+    ck_assert_int_eq(ac_listen(&listener, "127.0.0.1:0"), -EPERM);
+    ck_assert_ptr_null(ac_input());
+    ck_assert_int_eq(ac_network_start(), -EPERM);
+    ck_assert_int_eq(ac_register(ac_no_ref, "name"), -EPERM);
+    ck_assert_int_eq(ac_on_dead_letter(NULL, NULL), -EPERM);
+    ck_assert_int_eq(ac_set_work_threads(2), -EPERM);
+    ck_assert_int_eq(ac_measure_stacks(true), -EPERM);
+    ck_assert_int_eq(ac_watchdog(1), -EPERM);
+    ck_assert_int_eq(ac_run(), 0);
+    ck_assert_ptr_null(loop_here);
+    return ac_of(true);
+}
+
+static ac_value have_a_loop_wanted(ac_value unused) {
+    (void)unused;
+    ac_value result = ac_nil;
+    ck_assert_int_eq(ac_work(want_a_loop, ac_nil, &result, AC_FOREVER), 0);
+    ck_assert(ac_bool_of(result));
+    return ac_nil;
+}
+
+TEST(a_function_cannot_make_a_loop_there) { run(have_a_loop_wanted); }
+
+static ac_value tell(ac_value to) {
+    ck_assert_int_eq(ac_send(ac_ref_of(to), (int)ac_loop()), 0);
+    return ac_nil;
+}
+
+static ac_value spawn_for(ac_value to) {
+    ac_ref spawned = ac_spawn(tell, ac_hold(to));
+    ck_assert_msg(ac_ref_is(spawned), "%s", ac_strerror(ac_ref_error(spawned)));
+    ck_assert_ptr_null(loop_here);
+    return ac_nil;
+}
+
+static ac_value have_one_spawned(ac_value unused) {
+    (void)unused;
+    ac_value loop;
+    ck_assert_int_eq(ac_work(spawn_for, ac_self(), NULL, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_receive(&loop, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_int_of(loop), 1);
+    return ac_nil;
+}
+
+TEST(a_function_spawns_into_the_background_where_there_is_one) {
+    ck_assert_int_eq(ac_start(), 0);
+    ck_assert(ac_ref_is(ac_spawn(have_one_spawned, ac_nil)));
+    ck_assert_int_eq(ac_finish(), 0);
+}
 
 static ac_value fail_so(ac_value how) {
     if (ac_is_nil(how))
