@@ -103,7 +103,8 @@ struct ac_run_options {
 // operating system's poller, after which the loop has ended likewise; else the error of the first
 // coroutine that failed and that nobody joined or monitored (AC_TRACE=coro tells which), so that
 // `return ac_run();` in main tells the one who started the program. With several loops it returns
-// when only daemons are left on all of them; -EINVAL for too many, -EAGAIN if there is no thread.
+// when only daemons are left on all of them, or when one has lost its poller; -EINVAL for too many,
+// -EAGAIN if there is no thread.
 #define ac_run(...)                                                                                \
     ac_run_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
 
@@ -119,9 +120,10 @@ AC_API uint32_t ac_loop(void);
 
 // Runs loops on threads of their own, in a program whose main thread does something else, until
 // ac_finish. Meanwhile threads without a loop may spawn (the coroutine belongs to the first of
-// these loops, or to the one that `.loop` says), send, and cancel. Options as for ac_run. Blocks
-// until the loops run. 0; -EALREADY if that has been done; -EPERM inside a coroutine; else as
-// ac_run.
+// these loops, or to the one that `.loop` says), send, and cancel. When the loops end before, for
+// an error of the operating system, a spawn gives -ESRCH, and ac_finish the error. Options as for
+// ac_run. Blocks until the loops run. 0; -EALREADY if that has been done; -EPERM inside a
+// coroutine; else as ac_run.
 #define ac_start(...)                                                                              \
     ac_start_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
 AC_API int ac_start_with(const struct ac_run_options *options);

@@ -19,11 +19,12 @@ struct arrival {
     struct coro *coro;
 };
 
-// The background: one for the process, under SYS_LOCK_BACKGROUND but for `loop`, which is under
-// SYS_LOCK_LOOPS.
+// The background: one for the process, under SYS_LOCK_BACKGROUND but for `loop` and `begun`, which
+// are under SYS_LOCK_LOOPS.
 static struct {
     struct sys_thread *thread; // NULL: there is none
     struct loop *loop;         // the first of its loops, while it runs
+    bool begun;                // it has run, and ac_finish has not been told how it ended
     struct ac_run_options options;
     struct sys_condition *changed;
     struct sys_mutex *lock; // of what follows
@@ -228,7 +229,7 @@ struct loop *loop_catch_background(int nth, int *err) {
     sys_process_lock(SYS_LOCK_LOOPS);
     struct loop *first = background.loop;
     struct loop *loop = first && nth != 0 ? team_nth(first, nth) : first;
-    *err = first && !loop ? -EINVAL : 0;
+    *err = loop ? 0 : first ? -EINVAL : background.begun ? -ESRCH : 0;
     if (!loop)
         sys_process_unlock(SYS_LOCK_LOOPS);
     return loop;
@@ -257,6 +258,7 @@ static void let_go(struct post *post) {
 static void set_background(struct loop *loop) {
     sys_process_lock(SYS_LOCK_LOOPS);
     background.loop = loop;
+    background.begun = loop != NULL;
     sys_process_unlock(SYS_LOCK_LOOPS);
 }
 
@@ -341,6 +343,7 @@ int ac_finish(void) {
             loop_let_go(loop);
         }
         sys_thread_join(background.thread);
+        set_background(NULL);
         err = background.err;
         sys_condition_destroy(background.changed);
         sys_mutex_destroy(background.lock);

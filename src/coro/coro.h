@@ -653,8 +653,8 @@ void team_expected(struct loop *loop);
 // Makes a team of `count` loops, on threads that run loop_run_member. 0 or an error.
 int team_make(struct loop *first, uint32_t count);
 // All loops have come to the end of TEAM_STOPS: ends them but for the first. Returns the error of
-// the first that had one, or 0.
-int team_end(struct team *team);
+// the first that lost its poller, or 0; if *failure is 0, stores that of a coroutine.
+int team_end(struct team *team, int *failure);
 // Counts the loop as alive or no longer.
 void team_count(struct loop *loop);
 bool team_is_alive(const struct team *team);
@@ -665,7 +665,8 @@ void team_arrive(struct team *team);
 bool team_is_there(const struct team *team);
 // Waits a little: for a loop that has lost its poller.
 void team_doze(struct team *team);
-// Errors of a loop: that of its poller, and that of its first coroutine that failed unseen.
+// Errors of a loop: that of its poller, after which the program ends, and that of its first
+// coroutine that failed unseen.
 void team_note(struct team *team, int err, int failure);
 // Takes what has come on the lanes.
 void team_receive(struct loop *loop);
@@ -723,7 +724,7 @@ int errand_do(struct loop *to, struct errand *it, ac_time deadline);
 struct loop *loop_catch(uint64_t peer, uint32_t number);
 void loop_let_go(struct loop *loop);
 // The same for the loop of the background that `nth` says, as for spawning. NULL and *err: 0 if
-// there is no background, else -EINVAL.
+// there is no background, -ESRCH if its loops have ended before ac_finish, else -EINVAL.
 struct loop *loop_catch_background(int nth, int *err);
 
 // ---- guest.c ----

@@ -362,21 +362,22 @@ static int run(struct loop *loop, int err) {
     loop->over = true;
     if (loop->team) {
         loop_leave_process(loop); // no other thread comes by it to the loops that end now
-        int failure = team_end(loop->team);
-        loop->failure = loop->failure ? loop->failure : failure;
+        int later = team_end(loop->team, &loop->failure);
+        err = err < 0 ? err : later;
     }
     return err < 0 ? err : loop->failure;
 }
 
 int loop_run(struct loop *loop) { return run(loop, 0); }
 
-// A loop but the first stays in a phase until the first ends that. When its poller is lost it ends
-// what is its own, and only takes what others post.
+// A loop but the first stays in a phase until the first ends that. When its poller is lost it has
+// the program end, ends what is its own, and only takes what others post.
 static int stay(struct loop *loop, enum team_phase phase, int err) {
     struct team *team = loop->team;
     while (err == 0 && team_phase(team) == phase) {
         err = turn(loop, AC_FOREVER);
         if (err < 0) {
+            team_note(team, err, 0);
             loop->closed = loop->over = true;
             (void)end_all(loop, true);
         }
@@ -396,12 +397,13 @@ void loop_run_member(struct loop *loop) {
     int err = stay(loop, TEAM_RUNS, 0);
     if (team_phase(team) == TEAM_OVER)
         return; // it has not come about
-    err = err < 0 ? err : end_all(loop, false);
+    int later = end_all(loop, false);
     loop->closed = true;
     team_arrive(team);
-    err = stay(loop, TEAM_CANCELS, err);
+    err = stay(loop, TEAM_CANCELS, err < 0 ? err : later);
     loop->stopping = true;
-    err = err < 0 ? err : end_all(loop, true);
+    later = end_all(loop, true);
+    err = err < 0 ? err : later;
     note_unseen_failures(loop);
     loop->over = true;
     team_note(team, err, loop->failure);

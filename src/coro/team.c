@@ -20,7 +20,8 @@
 // has a processor: waking a processor takes 25 to 40 us.
 //
 // The end. `alive` counts the loops with coroutines that keep the program running, and the spawns
-// on their way that will. At 0 the first loop leads through the phases; see loop_run.
+// on their way that will. At 0, or when a loop has lost its poller, the first loop leads through
+// the phases; see loop_run.
 #include "coro/coro.h"
 
 enum {
@@ -75,11 +76,12 @@ struct team {
     uint32_t alive;        // atomic, see above
     enum team_phase phase; // atomic
     uint32_t there;        // atomic: loops that have done what the phase asks for
+    bool lost;             // atomic: a loop has lost its poller, so the program ends
     struct sys_mutex *lock;
-    struct sys_condition *changed;
-    uint32_t born; // under the lock, as are the next two
-    int err;       // of a loop that could not be made, or that lost its poller
-    int failure;   // of the first loop with one
+    struct sys_condition *changed; // for whoever waits: signal all
+    uint32_t born;                 // under the lock, as are the next two
+    int err;                       // of a loop that could not be made, or that lost its poller
+    int failure;                   // of the first loop with one
 };
 
 struct birth {
@@ -313,7 +315,8 @@ void team_count(struct loop *loop) {
 }
 
 bool team_is_alive(const struct team *team) {
-    return __atomic_load_n(&team->alive, __ATOMIC_SEQ_CST) > 0;
+    return __atomic_load_n(&team->alive, __ATOMIC_SEQ_CST) > 0 &&
+           !__atomic_load_n(&team->lost, __ATOMIC_SEQ_CST);
 }
 
 void team_expect(struct loop *loop) {
@@ -384,6 +387,10 @@ void team_note(struct team *team, int err, int failure) {
     team->err = team->err ? team->err : err;
     team->failure = team->failure ? team->failure : failure;
     sys_mutex_unlock(team->lock);
+    if (err == 0)
+        return;
+    __atomic_store_n(&team->lost, true, __ATOMIC_SEQ_CST);
+    sys_wake(team->loops[0]->sys);
 }
 
 // ---- making and ending ----
@@ -394,7 +401,7 @@ static bool be_born(struct team *team, uint32_t number, struct loop *loop, int e
     team->loops[number] = loop;
     team->born++;
     team->err = team->err ? team->err : err;
-    sys_condition_signal(team->changed);
+    sys_condition_signal_all(team->changed);
     sys_mutex_unlock(team->lock);
     return loop != NULL;
 }
@@ -489,25 +496,28 @@ static void set_team(struct loop *first, struct team *team) {
         guest_leave(first->guest);
 }
 
-// Ends all loops but the first. Returns the error of the first that had one, or 0.
-static int disband(struct team *team) {
+// Ends all loops but the first.
+static void disband(struct team *team) {
     set_team(team->loops[0], NULL);
     sys_mutex_lock(team->lock);
     __atomic_store_n(&team->phase, TEAM_OVER, __ATOMIC_SEQ_CST);
-    for (uint32_t i = 2; i <= team->count; i++)
-        sys_condition_signal(team->changed);
+    sys_condition_signal_all(team->changed);
     sys_mutex_unlock(team->lock);
     for (uint32_t i = 0; i < NUMBERS; i++)
         if (team->threads[i])
             sys_thread_join(team->threads[i]);
-    int err = team->err ? team->err : team->failure;
     team_free(team);
-    return err;
 }
 
-int team_end(struct team *team) {
+int team_end(struct team *team, int *failure) {
     empty_all(team);
-    return disband(team);
+    // All have noted what they had before they came to the end of their last phase.
+    sys_mutex_lock(team->lock);
+    int err = team->err;
+    *failure = *failure ? *failure : team->failure;
+    sys_mutex_unlock(team->lock);
+    disband(team);
+    return err;
 }
 
 int team_make(struct loop *first, uint32_t count) {
@@ -538,6 +548,6 @@ int team_make(struct loop *first, uint32_t count) {
         if (team->loops[i])
             sys_wake(team->loops[i]->sys);
     sys_mutex_unlock(team->lock);
-    (void)disband(team);
+    disband(team);
     return err;
 }

@@ -424,7 +424,9 @@ struct sys_condition *sys_condition_create(void); // NULL if there is no memory
 void sys_condition_destroy(struct sys_condition *condition);
 // Waits with the mutex held until signalled or the deadline. False when time was up.
 bool sys_condition_wait(struct sys_condition *condition, struct sys_mutex *mutex, ac_time deadline);
+// Ends the wait of one thread, or of all.
 void sys_condition_signal(struct sys_condition *condition);
+void sys_condition_signal_all(struct sys_condition *condition);
 
 // ---- processes (process.c) ----
 

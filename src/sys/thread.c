@@ -127,6 +127,10 @@ void sys_condition_signal(struct sys_condition *condition) {
     pthread_cond_signal(&condition->condition);
 }
 
+void sys_condition_signal_all(struct sys_condition *condition) {
+    pthread_cond_broadcast(&condition->condition);
+}
+
 bool sys_barrier_offered(void) {
 #if defined(__SANITIZE_THREAD__)
     return false; // ThreadSanitizer does not know of it

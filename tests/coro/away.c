@@ -2,11 +2,13 @@
 // Tests of src/coro/away.c: spawning and cancelling on other loops, and the background with the
 // threads that use it.
 #include "coro/coro.h"
+#include "coro/poller.h"
 #include "test.h"
 
 #include <asyncoro.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #ifdef SYS_TSAN
@@ -350,6 +352,22 @@ TEST(finishing_tells_of_a_failure_that_nobody_saw) {
     ac_spawn(fails, ac_nil);
     ck_assert_int_eq(ac_finish(), -EDOM);
     start(2);
+    ck_assert_int_eq(ac_finish(), 0);
+}
+
+TEST(spawning_in_a_background_that_is_lost_is_refused) {
+    for (int nth = 1; nth <= 2; nth++) {
+        start(2);
+        ck_assert(ac_ref_is(ac_spawn(break_poller, ac_nil, .loop = nth)));
+        ac_ref ref;
+        while (ac_ref_is(ref = ac_spawn(nothing, ac_list("dropped"))))
+            sched_yield();
+        ck_assert_int_eq(ac_ref_error(ref), -ESRCH);
+        ck_assert_int_eq(ac_ref_error(ac_spawn(nothing, ac_nil, .loop = 2)), -ESRCH);
+        ck_assert_int_eq(ac_finish(), -EINVAL);
+        ck_assert_uint_eq(ac_loops(), 0); // no loop was made for who was refused
+    }
+    start(1);
     ck_assert_int_eq(ac_finish(), 0);
 }
 

@@ -2,6 +2,7 @@
 // Tests of src/coro/team.c: loops that run one program, the order on the lanes between them, when
 // they sleep, and how they end.
 #include "coro/coro.h"
+#include "coro/poller.h"
 #include "test.h"
 
 #include <asyncoro.h>
@@ -391,6 +392,25 @@ static ac_value spawn_stubborn(ac_value unused) {
 TEST(what_is_spawned_elsewhere_at_the_end_ends) {
     for (int i = 0; i < 10; i++)
         run(spawn_stubborn, 3);
+}
+
+// ---- a poller that is lost ----
+
+static ac_value break_on(ac_value nth) {
+    for (int i = 1; i <= 3; i++)
+        ck_assert(ac_ref_is(ac_spawn(sleep_long, ac_nil, .loop = i)));
+    ck_assert(ac_ref_is(ac_spawn(break_poller, ac_nil, .loop = (int)ac_int_of(nth))));
+    (void)sleep_long(ac_nil);
+    return ac_of_error(-EDOM, "not seen: that of the poller goes before");
+}
+
+TEST(the_program_ends_when_any_loop_loses_its_poller) {
+    for (int nth = 1; nth <= 3; nth++) {
+        count = 0;
+        ck_assert(ac_ref_is(ac_spawn(break_on, nth)));
+        ck_assert_int_eq(ac_run(.loops = 3), -EINVAL);
+        ck_assert_int_eq(counted(), 4); // all were cancelled
+    }
 }
 
 static ac_value compute_long(ac_value unused) {

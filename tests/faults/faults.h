@@ -38,10 +38,6 @@ enum fault_kind {
 #define SCENARIO(name_)                                                                            \
     static void name_(void);                                                                       \
     FAULTS_CASE_(name_, name_##_or_a_call_fails, FAULT_CALL)                                       \
-    SCENARIO_WITHOUT_CALLS(name_)
-// The same, but no call into the system fails.
-#define SCENARIO_WITHOUT_CALLS(name_)                                                              \
-    static void name_(void);                                                                       \
     FAULTS_CASE_(name_, name_##_or_memory_fails, FAULT_MEMORY)                                     \
     FAULTS_CASE_(name_, name_##_or_memory_is_gone, FAULT_MEMORY_GONE)                              \
     FAULTS_CASE_(name_, name_##_interrupted, FAULT_INTERRUPTED)                                    \

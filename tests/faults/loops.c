@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Faults under several loops, and under one in the background. Which thread a fault meets differs
-// from run to run. No calls fail here yet: a scenario of several loops, one of which has lost its
-// poller, does not end in each run.
+// from run to run.
 #include "faults.h"
 
 enum { LOOPS = 3, MESSAGES = 200 }; // more than a piece of a lane holds
@@ -77,7 +76,7 @@ static ac_value cancel_far(ac_value unused) {
     return ac_nil;
 }
 
-SCENARIO_WITHOUT_CALLS(loops_cancel_one_anothers_coroutines) {
+SCENARIO(loops_cancel_one_anothers_coroutines) {
     memset(&far, 0, sizeof far);
     note_ref(ac_spawn(cancel_far, ac_nil));
     note(ac_run(.loops = LOOPS));
@@ -85,7 +84,7 @@ SCENARIO_WITHOUT_CALLS(loops_cancel_one_anothers_coroutines) {
     REQUIRE(far.ended == far.ran || faults_errors() > 0);
 }
 
-SCENARIO_WITHOUT_CALLS(a_background_is_fed_from_outside) {
+SCENARIO(a_background_is_fed_from_outside) {
     memset(&far, 0, sizeof far);
     if (note(ac_start(.loops = 2)) < 0)
         return;

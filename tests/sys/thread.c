@@ -137,6 +137,34 @@ TEST(a_signal_ends_the_wait) {
     }
 }
 
+static void wait_for_all(void *unused) {
+    (void)unused;
+    sys_mutex_lock(mutex);
+    count++;
+    while (count < 4)
+        ck_assert(sys_condition_wait(condition, mutex, AC_FOREVER));
+    sys_mutex_unlock(mutex);
+}
+
+TEST(a_signal_to_all_ends_all_waits) {
+    make();
+    count = 0;
+    struct sys_thread *threads[3];
+    for (int i = 0; i < 3; i++)
+        start(&threads[i], wait_for_all, NULL);
+    for (bool all = false; !all; sched_yield()) {
+        sys_mutex_lock(mutex);
+        all = count == 3;
+        count += all;
+        if (all)
+            sys_condition_signal_all(condition);
+        sys_mutex_unlock(mutex);
+    }
+    for (int i = 0; i < 3; i++)
+        sys_thread_join(threads[i]);
+    unmake();
+}
+
 static void say_begun(void *begun) { __atomic_store_n((int *)begun, 1, __ATOMIC_RELEASE); }
 
 TEST(a_thread_that_was_let_go_leaves_nothing_behind) { // the sanitizer looks for leaks
