@@ -12,8 +12,10 @@
 // A channel hands each message on to all who are subscribed when it is sent. Channels are
 // references too: they can be sent, registered and located. A channel under a channel hands down
 // what it is handed. A coroutine that a message reaches on several ways, through several channels,
-// gets it once. What goes through a channel to a subscriber on another loop or in another process
-// may be overtaken by what the same sender sends there directly.
+// gets it once. What a sender sends through a channel of its own loop and what it sends directly
+// arrives in that order, wherever the subscriber is; so does the notice of its end. A channel of
+// another loop or process is a detour: what goes through it to a subscriber that is not where the
+// channel is may be overtaken by what the sender sends there directly.
 #ifndef ASYNCORO_MESSAGE_H
 #define ASYNCORO_MESSAGE_H
 
@@ -126,9 +128,7 @@ AC_API int ac_wait_any(const struct ac_source *sources, size_t count, ac_time de
 // wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -ESRCH if the receiver has ended, also if it ends
 // without an answer, even if it has passed the request on; -ECONNRESET if its process is lost
 // meanwhile; -EDEADLK to oneself; the errors of ac_send. `to` may be a channel: the first answer
-// counts, and the end of those who could give one is not noticed. Nor is an end (or a loss) noticed
-// between loops of a program, and by another loop than the first between processes: there the
-// deadline ends the wait.
+// counts, and the end of those who could give one is not noticed.
 #define ac_call(to, body, answer, deadline) ac_call_value((to), ac_of(body), (answer), (deadline))
 AC_API int ac_call_value(ac_ref to, ac_value body, ac_value *answer, ac_time deadline) AC_CHECKED;
 
@@ -209,9 +209,12 @@ AC_API int ac_channel_close(ac_ref channel);
 // channel is of this process.
 //
 // Between loops and processes coroutines alone can subscribe. What is sent to the channel is queued
-// for the other loop or process there and counts as reached then. A subscription to a channel
-// elsewhere can wait: it returns when that process has answered; -EPERM outside coroutines;
-// -EHOSTUNREACH; -ECONNRESET if that process is lost meanwhile; -ECANCELED.
+// for the other loop or process in the turn of its sender and counts as reached then; it never
+// waits, and what finds no room on the way to another process is kept until there is. A value that
+// cannot travel there gives the sender -ENOTSUP. A subscription to a channel elsewhere can wait: it
+// returns when that loop or process has answered; -EPERM outside coroutines; -EHOSTUNREACH;
+// -EAGAIN when 2^16 coroutines elsewhere subscribe there already; -ECONNRESET if that process is
+// lost meanwhile; -ECANCELED.
 AC_API int ac_channel_subscribe(ac_ref channel, ac_ref who);
 
 // `who` gets nothing more from `channel`; what is in its mailbox stays there. 0; -ENOENT if it was

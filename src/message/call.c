@@ -11,10 +11,10 @@
 // Before it waits for the answer the asker may wait to send the request, and the question can be
 // closed already then: the result is kept in the record for it.
 //
-// The end of who was asked is known by a watch here and, elsewhere, by the door, which reports it
-// behind all that the other side sent before. Of a channel elsewhere the loss of its process alone
-// is known, of one of this program nothing: the deadline ends such a wait. It also does between
-// processes from a loop other than the first, which has the door.
+// The end of who was asked is known by a watch here and, elsewhere, by one of another loop or by
+// the door, which report it behind all that the other side sent before. Of a channel elsewhere the
+// loss of its process alone is known, of one of this program nothing: who has got the request may
+// still answer.
 #include "message/state.h"
 
 struct call {
@@ -96,10 +96,7 @@ static void close_call(struct call *call) {
     struct loop *loop = call->coro->loop;
     slot_give(&message_state(loop)->answers, call->self.id);
     coro_unwatch(&call->near);
-    if (call->far.state && call->to.peer == loop->peer)
-        elsewhere_unwatch(&call->far);
-    else if (call->far.state)
-        message_door(loop)->unwatch(&call->far);
+    elsewhere_unwatch(loop, call->to, &call->far);
     call->open = false;
 }
 
@@ -120,13 +117,12 @@ static int watch(struct call *call) {
     call->near = (struct end_watch){.ended = near_ended};
     call->far = (struct far_watch){.ended = far_ended};
     list_init(&call->near.link);
-    if (!ref_is_here(loop, call->to)) {
-        if (call->to.peer == loop->peer)
-            return elsewhere_watch(loop, call->to, &call->far);
-        const struct message_door *door = message_door(loop);
-        return door ? door->watch(loop, call->to, &call->far) : 0;
-    }
-    struct coro *to = ref_sort(call->to.id) == REF_COROUTINE ? coro_find(loop, call->to.id) : NULL;
+    bool is_coroutine = ref_sort(call->to.id) == REF_COROUTINE;
+    if (!ref_is_here(loop, call->to))
+        return is_coroutine || call->to.peer != loop->peer
+                   ? elsewhere_watch(loop, call->to, &call->far)
+                   : 0;
+    struct coro *to = is_coroutine ? coro_find(loop, call->to.id) : NULL;
     if (to && to->state == CORO_ALIVE)
         coro_watch(to, &call->near);
     return 0;

@@ -8,13 +8,15 @@
 // A subscription is known to its channel, which keeps coroutines in an array and channels in a
 // list, and is in a list of its member, by which all of them are found when the member ends. A map
 // of the loop, from (channel, who) to the subscription, makes it a set. The array is what a send
-// runs along: it has no order, for the last entry fills the place of one that is taken out.
+// runs along: it has no order, for the last entry fills the place of one that is taken out. For a
+// coroutine of another loop or process a member stands in the graph that sends on what it is handed
+// (relay.c).
 //
 // Channels below channels form a graph without circles: a subscription that would close one is
 // found by walking up from the channel, and refused. How messages go through it stands in walk.c.
 //
 // The notice of a close cannot fail: the channel has it from the beginning, and each subscription
-// of a coroutine keeps back a cell for it.
+// of a coroutine keeps back a cell for it; one of a coroutine elsewhere has a notice of its own.
 //
 // Who waits for a number of subscribers counts for himself, each time that he is woken. He is woken
 // when so many subscriptions were made below his channel that the number may have been reached.
@@ -32,12 +34,13 @@ struct channel_table {
     struct map subscriptions; // by struct pair
 };
 
-// The key of a subscription. Both are of the same loop, so their ids tell all.
+// The key of a subscription.
 struct pair {
-    uint64_t channel;
+    uint64_t channel; // of this loop
     uint64_t who;
+    uint64_t peer; // of who
 };
-_Static_assert(sizeof(struct pair) == 16, "a key of the map has no padding");
+_Static_assert(sizeof(struct pair) == 24, "a key of the map has no padding");
 
 // A coroutine in ac_channel_wait, on its stack.
 struct channel_wait {
@@ -52,13 +55,16 @@ static int find_here(ac_ref ref, struct channel **channel);
 static int find_to_change(ac_ref ref, struct channel **channel);
 static void close_channel(struct channel *channel);
 static void notify_listeners(struct channel *channel);
-static bool is_far(ac_ref channel, ac_ref who);
+static void notify_relays(struct channel *channel);
+static bool is_elsewhere(ac_ref channel, ac_ref who);
 static int subscribe_elsewhere(ac_ref channel, ac_ref who, bool on);
 static bool is_above(struct channel *channel, const struct channel *below);
 static int find_member(struct loop *loop, ac_ref who, struct member **member);
 static int need_member(struct coro *coro, struct member **member);
 static int subscribe(struct channel *channel, struct member *member);
+static int add_to_channel(struct channel *channel, struct subscription *it);
 static int add_listener(struct channel *channel, struct subscription *it);
+static int add_relay(struct channel *channel, struct subscription *it);
 static void remove_listener(struct channel *channel, struct subscription *it);
 static void unsubscribe(struct subscription *it);
 static void remove_subscription(struct subscription *it);
@@ -98,8 +104,10 @@ ac_ref ac_channel_open(const char *name) {
         goto free_name;
     channel->loop = loop;
     channel->walks = &table->walks;
+    channel->member.peer = loop->peer;
     list_init(&channel->member.above);
     list_init(&channel->below);
+    list_init(&channel->relays);
     list_init(&channel->waits);
     list_init(&channel->watchers);
     ac_ref ref = {loop->peer, channel->member.id};
@@ -149,9 +157,12 @@ static void close_channel(struct channel *channel) {
     trace(TRACE_MESSAGE, "channel '%s' closes", channel->name ? channel->name : "");
     struct list *link;
     notify_listeners(channel);
+    notify_relays(channel);
     end_waits(channel);
     while (channel->listener_count > 0)
         unsubscribe(channel->listeners[channel->listener_count - 1].it);
+    while ((link = list_first(&channel->relays)))
+        unsubscribe(container_of(link, struct subscription, of_channel));
     while ((link = list_first(&channel->below)))
         unsubscribe(container_of(link, struct subscription, of_channel));
     while ((link = list_first(&channel->member.above)))
@@ -175,6 +186,14 @@ static void notify_listeners(struct channel *channel) {
             continue; // a hook closes the channel while the coroutine ends: its mailbox is gone
         mailbox_put_cell(listener->coro, listener->it->cell, ac_hold(channel->notice));
         listener->it->cell = NULL;
+    }
+}
+
+static void notify_relays(struct channel *channel) {
+    list_each (link, &channel->relays) {
+        struct subscription *it = container_of(link, struct subscription, of_channel);
+        relay_close(it->member, it->farewell);
+        it->farewell = NULL;
     }
 }
 
@@ -233,11 +252,11 @@ static int find_to_change(ac_ref ref, struct channel **channel) {
 
 // ---- subscribing ----
 
-// Whether one of the two, and one alone, is of another process.
-static bool is_far(ac_ref channel, ac_ref who) {
+// Whether the channel is not of this loop, and one of the two is of this program.
+static bool is_elsewhere(ac_ref channel, ac_ref who) {
     struct loop *loop = loop_here;
-    return loop && ac_ref_is(channel) && ac_ref_is(who) &&
-           ref_is_here(loop, channel) != ref_is_here(loop, who);
+    return loop && ac_ref_is(channel) && ac_ref_is(who) && !ref_is_here(loop, channel) &&
+           (channel.peer == loop->peer || who.peer == loop->peer);
 }
 
 static int subscribe_elsewhere(ac_ref channel, ac_ref who, bool on) {
@@ -248,15 +267,15 @@ static int subscribe_elsewhere(ac_ref channel, ac_ref who, bool on) {
 
 int ac_channel_subscribe(ac_ref ref, ac_ref who) {
     struct channel *channel;
-    struct member *member;
-    if (is_far(ref, who))
+    struct member *member = NULL;
+    if (is_elsewhere(ref, who))
         return subscribe_elsewhere(ref, who, true);
     int err = find_to_change(ref, &channel);
     if (!err)
         err = find_member(channel->loop, who, &member);
     if (err)
         return err;
-    if (!member->coro && is_above(channel, channel_of(member)))
+    if (member->kind == MEMBER_CHANNEL && is_above(channel, channel_of(member)))
         return -ELOOP;
     err = subscribe(channel, member);
     release_if_idle(member);
@@ -267,7 +286,7 @@ int ac_channel_subscribe(ac_ref ref, ac_ref who) {
 
 int ac_channel_unsubscribe(ac_ref ref, ac_ref who) {
     struct channel *channel;
-    if (is_far(ref, who))
+    if (is_elsewhere(ref, who))
         return subscribe_elsewhere(ref, who, false);
     int err = find_to_change(ref, &channel);
     if (err)
@@ -275,14 +294,14 @@ int ac_channel_unsubscribe(ac_ref ref, ac_ref who) {
     struct loop *loop = channel->loop;
     if (!ac_ref_is(who))
         return ref_refuse(who);
-    if (!ref_is_here(loop, who))
-        return -ENOTSUP;
-    struct pair key = {ref.id, who.id};
+    struct pair key = {ref.id, who.id, who.peer};
     struct subscription *it = map_get(&table_of(loop)->subscriptions, &key, sizeof key);
     if (it) {
         unsubscribe(it);
         return 0;
     }
+    if (!ref_is_here(loop, who))
+        return ref_sort(who.id) == REF_COROUTINE ? -ENOENT : -ENOTSUP;
     if (ref_sort(who.id) == REF_CHANNEL)
         return find(loop, who.id) ? -ENOENT : -ESRCH;
     if (ref_sort(who.id) != REF_COROUTINE)
@@ -294,7 +313,9 @@ int ac_channel_unsubscribe(ac_ref ref, ac_ref who) {
 int ac_channel_count(ac_ref ref) {
     struct channel *channel;
     int err = find_here(ref, &channel);
-    return err ? err : (int)(channel->listener_count + channel->below_count);
+    if (err)
+        return err;
+    return (int)(channel->listener_count + channel->relay_count + channel->below_count);
 }
 
 int ac_channel_transform(ac_ref ref, ac_transform transform, void *context) {
@@ -317,12 +338,16 @@ static bool is_above(struct channel *channel, const struct channel *below) {
 }
 
 // The member for a reference that a user gives; a coroutine that is none yet becomes one, and
-// release_if_idle ends that if no subscription follows. 0; -ESRCH, -ENOTSUP, -ENOMEM.
+// release_if_idle ends that if no subscription follows. 0; -ESRCH, -ENOTSUP, -ENOMEM; for one
+// elsewhere as relay_need.
 static int find_member(struct loop *loop, ac_ref who, struct member **member) {
     if (!ac_ref_is(who))
         return ref_refuse(who);
-    if (!ref_is_here(loop, who))
-        return -ENOTSUP;
+    if (!ref_is_here(loop, who)) {
+        int err = 0;
+        *member = relay_need(loop, who, &err);
+        return *member ? 0 : err;
+    }
     if (ref_sort(who.id) == REF_CHANNEL) {
         struct channel *channel = find(loop, who.id);
         *member = channel ? &channel->member : NULL;
@@ -349,7 +374,9 @@ static int need_member(struct coro *coro, struct member **member) {
         return err;
     }
     new->id = id;
+    new->peer = coro->loop->peer;
     list_init(&new->above);
+    new->kind = MEMBER_CORO;
     new->coro = coro;
     new->watch.ended = subscriber_ended;
     coro_watch(coro, &new->watch);
@@ -359,7 +386,7 @@ static int need_member(struct coro *coro, struct member **member) {
 
 static int subscribe(struct channel *channel, struct member *member) {
     struct map *subscriptions = &table_of(channel->loop)->subscriptions;
-    struct pair key = {channel->member.id, member->id};
+    struct pair key = {channel->member.id, member->id, member->peer};
     if (map_get(subscriptions, &key, sizeof key))
         return 0;
     struct subscription *it = memory_allocate_zeroed(sizeof *it);
@@ -368,19 +395,35 @@ static int subscribe(struct channel *channel, struct member *member) {
     it->channel = channel;
     it->member = member;
     int err = map_put(subscriptions, &key, sizeof key, it);
-    if (!err && member->coro)
-        err = add_listener(channel, it);
+    if (!err)
+        err = add_to_channel(channel, it);
     if (err) {
         map_take(subscriptions, &key, sizeof key);
         memory_release(it);
         return err;
     }
-    if (!member->coro) {
-        list_append(&channel->below, &it->of_channel);
-        channel->below_count++;
-    }
     list_append(&member->above, &it->of_member);
-    wake_waits(channel, member->coro ? 1 : UINT32_MAX);
+    wake_waits(channel, member->kind != MEMBER_CHANNEL ? 1 : UINT32_MAX);
+    return 0;
+}
+
+static int add_to_channel(struct channel *channel, struct subscription *it) {
+    switch (it->member->kind) {
+    case MEMBER_CORO: return add_listener(channel, it);
+    case MEMBER_RELAY: return add_relay(channel, it);
+    case MEMBER_CHANNEL: break;
+    }
+    list_append(&channel->below, &it->of_channel);
+    channel->below_count++;
+    return 0;
+}
+
+static int add_relay(struct channel *channel, struct subscription *it) {
+    it->farewell = relay_farewell(it->member, (ac_ref){channel->loop->peer, channel->member.id});
+    if (!it->farewell)
+        return -ENOMEM;
+    list_append(&channel->relays, &it->of_channel);
+    channel->relay_count++;
     return 0;
 }
 
@@ -417,23 +460,33 @@ static void unsubscribe(struct subscription *it) {
 
 static void remove_subscription(struct subscription *it) {
     struct channel *channel = it->channel;
-    struct pair key = {channel->member.id, it->member->id};
+    struct pair key = {channel->member.id, it->member->id, it->member->peer};
     assert(!channel->walks->busy);
     map_take(&table_of(channel->loop)->subscriptions, &key, sizeof key);
     list_remove(&it->of_member);
-    if (it->member->coro) {
-        remove_listener(channel, it);
-    } else {
+    switch (it->member->kind) {
+    case MEMBER_CORO: remove_listener(channel, it); break;
+    case MEMBER_RELAY:
+        list_remove(&it->of_channel);
+        channel->relay_count--;
+        farewell_release(it->farewell);
+        break;
+    case MEMBER_CHANNEL:
         list_remove(&it->of_channel);
         channel->below_count--;
+        break;
     }
     memory_release(it);
 }
 
 // A coroutine without subscriptions is no member.
 static void release_if_idle(struct member *member) {
-    if (!member->coro || !list_empty(&member->above))
+    if (member->kind == MEMBER_CHANNEL || !list_empty(&member->above))
         return;
+    if (member->kind == MEMBER_RELAY) {
+        relay_release(member);
+        return;
+    }
     map_take_id(&table_of(member->coro->loop)->members, member->id);
     coro_unwatch(&member->watch);
     memory_release(member);
@@ -441,7 +494,10 @@ static void release_if_idle(struct member *member) {
 
 static void subscriber_ended(struct end_watch *watch, const struct ac_exit *exit) {
     (void)exit;
-    struct member *member = container_of(watch, struct member, watch);
+    member_ended(container_of(watch, struct member, watch));
+}
+
+void member_ended(struct member *member) {
     struct list *link;
     while ((link = list_first(&member->above)))
         remove_subscription(container_of(link, struct subscription, of_member));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What channel.c and walk.c share: channels, their subscriptions, and walks through the graph that
-// these make. channel.c makes and changes the graph, walk.c goes through it.
+// What channel.c, walk.c and relay.c share: channels, their subscriptions, and walks through the
+// graph that these make. channel.c makes and changes the graph, walk.c goes through it; relay.c has
+// those who stand in it for coroutines elsewhere.
 #ifndef MESSAGE_CHANNEL_H
 #define MESSAGE_CHANNEL_H
 
@@ -8,10 +9,12 @@
 
 // Who can be subscribed.
 struct member {
-    uint64_t id;            // of its reference
-    struct list above;      // its subscriptions: struct subscription.of_member
-    uint64_t mark;          // the last walk that has met it
-    struct coro *coro;      // NULL: a channel
+    uint64_t id;       // of its reference
+    uint64_t peer;     // likewise
+    struct list above; // its subscriptions: struct subscription.of_member
+    uint64_t mark;     // the last walk that has met it
+    enum member_kind { MEMBER_CHANNEL, MEMBER_CORO, MEMBER_RELAY } kind;
+    struct coro *coro;      // MEMBER_CORO
     struct end_watch watch; // of the coroutine
 };
 
@@ -28,6 +31,8 @@ struct channel {
     uint32_t listener_room;    // for how many the array has room
     struct list below;         // struct subscription.of_channel: the channels directly below
     uint32_t below_count;      // of them
+    uint32_t relay_count;      // of the next
+    struct list relays;        // struct subscription.of_channel: of those elsewhere
     struct channel *walk_next; // in the queue of the present walk
     ac_value handed;           // what the present walk hands to it; owned while it is queued
     ac_transform transform;    // NULL: none
@@ -44,10 +49,11 @@ struct subscription {
     struct list of_member;
     struct channel *channel;
     struct member *member;
-    // ---- of a channel ----
+    // ---- of a channel or a relay ----
     struct list of_channel;
+    struct farewell *farewell; // of a relay: kept back for the notice that the channel is closed
     // ---- of a coroutine ----
-    struct cell *cell; // kept back for the notice that the channel is closed
+    struct cell *cell; // likewise
     uint32_t place;    // in channel->listeners
 };
 
@@ -60,6 +66,27 @@ struct listener {
 static inline struct channel *channel_of(struct member *member) {
     return container_of(member, struct channel, member);
 }
+
+// ---- channel.c ----
+
+// The one that a member is or stands for has ended, and with it all its subscriptions.
+void member_ended(struct member *member);
+
+// ---- relay.c ----
+
+// The member that stands for a coroutine elsewhere, made if there is none. NULL and *err: -ESRCH,
+// -ENOTSUP, -ENOMEM, -EHOSTUNREACH; -EAGAIN when there are 2^16 of them.
+struct member *relay_need(struct loop *loop, ac_ref who, int *err);
+// It has no subscription any more.
+void relay_release(struct member *member);
+// Sends a message on at once. Takes it. 0: queued there; -ESRCH: nobody is there any more, which
+// was counted as a dead letter; -ENOMEM; -ENOTSUP: it cannot travel there.
+int relay_put(struct member *member, ac_value message);
+// What tells it that the channel is closed. NULL if there is no memory.
+struct farewell *relay_farewell(struct member *member, ac_ref channel);
+// Sends that on at once, behind all else. Takes it.
+void relay_close(struct member *member, struct farewell *farewell);
+void farewell_release(struct farewell *farewell);
 
 // ---- walk.c ----
 

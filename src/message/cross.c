@@ -8,7 +8,8 @@
 // letter there. The other verbs are errands (coro/away.c) or, for monitors, a record that goes to
 // and fro.
 //
-// A subscription across loops is one of a forwarder (below).
+// All that one loop does to another, or through the first one to another process, goes on one lane
+// and stays in order.
 #include "message/state.h"
 
 enum { SEEN_MESSAGES = 64 };
@@ -52,43 +53,51 @@ static int check_often(struct loop *from, const struct loop *to, uint64_t id) {
     return err;
 }
 
-static int send_to_loop(struct loop *from, struct loop *to, uint64_t id, ac_value message) {
-    int err = check_often(from, to, id);
-    if (err < 0)
-        return refuse(message, err);
+static int put_on_lane(struct loop *from, struct loop *to, uint64_t id, ac_value message) {
     if (message.form != 0) // with memory
         message = value_detach(message);
-    err = message.kind == AC_INVALID ? ac_error_of(message)
-                                     : team_send(from, to, id, message, arrived);
+    int err = message.kind == AC_INVALID ? ac_error_of(message)
+                                         : team_send(from, to, id, message, arrived);
     return err < 0 ? refuse(message, err) : 0;
 }
 
-// A message from a foreign thread.
+static int send_to_loop(struct loop *from, struct loop *to, uint64_t id, ac_value message) {
+    int err = check_often(from, to, id);
+    return err < 0 ? refuse(message, err) : put_on_lane(from, to, id, message);
+}
+
+// A message from a foreign thread; or one for another process, on its way to the first loop.
 struct letter {
     struct post post;
-    uint64_t id;
+    ac_ref to;
     ac_value message;
 };
 
 static void letter_arrived(struct post *post) {
     struct letter letter = *container_of(post, struct letter, post);
     memory_release(container_of(post, struct letter, post));
-    arrived(loop_here, letter.id, letter.message);
+    struct loop *loop = loop_here;
+    const struct message_door *door = message_door(loop);
+    if (letter.to.peer == loop->peer)
+        arrived(loop, letter.to.id, letter.message);
+    else if (!door)
+        message_dead(loop, letter.to, letter.message);
+    else if (door->pass(loop, letter.to, letter.message) == -ENOMEM)
+        message_lost(loop, 1);
 }
 
-// With the loop caught.
-static int post_letter(struct loop *to, uint64_t id, ac_value message) {
-    int err = check_receiver(to, id);
-    struct letter *letter = err < 0 ? NULL : memory_allocate(sizeof *letter);
+// `from` is NULL for a foreign thread, with the loop caught.
+static int post_letter(struct loop *from, struct loop *to, ac_ref ref, ac_value message) {
+    struct letter *letter = memory_allocate(sizeof *letter);
     if (!letter)
-        return refuse(message, err < 0 ? err : -ENOMEM);
+        return refuse(message, -ENOMEM);
     message = value_detach(message);
     if (message.kind == AC_INVALID) {
         memory_release(letter);
         return ac_error_of(message);
     }
-    *letter = (struct letter){.post.run = letter_arrived, .id = id, .message = message};
-    loop_post(to, &letter->post);
+    *letter = (struct letter){.post.run = letter_arrived, .to = ref, .message = message};
+    team_post(from, to, &letter->post);
     return 0;
 }
 
@@ -96,9 +105,26 @@ int elsewhere_send_foreign(ac_ref to, ac_value message) {
     struct loop *loop = loop_catch(to.peer, ref_loop(to.id));
     if (!loop)
         return refuse(message, -ESRCH);
-    int err = post_letter(loop, to.id, message);
+    int err = check_receiver(loop, to.id);
+    err = err < 0 ? refuse(message, err) : post_letter(NULL, loop, to, message);
     loop_let_go(loop);
     return err;
+}
+
+int elsewhere_pass(struct loop *loop, ac_ref to, ac_value message) {
+    struct loop *there = loop_of(loop, to);
+    if (there)
+        return put_on_lane(loop, there, to.id, message);
+    if (value_is_local(message) || message.kind == AC_NOTICE)
+        return refuse(message, -ENOTSUP);
+    const struct message_door *door = message_door(loop);
+    if (door)
+        return door->pass(loop, to, message);
+    struct loop *first = first_of(loop);
+    if (first != loop)
+        return post_letter(loop, first, to, message);
+    message_dead(loop, to, message);
+    return -ESRCH;
 }
 
 // ---- errands to the first loop, for other processes ----
@@ -141,9 +167,8 @@ static int ask_loop(struct loop *at, const struct ask *what, ac_time deadline) {
     if (!ask)
         return refuse(what->message, -ENOMEM);
     *ask = *what;
-    ask->errand = (struct errand){.run = run_ask,
-                                  .orphaned = ask_release,
-                                  .waits = what->to.peer != at->peer || what->who.peer != 0};
+    ask->errand = (struct errand){
+        .run = run_ask, .orphaned = ask_release, .waits = what->to.peer != at->peer};
     ask->message = value_detach(what->message);
     if (ask->message.kind == AC_INVALID) {
         int err = ac_error_of(ask->message);
@@ -199,11 +224,12 @@ int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time de
 
 // ---- monitors ----
 //
-// Or a far_watch is told instead of an observer, for a question (call.c).
+// Or a far_watch is told instead of an observer, for a question (call.c) or a relay (relay.c).
 //
 // One record for both loops. It goes to the loop of the observed coroutine as a post and comes back
 // with the notice as the same post. When the observer ends first, a second post follows the first
-// and comes back as well; the record is free when nothing of it is on its way any more.
+// and comes back as well; the record is free when nothing of it is on its way any more. To watch
+// something of another process it goes to the first loop, which has the door.
 
 struct far_monitor {
     struct post post;
@@ -212,6 +238,7 @@ struct far_monitor {
     struct loop *to;
     ac_ref of;
     bool silent; // there is no notice: somebody is told instead
+    int reason;  // what is told
     // on `from`
     struct far_watch *told; // NULL: no longer
     struct coro *observer;  // NULL: it has ended
@@ -222,7 +249,8 @@ struct far_monitor {
     // on `to`
     struct end_watch watch;
     bool watching;
-    ac_value notice; // at first the one for want of a better one
+    struct far_watch far; // of what is of another process
+    ac_value notice;      // at first the one for want of a better one
 };
 
 static void monitor_may_end(struct far_monitor *it) {
@@ -238,7 +266,7 @@ static void notice_is_back(struct post *post) {
     it->from->seen_id = 0;
     if (it->told) {
         it->told->state = NULL;
-        it->told->ended(it->told, -ESRCH);
+        it->told->ended(it->told, it->reason);
     }
     if (it->observer) {
         coro_unwatch(&it->observer_watch);
@@ -274,6 +302,31 @@ static void observed_ended(struct end_watch *watch, const struct ac_exit *exit) 
     notify(it, exit);
 }
 
+static void far_ended(struct far_watch *watch, int reason) {
+    struct far_monitor *it = container_of(watch, struct far_monitor, far);
+    it->reason = reason;
+    send_back(it);
+}
+
+static void begin_watch_afar(struct post *post) {
+    struct far_monitor *it = container_of(post, struct far_monitor, post);
+    const struct message_door *door = message_door(it->to);
+    it->far.ended = far_ended;
+    int err = door ? door->watch(it->to, it->of, &it->far) : -EHOSTUNREACH;
+    if (err < 0)
+        far_ended(&it->far, err);
+}
+
+static void begin_watch_channel(struct post *post) {
+    struct far_monitor *it = container_of(post, struct far_monitor, post);
+    it->watching = channel_is_open(it->to, it->of);
+    it->watch.ended = observed_ended;
+    if (it->watching)
+        channel_watch(it->to, it->of, &it->watch);
+    else
+        send_back(it);
+}
+
 static void begin_monitor(struct post *post) {
     struct far_monitor *it = container_of(post, struct far_monitor, post);
     struct coro *of = coro_find(it->to, it->of.id);
@@ -301,6 +354,9 @@ static void stop_monitor(struct post *post) {
         it->watching = false;
         coro_unwatch(&it->watch);
         send_back(it);
+    } else if (it->far.state) {
+        message_door(it->to)->unwatch(&it->far);
+        send_back(it);
     }
     it->stop.run = stop_is_back;
     team_post(it->to, it->from, &it->stop);
@@ -320,9 +376,17 @@ static void observer_ended(struct end_watch *watch, const struct ac_exit *exit) 
     stop(it);
 }
 
+// Whether watching this is for the door of the loop.
+static bool is_for_door(struct loop *loop, ac_ref of) {
+    return of.peer != loop->peer && message_door(loop);
+}
+
 int elsewhere_watch(struct loop *loop, ac_ref of, struct far_watch *watch) {
-    struct loop *to = loop_of(loop, of);
-    if (!to || ref_sort(of.id) != REF_COROUTINE)
+    if (is_for_door(loop, of))
+        return message_door(loop)->watch(loop, of, watch);
+    struct loop *to = of.peer == loop->peer ? loop_of(loop, of) : first_of(loop);
+    enum ref_sort sort = ref_sort(of.id);
+    if (!to || to == loop || (sort != REF_COROUTINE && sort != REF_CHANNEL))
         return 0;
     struct far_monitor *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
@@ -331,15 +395,24 @@ int elsewhere_watch(struct loop *loop, ac_ref of, struct far_watch *watch) {
     it->to = to;
     it->of = of;
     it->silent = true;
+    it->reason = -ESRCH;
     it->told = watch;
     it->notice = ac_nil;
-    it->post.run = begin_monitor;
+    it->post.run = of.peer != loop->peer ? begin_watch_afar
+                   : sort == REF_CHANNEL ? begin_watch_channel
+                                         : begin_monitor;
     watch->state = it;
     team_post(loop, to, &it->post);
     return 0;
 }
 
-void elsewhere_unwatch(struct far_watch *watch) {
+void elsewhere_unwatch(struct loop *loop, ac_ref of, struct far_watch *watch) {
+    if (!watch->state)
+        return;
+    if (is_for_door(loop, of)) {
+        message_door(loop)->unwatch(watch);
+        return;
+    }
     struct far_monitor *it = watch->state;
     watch->state = NULL;
     it->told = NULL;
@@ -413,105 +486,45 @@ int elsewhere_monitor(struct loop *loop, ac_ref of) {
     return ac_ref_error(ref);
 }
 
-// ---- forwarders: coroutines elsewhere that are subscribed to channels here ----
-//
-// A forwarder, a coroutine of the library's own beside the channel, is what subscribes for them,
-// once for all channels of its loop, so that who is reached through several gets a message once. It
-// ends with the one it stands for.
+// ---- channels ----
 
-struct forward {
-    ac_ref who;
-    ac_ref by;
-    struct loop *loop;
-    struct end_watch ended; // of the forwarder
-};
-
-static ac_value forward_all(ac_value argument) {
-    struct forward *forward = ac_pointer_of(argument);
-    ac_value message;
-    if (ac_monitor(forward->who) < 0)
-        return ac_nil;
-    while (ac_receive(&message, AC_FOREVER) == 0) {
-        struct ac_exit exit;
-        bool ended = false;
-        if (ac_exit_of(message, &exit)) {
-            ac_drop(exit.value);
-            ended = ref_sort(exit.who.id) == REF_COROUTINE; // else a channel has closed
-        }
-        if (ended) {
-            ac_drop(message);
-            break;
-        }
-        int err = ac_send_value(forward->who, message);
-        if (err < 0) {
-            trace(TRACE_MESSAGE, "a message of a channel is lost: %s", ac_strerror(err));
-            message_lost(forward->loop, 1);
-        }
-    }
-    return ac_nil;
+static void closed_there(struct post *post) {
+    struct farewell *it = container_of(post, struct farewell, post);
+    (void)message_arrive(loop_here, it->who, it->notice, true);
+    it->notice = ac_nil;
+    farewell_release(it);
 }
 
-static void forwarder_ended(struct end_watch *watch, const struct ac_exit *exit) {
-    (void)exit;
-    struct forward *forward = container_of(watch, struct forward, ended);
-    map_take(&message_state(forward->loop)->forwards, &forward->who, sizeof forward->who);
-    memory_release(forward);
+// At the first loop.
+static void close_afar(struct post *post) {
+    struct farewell *it = container_of(post, struct farewell, post);
+    const struct message_door *door = message_door(loop_here);
+    if (door)
+        door->closed(loop_here, it);
+    else
+        farewell_release(it);
 }
 
-static int forward_need(struct loop *loop, ac_ref who, ac_ref *by) {
-    struct map *forwards = &message_state_need(loop)->forwards;
-    struct forward *forward = map_get(forwards, &who, sizeof who);
-    if (forward) {
-        *by = forward->by;
-        return 0;
-    }
-    forward = memory_allocate_zeroed(sizeof *forward);
-    int err = forward ? map_put(forwards, &who, sizeof who, forward) : -ENOMEM;
-    if (err < 0)
-        goto release;
-    *forward = (struct forward){.who = who, .loop = loop, .ended.ended = forwarder_ended};
-    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
-    struct coro *coro = coro_create(loop, forward_all, ac_of_pointer(forward), &options, true,
-                                    &err);
-    if (!coro)
-        goto take_out;
-    coro_watch(coro, &forward->ended);
-    *by = forward->by = coro_ref(coro);
-    return 0;
-take_out:
-    map_take(forwards, &who, sizeof who);
-release:
-    memory_release(forward);
-    return err;
-}
-
-static int forward_subscribe(struct loop *loop, ac_ref channel, ac_ref who, bool on) {
-    if (!channel_is_open(loop, channel))
-        return -ESRCH;
-    if (ref_sort(who.id) != REF_COROUTINE)
-        return -ENOTSUP;
-    if (!on) {
-        struct forward *forward = map_get(&message_state(loop)->forwards, &who, sizeof who);
-        return forward ? ac_channel_unsubscribe(channel, forward->by) : -ENOENT;
-    }
-    if (!coro_is_alive(loop_of(loop, who), who.id))
-        return -ESRCH;
-    ac_ref by;
-    int err = forward_need(loop, who, &by);
-    return err < 0 ? err : ac_channel_subscribe(channel, by);
+void elsewhere_close(struct loop *loop, struct farewell *it) {
+    struct loop *there = loop_of(loop, it->who);
+    it->post.run = there ? closed_there : close_afar;
+    if (there || first_of(loop) != loop)
+        team_post(loop, there ? there : first_of(loop), &it->post);
+    else
+        close_afar(&it->post);
 }
 
 int elsewhere_subscribe(struct loop *loop, ac_ref channel, ac_ref who, bool on) {
-    const struct message_door *door = message_door(loop);
     struct loop *there = loop_of(loop, channel);
-    if (there == loop && loop_of(loop, who))
-        return forward_subscribe(loop, channel, who, on);
-    if (door && (there == loop || !there))
+    if (!there && channel.peer == loop->peer)
+        return -ESRCH;
+    const struct message_door *door = message_door(loop);
+    if (!there && door)
         return door->subscribe(loop, channel, who, on);
     if (!there)
         there = first_of(loop);
-    if (there == loop || ref_sort(channel.id) != REF_CHANNEL || ref_sort(who.id) != REF_COROUTINE)
-        return there == loop ? -EHOSTUNREACH : -ENOTSUP;
+    if (there == loop)
+        return -EHOSTUNREACH;
     return ask_loop(there,
                     &(struct ask){.verb = on ? SUBSCRIBE : UNSUBSCRIBE, .to = channel, .who = who},
                     AC_FOREVER);

@@ -379,7 +379,7 @@ struct message_state *message_state_need(struct loop *loop) {
     state = memory_allocate_zeroed(sizeof *state);
     if (!state)
         return NULL;
-    map_init(&state->forwards);
+    map_init(&state->relays);
     loop_extend(loop, LOOP_MESSAGE, (struct loop_extra){.state = state, .done = end_state});
     return state;
 }
@@ -387,7 +387,7 @@ struct message_state *message_state_need(struct loop *loop) {
 static void end_state(struct loop *loop, void *it) {
     struct message_state *state = it;
     channel_table_destroy(state->channels);
-    map_done(&state->forwards);
+    map_done(&state->relays);
     slot_table_done(&state->answers);
     for (struct cell_chunk *chunk = state->chunks, *next; chunk; chunk = next) {
         next = chunk->next;

@@ -10,6 +10,7 @@
 //   dead.c      dead letters
 //   monitor.c   exit notices
 //   channel.c   channels and subscriptions
+//   relay.c     subscribers of other loops and processes
 //   slot.c      tables of what references name
 //   walk.c      the way of a message through channels
 //
@@ -30,6 +31,22 @@ struct far_watch {
     void *state; // belongs to the door
 };
 
+// A place in a queue of the door's.
+struct door_place {
+    struct list link;
+    int kind; // the door's, of what has the place
+};
+
+// What tells a coroutine elsewhere that a channel is closed; on its way.
+struct farewell {
+    struct door_place place; // belongs to the door, once it has the farewell
+    struct post post;        // likewise
+    ac_ref who;
+    ac_ref channel;
+    ac_value notice; // for one of this program; owned
+};
+void farewell_release(struct farewell *farewell);
+
 // The door up: what to do with references into other processes. Declared here, filled by remote/,
 // called on the loop's thread by a coroutine or, where said, from outside one. Without a door such
 // references give -EHOSTUNREACH.
@@ -46,9 +63,16 @@ struct message_door {
     int (*watch)(struct loop *loop, ac_ref of, struct far_watch *watch);
     // Ends that, if it has not been called. Must not wait.
     void (*unwatch)(struct far_watch *watch);
-    // As ac_channel_subscribe, and ac_channel_unsubscribe if not `on`: exactly one of the channel
-    // and the coroutine `who` is of this loop. May wait if the channel is not.
+    // As ac_channel_subscribe, and ac_channel_unsubscribe if not `on`: the channel is of another
+    // process, the coroutine `who` of this program. May wait.
     int (*subscribe)(struct loop *loop, ac_ref channel, ac_ref who, bool on);
+    // As send, but neither waits nor refuses for want of room: what finds none is kept, and goes
+    // before all that is sent to that process later. Takes the message. 0: queued; -ESRCH: that
+    // process is lost, and a dead letter was counted; -ENOMEM; -ENOTSUP.
+    int (*pass)(struct loop *loop, ac_ref to, ac_value message);
+    // Has the coroutine told that the channel is closed, behind all that was passed to it. Takes
+    // the farewell. Must not wait, and cannot fail.
+    void (*closed)(struct loop *loop, struct farewell *farewell);
 };
 
 // Sets the door of a loop; NULL takes it away. 0 or -ENOMEM.

@@ -59,7 +59,7 @@ struct message_state {
     struct cell_chunk *chunks;       // all of them, the latest first
     const struct message_door *door; // NULL: none
     struct channel_table *channels;  // NULL until the first channel is opened
-    struct map forwards;             // private to cross.c: by ac_ref of a coroutine elsewhere
+    struct map relays;               // private to relay.c: by ac_ref of a coroutine elsewhere
     struct slot_table answers;       // struct call: questions that are open (call.c)
     // Of dead.c; NULL: none.
     void (*dead_hook)(enum ac_dead_reason reason, ac_ref to, ac_value message, void *context);
@@ -225,10 +225,18 @@ void dead_letter(struct loop *loop, enum ac_dead_reason reason, ac_ref to, ac_va
 int elsewhere_send(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
 int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
 int elsewhere_monitor(struct loop *loop, ac_ref of);
-// As the door's, for a coroutine of another loop of the program; does nothing for what else is of
-// this process. Ends what `elsewhere_watch` has begun.
+// As elsewhere_send to a coroutine, but neither waits nor refuses for want of room: behind all that
+// was sent there before. Takes the message. 0: it is on its way; -ESRCH: nobody is there any more,
+// which was counted as a dead letter; -ENOMEM; -ENOTSUP.
+int elsewhere_pass(struct loop *loop, ac_ref to, ac_value message);
+// Sends a farewell behind all that was sent there before. Takes it.
+void elsewhere_close(struct loop *loop, struct farewell *farewell);
+// Has watch->ended called when the coroutine or the channel, of another loop of the program, ends,
+// and for what is of another process as the door's. 0, with watch->state NULL if nobody can know;
+// -ENOMEM, -EHOSTUNREACH. The second ends that, if it has not been called.
 int elsewhere_watch(struct loop *loop, ac_ref of, struct far_watch *watch);
-void elsewhere_unwatch(struct far_watch *watch);
+void elsewhere_unwatch(struct loop *loop, ac_ref of, struct far_watch *watch);
+// Of a channel that is not of this loop.
 int elsewhere_subscribe(struct loop *loop, ac_ref channel, ac_ref who, bool on);
 // From a thread without a loop. Takes the message. 0; -ESRCH if there is no such loop or coroutine
 // in this process; -ENOMEM; -ENOTSUP.

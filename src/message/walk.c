@@ -19,6 +19,8 @@ static int hand_on(struct walk *walk, struct channel *channel, int *missed);
 static bool change(struct channel *channel, ac_value *message, int *missed);
 static int put_to_listeners(struct walk *walk, const struct channel *channel, ac_value message,
                             int *missed);
+static int put_to_relays(struct walk *walk, const struct channel *channel, ac_value message,
+                         int *missed);
 static inline bool meet(struct walk *walk, struct member *member);
 static void queue(struct walk *walk, struct channel *channel);
 static void queue_below(struct walk *walk, struct channel *channel, ac_value message);
@@ -49,6 +51,8 @@ static int hand_on(struct walk *walk, struct channel *channel, int *missed) {
     int count = 0;
     if (!channel->transform || change(channel, &message, missed)) {
         count = put_to_listeners(walk, channel, message, missed);
+        if (unlikely(channel->relay_count > 0))
+            count += put_to_relays(walk, channel, message, missed);
         queue_below(walk, channel, message);
     }
     ac_drop(message);
@@ -74,21 +78,17 @@ static void miss(struct coro *coro, ac_value message, int err, int *missed) {
         *missed = err;
 }
 
-// One that has not got it for lack of memory or room does not hold up the others. Coroutines of the
-// library's own stand for coroutines elsewhere; to them a notice is always one of the library's,
-// and one that a user sends on cannot travel.
+// One that has not got it for lack of memory or room does not hold up the others.
 static int put_to_listeners(struct walk *walk, const struct channel *channel, ac_value message,
                             int *missed) {
     const struct listener *listeners = channel->listeners;
     const bool alone = channel == walk->from && list_empty(&channel->below);
-    const bool is_notice = message.kind == AC_NOTICE;
     int count = 0;
     for (uint32_t i = 0, n = channel->listener_count; i < n; i++) {
         struct coro *coro = listeners[i].coro;
         if (!alone && !meet(walk, listeners[i].it->member))
             continue;
-        bool stays = is_notice && coro->internal;
-        int err = stays ? -ENOTSUP : mailbox_offer(coro, value_hold(message));
+        int err = mailbox_offer(coro, value_hold(message));
         if (likely(!err))
             count++;
         else
@@ -97,14 +97,33 @@ static int put_to_listeners(struct walk *walk, const struct channel *channel, ac
     return count;
 }
 
+// What goes to other loops and processes is queued for them now, in the turn of its sender: so what
+// he sends there directly comes behind it.
+static int put_to_relays(struct walk *walk, const struct channel *channel, ac_value message,
+                         int *missed) {
+    int count = 0;
+    list_each (link, &channel->relays) {
+        struct member *member = container_of(link, struct subscription, of_channel)->member;
+        if (!meet(walk, member))
+            continue;
+        int err = relay_put(member, ac_hold(message));
+        count += err == 0;
+        if (err < 0 && err != -ESRCH)
+            *missed = err;
+    }
+    return count;
+}
+
 uint32_t walk_count(struct channel *top) {
     if (list_empty(&top->below))
-        return top->listener_count;
+        return top->listener_count + top->relay_count;
     uint32_t count = 0;
     struct walk walk = walk_begin(top);
     for (struct channel *at; (at = next(&walk));) {
         for (uint32_t i = 0; i < at->listener_count; i++)
             count += meet(&walk, at->listeners[i].it->member);
+        list_each (link, &at->relays)
+            count += meet(&walk, container_of(link, struct subscription, of_channel)->member);
         queue_below(&walk, at, ac_nil);
     }
     return count;

@@ -33,6 +33,8 @@ static const struct message_door message_up = {
     .watch = watch_far,
     .unwatch = unwatch_far,
     .subscribe = subscribe_far,
+    .pass = pass_far,
+    .closed = closed_far,
 };
 
 // ---- start and stop ----
@@ -60,7 +62,7 @@ struct remote *remote_need(struct loop *loop) {
     list_init(&remote->room);
     list_init(&remote->begin);
     map_init(&remote->watched);
-    map_init(&remote->forwards);
+    map_init(&remote->outboxes);
     loop_extend(loop, LOOP_REMOTE, (struct loop_extra){remote, stopping, done});
     return remote;
 }
@@ -157,6 +159,7 @@ static void close_fabric(struct remote *remote, ac_time until) {
     fabric_close(remote->fabric, until);
     remote_leave(remote);
     send_stop(remote);
+    watch_stop(remote);
 }
 
 // Waits until what is on its way has left, says goodbye and waits until that is done. Its sleeps
@@ -164,7 +167,7 @@ static void close_fabric(struct remote *remote, ac_time until) {
 static ac_value say_goodbye(ac_value argument) {
     struct remote *remote = ac_pointer_of(argument);
     ac_time until = ac_after(STOP_SECONDS);
-    while ((remote->parcels > 0 || subscribe_is_busy(remote)) && ac_now() < until)
+    while ((remote->parcels > 0 || outbox_is_busy(remote)) && ac_now() < until)
         (void)ac_sleep(0.001);
     close_fabric(remote, until);
     for (double pause = 0.0002;; pause = pause < 0.005 ? pause * 2 : pause) {
@@ -232,7 +235,7 @@ static void done(struct loop *loop, void *state) {
     map_done(&remote->reaches);
     release_all(&remote->monitors);
     release_all(&remote->watched);
-    release_all(&remote->forwards);
+    map_done(&remote->outboxes);
     release_all(&remote->sending);
     loop->extra[LOOP_REMOTE].state = NULL;
     memory_release(remote);
@@ -372,6 +375,7 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_MET: names_met(remote, arrival->peer); break;
     case ARRIVED_LOST:
         send_lost(remote, arrival->peer);
+        outbox_lost(remote, arrival->peer);
         watch_lost(remote, arrival->peer, (int)arrival->result);
         names_lost(remote, arrival->peer);
         break;

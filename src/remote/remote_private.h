@@ -55,7 +55,6 @@ enum frame_type {
 };
 
 enum {
-    FORWARDS_MAX = 1 << 16, // coroutines elsewhere that subscribe to channels here
     NAME_BYTES_MAX = 255,
     PIECE_BYTES = 48 * 1024, // of a large message in one frame
     STREAMS_MAX = 64,        // large messages of one peer on their way at once
@@ -227,7 +226,8 @@ struct remote {
     struct list begin;   // struct room_waiter: for the beginning of a large message, likewise
     struct map sending;  // peer -> struct sending
     struct map watched;  // struct watcher -> struct near_monitor
-    struct map forwards; // ac_ref of a coroutine elsewhere -> struct forward
+    struct map outboxes; // peer -> struct outbox
+    uint32_t farewells;  // that found no memory and are tried again
     uint32_t parcels;    // coroutines that send large exit notices
     uint64_t stream;     // number of the last large message sent
 };
@@ -282,6 +282,9 @@ int deliver_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline
 // Sends a frame of any size from a coroutine, waiting for room. Can wait. As send_far.
 int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head,
                ac_span value, ac_time deadline);
+// A message, past what waits in the outbox. Does not take it. As send_far, but with AC_NOW also
+// -EAGAIN for one that is too large for a frame, and where others wait for room.
+int send_past(struct remote *remote, ac_ref to, ac_value message, ac_time deadline);
 void send_answered(struct remote *remote, const struct arrival *arrival);
 void send_room(struct remote *remote, uint64_t peer);
 void send_lost(struct remote *remote, uint64_t peer);
@@ -302,14 +305,30 @@ void watch_asked(struct remote *remote, const struct arrival *arrival);
 void watch_left(struct remote *remote, const struct arrival *arrival);
 void watch_exit(struct remote *remote, struct arrival *arrival);
 void watch_lost(struct remote *remote, uint64_t peer, int reason);
+// The network ends: who is told instead of getting a notice is told.
+void watch_stop(struct remote *remote);
 
 // ---- subscribe.c: host side ----
 int subscribe_far(struct loop *loop, ac_ref channel, ac_ref who, bool on);
 void subscribe_asked(struct remote *remote, const struct arrival *arrival);
 // A channel elsewhere is closed.
 void subscribe_closed(struct remote *remote, const struct arrival *arrival);
+
+// ---- outbox.c: host side ----
+struct outbox;
+// As the door's.
+int pass_far(struct loop *loop, ac_ref to, ac_value message);
+void closed_far(struct loop *loop, struct farewell *farewell);
+// The outbox of a peer, in which something waits; NULL: nothing does.
+static inline struct outbox *outbox_of(const struct remote *remote, uint64_t peer) {
+    return map_count(&remote->outboxes) == 0 ? NULL : map_get_id(&remote->outboxes, peer);
+}
+// Waits until all has been sent that is in the outbox now. 0, also if there is none; -EAGAIN for
+// AC_NOW; -EHOSTUNREACH if the peer is lost meanwhile; the errors of a wait. Can wait.
+int outbox_wait(struct remote *remote, uint64_t peer, ac_time deadline);
+void outbox_lost(struct remote *remote, uint64_t peer);
 // Whether messages of channels wait to leave the process.
-bool subscribe_is_busy(struct remote *remote);
+bool outbox_is_busy(const struct remote *remote);
 
 // ---- errand.c: what other loops of the program have the first one do, which has the network ----
 enum remote_verb { REMOTE_REGISTER, REMOTE_UNREGISTER, REMOTE_LOCATE, REMOTE_PEER };

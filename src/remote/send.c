@@ -205,8 +205,9 @@ static int send_all_pieces(struct pieces *it, const struct head *head, ac_span v
     return err;
 }
 
-int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head,
-               ac_span value, ac_time deadline) {
+// Past the outbox.
+static int send_whole(struct remote *remote, uint64_t peer, enum frame_type type,
+                      const struct head *head, ac_span value, ac_time deadline) {
     size_t total = head->count + value.bytes;
     if (total <= FRAME_PAYLOAD_MAX)
         return turn_end(remote, peer,
@@ -220,6 +221,12 @@ int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const
     err = send_all_pieces(&it, head, value);
     stream_end(remote, peer, total);
     return turn_end(remote, peer, err);
+}
+
+int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head,
+               ac_span value, ac_time deadline) {
+    int err = outbox_wait(remote, peer, deadline);
+    return err < 0 ? err : send_whole(remote, peer, type, head, value, deadline);
 }
 
 // ---- send ----
@@ -243,6 +250,19 @@ int send_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline) {
     }
     ac_drop(message);
     return err;
+}
+
+int send_past(struct remote *remote, ac_ref to, ac_value message, ac_time deadline) {
+    int err = refuse(message);
+    if (err < 0)
+        return err;
+    uint8_t scratch[16];
+    struct head head = {0};
+    head_put(&head, to.id);
+    ac_span value = value_encoded(message, scratch);
+    if (deadline == AC_NOW && head.count + value.bytes > FRAME_PAYLOAD_MAX)
+        return -EAGAIN;
+    return send_whole(remote, to.peer, FRAME_SEND, &head, value, deadline);
 }
 
 // ---- deliver, and waiting for answers ----

@@ -147,10 +147,18 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason) {
             near_stop(near);
 }
 
+void watch_stop(struct remote *remote) {
+    struct far_monitor *monitor;
+    for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, NULL, NULL));)
+        if (monitor->told)
+            tell(monitor, -ECONNRESET);
+}
+
 // ---- the one who is watched ----
 
-// A large exit notice for which there is no room, or which is too large for one frame: sent by a
-// coroutine of its own, which can wait for room, and for which the goodbye waits.
+// An exit notice for which there is no room, which is too large for one frame, or before which
+// messages of channels wait: sent by a coroutine of its own, which can wait, and for which the
+// goodbye waits.
 struct parcel {
     struct remote *remote;
     uint64_t peer;
@@ -205,7 +213,7 @@ static void send_exit(struct remote *remote, uint64_t peer, uint64_t number,
     ac_span encoded = value_encoded(value, scratch);
     size_t total = head.count + encoded.bytes;
     int err = -EAGAIN;
-    if (total <= FRAME_PAYLOAD_MAX)
+    if (total <= FRAME_PAYLOAD_MAX && !outbox_of(remote, peer))
         err = remote_frame_now(remote, peer, FRAME_EXIT, &head, encoded,
                                total <= LIGHT_BYTES_MAX ? FABRIC_ALWAYS : FABRIC_WINDOW);
     if (err == -EAGAIN)

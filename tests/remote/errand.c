@@ -97,14 +97,29 @@ static ac_value talk(ac_value unused) {
     must(exit.how == AC_FINISHED && ac_ref_equal(exit.who, job));
     must_be(ac_deliver(job, "too late", ac_after(PATIENCE_S)), -ESRCH);
     must_be(ac_send(server, ac_of_pointer(&peer)), -ENOTSUP);
+    // Who is asked ends without an answer, has ended, or takes too long.
+    ac_value answer;
+    job = start_job(server, JOB_FINISHES);
+    must_be(ac_call(job, 1, &answer, AC_FOREVER), -ESRCH);
+    must_be(ac_call(job, 1, &answer, AC_FOREVER), -ESRCH);
+    must_be(ac_call(server, 1, &answer, ac_after(0.01)), -ETIMEDOUT);
     return ac_nil;
 }
 
 TEST(coroutines_of_all_loops_talk_with_other_processes) { with_server(talk); }
 
+static ac_value ask_for_ever(ac_value of_whom) {
+    ac_value answer;
+    must_be(ac_call(ac_ref_of(of_whom), 1, &answer, AC_FOREVER), -ECONNRESET);
+    return ac_nil;
+}
+
 static ac_value lose_peer(ac_value unused) {
     (void)unused;
     ac_ref server = find("server");
+    ac_spawn(ask_for_ever, server, .stack_bytes = TEST_STACK);
+    while (server_count(server) != -1) // the question has come
+        must_be(ac_sleep(0.001), 0);
     must_be(ac_monitor(server), 0);
     must_be(ac_deliver(server, 0, ac_after(PATIENCE_S)), 1);
     child_kill(peer);

@@ -293,7 +293,7 @@ static ac_value await_loss(ac_value unused) {
     child_kill(peer);
     until_subscribed(channel, false);
     must_be(ac_deliver(channel, 1, AC_NOW), 0);
-    must_be(map_count(&remote_of(loop_here)->forwards), 0);
+    must_be(map_count(&remote_of(loop_here)->monitors), 0);
     return unused;
 }
 
