@@ -26,7 +26,6 @@ AARCH64 = {
     "sp": "sp", "pc": "pc", "bytes": 160,
     "saved": {f"x{19 + i}": 8 * i for i in range(12)} | {"pc": 88},
 }
-RECORDS_IN_A_CHUNK = 512  # LOOP_CHUNK
 ALIVE = 1                 # CORO_ALIVE
 FOREVER = 2**63 - 1
 STACK_BYTES = [2 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20]
@@ -75,7 +74,7 @@ class Coroutine:
     def __init__(self, loop, record):
         self.loop = loop
         self.record = record
-        self.index = int(record["index"])
+        self.index = (int(record["id"]) >> 8) & 0xffffff
         self.sp = int(record["context"]["sp"])
         self.stack = int(record["stack"])
         self.stack_bytes = STACK_BYTES[int(record["stack_class"])]
@@ -116,7 +115,7 @@ class Coroutine:
 
 def coroutines(loop):
     for i in range(int(loop["coro_count"])):
-        record = loop["chunks"][i // RECORDS_IN_A_CHUNK][i % RECORDS_IN_A_CHUNK]
+        record = loop["coros"][i]
         if int(record["state"]) == ALIVE:
             yield Coroutine(loop, record)
 

@@ -231,10 +231,11 @@ void coro_end_runners(struct loop *loop) {
 
 // A record is free to be used again.
 static inline void record_give(struct coro *coro, struct coro **list) {
-    uint32_t generation = coro->generation + 1;
-    __atomic_store_n(&coro->state, CORO_FREE, __ATOMIC_RELAXED);
-    __atomic_store_n(&coro->generation, generation, __ATOMIC_RELAXED);
-    if (unlikely(generation == 0))
+    uint64_t id = coro->id + ref_id(0, 0, 0, 1);
+    uint32_t life = (struct coro){.state = CORO_FREE, .mail_slow = true}.life;
+    __atomic_store_n(&coro->life, life, __ATOMIC_RELAXED);
+    __atomic_store_n(&coro->id, id, __ATOMIC_RELAXED);
+    if (unlikely(ref_generation(id) == 0))
         return; // its generations are used up: it is never used again
     coro->ready_next = *list;
     *list = coro;
@@ -243,13 +244,14 @@ static inline void record_give(struct coro *coro, struct coro **list) {
 // Of one that may be for who spawns from elsewhere, or of a loop that traces.
 static void record_give_slowly(struct coro *coro) {
     struct loop *loop = coro->loop;
-    struct coro **list = coro->away ? &loop->away_free : loop->traced ? &loop->aside : &loop->free;
+    bool away = coro->away;
+    struct coro **list = away ? &loop->away_free : loop->traced ? &loop->aside : &loop->free;
     if (coro->placed)
         heap_unreserve(&loop->timers);
-    if (coro->away)
+    if (away)
         sys_mutex_lock(loop->away);
     record_give(coro, list);
-    if (coro->away)
+    if (away)
         sys_mutex_unlock(loop->away);
 }
 

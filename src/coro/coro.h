@@ -105,8 +105,8 @@ struct coro {
     struct coro *ready_next;      // in the ready queue, or in the list of free records
     struct loop *loop;            // for life
     const struct wait_kind *wait; // what it waits for; NULL: nothing
-    void *wait_for;      // belongs to the wait kind: the operation, the receiver's variable, ...
-    uint32_t generation; // how many coroutines this record has been
+    void *wait_for; // belongs to the wait kind: the operation, the receiver's variable, ...
+    uint64_t id;    // of its reference: the generation counts how many it has been
     union {
         struct {
             uint8_t state; // enum coro_state
@@ -130,22 +130,21 @@ struct coro {
         };
         uint32_t life; // all of these at once
     };
-    void *mail_head; // first and last message: belong to message/
-    // ---- the second line ----
+    uint32_t mail_count; // messages in the mailbox; all mail_* belong to message/
+    // ---- the second line: what has mail, waits with a deadline, or is interrupted ----
+    void *mail_head; // first and last message
     void *mail_tail;
-    uint64_t mail_count;
     void *mail_more;                      // what message/ needs for few coroutines only, or NULL
-    void (*mail_done)(struct coro *coro); // set by message/: the coroutine ends, its mail goes
-    uint32_t index;                       // of its record in the loop
-    struct heap_node timer;               // its deadline while it waits with one
+    void (*mail_done)(struct coro *coro); // the coroutine ends, its mail goes
+    struct replacement *replacement; // what it goes on with, once its function has returned; NULL
+    struct heap_node timer;          // its deadline while it waits with one
     int16_t early;     // why the wait was abandoned, while its operation still finishes; else 0
     uint8_t shield;    // how many shields are up: nothing but the deadline ends its waits early
-    bool mail_limited; // atomic: belongs to message/: its mailbox can be full
-    const char *name;
-    // ---- the third ----
+    bool mail_limited; // atomic: its mailbox can be full
+    // ---- the third: what a spawn and the end touch besides the first ----
+    const char *name __attribute__((aligned(64)));
     const char *where;
-    void *stack;                     // top of its stack; NULL before its first turn
-    struct replacement *replacement; // what it goes on with, once its function has returned; NULL
+    void *stack; // top of its stack; NULL before its first turn
     union {
         struct {
             struct list watchers; // struct end_watch
@@ -157,7 +156,8 @@ struct coro {
 } __attribute__((aligned(64)));
 
 #ifndef SYS_SANITIZED
-_Static_assert(offsetof(struct coro, mail_tail) == 64 && sizeof(struct coro) == 192,
+_Static_assert(offsetof(struct coro, mail_head) == 64 && offsetof(struct coro, name) == 128 &&
+                   sizeof(struct coro) == 192,
                "three lines, and the first is what is hot");
 #endif
 
@@ -210,27 +210,29 @@ struct watchdog {
     struct stretch stretch; // that was seen last
 };
 
-enum { LOOP_COROS_MAX = 1 << 24, LOOP_CHUNK = 512, LOOP_DEAD_REASONS = 8 };
+// So many coroutines are possible at once, unless the process may not have so much address space;
+// then there are fewer, but not fewer than LOOP_COROS_LEAST.
+enum { LOOP_COROS_MAX = 1 << 24, LOOP_COROS_LEAST = 1 << 12, LOOP_DEAD_REASONS = 8 };
 
 struct loop {
     struct coro *ready_head; // ready coroutines, first come first served
     struct coro *ready_tail;
-    struct coro *running; // atomic for other threads; NULL: home runs
-    struct coro *free;    // records to use again, the latest first
-    uint64_t peer;        // identity of this process, never 0
-    struct coro **chunks; // records, LOOP_CHUNK to a chunk; neither they nor this table ever move
-    uint32_t coro_count;  // atomic: records ever made
-    uint32_t budget;      // switches left before home runs; each switch changes it
-    uint32_t mark;        // `now` in milliseconds
-    uint16_t number;      // of the loop in its process
-    uint8_t tag;          // how the ids of its coroutines end: the last byte of ref_id
-    uint32_t alive;       // coroutines that keep ac_run from returning
-    uint32_t chunk_count;
-    uint64_t spawned;        // coroutines ever
-    uint64_t ended;          // of these
-    struct sys_context home; // the thread's own stack
-    ac_time now;             // when home last asked
-    ac_time asked;           // when the poller was last asked
+    struct coro *running;        // atomic for other threads; NULL: home runs
+    struct coro *free;           // records to use again, the latest first
+    uint64_t peer;               // identity of this process, never 0
+    struct coro *coros;          // the records; they never move
+    uint32_t coro_count;         // atomic: records ever made
+    uint32_t budget;             // switches left before home runs; each switch changes it
+    uint32_t mark;               // `now` in milliseconds
+    uint16_t number;             // of the loop in its process
+    uint8_t tag;                 // how the ids of its coroutines end: the last byte of ref_id
+    uint32_t alive;              // coroutines that keep ac_run from returning
+    struct memory_table records; // the same
+    uint64_t spawned;            // coroutines ever
+    uint64_t ended;              // of these
+    struct sys_context home;     // the thread's own stack
+    ac_time now;                 // when home last asked
+    ac_time asked;               // when the poller was last asked
     struct sys *sys;
     struct heap timers;
     struct sys_stacks stacks;
@@ -344,8 +346,7 @@ static inline void loop_step_in(struct loop *loop, struct coro *running) {
     __atomic_store_n(&loop->running, running, __ATOMIC_RELEASE);
 }
 static inline ac_ref coro_ref(const struct coro *coro) {
-    return (ac_ref){coro->loop->peer,
-                    ref_id(REF_COROUTINE, coro->loop->number, coro->index, coro->generation)};
+    return (ac_ref){coro->loop->peer, coro->id};
 }
 // Whether a reference names something of this loop.
 static inline bool ref_is_here(const struct loop *loop, ac_ref ref) {
@@ -362,15 +363,20 @@ static inline enum coro_state coro_state_here(const struct coro *coro) {
     bool comes = seen.away && !seen.placed && seen.state == CORO_ALIVE;
     return comes ? CORO_FREE : (enum coro_state)seen.state;
 }
-// The coroutine that a reference to this loop names: alive, or ended and kept for joining; NULL
-// otherwise.
-static inline struct coro *coro_find(const struct loop *loop, uint64_t id) {
+// The same as coro_find below, or the free record that will have this id next: mail_slow is set
+// then, and it waits for nothing.
+static inline struct coro *coro_find_quickly(const struct loop *loop, uint64_t id) {
     uint32_t index = ref_index(id);
     if (unlikely(index >= loop_coro_count(loop)))
         return NULL;
-    struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
-    bool found = coro->generation == ref_generation(id) && coro->state != CORO_FREE;
-    return likely(found) ? coro : NULL;
+    struct coro *coro = &loop->coros[index];
+    return likely(coro->id == id) ? coro : NULL;
+}
+// The coroutine that a reference to this loop names: alive, or ended and kept for joining; NULL
+// otherwise.
+static inline struct coro *coro_find(const struct loop *loop, uint64_t id) {
+    struct coro *coro = coro_find_quickly(loop, id);
+    return coro && coro->state != CORO_FREE ? coro : NULL;
 }
 
 // From any thread while the loop runs: the coroutine that a reference to this loop names, if it
@@ -380,8 +386,8 @@ static inline const struct coro *coro_peek(const struct loop *loop, uint64_t id)
     uint32_t index = ref_index(id);
     if (index >= loop_coro_count(loop))
         return NULL;
-    const struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
-    bool lives = __atomic_load_n(&coro->generation, __ATOMIC_RELAXED) == ref_generation(id) &&
+    const struct coro *coro = &loop->coros[index];
+    bool lives = __atomic_load_n(&coro->id, __ATOMIC_RELAXED) == id &&
                  __atomic_load_n(&coro->state, __ATOMIC_RELAXED) == CORO_ALIVE;
     return lives ? coro : NULL;
 }

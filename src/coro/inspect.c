@@ -46,7 +46,7 @@ static size_t each(struct loop *loop,
                    void *context) {
     size_t told = 0;
     for (uint32_t i = 0; i < loop_coro_count(loop); i++) {
-        const struct coro *coro = &loop->chunks[i / LOOP_CHUNK][i % LOOP_CHUNK];
+        const struct coro *coro = &loop->coros[i];
         if (coro_state_here(coro) != CORO_ALIVE)
             continue;
         struct ac_coroutine_info info = describe(coro);
@@ -212,7 +212,7 @@ size_t coro_name(const struct coro *coro, char *text, size_t bytes) {
     const char *name = __atomic_load_n(&coro->name, __ATOMIC_RELAXED);
     const char *where = __atomic_load_n(&coro->where, __ATOMIC_RELAXED);
     size_t length = put_text(text, bytes, "coroutine #");
-    length += put_number(text + length, bytes - length, coro->index);
+    length += put_number(text + length, bytes - length, ref_index(coro->id));
     if (name) {
         length += put_text(text + length, bytes - length, " '");
         length += put_text(text + length, bytes - length, name);

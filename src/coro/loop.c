@@ -35,9 +35,11 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
         *err = -ENOMEM;
         return NULL;
     }
-    // Pages of the table that name no chunk yet take no memory.
-    loop->chunks = memory_allocate_zeroed(LOOP_COROS_MAX / LOOP_CHUNK * sizeof *loop->chunks);
-    *err = loop->chunks ? sys_overflow_watch(coro_describe) : -ENOMEM;
+    *err = memory_table_init(&loop->records, LOOP_COROS_MAX * sizeof *loop->coros,
+                             LOOP_COROS_LEAST * sizeof *loop->coros);
+    loop->coros = loop->records.at;
+    if (*err == 0)
+        *err = sys_overflow_watch(coro_describe);
     if (*err < 0)
         goto no_watch;
     loop->sys = sys_create(driver, err);
@@ -65,7 +67,7 @@ no_lock:
 no_poller:
     sys_overflow_unwatch();
 no_watch:
-    memory_release(loop->chunks);
+    memory_table_done(&loop->records);
     memory_release(loop);
     return NULL;
 }
@@ -77,13 +79,11 @@ void loop_destroy(struct loop *loop) {
         if (loop->extra[floor].done)
             loop->extra[floor].done(loop, loop->extra[floor].state);
     for (uint32_t i = 0; i < loop_coro_count(loop); i++) {
-        struct coro *coro = &loop->chunks[i / LOOP_CHUNK][i % LOOP_CHUNK];
+        struct coro *coro = &loop->coros[i];
         if (coro_state_here(coro) == CORO_ENDED)
             ac_drop(coro->end.value); // its end was kept, and nobody asked
     }
-    for (uint32_t i = 0; i < loop->chunk_count; i++)
-        memory_release(loop->chunks[i]);
-    memory_release(loop->chunks);
+    memory_table_done(&loop->records);
     heap_done(&loop->timers);
     coro_end_runners(loop);
     sys_stacks_done(&loop->stacks);
@@ -246,9 +246,7 @@ ac_time loop_due(const struct loop *loop) {
 
 // ---- the end ----
 
-static struct coro *coro_at(struct loop *loop, uint32_t index) {
-    return &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
-}
+static struct coro *coro_at(struct loop *loop, uint32_t index) { return &loop->coros[index]; }
 
 static uint32_t count_living(struct loop *loop, bool internal) {
     uint32_t count = 0;

@@ -76,7 +76,7 @@ static void paint_all(struct loop *loop) {
     sys_stacks_paint_free(&loop->stacks);
     coro_paint_runners(loop);
     for (uint32_t i = 0; i < loop_coro_count(loop); i++) {
-        struct coro *coro = &loop->chunks[i / LOOP_CHUNK][i % LOOP_CHUNK];
+        struct coro *coro = &loop->coros[i];
         if (coro_state_here(coro) != CORO_ALIVE || !coro->stack)
             continue;
         // Of its own stack as much as this call leaves.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Records of coroutines, and spawning.
 //
-// A record lies in a chunk that never moves and is used again when its coroutine has ended, with a
-// generation one higher, so that a reference to the former one finds nothing (coro.c gives records
-// back). A record whose generations are used up is left aside.
+// Records lie in one table that grows and never moves. A record is used again when its coroutine
+// has ended, with a generation one higher, so that a reference to the former one finds nothing
+// (coro.c gives records back). A record whose generations are used up is left aside.
 //
 // A spawned coroutine is a record in the ready queue: its stack is taken when it first runs.
 #include "coro/coro.h"
@@ -16,21 +16,15 @@ enum {
 
 // A record that was never used, with `away` held. Without a place for its timer.
 static struct coro *record_cut(struct loop *loop, int *err) {
-    *err = -EAGAIN;
-    if (loop->coro_count == LOOP_COROS_MAX)
-        return NULL;
-    *err = -ENOMEM;
-    if (loop->coro_count == loop->chunk_count * LOOP_CHUNK) {
-        struct coro *chunk = memory_allocate_lines(LOOP_CHUNK * sizeof *chunk);
-        if (!chunk)
-            return NULL;
-        loop->chunks[loop->chunk_count++] = chunk;
-    }
     uint32_t index = loop->coro_count;
-    struct coro *coro = &loop->chunks[index / LOOP_CHUNK][index % LOOP_CHUNK];
+    size_t bytes = (size_t)(index + 1) * sizeof(struct coro);
+    *err = bytes > loop->records.bytes_max ? -EAGAIN : memory_table_grow(&loop->records, bytes);
+    if (*err < 0)
+        return NULL;
+    struct coro *coro = &loop->coros[index];
     coro->loop = loop;
-    coro->index = index;
-    coro->generation = 1;
+    coro->id = ref_id(REF_COROUTINE, loop->number, index, 1);
+    coro->mail_slow = true; // see coro_find_quickly
     list_init(&coro->watchers);
     __atomic_store_n(&loop->coro_count, index + 1, __ATOMIC_RELEASE); // for coro_peek
     return coro;

@@ -48,7 +48,7 @@ int ac_send_value(ac_ref to, ac_value message) {
     // One comparison sees both the sort and the number of the loop.
     if (likely(loop != NULL) && likely(to.peer == loop->peer) &&
         likely((uint8_t)to.id == loop->tag)) {
-        struct coro *coro = coro_find(loop, to.id);
+        struct coro *coro = coro_find_quickly(loop, to.id);
         if (likely(coro != NULL))
             return put(coro, message, ROOM_WAIT);
     }
@@ -163,14 +163,14 @@ static inline int hand_over(struct coro *to, ac_value message) {
 }
 
 int mailbox_put_slowly(struct coro *to, ac_value message, enum room room, ac_time deadline) {
-    if (to->state == CORO_ENDED)
+    if (to->state != CORO_ALIVE)
         return message_refuse(message, -ESRCH);
     struct offer offer = {.message = message};
     if (to->wait == &choosing && choice_offer(to, &offer))
         return 0;
     if (room != ROOM_ALWAYS && !limit_has_room(to, message))
         return limit_reached(to, &offer, room, deadline);
-    struct cell *cell = cell_take(to->loop);
+    struct cell *cell = to->mail_count < UINT32_MAX ? cell_take(to->loop) : NULL;
     if (!cell)
         return message_refuse(message, -ENOMEM);
     mailbox_append(to, cell, &offer);
@@ -247,7 +247,7 @@ int ac_receive(ac_value *message, ac_time deadline) {
         return coro ? -EINVAL : -EPERM;
     if (unlikely(!receives_plainly(coro)))
         return receive_slowly(coro, message, deadline);
-    if (coro->mail_head)
+    if (coro->mail_count > 0)
         return take_first(coro, message);
     if (deadline != AC_FOREVER)
         return receive_slowly(coro, message, deadline);
@@ -361,9 +361,11 @@ struct cell *cell_fresh(struct loop *loop) {
     if (!state)
         return NULL;
     if (state->fresh == state->fresh_end) {
-        struct cell_chunk *chunk = memory_allocate(sizeof *chunk);
+        bool too_many = state->cells > UINT32_MAX - CHUNK_CELLS;
+        struct cell_chunk *chunk = too_many ? NULL : memory_allocate(sizeof *chunk);
         if (!chunk)
             return NULL;
+        state->cells += CHUNK_CELLS;
         chunk->next = state->chunks;
         state->chunks = chunk;
         state->fresh = chunk->cells;

@@ -57,6 +57,7 @@ struct message_state {
     struct cell *fresh;              // cells of the latest chunk that were never used
     struct cell *fresh_end;          // one behind the last of them
     struct cell_chunk *chunks;       // all of them, the latest first
+    uint32_t cells;                  // in all: fewer than 2^32, so that mailboxes can be counted
     const struct message_door *door; // NULL: none
     struct channel_table *channels;  // NULL until the first channel is opened
     struct map relays;               // private to relay.c: by ac_ref of a coroutine elsewhere

@@ -228,7 +228,7 @@ static void stop_guest(struct loop *loop, void *state) {
     (void)loop;
     guest_enter(state);
     struct loop *inside = guest_loop(state);
-    coro_cancel(&inside->chunks[0][0]);
+    coro_cancel(&inside->coros[0]);
     guest_leave(state);
     // Driven until it has ended.
     while (loop_living(inside) > 0)
@@ -399,11 +399,14 @@ TEST(ac_trace_says_why_a_coroutine_failed_that_nobody_watched) {
     ac_spawn(fail_on_purpose, ac_nil, .joinable = true, .name = "three"); // nobody joins it
     ck_assert_int_eq(ac_run(), -EPIPE);
     catch_errors(false);
-    ck_assert_msg(strstr(text, "coroutine 'one' (f.c:1) failed: the other side has closed: on purpose\n"), "%s",
+    ck_assert_msg(
+        strstr(text, "coroutine 'one' (f.c:1) failed: the other side has closed: on purpose\n"),
+        "%s", text);
+    ck_assert_msg(strstr(text, "coroutine 'two' (f.c:2) failed: the other side has closed\n"), "%s",
                   text);
-    ck_assert_msg(strstr(text, "coroutine 'two' (f.c:2) failed: the other side has closed\n"), "%s", text);
     const char *three = strstr(text, "coroutine 'three' (");
-    ck_assert_msg(three && strstr(three, ") failed: the other side has closed: on purpose\n"), "%s", text);
+    ck_assert_msg(three && strstr(three, ") failed: the other side has closed: on purpose\n"), "%s",
+                  text);
 }
 
 // ---- AC_DEBUG ----

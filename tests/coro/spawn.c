@@ -219,12 +219,13 @@ TEST(a_coroutine_is_described_by_number_name_place_and_stack) {
                            "it with a larger .stack_bytes");
     for (size_t bytes = 0; bytes < sizeof text; bytes++)
         ck_assert_uint_le(coro_describe(coro, text, bytes), bytes);
-    coro->index = 4294967295;
+    uint64_t id = coro->id;
+    coro->id = ref_id(REF_COROUTINE, 0, 0xffffff, 1);
     coro->name = coro->where = NULL;
-    length = coro_describe(coro, text, 22);
-    ck_assert_uint_eq(length, 22);
-    ck_assert_int_eq(memcmp(text, "coroutine #4294967295,", 22), 0);
-    coro->index = 0;
+    length = coro_describe(coro, text, 20);
+    ck_assert_uint_eq(length, 20);
+    ck_assert_int_eq(memcmp(text, "coroutine #16777215,", 20), 0);
+    coro->id = id;
     run();
 }
 
@@ -263,8 +264,8 @@ static ac_value use_generations_up(ac_value unused) {
     ac_ref first = ac_spawn(nothing, ac_nil);
     ck_assert_int_eq(ac_yield(), 0);
     struct coro *record = loop_here->free;
-    ck_assert_uint_eq(record->index, ref_index(first.id));
-    record->generation = UINT32_MAX;
+    ck_assert_uint_eq(ref_index(record->id), ref_index(first.id));
+    record->id |= (uint64_t)UINT32_MAX << 32;
     ac_ref last = ac_spawn(nothing, ac_nil);
     ck_assert_uint_eq(ref_generation(last.id), UINT32_MAX);
     ck_assert_uint_eq(ref_index(last.id), ref_index(first.id));
@@ -321,9 +322,10 @@ TEST(spawn_survives_the_failure_of_any_allocation_when_there_are_many) {
     int err = 0;
     struct loop *loop = loop_need(&err);
     uint32_t spawned = 0;
-    for (int n = 1; n < 40 && n * LOOP_CHUNK < TEST_COROUTINES_MAX; n++) {
+    enum { ROUND = 512 };
+    for (int n = 1; n < 40 && n * ROUND < TEST_COROUTINES_MAX; n++) {
         memory_fail_nth(n);
-        for (int i = 0; i < LOOP_CHUNK; i++) {
+        for (int i = 0; i < ROUND; i++) {
             err = ac_ref_error(ac_spawn(count_end, i));
             ck_assert(err == 0 || err == -ENOMEM);
             spawned += err == 0;
