@@ -2,7 +2,7 @@
 // Stacks: cut from slabs of 64 MiB of address space, guarded at the low end, used again last in,
 // first out.
 //
-//      slab (aligned to 64 MiB, MAP_NORESERVE, no huge pages)
+//      slab (aligned to 64 MiB, MAP_NORESERVE)
 //      | guard | ... usable ... | owner | colour || guard | ... usable ... | owner | colour || ...
 //      low                        ^ top
 //
@@ -10,7 +10,7 @@
 // up to 31 cache lines: otherwise all tops would compete for the same sets of the first-level
 // cache. For the same reason the guard is a page more than the stack has: the first pages of stacks
 // that lie a power of two apart compete for a few sets of the address translation. Huge pages must
-// be refused, or the first touch of a stack of 64 KiB costs all of it.
+// be refused, or the first touch of a stack of 64 KiB costs all of it; but not to small stacks.
 //
 // Guards: MADV_GUARD_INSTALL marks a page as inaccessible without splitting the mapping
 // (Linux 6.13); up to 64 stacks ahead are guarded by one call. Where the kernel lacks it, mprotect
@@ -56,7 +56,7 @@ void __asan_unpoison_memory_region(void const volatile *at, size_t bytes) __attr
 #define MADV_GUARD_INSTALL 102
 #endif
 
-enum { COLOURS = 32, COLOURS_SMALL = 4, LINE = 64, GUARDS_AT_ONCE = 64 };
+enum { COLOURS = 32, COLOURS_SMALL = 4, LINE = 64, GUARDS_AT_ONCE = 64, HUGE_PAGE_BYTES = 2 << 20 };
 
 static const uint64_t canary = 0x5ca1ab1e0ddba11;
 static const uint64_t paint = 0xc0a7c0a7c0a7c0a7;
@@ -265,7 +265,7 @@ static size_t page_bytes(void) {
 }
 
 // Twice the address space is asked for and what is not aligned given back.
-static char *map_aligned(void) {
+static char *map_aligned(int class) {
     char *raw = mmap(NULL, 2 * SLAB_BYTES, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (raw == MAP_FAILED)
@@ -274,7 +274,12 @@ static char *map_aligned(void) {
     if (base > raw)
         munmap(raw, (size_t)(base - raw));
     munmap(base + SLAB_BYTES, (size_t)(raw + SLAB_BYTES - base));
-    madvise(base, SLAB_BYTES, MADV_NOHUGEPAGE);
+    // Small stacks are used one after the other from the beginning of a slab: many of them share a
+    // huge page, and who has few does not get the first.
+    size_t plain = class == SYS_STACK_SMALL ? HUGE_PAGE_BYTES : SLAB_BYTES;
+    madvise(base, plain, MADV_NOHUGEPAGE);
+    if (plain < SLAB_BYTES)
+        madvise(base + plain, SLAB_BYTES - plain, MADV_HUGEPAGE);
     return base;
 }
 
@@ -283,7 +288,7 @@ static struct sys_slab *slab_create(int class) {
     if (!slab)
         return NULL;
     slab->ahead = memory_allocate(GUARDS_AT_ONCE * sizeof *slab->ahead);
-    slab->base = slab->ahead ? map_aligned() : NULL;
+    slab->base = slab->ahead ? map_aligned(class) : NULL;
     if (!slab->base) {
         memory_release(slab->ahead);
         memory_release(slab);
