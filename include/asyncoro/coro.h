@@ -70,10 +70,10 @@ struct ac_spawn_options {
 // Takes the argument. Options follow by name: ac_spawn(serve, 7, .name = "server", .daemon = true).
 // Does not wait. Returns its reference, or none, and ac_ref_error tells: -EINVAL for a NULL
 // function, a stack size above the maximum, a loop that there is not or options without their size,
-// -EXDEV for a group of another loop, -ENOMEM, -EAGAIN when there are 2^24 coroutines already,
-// -EPERM on a helper thread of ac_work where there is no background (see ac_start), or the error of
-// an argument that could not be made. The stack is taken when the coroutine first
-// runs; if there is no memory then, it fails with -ENOMEM.
+// -EXDEV for a group of another loop, -ENOMEM, -EAGAIN when there are 2^24 coroutines already
+// (fewer under a limit of address space), -EPERM on a helper thread of ac_work where there is no
+// background (see ac_start), or the error of an argument that could not be made. The stack is taken
+// when the coroutine first runs; if there is no memory then, it fails with -ENOMEM.
 #define ac_spawn(...) AC_SPAWN_(__VA_ARGS__, .size = sizeof(struct ac_spawn_options))
 #define AC_SPAWN_(function, argument, ...)                                                         \
     ac_spawn_with(                                                                                 \

@@ -39,23 +39,6 @@ void *memory_resize(void *old, size_t bytes);
 void memory_release(void *it);
 char *memory_copy_text(const char *text);
 
-// Memory that grows and never moves: address space for all of it is taken at the beginning. What is
-// far from the beginning is asked for in huge pages, if the system has them to give: a page of
-// 4 KiB costs 2 us when it is first touched, and one of 2 MiB not many times that.
-struct memory_table {
-    void *at;
-    size_t bytes;     // that can be used, all zero at first
-    size_t bytes_max; // address space
-    void *raw;        // private: where that begins
-};
-
-// A table with nothing in it. If the process may not have that much address space (RLIMIT_AS) the
-// table is smaller, by half and by half again down to bytes_min. 0 or -ENOMEM.
-int memory_table_init(struct memory_table *table, size_t bytes_max, size_t bytes_min);
-// At least so many bytes, at most bytes_max, can be used afterwards. 0 or -ENOMEM.
-int memory_table_grow(struct memory_table *table, size_t bytes);
-void memory_table_done(struct memory_table *table);
-
 // For tests: the n-th of the allocations that follow in this thread fails (1: the next one; 0:
 // none), once.
 void memory_fail_nth(long n);

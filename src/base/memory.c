@@ -6,12 +6,8 @@
 // What is allocated here may be released with free() and the other way round; users are told so
 // where memory passes to them (ac_encode).
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "base/base.h"
-
-// A table begins with steps of the one size, until it holds one of the other.
-enum { STEP_BYTES = 128 << 10, HUGE_PAGE_BYTES = 2 << 20 };
 
 // One for each thread, so that a test does not disturb others.
 static _Thread_local struct {
@@ -59,48 +55,6 @@ char *memory_copy_text(const char *text) {
     if (copy)
         memcpy(copy, text, bytes);
     return copy;
-}
-
-int memory_table_init(struct memory_table *table, size_t bytes_max, size_t bytes_min) {
-    *table = (struct memory_table){0};
-    if (unlikely(fault.countdown) && must_fail())
-        return -ENOMEM;
-    void *at = MAP_FAILED;
-    size_t bytes = bytes_max;
-    for (; at == MAP_FAILED && bytes >= bytes_min; bytes /= 2) {
-        // Enough to begin with a huge page, wherever the address space begins.
-        at = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        table->bytes_max = bytes;
-    }
-    if (at == MAP_FAILED)
-        return -ENOMEM;
-    table->raw = at;
-    table->at = (char *)at + (-(uintptr_t)at & (HUGE_PAGE_BYTES - 1));
-    return 0;
-}
-
-int memory_table_grow(struct memory_table *table, size_t bytes) {
-    if (bytes <= table->bytes)
-        return 0;
-    if (unlikely(fault.countdown) && must_fail())
-        return -ENOMEM;
-    assert(bytes <= table->bytes_max);
-    size_t step = bytes <= HUGE_PAGE_BYTES ? STEP_BYTES : HUGE_PAGE_BYTES;
-    size_t to = (bytes + step - 1) & ~(step - 1);
-    to = to < table->bytes_max ? to : table->bytes_max;
-    char *at = (char *)table->at + table->bytes;
-    if (mprotect(at, to - table->bytes, PROT_READ | PROT_WRITE) != 0)
-        return -ENOMEM;
-    if (step == HUGE_PAGE_BYTES)
-        (void)madvise(at, to - table->bytes, MADV_HUGEPAGE); // if there are none, so be it
-    table->bytes = to;
-    return 0;
-}
-
-void memory_table_done(struct memory_table *table) {
-    if (table->at)
-        munmap(table->raw, table->bytes_max + HUGE_PAGE_BYTES);
-    *table = (struct memory_table){0};
 }
 
 void memory_fail_nth(long n) {

@@ -227,7 +227,7 @@ struct loop {
     uint16_t number;             // of the loop in its process
     uint8_t tag;                 // how the ids of its coroutines end: the last byte of ref_id
     uint32_t alive;              // coroutines that keep ac_run from returning
-    struct memory_table records; // the same
+    struct sys_table records; // the same
     uint64_t spawned;            // coroutines ever
     uint64_t ended;              // of these
     struct sys_context home;     // the thread's own stack

@@ -35,7 +35,7 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
         *err = -ENOMEM;
         return NULL;
     }
-    *err = memory_table_init(&loop->records, LOOP_COROS_MAX * sizeof *loop->coros,
+    *err = sys_table_init(&loop->records, LOOP_COROS_MAX * sizeof *loop->coros,
                              LOOP_COROS_LEAST * sizeof *loop->coros);
     loop->coros = loop->records.at;
     if (*err == 0)
@@ -67,7 +67,7 @@ no_lock:
 no_poller:
     sys_overflow_unwatch();
 no_watch:
-    memory_table_done(&loop->records);
+    sys_table_done(&loop->records);
     memory_release(loop);
     return NULL;
 }
@@ -83,7 +83,7 @@ void loop_destroy(struct loop *loop) {
         if (coro_state_here(coro) == CORO_ENDED)
             ac_drop(coro->end.value); // its end was kept, and nobody asked
     }
-    memory_table_done(&loop->records);
+    sys_table_done(&loop->records);
     heap_done(&loop->timers);
     coro_end_runners(loop);
     sys_stacks_done(&loop->stacks);

@@ -18,7 +18,7 @@ enum {
 static struct coro *record_cut(struct loop *loop, int *err) {
     uint32_t index = loop->coro_count;
     size_t bytes = (size_t)(index + 1) * sizeof(struct coro);
-    *err = bytes > loop->records.bytes_max ? -EAGAIN : memory_table_grow(&loop->records, bytes);
+    *err = bytes > loop->records.bytes_max ? -EAGAIN : sys_table_grow(&loop->records, bytes);
     if (*err < 0)
         return NULL;
     struct coro *coro = &loop->coros[index];

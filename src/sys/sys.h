@@ -6,6 +6,7 @@
 //   net.c       addresses as bytes and text; opening sockets; the network interfaces
 //   clock.c     time and randomness
 //   stack.c     stacks from slabs with guards; overflow.c names the one that overflowed
+//   table.c     memory that grows and never moves
 //   switch_*.S  the context switch
 //   thread.c    threads, mutexes, conditions
 //   process.c   starting, watching and ending processes
@@ -60,6 +61,25 @@ struct sys_context {
     void *fiber;
 #endif
 };
+
+// ---- tables (table.c) ----
+
+// Memory that grows and never moves: address space for all of it is taken at the beginning. What is
+// far from the beginning is asked for in huge pages, if the system has them to give: a page of
+// 4 KiB costs 2 us when it is first touched, and one of 2 MiB not many times that.
+struct sys_table {
+    void *at;
+    size_t bytes;     // that can be used, all zero at first
+    size_t bytes_max; // address space
+    void *raw;        // private: where that begins
+};
+
+// A table with nothing in it. If the process may not have that much address space (RLIMIT_AS) the
+// table is smaller, by half and by half again down to bytes_min. 0 or -ENOMEM.
+int sys_table_init(struct sys_table *table, size_t bytes_max, size_t bytes_min);
+// At least so many bytes, at most bytes_max, can be used afterwards. 0 or -ENOMEM.
+int sys_table_grow(struct sys_table *table, size_t bytes);
+void sys_table_done(struct sys_table *table);
 
 // ---- stacks (stack.c) ----
 
