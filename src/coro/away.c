@@ -159,13 +159,14 @@ static void arrive_errand(struct post *post) {
         return;
     }
     static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
-    it->err = -ECANCELED; // unless it comes to run: the loop ends
+    it->err = -ECANCELED;
     if (!it->to->over)
         it->runner = coro_create(it->to, run_errand, ac_of_pointer(it), &options, true, &it->err);
     if (!it->runner) {
         go_back(it);
         return;
     }
+    it->err = -ECANCELED; // unless it comes to run: the loop ends
     it->ended.ended = runner_ended;
     coro_watch(it->runner, &it->ended);
 }

@@ -323,6 +323,7 @@ static int await_team(struct loop *loop, int err) {
             err = turn(loop, AC_FOREVER);
         } else {
             loop_run_posts(loop);
+            coro_run_ready(loop);
             team_doze(loop->team);
         }
     }
@@ -335,6 +336,7 @@ static int end_phase(struct loop *loop, enum team_phase phase, int err) {
         team_enter(loop->team, phase);
     int later = end_all(loop, phase == TEAM_STOPS);
     loop->closed = true;
+    loop->over = phase == TEAM_STOPS;
     return await_team(loop, err < 0 ? err : later);
 }
 
@@ -357,7 +359,6 @@ static int run(struct loop *loop, int err) {
     loop->stopping = true;
     err = end_phase(loop, TEAM_STOPS, err);
     note_unseen_failures(loop);
-    loop->over = true;
     if (loop->team) {
         loop_leave_process(loop); // no other thread comes by it to the loops that end now
         int later = team_end(loop->team, &loop->failure);

@@ -93,8 +93,11 @@ static void check_left(long blocks, int descriptors) {
     char text[128];
     snprintf(text, sizeof text, "%ld blocks of memory and %d descriptors are left",
              faults_blocks() - blocks, count_descriptors() - descriptors);
-    if (faults_blocks() != blocks || count_descriptors() != descriptors)
-        faults_wrong(text, __FILE__, __LINE__);
+    if (faults_blocks() == blocks && count_descriptors() == descriptors)
+        return;
+    if (__lsan_do_leak_check)
+        __lsan_do_leak_check(); // where they came from
+    faults_wrong(text, __FILE__, __LINE__);
 }
 
 static void run_with(void (*scenario)(void), long n) {
