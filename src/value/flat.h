@@ -151,16 +151,7 @@ static inline uint8_t *cbor_put(uint8_t *to, unsigned major, uint64_t argument) 
     return to + 1 + bytes;
 }
 
-// The makers of plain values, as they are used inside: the public ones may be replaced by another
-// library's when this one is loaded, and so are never inlined.
-static inline ac_value plain_int(int64_t it) {
-    return (ac_value){.kind = AC_INT, .as.integer = it};
-}
-static inline ac_value plain_bool(bool it) { return (ac_value){.kind = AC_BOOL, .as.boolean = it}; }
-static inline ac_value plain_real(double it) { return (ac_value){.kind = AC_REAL, .as.real = it}; }
-static inline ac_value plain_pointer(void *it) {
-    return (ac_value){.kind = AC_POINTER, .as.pointer = it};
-}
+// The error as it is inside: without the checks of the public maker.
 static inline ac_value plain_error(int64_t code) {
     return (ac_value){.kind = AC_ERROR, .as.integer = code};
 }

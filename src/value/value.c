@@ -5,6 +5,7 @@
 // A list or map is made in two passes over its items: the first adds up what they amount to and
 // finds the first one that is invalid, the second writes into the one allocation; items that are
 // flat are copied as they stand.
+#define AC_IN_PLACE_ // here the library gets its own
 #include "value/flat.h"
 
 #include <stdlib.h>
@@ -78,17 +79,9 @@ void ac_drop(ac_value it) { drop(it); }
 
 // ---- making what needs no memory ----
 
-ac_value ac_of_bool(bool it) { return plain_bool(it); }
-
-ac_value ac_of_int(int64_t it) { return plain_int(it); }
-
 ac_value ac_of_unsigned(uint64_t it) {
     return it <= INT64_MAX ? ac_of_int((int64_t)it) : value_invalid(-ERANGE);
 }
-
-ac_value ac_of_real(double it) { return plain_real(it); }
-
-ac_value ac_of_pointer(void *pointer) { return plain_pointer(pointer); }
 
 ac_value ac_result(int err) { return err < 0 ? ac_of_error(err, NULL) : ac_nil; }
 
@@ -356,22 +349,22 @@ const uint8_t *plain_read(const uint8_t *at, ac_value *it) {
     unsigned major = cbor_major(at);
     const uint8_t *end = cbor_get_head(at, &number);
     if (major <= CBOR_NEGATIVE) {
-        *it = plain_int((int64_t)(major == CBOR_NEGATIVE ? ~number : number));
+        *it = ac_of_int((int64_t)(major == CBOR_NEGATIVE ? ~number : number));
         return end;
     }
     if (major == CBOR_SIMPLE) {
         double real;
         memcpy(&real, &number, sizeof real);
-        *it = *at == CBOR_REAL   ? plain_real(real)
+        *it = *at == CBOR_REAL   ? ac_of_real(real)
               : *at == CBOR_NULL ? ac_nil
-                                 : plain_bool(*at == CBOR_TRUE);
+                                 : ac_of_bool(*at == CBOR_TRUE);
         return end;
     }
     if (major != CBOR_TAG)
         return NULL;
     if (number == TAG_POINTER) {
         end = cbor_get_head(end, &number);
-        *it = plain_pointer((void *)(uintptr_t)number);
+        *it = ac_of_pointer((void *)(uintptr_t)number);
         return end;
     }
     if (number != TAG_ERROR)
@@ -438,16 +431,6 @@ const char *ac_kind_name(enum ac_kind kind) {
     };
     return (size_t)kind < countof(names) ? names[kind] : "unknown";
 }
-
-int64_t ac_int_of(ac_value it) { return it.kind == AC_INT ? it.as.integer : 0; }
-
-double ac_real_of(ac_value it) { return it.kind == AC_REAL ? it.as.real : (double)ac_int_of(it); }
-
-bool ac_bool_of(ac_value it) {
-    return it.kind == AC_BOOL ? it.as.boolean : it.kind == AC_INT && it.as.integer == 1;
-}
-
-void *ac_pointer_of(ac_value it) { return it.kind == AC_POINTER ? it.as.pointer : NULL; }
 
 int ac_error_of(ac_value it) {
     if (it.kind != AC_ERROR && it.kind != AC_INVALID)
