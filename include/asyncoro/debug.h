@@ -5,8 +5,8 @@
 // The same without a change to the program, by the environment, which is read when a loop is made:
 // AC_DEBUG=quit,stack,watchdog (any of them) switches on what the functions below do, for as long
 // as there is a loop. watchdog=50 sets its milliseconds, else 100; what was measured of stacks is
-// written to standard error when the loop ends. A word that is not known is told of once, on
-// standard error.
+// written to standard error when the loop ends. AC_DEBUG=locks names there each coroutine that ends
+// with a lock held. A word that is not known is told of once, on standard error.
 //
 // AC_TRACE=coro,message (any of sys, coro, message, io, fabric, remote, cluster; or all) tells
 // floor by floor what the library does, a line each on standard error: coroutines that begin, end

@@ -14,6 +14,11 @@
 // yet. So nobody overtakes and nobody starves. Who does not have to wait does not let the others
 // run.
 //
+// A lock that is still held when its owner ends is an error of the program, and is not kept: who
+// waits for it, or comes next, gets it, and with it whatever the owner left half done.
+// AC_TRACE=coro and AC_DEBUG=locks tell of who ends so. Those of another loop find it in use until
+// one of this loop has come, or this loop has ended: then all that its coroutines held is free.
+//
 // Every wait takes a deadline (AC_NOW: try). One that ends early, with -ETIMEDOUT or -ECANCELED,
 // leaves the queue as if it had never been in it.
 //
@@ -41,7 +46,7 @@ struct ac_queue_ {
 // ---- lock ----
 
 // Owned by one coroutine at a time. `.reentrant = true` lets the owner take it again; it is then
-// free after as many releases. If its owner ends without releasing it, it stays taken.
+// free after as many releases.
 struct ac_lock {
     bool reentrant;
     uint32_t depth_;
@@ -132,6 +137,7 @@ AC_API int ac_semaphore_release(struct ac_semaphore *semaphore);
 struct ac_rwlock {
     uint64_t writer_;            // id of the coroutine that holds it to write; 0: none
     struct ac_reader_ *readers_; // who holds it to read
+    uint32_t left_behind_;       // how many had ended with a lock held when it was last looked at
     void *loop_;
     struct ac_queue_ queue_;
 };

@@ -312,6 +312,8 @@ __attribute__((noinline)) void coro_end(struct coro *coro, ac_value result) {
     coro->mail_slow = true; // so that who sends to it need not look at its state
     if (coro->mail_done)
         coro->mail_done(coro);
+    if (unlikely(coro->held > 0))
+        coro_leaves_locks(coro);
     bool observed = coro->internal;
     struct list *link;
     while ((link = list_take(&coro->watchers))) {

@@ -141,6 +141,7 @@ struct coro {
     int16_t early;     // why the wait was abandoned, while its operation still finishes; else 0
     uint8_t shield;    // how many shields are up: nothing but the deadline ends its waits early
     bool mail_limited; // atomic: its mailbox can be full
+    uint32_t held;     // how many locks it holds: lock.c, rwlock.c
     // ---- the third: what a spawn and the end touch besides the first ----
     const char *name __attribute__((aligned(64)));
     const char *where;
@@ -259,12 +260,16 @@ struct loop {
     struct watchdog watchdog;
     struct measure *measure; // private to measure.c; NULL until stacks are measured
     struct loop_extra extra[LOOP_FLOORS];
-    uint64_t random[2]; // state of the generator of ac_random_*
-    uint64_t seen_id;   // belongs to message/: who was last seen alive on another loop,
-    uint32_t seen_left; // and for how many more messages that is believed
-    bool traced;        // AC_TRACE names coro: all spawns and ends go the slow way, which tells
-    struct coro *aside; // free records of such a loop, where the quick way does not find them
-    bool outside;       // between loop_step_out and loop_step_in
+    uint64_t random[2];   // state of the generator of ac_random_*
+    void *token;          // names it in objects that its coroutines use (sync.c); never used again
+    struct list readers;  // of rwlock.c: records of those who hold a lock to read
+    uint32_t left_behind; // how many coroutines have ended with a lock held
+    bool tells_left;      // AC_DEBUG names locks: each of these is told of
+    uint64_t seen_id;     // belongs to message/: who was last seen alive on another loop,
+    uint32_t seen_left;   // and for how many more messages that is believed
+    bool traced;          // AC_TRACE names coro: all spawns and ends go the slow way, which tells
+    struct coro *aside;   // free records of such a loop, where the quick way does not find them
+    bool outside;         // between loop_step_out and loop_step_in
     // Alone in its line: other loops read it for each parcel.
     bool asleep __attribute__((aligned(MEMORY_LINE_BYTES))); // atomic: home waits in the poller
 };
@@ -539,6 +544,9 @@ void waiter_detach(struct waiter *waiter);
 // An object is claimed by a loop while it is in use, by compare and swap, so that two threads never
 // touch it at once. 0, also when it is claimed by the loop of this thread already; -EXDEV.
 int object_claim(void **loop);
+// After that has given -EXDEV: whether it was a loop that has ended, and the object is claimed now.
+// What that has left in it is for the caller to forget.
+bool object_take_over(void **loop);
 // Whether the loop of this thread has claimed it.
 bool object_is_mine(void *const *loop);
 void object_give_up(void **loop);
@@ -548,6 +556,16 @@ void waiter_remove(struct waiter *waiter);
 static inline struct waiter *waiter_first(const struct ac_queue_ *queue) { return queue->first_; }
 // Tells a waiter that is in no queue that what it waited for is its own.
 void waiter_grant(struct waiter *waiter);
+
+// A coroutine takes a lock, which is to be known when it ends.
+static inline void coro_holds(struct coro *coro) {
+    coro->held++;
+    coro->end_slow = true;
+}
+// It has ended with locks held: that is told of, and lazily put right. From its own stack.
+void coro_leaves_locks(struct coro *coro);
+// Those records that nobody will use any more go: the loop ends.
+void rwlock_forget(struct loop *loop);
 
 // ---- work.c: blocking work on helper threads ----
 
@@ -601,6 +619,8 @@ void measure_end(struct loop *loop);
 
 // From now on the loop is among all loops of the process. The caller has filled in what it is.
 void watchdog_add(struct loop *loop);
+// Whether one of them has that token. From any thread.
+bool watchdog_knows(const void *token);
 // The loop with that identity and number, or NULL. With SYS_LOCK_LOOPS held.
 struct loop *watchdog_find(uint64_t peer, uint32_t number);
 // No longer; harmless if it was not.

@@ -165,6 +165,10 @@ static int switch_on(struct loop *loop, const char *word, size_t bytes) {
         return watchdog_list_on_quit(loop, true);
     if (bytes == 5 && memcmp(word, "stack", 5) == 0)
         return measure_begin(loop, true);
+    if (bytes == 5 && memcmp(word, "locks", 5) == 0) {
+        loop->tells_left = true;
+        return 0;
+    }
     if (bytes == head - 1 && memcmp(word, with_number, head - 1) == 0)
         return watchdog_set(loop, (ac_time)WATCHDOG_MS_DEFAULT * 1000000);
     if (bytes <= head || memcmp(word, with_number, head) != 0)
@@ -181,8 +185,9 @@ void loop_debug(struct loop *loop) {
         int err = bytes > 0 ? switch_on(loop, at, bytes) : 0;
         if (err < 0 && !__atomic_exchange_n(&complained, true, __ATOMIC_RELAXED))
             fprintf(stderr, "asyncoro: AC_DEBUG: \"%.*s\": %s\n", (int)bytes, at,
-                    err == -EINVAL ? "allowed are quit, stack, watchdog and watchdog=MILLISECONDS"
-                                   : ac_strerror(err));
+                    err == -EINVAL
+                        ? "allowed are quit, stack, locks, watchdog and watchdog=MILLISECONDS"
+                        : ac_strerror(err));
         at += bytes;
     }
 }

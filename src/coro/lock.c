@@ -19,19 +19,32 @@
 //
 // A lock is in use, and so claimed by its loop (sync.c), while it is owned or waited for, be it by
 // those who wait at its conditions (away_) and will want it back.
+//
+// An owner that ends without a release does not touch the lock, whose memory may be gone with it:
+// those who live do. The first in the queue watches the owner, and is handed the lock at its end.
+// If nobody waits the lock keeps the id of the dead, and whoever comes next finds that so.
 #include "coro/coro.h"
+
+#include <stdio.h>
 
 // A place in the queue of a lock or of its condition.
 struct place {
     struct waiter waiter;
     struct ac_lock *lock;
-    uint32_t depth; // how often it will have taken the lock
-    bool notified;  // the wait at the condition was answered
+    uint32_t depth;               // how often it will have taken the lock
+    bool notified;                // the wait at the condition was answered
+    struct end_watch owner_ended; // of the first in the lock's queue alone
 };
 
+static int claim(struct ac_lock *lock);
 static bool owns(const struct ac_lock *lock, const struct coro *coro);
-static void make_owner(struct ac_lock *lock, const struct coro *coro, uint32_t depth);
+static bool is_free(const struct ac_lock *lock, const struct loop *loop);
+static void make_owner(struct ac_lock *lock, struct coro *coro, uint32_t depth);
 static int take_again(struct ac_lock *lock);
+static void join_queue(struct place *place);
+static void leave_queue(struct place *place);
+static void watch_owner(struct ac_lock *lock, struct coro *owner);
+static void owner_has_ended(struct end_watch *watch, const struct ac_exit *exit);
 static void hand_over(struct ac_lock *lock);
 static bool abandon_lock(struct coro *coro);
 static struct ac_lock *lock_of(struct ac_condition *condition);
@@ -56,29 +69,32 @@ int ac_lock_acquire(struct ac_lock *lock, ac_time deadline) {
     struct coro *self = coro_here();
     int err = coro_may_try(self, deadline);
     if (err == 0)
-        err = object_claim(&lock->loop_);
+        err = claim(lock);
     if (err < 0)
         return err;
-    if (lock->owner_ == 0) {
+    if (lock->owner_ == id_of(self))
+        return take_again(lock);
+    if (is_free(lock, self->loop)) {
         make_owner(lock, self, 1);
         return 0;
     }
-    if (lock->owner_ == id_of(self))
-        return take_again(lock);
     err = coro_may_wait(self, deadline);
     if (err < 0)
         return err;
     struct place place = {.waiter = {.coro = self}, .lock = lock, .depth = 1};
-    waiter_append(&lock->queue_, &place.waiter);
+    join_queue(&place);
     self->wait_for = &place;
     return coro_wait(self, &lock_wait, deadline);
 }
 
 int ac_lock_release(struct ac_lock *lock) {
-    if (!owns(lock, coro_here()))
+    struct coro *self = coro_here();
+    if (!owns(lock, self))
         return -EPERM;
-    if (--lock->depth_ == 0)
+    if (--lock->depth_ == 0) {
+        self->held--;
         hand_over(lock);
+    }
     return 0;
 }
 
@@ -89,9 +105,26 @@ static bool owns(const struct ac_lock *lock, const struct coro *coro) {
     return coro && object_is_mine(&lock->loop_) && lock->owner_ == id_of(coro);
 }
 
-static void make_owner(struct ac_lock *lock, const struct coro *coro, uint32_t depth) {
+// What a loop that has ended left in the lock, an owner at the most, is forgotten.
+static int claim(struct ac_lock *lock) {
+    int err = object_claim(&lock->loop_);
+    if (likely(err == 0) || !object_take_over(&lock->loop_))
+        return err;
+    lock->owner_ = 0;
+    lock->away_ = 0;
+    lock->queue_ = (struct ac_queue_){0};
+    return 0;
+}
+
+// One whose owner has ended is, and nobody waits for it.
+static bool is_free(const struct ac_lock *lock, const struct loop *loop) {
+    return lock->owner_ == 0 || unlikely(!coro_is_alive(loop, lock->owner_));
+}
+
+static void make_owner(struct ac_lock *lock, struct coro *coro, uint32_t depth) {
     lock->owner_ = id_of(coro);
     lock->depth_ = depth;
+    coro_holds(coro);
 }
 
 static int take_again(struct ac_lock *lock) {
@@ -103,12 +136,50 @@ static int take_again(struct ac_lock *lock) {
     return 0;
 }
 
-// The owner has given it up.
+// Of a lock that is waited for.
+static struct coro *owner_of(const struct place *place) {
+    return coro_find(place->waiter.coro->loop, place->lock->owner_);
+}
+
+static void join_queue(struct place *place) {
+    struct ac_lock *lock = place->lock;
+    place->owner_ended.ended = owner_has_ended;
+    list_init(&place->owner_ended.link);
+    waiter_append(&lock->queue_, &place->waiter);
+    if (waiter_first(&lock->queue_) == &place->waiter)
+        watch_owner(lock, owner_of(place));
+}
+
+static void leave_queue(struct place *place) {
+    struct ac_lock *lock = place->lock;
+    bool watched = !list_empty(&place->owner_ended.link);
+    coro_unwatch(&place->owner_ended);
+    waiter_remove(&place->waiter);
+    if (watched)
+        watch_owner(lock, owner_of(place));
+}
+
+// The first in the queue, if there is one, watches the owner, who lives.
+static void watch_owner(struct ac_lock *lock, struct coro *owner) {
+    struct waiter *first = waiter_first(&lock->queue_);
+    if (first)
+        coro_watch(owner, &container_of(first, struct place, waiter)->owner_ended);
+}
+
+static void owner_has_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    (void)exit;
+    hand_over(container_of(watch, struct place, owner_ended)->lock);
+}
+
+// The owner has given it up, or has ended.
 static void hand_over(struct ac_lock *lock) {
     struct waiter *first = waiter_first(&lock->queue_);
     if (first) {
+        struct place *place = container_of(first, struct place, waiter);
+        coro_unwatch(&place->owner_ended);
         waiter_remove(first);
-        make_owner(lock, first->coro, container_of(first, struct place, waiter)->depth);
+        make_owner(lock, first->coro, place->depth);
+        watch_owner(lock, first->coro);
         waiter_grant(first);
         return;
     }
@@ -119,9 +190,27 @@ static void hand_over(struct ac_lock *lock) {
 }
 
 static bool abandon_lock(struct coro *coro) {
-    struct place *place = coro->wait_for;
-    waiter_remove(&place->waiter);
+    leave_queue(coro->wait_for);
     return true;
+}
+
+// ---- owners that end ----
+
+// On a stack that may be small: what is written is put together with little of it.
+void coro_leaves_locks(struct coro *coro) {
+    coro->held = 0;
+    coro->loop->left_behind++;
+    if (coro->loop->traced)
+        coro_trace(coro, "has ended with a lock held");
+    if (!coro->loop->tells_left)
+        return;
+    static const char head[] = "asyncoro: ", tail[] = ", has ended with a lock held\n";
+    char text[256];
+    memcpy(text, head, sizeof head - 1);
+    size_t length = sizeof head - 1;
+    length += coro_name(coro, text + length, sizeof text - length - sizeof tail);
+    memcpy(text + length, tail, sizeof tail - 1);
+    fwrite(text, 1, length + sizeof tail - 1, stderr);
 }
 
 // ---- condition ----
@@ -146,6 +235,7 @@ int ac_condition_wait(struct ac_condition *condition, ac_time deadline) {
         .waiter = {.coro = self, .granted = retaken}, .lock = lock, .depth = lock->depth_};
     waiter_append(&condition->queue_, &place.waiter);
     lock->away_++;
+    self->held--;
     hand_over(lock);
     self->wait_for = &place;
     return coro_wait(self, &condition_wait, deadline);
@@ -179,12 +269,12 @@ static bool leave_condition(struct place *place) {
     struct coro *coro = place->waiter.coro;
     waiter_remove(&place->waiter);
     lock->away_--;
-    if (lock->owner_ == 0) {
+    if (is_free(lock, coro->loop)) {
         make_owner(lock, coro, place->depth);
         return true;
     }
     coro->wait = &retake_wait;
-    waiter_append(&lock->queue_, &place->waiter);
+    join_queue(place);
     return false;
 }
 

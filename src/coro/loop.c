@@ -51,6 +51,8 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
         goto no_lock;
     }
     list_init(&loop->watchdog.link);
+    list_init(&loop->readers);
+    loop->token = loop;
     loop->traced = trace_on(TRACE_CORO);
     heap_init(&loop->timers);
     sys_stacks_init(&loop->stacks);
@@ -83,6 +85,7 @@ void loop_destroy(struct loop *loop) {
         if (coro_state_here(coro) == CORO_ENDED)
             ac_drop(coro->end.value); // its end was kept, and nobody asked
     }
+    rwlock_forget(loop);
     sys_table_done(&loop->records);
     heap_done(&loop->timers);
     coro_end_runners(loop);

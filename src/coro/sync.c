@@ -10,14 +10,15 @@
 // `loop_` of an object says whose it is: the loop's that has somebody in its queue, or the calling
 // thread's while a call is at work. It is claimed with acquire and given up with release order, so
 // an object that one loop no longer uses can be used by the next one, and whoever comes too early
-// gets -EXDEV and touches nothing.
+// gets -EXDEV and touches nothing. A loop is told by a token that no later loop has: what belongs
+// to one that has ended, since one of its coroutines ended as the owner, can be taken over.
 #include "coro/coro.h"
 
 // ---- whose an object is ----
 
 // A thread without a loop, which can set and release but never waits, is told by the address of its
 // own loop_here.
-static inline void *user(void) { return loop_here ? (void *)loop_here : (void *)&loop_here; }
+static inline void *user(void) { return loop_here ? loop_here->token : (void *)&loop_here; }
 
 int object_claim(void **loop) {
     void *claimed = __atomic_load_n(loop, __ATOMIC_RELAXED);
@@ -27,6 +28,14 @@ int object_claim(void **loop) {
                                                 __ATOMIC_RELAXED))
         return -EXDEV;
     return 0;
+}
+
+bool object_take_over(void **loop) {
+    void *claimed = __atomic_load_n(loop, __ATOMIC_RELAXED);
+    // Only listed loops, which have odd tokens, are known to have ended when they are not found.
+    return ((uintptr_t)claimed & 1) != 0 && !watchdog_knows(claimed) &&
+           __atomic_compare_exchange_n(loop, &claimed, user(), false, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED);
 }
 
 bool object_is_mine(void *const *loop) { return __atomic_load_n(loop, __ATOMIC_RELAXED) == user(); }

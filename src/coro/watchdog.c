@@ -60,10 +60,22 @@ static void list_at_home(struct post *post) {
 }
 
 void watchdog_add(struct loop *loop) {
+    static uintptr_t tokens;
     loop->watchdog.list.run = list_at_home;
     sys_process_lock(SYS_LOCK_LOOPS);
+    tokens += 2;
+    loop->token = (void *)(tokens | 1); // odd, unlike that of a loop which is in no list
     list_append(&asyncoro_loops, &loop->watchdog.link);
     sys_process_unlock(SYS_LOCK_LOOPS);
+}
+
+bool watchdog_knows(const void *token) {
+    bool known = false;
+    sys_process_lock(SYS_LOCK_LOOPS);
+    list_each (link, &asyncoro_loops)
+        known |= loop_of(link)->token == token;
+    sys_process_unlock(SYS_LOCK_LOOPS);
+    return known;
 }
 
 struct loop *watchdog_find(uint64_t peer, uint32_t number) {

@@ -446,6 +446,59 @@ TEST(ac_debug_switches_on_what_it_names) {
     ck_assert(quit_is_caught()); // it was switched on by the program, too
 }
 
+static struct ac_lock lock;
+static struct ac_condition condition;
+static struct ac_rwlock rwlock;
+
+static ac_value use_locks_well(ac_value unused) {
+    ck_assert_int_eq(ac_lock_acquire(&lock, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_yield(), 0);
+    ck_assert_int_eq(ac_lock_release(&lock), 0);
+    ck_assert_int_eq(ac_condition_acquire(&condition, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_condition_acquire(&condition, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_condition_wait(&condition, ac_after(0.001)), -ETIMEDOUT);
+    ck_assert_int_eq(ac_condition_release(&condition), 0);
+    ck_assert_int_eq(ac_condition_release(&condition), 0);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq((i ? ac_rwlock_read : ac_rwlock_write)(&rwlock, AC_FOREVER), 0);
+        ck_assert_int_eq(ac_yield(), 0);
+        ck_assert_int_eq(ac_rwlock_release(&rwlock), 0);
+    }
+    return unused;
+}
+
+static ac_value end_with_one(ac_value which) {
+    switch (ac_int_of(which)) {
+    case 0: ck_assert_int_eq(ac_lock_acquire(&lock, AC_FOREVER), 0); break;
+    case 1: ck_assert_int_eq(ac_condition_acquire(&condition, AC_FOREVER), 0); break;
+    case 2: ck_assert_int_eq(ac_rwlock_read(&rwlock, AC_FOREVER), 0); break;
+    default: ck_assert_int_eq(ac_rwlock_write(&rwlock, AC_FOREVER), 0);
+    }
+    return ac_nil;
+}
+
+TEST(ac_debug_names_who_ends_with_a_lock_held_and_nobody_else) {
+    setenv("AC_DEBUG", "locks", 1);
+    catch_errors(true);
+    for (int i = 0; i < 4; i++)
+        ac_spawn(use_locks_well, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+    catch_errors(false);
+    ck_assert_str_eq(text, "");
+    for (int64_t which = 0; which < 4; which++) {
+        catch_errors(true);
+        ac_spawn_with(end_with_one, ac_of(which),
+                      &(struct ac_spawn_options){.size = sizeof(struct ac_spawn_options),
+                                                 .name = "forgetful",
+                                                 .where = "k.c:1",
+                                                 .stack_bytes = AC_STACK_BYTES_SMALL});
+        ck_assert_int_eq(ac_run(), 0);
+        catch_errors(false);
+        ck_assert_str_eq(text, "asyncoro: coroutine #0 'forgetful', spawned at k.c:1, has ended "
+                               "with a lock held\n");
+    }
+}
+
 TEST(without_memory_ac_debug_complains_and_the_program_goes_on) {
     setenv("AC_DEBUG", "stack,quit,watchdog", 1);
     catch_errors(true);
@@ -480,7 +533,7 @@ TEST(what_ac_debug_does_not_know_is_said_once_and_the_rest_is_done) {
         }
         catch_errors(false);
         snprintf(expected, sizeof expected,
-                 "asyncoro: AC_DEBUG: \"%s\": allowed are quit, stack, watchdog and "
+                 "asyncoro: AC_DEBUG: \"%s\": allowed are quit, stack, locks, watchdog and "
                  "watchdog=MILLISECONDS\n",
                  wrong[i]);
         _exit(strcmp(text, expected) != 0);

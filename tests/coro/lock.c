@@ -12,8 +12,11 @@ static int lock_acquire(bool all, ac_time deadline) {
 }
 static int lock_release(void) { return ac_lock_release(&lock); }
 
+static void lock_forget(void) { memset(&lock, 0, sizeof lock); }
+
 static const struct object plain = {
     .room = 1,
+    .forget = lock_forget,
     .acquire = lock_acquire,
     .release = lock_release,
     .queue = &lock.queue_,
@@ -219,11 +222,109 @@ static ac_value end_as_owner(ac_value unused) {
     return ac_nil;
 }
 
-TEST(a_lock_stays_taken_if_its_owner_ends) {
+TEST(who_comes_after_the_end_of_the_owner_gets_the_lock) {
     ac_spawn(end_as_owner, ac_nil);
-    ac_spawn(try_to_take, -ETIMEDOUT);
+    ac_spawn(end_as_owner, ac_nil);
+    ac_spawn(try_to_take, 0);
     run();
     ck_assert_str_eq(story, "x");
+    ck_assert_ptr_null(lock.loop_);
+}
+
+static ac_value take_and_keep(ac_value letter) {
+    ck_assert_int_eq(ac_lock_acquire(&lock, AC_FOREVER), 0);
+    tell((char)ac_int_of(letter));
+    return ac_nil;
+}
+
+static ac_value wait_in_vain(ac_value expected) {
+    ck_assert_int_eq(ac_lock_acquire(&lock, world_after_us(50)), (int)ac_int_of(expected));
+    tell('-');
+    return ac_nil;
+}
+
+// Those who wait when the owner ends, and those who wait for these; the first goes away before.
+static ac_value end_while_others_wait(ac_value cancels) {
+    ck_assert_int_eq(ac_lock_acquire(&lock, AC_NOW), 0);
+    ac_ref first = ac_spawn(wait_in_vain, ac_bool_of(cancels) ? -ECANCELED : -ETIMEDOUT);
+    ac_spawn(take_and_keep, 'a');
+    ac_spawn(take_and_tell, 'b');
+    ac_spawn(take_and_keep, 'c');
+    ac_spawn(take_and_keep, 'd');
+    let_others_run();
+    if (ac_bool_of(cancels))
+        ck_assert_int_eq(ac_cancel(first), 0);
+    ck_assert_int_eq(ac_sleep(100e-6), 0);
+    tell('.');
+    return ac_nil;
+}
+
+TEST(who_waits_when_the_owner_ends_gets_the_lock) {
+    for (int cancels = 0; cancels < 2; cancels++) {
+        world_begin(1);
+        memset(story, 0, sizeof story);
+        lock_forget();
+        ac_spawn(end_while_others_wait, cancels);
+        run();
+        ck_assert_str_eq(story, "-.abcd");
+        ck_assert_ptr_null(lock.queue_.first_);
+    }
+}
+
+// The lock lies on the stack of its owner, which is used again.
+static ac_value own_what_goes_with_the_stack(ac_value unused) {
+    struct ac_lock own = {0};
+    struct ac_rwlock reads = {0}, writes = {0};
+    ck_assert_int_eq(ac_lock_acquire(&own, AC_NOW), 0);
+    ck_assert_int_eq(ac_rwlock_read(&reads, AC_NOW), 0);
+    ck_assert_int_eq(ac_rwlock_write(&writes, AC_NOW), 0);
+    return unused;
+}
+
+TEST(a_lock_that_goes_with_its_owner_is_not_touched) { // the sanitizer looks for it, and for leaks
+    for (int i = 0; i < 100; i++)
+        ac_spawn(own_what_goes_with_the_stack, i);
+    run();
+}
+
+static ac_value be_first_in_the_next_loop(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_lock_release(&lock), -EPERM); // though its id is that of the former owner
+    ck_assert(!ac_lock_is_mine(&lock));
+    ck_assert_int_eq(ac_lock_acquire(&lock, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_lock_release(&lock), 0);
+    ck_assert_ptr_null(lock.loop_);
+    return ac_nil;
+}
+
+TEST(what_a_loop_that_has_ended_left_taken_is_free) {
+    for (int i = 0; i < 3; i++) {
+        ac_spawn(end_as_owner, ac_nil);
+        run();
+        ck_assert_ptr_nonnull(lock.loop_);
+        if (i > 0)
+            ac_spawn(be_first_in_the_next_loop, ac_nil);
+        run();
+    }
+}
+
+static ac_value be_refused_until_its_loop_ends(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_lock_acquire(&lock, AC_NOW), -EXDEV);
+    return ac_nil;
+}
+
+static ac_value leave_it_to_no_other_loop(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_join(ac_spawn(end_as_owner, ac_nil), NULL, AC_FOREVER), 0);
+    elsewhere(be_refused_until_its_loop_ends);
+    return ac_nil;
+}
+
+TEST(what_a_living_loop_has_left_taken_is_not_of_another) {
+    ac_spawn(leave_it_to_no_other_loop, ac_nil);
+    run();
+    elsewhere(be_first_in_the_next_loop);
 }
 
 // ---- condition ----
@@ -516,16 +617,22 @@ static ac_value wait_stubbornly(ac_value unused) {
     return ac_nil;
 }
 
-static ac_value end_as_owner_of_condition(ac_value unused) {
+static ac_value own_stubbornly(ac_value unused) {
     (void)unused;
     ck_assert_int_eq(ac_condition_acquire(&condition, AC_NOW), 0);
+    ck_assert_int_eq(ac_shield_begin(), 0);
+    (void)ac_suspend(NULL, AC_FOREVER);
+    ck_abort_msg("it was not given up");
     return ac_nil;
 }
+
+static ac_value nothing(ac_value unused) { return unused; }
 
 TEST(the_end_of_the_loop_takes_one_who_cannot_get_the_lock_out_of_its_queue) {
     world_begin(1);
     ac_spawn(wait_stubbornly, ac_nil, .daemon = true);
-    ac_spawn(end_as_owner_of_condition, ac_nil);
+    ac_spawn(own_stubbornly, ac_nil, .daemon = true);
+    ac_spawn(nothing, ac_nil);
     run();
     ck_assert_ptr_null(condition.own_.queue_.first_);
     ck_assert_ptr_null(condition.queue_.first_);
@@ -541,6 +648,44 @@ static ac_value give_up_the_waiter(ac_value whom) {
     ck_assert_int_eq(ac_condition_acquire(&condition, AC_NOW), 0);
     ck_assert_int_eq(ac_condition_release(&condition), 0);
     return ac_nil;
+}
+
+static ac_value notify_and_end(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_condition_acquire(&condition, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_condition_notify(&condition, 1), 1);
+    return ac_nil;
+}
+
+static ac_value end_and_leave_them_at_the_condition(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_condition_acquire(&condition, AC_FOREVER), 0);
+    return ac_nil;
+}
+
+static ac_value wait_for_time_to_be_up(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_condition_acquire(&condition, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_condition_wait(&condition, world_after_us(50)), -ETIMEDOUT);
+    tell('t');
+    ck_assert_int_eq(ac_condition_release(&condition), 0);
+    return ac_nil;
+}
+
+TEST(who_waits_at_a_condition_gets_the_lock_of_an_owner_that_ended) {
+    world_begin(1);
+    ac_spawn(wait_at_condition, 'a');
+    ac_spawn(notify_and_end, ac_nil);
+    run();
+    ck_assert_str_eq(story, "a");
+    ck_assert_ptr_null(condition.own_.loop_);
+    world_begin(1);
+    ac_spawn(wait_for_time_to_be_up, ac_nil);
+    ac_spawn(wait_for_time_to_be_up, ac_nil);
+    ac_spawn(end_and_leave_them_at_the_condition, ac_nil);
+    run();
+    ck_assert_str_eq(story, "att");
+    ck_assert_ptr_null(condition.own_.loop_);
 }
 
 TEST(one_who_is_given_up_at_a_condition_leaves_no_lock_taken) {

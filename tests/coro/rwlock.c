@@ -9,8 +9,11 @@ static int rwlock_acquire(bool all, ac_time deadline) {
 }
 static int rwlock_release(void) { return ac_rwlock_release(&rwlock); }
 
+static void rwlock_forget_all(void) { memset(&rwlock, 0, sizeof rwlock); }
+
 static const struct object read_write = {
     .room = ALL,
+    .forget = rwlock_forget_all,
     .shared = true,
     .acquire = rwlock_acquire,
     .release = rwlock_release,
@@ -199,6 +202,100 @@ TEST(many_read_at_once_and_leave_in_any_order) {
     run();
     ck_assert_str_eq(story, "()");
     ck_assert_ptr_null(rwlock.readers_);
+}
+
+// ---- owners that end ----
+
+static ac_value end_as_holder(ac_value writes) {
+    ck_assert_int_eq(rwlock_acquire(ac_int_of(writes) == 1, AC_FOREVER), 0);
+    return ac_nil;
+}
+
+static ac_value hold_until_told(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_rwlock_read(&rwlock, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_suspend(NULL, AC_FOREVER), 0);
+    tell('r');
+    return ac_nil;
+}
+
+// The writer waits for two readers, of which the one that ends without a release may be the one
+// that it watches, and may end first or last.
+static ac_value let_readers_end(ac_value order) {
+    ac_ref readers[3];
+    for (size_t i = 0; i < countof(readers); i++)
+        readers[i] = ac_spawn(hold_until_told, ac_nil);
+    let_others_run();
+    ac_spawn(write_and_tell, ac_nil);
+    ac_spawn(read_and_tell, 'a');
+    let_others_run();
+    for (size_t i = 0; i < countof(readers); i++) {
+        ck_assert_int_eq(ac_resume(readers[(i + (size_t)ac_int_of(order)) % 3], ac_nil), 0);
+        let_others_run();
+    }
+    return ac_nil;
+}
+
+TEST(who_waits_when_the_last_reader_ends_gets_the_lock) {
+    for (int order = 0; order < 3; order++) {
+        memset(story, 0, sizeof story);
+        ac_spawn(let_readers_end, order);
+        run();
+        ck_assert_str_eq(story, "rrr()aA");
+        ck_assert_ptr_null(rwlock.loop_);
+        ck_assert_ptr_null(rwlock.readers_);
+    }
+}
+
+static ac_value come_after_holders(ac_value unused) {
+    (void)unused;
+    for (int64_t i = 0; i < 8; i++) {
+        ck_assert_int_eq(ac_join(ac_spawn(end_as_holder, i & 1), NULL, AC_FOREVER), 0);
+        ck_assert_int_eq(ac_join(ac_spawn(end_as_holder, i & 1), NULL, AC_FOREVER), 0);
+        ck_assert_int_eq(rwlock_acquire(i >> 1 & 1, AC_NOW), 0);
+        ck_assert_int_eq(ac_rwlock_release(&rwlock), 0);
+        ck_assert_ptr_null(rwlock.readers_);
+        ck_assert_ptr_null(rwlock.loop_);
+    }
+    return ac_nil;
+}
+
+TEST(who_comes_after_the_end_of_a_holder_gets_the_lock) {
+    ac_spawn(come_after_holders, ac_nil);
+    run();
+}
+
+static ac_value read_beside_the_dead(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_rwlock_read(&rwlock, AC_NOW), 0);
+    for (int i = 0; i < 1000; i++) {
+        ck_assert_int_eq(ac_join(ac_spawn(end_as_holder, 0), NULL, AC_FOREVER), 0);
+        size_t records = 0;
+        list_each (link, &loop_here->readers)
+            records++;
+        ck_assert_uint_le(records, 2);
+    }
+    ck_assert_int_eq(ac_rwlock_release(&rwlock), 0);
+    ck_assert_int_eq(ac_rwlock_write(&rwlock, AC_NOW), 0);
+    ck_assert(list_empty(&loop_here->readers));
+    ck_assert_int_eq(ac_rwlock_release(&rwlock), 0);
+    return ac_nil;
+}
+
+TEST(readers_that_end_as_such_leave_no_more_than_one_record) {
+    ac_spawn(read_beside_the_dead, ac_nil);
+    run();
+}
+
+TEST(what_a_loop_that_has_ended_left_held_is_free) { // the sanitizer looks for leaks
+    for (int64_t i = 0; i < 8; i++) {
+        ac_spawn(end_as_holder, i & 1);
+        run();
+        ck_assert_ptr_nonnull(rwlock.loop_);
+        if (i & 2)
+            ac_spawn(be_refused_at_rwlock, ac_nil);
+        run();
+    }
 }
 
 // ---- cancelled coroutines, other threads ----
