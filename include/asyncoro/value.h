@@ -112,7 +112,8 @@ static inline ac_value ac_of_value(ac_value it) { return it; }
 // The result of a coroutine that ends with `err`: nil for 0 or more, else the error as a value.
 AC_API ac_value ac_result(int err);
 
-// A list of `count` items, which it takes. `items` may be NULL when count is 0.
+// A list of `count` items, which it takes. `items` may be NULL when count is 0; else, as for a map,
+// that is AC_INVALID with -EINVAL.
 AC_API ac_value ac_list_of(const ac_value *items, size_t count);
 
 // A map of `count` entries from `items`, a key and a value in turn (2 x count items), which it
@@ -163,7 +164,7 @@ AC_API ac_value ac_at(ac_value list, size_t i);
 AC_API ac_value ac_get(ac_value map, const char *key);
 // Visits items in order: `*cursor` starts at 0. Stores the next item (or, of a map, first a key and
 // then its value in turn), to be dropped by the caller, and returns true; returns false after the
-// last.
+// last, and if either pointer is NULL.
 AC_API bool ac_next(ac_value of, size_t *cursor, ac_value *item);
 
 // Of the same kind and with the same encoding: 1 and 1.0 differ, as do 0.0 and -0.0; a NaN equals
@@ -204,8 +205,8 @@ typedef struct ac_target {
 // Takes a list apart: item i is stored through targets[i]. The list must have `count` items
 // exactly. A value that is no list counts as a list of one, so that a single argument needs none.
 // Does not take the value. 0; -EMSGSIZE when the number of items differs; -EINVAL when an item is
-// of another kind; -ERANGE when a number does not fit; -EILSEQ for a text with a NUL in it;
-// -ENOMEM. On failure nothing is held.
+// of another kind, or where a pointer is NULL; -ERANGE when a number does not fit; -EILSEQ for a
+// text with a NUL in it; -ENOMEM. On failure nothing is held.
 AC_API int ac_unpack_to(ac_value it, const ac_target *targets, size_t count) AC_CHECKED;
 
 // ---- text forms ----
@@ -222,7 +223,7 @@ AC_API int ac_format(char *text, size_t bytes, const char *format, ...);
 // ---- encoded form ----
 
 // The CBOR encoding of the value. `*encoded` is to be freed by the caller with free(). 0; -ENOMEM;
-// -ENOTSUP for a value with a local pointer in it.
+// -ENOTSUP for a value with a local pointer in it; -EINVAL if either pointer is NULL.
 AC_API int ac_encode(ac_value it, void **encoded, size_t *bytes) AC_CHECKED;
 // The value that the bytes encode, checked: definite lengths, shortest forms, UTF-8, limits on
 // depth and size, nothing after the end. AC_INVALID with -EBADMSG where they do not, -EMSGSIZE over

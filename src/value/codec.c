@@ -74,6 +74,8 @@ size_t cbor_put_head(uint8_t *to, unsigned major, uint64_t argument) {
 }
 
 int ac_encode(ac_value it, void **encoded, size_t *bytes) {
+    if (!encoded || !bytes)
+        return -EINVAL;
     *encoded = NULL;
     *bytes = 0;
     if (it.kind == AC_INVALID)

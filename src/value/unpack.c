@@ -14,6 +14,8 @@ static void give_back(const ac_target *targets, size_t count);
 int ac_unpack_to(ac_value it, const ac_target *targets, size_t count) {
     if (it.kind == AC_INVALID)
         return (int)it.as.integer;
+    if (!targets && count > 0)
+        return -EINVAL;
     if (it.kind != AC_LIST)
         return count == 1 ? store(targets, it) : -EMSGSIZE;
     if (ac_count(it) != count)
@@ -35,6 +37,8 @@ int ac_unpack_to(ac_value it, const ac_target *targets, size_t count) {
 // Only an item that is wanted as a value is held; what points into others stays valid with the
 // list.
 static int store(const ac_target *target, ac_value it) {
+    if (!target->to)
+        return -EINVAL;
     switch (target->want) {
     case AC_WANT_VALUE: *(ac_value *)target->to = ac_hold(it); return 0;
     case AC_WANT_TEXT: return store_text(target->to, it);

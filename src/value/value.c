@@ -203,6 +203,8 @@ ac_value ac_of_error(int code, const char *text) {
 // ---- making lists and maps ----
 
 ac_value ac_list_of(const ac_value *items, size_t count) {
+    if (!items && count > 0)
+        return value_invalid(-EINVAL);
     struct extent total = {0};
     int err = add_all(&total, items, count, count);
     struct ac_flat *flat = err ? NULL : flat_create(&total);
@@ -221,6 +223,8 @@ ac_value ac_list_of(const ac_value *items, size_t count) {
 }
 
 ac_value ac_map_of(const ac_value *items, size_t count) {
+    if (!items && count > 0)
+        return value_invalid(-EINVAL);
     ac_value map = ac_nil;
     int err = count > VALUE_ITEMS_MAX ? -EMSGSIZE : map_write(items, count, &map);
     for (size_t i = 0; i < count; i++) {
@@ -548,6 +552,8 @@ ac_value ac_get(ac_value map, const char *key) {
 static_assert(sizeof(size_t) == 8, "a cursor has two halves of 32 bits");
 
 bool ac_next(ac_value of, size_t *cursor, ac_value *item) {
+    if (!cursor || !item)
+        return false;
     *item = ac_nil;
     if (of.kind != AC_LIST && of.kind != AC_MAP)
         return false;

@@ -192,6 +192,15 @@ TEST(random_bytes_do_no_harm) {
 
 // ---- what is refused ----
 
+TEST(an_encoding_without_a_place_for_it_is_refused) {
+    void *encoded = &encoded;
+    size_t bytes = 7;
+    ck_assert_int_eq(ac_encode(ac_of(1), NULL, &bytes), -EINVAL);
+    ck_assert_int_eq(ac_encode(ac_of(1), &encoded, NULL), -EINVAL);
+    ck_assert_int_eq(ac_encode(ac_of(1), NULL, NULL), -EINVAL);
+    ck_assert(encoded == &encoded && bytes == 7);
+}
+
 TEST(nothing_and_less_than_an_item_is_refused) {
     ck_assert_int_eq(ac_error_of(ac_decode(NULL, 0)), -EBADMSG);
     ck_assert_int_eq(ac_error_of(ac_decode(NULL, 5)), -EINVAL);

@@ -73,6 +73,24 @@ TEST(the_number_of_items_must_agree) {
     ac_drop(none);
 }
 
+TEST(what_is_to_be_stored_nowhere_is_refused) {
+    int a = 0;
+    ac_value two = ac_list(1, 2), texts = ac_list("a", "b"), held = ac_nil;
+    ck_assert_int_eq(ac_unpack_to(two, NULL, 2), -EINVAL);
+    ck_assert_int_eq(ac_unpack_to(ac_of(1), NULL, 1), -EINVAL);
+    ck_assert_int_eq(ac_unpack_to(two, NULL, SIZE_MAX), -EINVAL);
+    for (int want = AC_WANT_BOOL; want <= AC_WANT_POINTER; want++) {
+        ac_target nowhere[] = {{AC_WANT_INT, &a}, {(enum ac_want)want, NULL}};
+        ck_assert_int_eq(ac_unpack_to(two, nowhere, 2), -EINVAL);
+        ck_assert_int_eq(ac_unpack_to(texts, &nowhere[1], 2), -EINVAL);
+        ck_assert_int_eq(ac_unpack_to(ac_nil, &nowhere[1], 1), -EINVAL);
+    }
+    ck_assert_int_eq(ac_unpack(texts, &held, (ac_value *)NULL), -EINVAL);
+    ck_assert(ac_is_nil(held)); // on failure nothing is held
+    ac_drop(two);
+    ac_drop(texts);
+}
+
 TEST(an_invalid_value_gives_its_error) {
     int a;
     ck_assert_int_eq(ac_unpack(value_invalid(-ENOMEM), &a), -ENOMEM);

@@ -306,6 +306,25 @@ TEST(a_visit_gives_each_item_once) {
     ac_drop(empty);
 }
 
+TEST(without_items_there_is_no_list_and_no_map) {
+    static const size_t counts[] = {1, 2, 1 << 20, SIZE_MAX / 2, SIZE_MAX};
+    for (size_t i = 0; i < countof(counts); i++) {
+        ck_assert_int_eq(invalid(ac_list_of(NULL, counts[i])), -EINVAL);
+        ck_assert_int_eq(invalid(ac_map_of(NULL, counts[i])), -EINVAL);
+    }
+}
+
+TEST(a_visit_without_a_place_for_the_item_or_the_cursor_is_none) {
+    ac_value list = ac_list("a", 1), item = ac_of(7);
+    size_t cursor = 0;
+    ck_assert(!ac_next(list, &cursor, NULL));
+    ck_assert(!ac_next(list, NULL, &item));
+    ck_assert(!ac_next(ac_nil, NULL, NULL));
+    ck_assert_uint_eq(cursor, 0);
+    ck_assert_int_eq(ac_int_of(item), 7);
+    ac_drop(list);
+}
+
 TEST(there_is_no_item_behind_the_last) {
     ac_value list = ac_list(1, 2);
     ck_assert_int_eq(invalid(ac_at(list, 2)), -ERANGE);
