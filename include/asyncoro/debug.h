@@ -41,8 +41,9 @@ struct ac_coroutine_info {
 };
 
 // Tells of every coroutine of this loop that has not ended: calls `tell` for each, in the order of
-// their records, until it returns false. `tell` must not wait, spawn or end coroutines. How many
-// calls were made.
+// their records, until it returns false. Those that run the network beside the loop are not told
+// of, for they may run on another thread meanwhile: ac_list_coroutines shows them. `tell` must not
+// wait, spawn or end coroutines. How many calls were made.
 AC_API size_t ac_each_coroutine(bool (*tell)(const struct ac_coroutine_info *info, void *context),
                                 void *context);
 

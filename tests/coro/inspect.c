@@ -253,6 +253,9 @@ static ac_value list_guest(ac_value unused) {
     ck_assert_msg(strstr(text, "loop 1 (the library's own): 1 coroutine\n") != NULL, "%s", text);
     ck_assert_msg(strstr(text, "#0 'heart': sleep") != NULL, "%s", text);
     ck_assert_msg(strstr(text, ", the library's own\n") != NULL, "%s", text);
+    look(); // who walks over the records sees those of this loop alone
+    ck_assert_uint_eq(seen_count, 1);
+    ck_assert(ac_ref_equal(seen[0].who, ac_self()));
     return unused;
 }
 
