@@ -22,7 +22,8 @@ static const struct tool tools[] = {
     {"peers", tool_peers, "list the programs of your key that answer within a second",
      "  --loopback           look on this computer only\n"
      "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
-     "  --key-file FILE      the key (default: key in the configuration folder)\n"},
+     "  --key-file FILE      the key (default: key in the configuration folder)\n"
+     "Exits with 1 when nobody was found.\n"},
     {"version", tool_version, "show the version", ""},
     {"help", tool_help, "show this, or `help COMMAND` its options", ""},
 };

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 // `asyncoro peers`: the programs of this key that are found within a second. A beacon tells where a
-// program listens; what it calls itself it tells those that link to it.
+// program listens; what it calls itself it tells those that link to it. As with grep, finding
+// nobody is a failure, so that a script need not read what is written.
 #include <stdio.h>
 
 #include "tools/tools.h"
 
 enum { PEERS_MAX = 256 };
+
+static bool found; // somebody
 
 static ac_value run_peers(ac_value argument) {
     static struct ac_peer_info peers[PEERS_MAX];
@@ -19,7 +22,8 @@ static ac_value run_peers(ac_value argument) {
     count = ac_peers(peers, PEERS_MAX);
     for (long i = 0; i < count && i < PEERS_MAX; i++)
         printf("%-24s %s\n", peers[i].address, peers[i].name);
-    if (count <= 0)
+    found = count > 0;
+    if (!found)
         fprintf(stderr, "asyncoro peers: nobody was found\n");
     return ac_result(err);
 }
@@ -43,5 +47,5 @@ int tool_peers(int count, char **arguments) {
         return EXIT_FAILED;
     }
     ac_spawn(run_peers, ac_nil, .name = "peers");
-    return ac_run() ? EXIT_FAILED : EXIT_GOOD;
+    return ac_run() || !found ? EXIT_FAILED : EXIT_GOOD;
 }

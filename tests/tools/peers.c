@@ -2,10 +2,12 @@
 // `asyncoro peers`: finds a node, and nobody where nobody is.
 #include "tools/tool.h"
 
-TEST(nobody_is_found_where_nobody_is) {
+TEST(nobody_is_found_where_nobody_is_which_is_a_failure) {
     world_make();
-    ck_assert_int_eq(run_tool("peers", "--loopback"), 0);
+    ck_assert_int_eq(run_tool("peers", "--loopback"), 1);
     ck_said("nobody was found");
+    ck_assert_int_eq(run_tool("help", "peers"), 0);
+    ck_said("Exits with 1 when nobody was found.");
     world_clean();
 }
 
