@@ -89,9 +89,10 @@ class Coroutine:
         if where:
             line += f" ({where})"
         parts = [self.state()]
-        at = int(record["timer"]["at"])
+        timers = loop["timers"]
+        at = int(timers["places"][self.index]) if self.index < int(timers["ids"]) else 0
         if at:
-            left = int(loop["timers"]["entries"][at - 1]["deadline"]) - int(loop["now"])
+            left = int(timers["entries"][at - 1]["deadline"]) - int(loop["now"])
             parts.append(f"at most {left * 1e-9:.3f} s more")
         mail = int(record["mail_count"])
         if mail:

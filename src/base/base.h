@@ -3,7 +3,7 @@
 //
 //   memory   allocation, which tests can make fail by number
 //   list     intrusive doubly linked lists
-//   heap     intrusive 4-ary heap of deadlines, ordered by (deadline, sequence)
+//   heap     4-ary heap of deadlines, ordered by (deadline, sequence)
 //   map      hash table from 64-bit keys or byte strings to pointers
 //   buffer   growable run of bytes
 //   error    the texts of error codes
@@ -82,33 +82,39 @@ static inline struct list *list_take(struct list *head) {
 
 // ---- heap.c: deadlines; the earliest first, of equal ones the one that was inserted first ----
 
-struct heap_entry; // private: deadline, sequence and node
-struct heap_node {
-    uint32_t at; // where it stands in the heap, from 1; 0: not in it
-};
+// Who has a deadline is named by a number below HEAP_IDS_MAX.
+enum { HEAP_ID_BITS = 24, HEAP_IDS_MAX = 1 << HEAP_ID_BITS };
+#define HEAP_SEQUENCE_MAX ((uint64_t)1 << (64 - HEAP_ID_BITS))
+
+struct heap_entry; // private: deadline, sequence and id
 struct heap {
     struct heap_entry *entries;
-    uint32_t count;
-    uint32_t capacity;
-    uint32_t reserved; // how many nodes were promised a place
-    uint64_t sequence; // of the next insertion
+    uint32_t *places;  // by id: where it stands among the entries, from 1; 0: not in the heap
+    void *memory;      // that the entries lie in
+    uint32_t count;    // of the entries
+    uint32_t capacity; // likewise
+    uint32_t ids;      // how many places there are
+    uint32_t reserved; // how many entries were promised
+    uint64_t sequence; // of the next insertion; below HEAP_SEQUENCE_MAX
 };
 
 void heap_init(struct heap *heap);
 void heap_done(struct heap *heap);
-// Promises a place, so that a later heap_insert cannot fail. 0 or -ENOMEM.
-int heap_reserve(struct heap *heap);
+// Promises one more entry, and a place to `id`, which has none yet or has had one before, so that a
+// later heap_insert of it cannot fail. 0, -ENOMEM, or -EAGAIN for an id beyond the limit.
+int heap_reserve(struct heap *heap, uint32_t id);
 void heap_unreserve(struct heap *heap);
-// Inserts a node for which a place is reserved and which is not in the heap.
-void heap_insert(struct heap *heap, struct heap_node *node, ac_time deadline);
-// Takes the node out; harmless when it is not in.
-void heap_remove(struct heap *heap, struct heap_node *node);
-// The node's deadline; AC_FOREVER when it is not in.
-ac_time heap_deadline(const struct heap *heap, const struct heap_node *node);
+// Inserts an id for which a place is reserved and which is not in the heap.
+void heap_insert(struct heap *heap, uint32_t id, ac_time deadline);
+// Takes the id out; harmless when it is not in.
+void heap_remove(struct heap *heap, uint32_t id);
+// The deadline of an id; AC_FOREVER when it is not in.
+ac_time heap_deadline(const struct heap *heap, uint32_t id);
 // The earliest deadline; AC_FOREVER when the heap is empty.
 ac_time heap_earliest(const struct heap *heap);
-// Takes out the earliest node if its deadline is `now` or before; NULL if there is none.
-struct heap_node *heap_take_due(struct heap *heap, ac_time now);
+// Takes out the earliest and stores its id, if its deadline is `now` or before. False if there is
+// none.
+bool heap_take_due(struct heap *heap, ac_time now, uint32_t *id);
 
 // ---- map.c: open addressing; iteration in the order of insertion, so that nothing depends on
 // hashes ----

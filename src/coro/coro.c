@@ -132,7 +132,7 @@ static inline __attribute__((always_inline)) int park(struct coro *coro) {
 
 static __attribute__((noinline)) int wait_until(struct coro *coro, ac_time deadline) {
     coro->timed = true;
-    heap_insert(&coro->loop->timers, &coro->timer, deadline);
+    heap_insert(&coro->loop->timers, coro_index(coro), deadline);
     return park(coro);
 }
 
@@ -146,7 +146,7 @@ int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline)
 
 int coro_wake_early(struct coro *coro, int result) {
     coro->timed = false;
-    heap_remove(&coro->loop->timers, &coro->timer);
+    heap_remove(&coro->loop->timers, coro_index(coro));
     return coro_wake(coro, result);
 }
 

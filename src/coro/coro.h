@@ -137,7 +137,6 @@ struct coro {
     void *mail_more;                      // what message/ needs for few coroutines only, or NULL
     void (*mail_done)(struct coro *coro); // the coroutine ends, its mail goes
     struct replacement *replacement; // what it goes on with, once its function has returned; NULL
-    struct heap_node timer;          // its deadline while it waits with one
     int16_t early;     // why the wait was abandoned, while its operation still finishes; else 0
     uint8_t shield;    // how many shields are up: nothing but the deadline ends its waits early
     bool mail_limited; // atomic: its mailbox can be full
@@ -213,7 +212,7 @@ struct watchdog {
 
 // So many coroutines are possible at once, unless the process may not have so much address space;
 // then there are fewer, but not fewer than LOOP_COROS_LEAST.
-enum { LOOP_COROS_MAX = 1 << 24, LOOP_COROS_LEAST = 1 << 12, LOOP_DEAD_REASONS = 8 };
+enum { LOOP_COROS_MAX = HEAP_IDS_MAX, LOOP_COROS_LEAST = 1 << 12, LOOP_DEAD_REASONS = 8 };
 
 struct loop {
     struct coro *ready_head; // ready coroutines, first come first served
@@ -235,7 +234,7 @@ struct loop {
     ac_time now;                 // when home last asked
     ac_time asked;               // when the poller was last asked
     struct sys *sys;
-    struct heap timers;
+    struct heap timers; // deadlines of waits, by the indexes of the records
     struct sys_stacks stacks;
     struct runner *runners[SYS_STACK_CLASSES]; // of coro.c: stacks that wait for a coroutine
     uint32_t internals;                        // of the library's own, those that have not ended
@@ -350,6 +349,8 @@ static inline void loop_step_in(struct loop *loop, struct coro *running) {
     loop->outside = false;
     __atomic_store_n(&loop->running, running, __ATOMIC_RELEASE);
 }
+// Of its record in the loop.
+static inline uint32_t coro_index(const struct coro *coro) { return ref_index(coro->id); }
 static inline ac_ref coro_ref(const struct coro *coro) {
     return (ac_ref){coro->loop->peer, coro->id};
 }

@@ -32,7 +32,7 @@ static struct ac_coroutine_info describe(const struct coro *coro) {
         .where = coro->where ? coro->where : "",
         .waiting = state_of(coro),
         .since_s = coro->wait ? (loop->mark - coro->context.mark) * 1e-3 : 0,
-        .deadline = heap_deadline(&loop->timers, &coro->timer),
+        .deadline = heap_deadline(&loop->timers, coro_index(coro)),
         .mailbox = coro->mail_count,
         .stack_bytes = coro->stack ? sys_stack_bytes(coro->stack_class) : 0,
         .daemon = coro->daemon,

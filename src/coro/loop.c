@@ -22,6 +22,8 @@ _Thread_local struct loop *loop_here __attribute__((tls_model("initial-exec")));
 
 static uint64_t random_next(struct loop *loop);
 
+static struct coro *coro_at(struct loop *loop, uint32_t index) { return &loop->coros[index]; }
+
 static void look_at_clock(struct loop *loop) {
     loop->now = sys_now(loop->sys);
     loop->mark = (uint32_t)(loop->now / 1000000);
@@ -36,7 +38,7 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
         return NULL;
     }
     *err = sys_table_init(&loop->records, LOOP_COROS_MAX * sizeof *loop->coros,
-                             LOOP_COROS_LEAST * sizeof *loop->coros);
+                          LOOP_COROS_LEAST * sizeof *loop->coros);
     loop->coros = loop->records.at;
     if (*err == 0)
         *err = sys_overflow_watch(coro_describe);
@@ -121,9 +123,9 @@ struct loop *loop_need(int *err) {
 
 static void run_timers(struct loop *loop) {
     look_at_clock(loop);
-    struct heap_node *node;
-    while ((node = heap_take_due(&loop->timers, loop->now)))
-        coro_end_wait(container_of(node, struct coro, timer), -ETIMEDOUT);
+    uint32_t index;
+    while (heap_take_due(&loop->timers, loop->now, &index))
+        coro_end_wait(coro_at(loop, index), -ETIMEDOUT);
 }
 
 void loop_post(struct loop *loop, struct post *post) {
@@ -248,8 +250,6 @@ ac_time loop_due(const struct loop *loop) {
 }
 
 // ---- the end ----
-
-static struct coro *coro_at(struct loop *loop, uint32_t index) { return &loop->coros[index]; }
 
 static uint32_t count_living(struct loop *loop, bool internal) {
     uint32_t count = 0;

@@ -36,14 +36,14 @@ static __attribute__((noinline)) struct coro *record_make(struct loop *loop, int
         loop->aside = coro->ready_next;
         return coro;
     }
-    *err = -ENOMEM;
-    if (heap_reserve(&loop->timers) < 0)
-        return NULL;
     sys_mutex_lock(loop->away);
-    coro = record_cut(loop, err);
+    *err = heap_reserve(&loop->timers, loop->coro_count); // which nobody else takes meanwhile
+    if (*err == 0) {
+        coro = record_cut(loop, err);
+        if (!coro)
+            heap_unreserve(&loop->timers);
+    }
     sys_mutex_unlock(loop->away);
-    if (!coro)
-        heap_unreserve(&loop->timers);
     return coro;
 }
 
@@ -167,7 +167,7 @@ void coro_begin_away(struct coro *coro) {
     if (loop->closed) {
         coro->cancel_known = true;
         coro_end(coro, ac_nil);
-    } else if (heap_reserve(&loop->timers) < 0) {
+    } else if (heap_reserve(&loop->timers, coro_index(coro)) < 0) {
         coro_end(coro, ac_of_error(-ENOMEM, "no memory for a timer"));
     } else {
         coro->placed = true;
