@@ -112,6 +112,8 @@ void heap_remove(struct heap *heap, uint32_t id);
 ac_time heap_deadline(const struct heap *heap, uint32_t id);
 // The earliest deadline; AC_FOREVER when the heap is empty.
 ac_time heap_earliest(const struct heap *heap);
+// The id with the earliest deadline; 0 when the heap is empty.
+uint32_t heap_first(const struct heap *heap);
 // Takes out the earliest and stores its id, if its deadline is `now` or before. False if there is
 // none.
 bool heap_take_due(struct heap *heap, ac_time now, uint32_t *id);

@@ -93,6 +93,8 @@ ac_time heap_earliest(const struct heap *heap) {
     return heap->count ? heap->entries[0].deadline : AC_FOREVER;
 }
 
+uint32_t heap_first(const struct heap *heap) { return heap->count ? id_of(heap->entries[0]) : 0; }
+
 bool heap_take_due(struct heap *heap, ac_time now, uint32_t *id) {
     if (heap->count == 0 || heap->entries[0].deadline > now)
         return false;

@@ -152,6 +152,7 @@ static void compare_with_array(int n, int steps, int used_up) {
         uint32_t id = (uint32_t)(rand() % n);
         struct timer *it = &timers[id], *first = first_of(timers, n);
         ck_assert_int_eq(heap_earliest(&heap), first ? first->deadline : AC_FOREVER);
+        ck_assert_uint_eq(heap_first(&heap), first ? (uint32_t)(first - timers) : 0);
         if (rand() % 5 == 0) {
             ac_time now = rand() % 100;
             struct timer *due = first && first->deadline <= now ? first : NULL;
