@@ -217,7 +217,8 @@ size_t coro_name(const struct coro *coro, char *text, size_t bytes) {
     const char *name = __atomic_load_n(&coro->name, __ATOMIC_RELAXED);
     const char *where = __atomic_load_n(&coro->where, __ATOMIC_RELAXED);
     size_t length = put_text(text, bytes, "coroutine #");
-    length += put_number(text + length, bytes - length, ref_index(coro->id));
+    uint64_t id = __atomic_load_n(&coro->id, __ATOMIC_RELAXED);
+    length += put_number(text + length, bytes - length, ref_index(id));
     if (name) {
         length += put_text(text + length, bytes - length, " '");
         length += put_text(text + length, bytes - length, name);
