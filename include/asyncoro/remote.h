@@ -56,7 +56,7 @@ struct ac_network_options {
 AC_API int ac_network_start_with(const struct ac_network_options *options);
 
 // What failed in the last ac_network_start of this thread, on what, and what to do: one sentence.
-// "" if nothing did.
+// "" if nothing did, and if there was not even a loop, or memory, to keep it in.
 AC_API const char *ac_network_error(void);
 
 // Where this process listens, "192.168.1.7:51350". -ENOTCONN without network.

@@ -162,6 +162,13 @@ static void close_fabric(struct remote *remote, ac_time until) {
     watch_stop(remote);
 }
 
+static bool is_closed(struct remote *remote) {
+    remote_enter(remote);
+    bool closed = fabric_is_closed(remote->fabric);
+    remote_leave(remote);
+    return closed;
+}
+
 // Waits until what is on its way has left, says goodbye and waits until that is done. Its sleeps
 // end whether or not it is cancelled.
 static ac_value say_goodbye(ac_value argument) {
@@ -171,10 +178,7 @@ static ac_value say_goodbye(ac_value argument) {
         (void)ac_sleep(0.001);
     close_fabric(remote, until);
     for (double pause = 0.0002;; pause = pause < 0.005 ? pause * 2 : pause) {
-        remote_enter(remote);
-        bool closed = fabric_is_closed(remote->fabric);
-        remote_leave(remote);
-        if (closed)
+        if (is_closed(remote))
             return ac_nil;
         (void)ac_sleep(pause);
     }
@@ -189,6 +193,18 @@ static void stopping(struct loop *loop, void *state) {
         return;
     trace(TRACE_REMOTE, "no coroutine to say goodbye: %s", ac_strerror(err));
     close_fabric(remote, AC_NOW);
+}
+
+// Where no memory was left for a coroutine that says goodbye, or for its stack.
+static void end_fabric(struct loop *loop, struct remote *remote) {
+    if (is_closed(remote))
+        return;
+    ac_time until = sys_now(loop->sys) + (ac_time)(STOP_SECONDS * 1e9);
+    remote_enter(remote);
+    fabric_close(remote->fabric, AC_NOW);
+    remote_leave(remote);
+    while (!is_closed(remote) && sys_now(loop->sys) < until)
+        (void)loop_turn(loop);
 }
 
 static void release_peer(struct remote_peer *peer) {
@@ -220,6 +236,8 @@ static void drop_arrivals(struct remote *remote) {
 
 static void done(struct loop *loop, void *state) {
     struct remote *remote = state;
+    if (remote->fabric)
+        end_fabric(loop, remote);
     (void)message_set_door(loop, NULL);
     if (remote->fabric) {
         fabric_free(remote->fabric);

@@ -95,10 +95,15 @@ static long oldest_of(int folder, char *name, size_t bytes) {
         return err;
     }
     long count = 0;
+    int err = 0;
     struct timespec oldest = {0, 0};
-    for (struct dirent *at; (at = readdir(all));) {
+    for (struct dirent *at; !err && (at = readdir(all));) {
         struct stat facts;
-        if (fstatat(folder, at->d_name, &facts, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(facts.st_mode))
+        if (fstatat(folder, at->d_name, &facts, AT_SYMLINK_NOFOLLOW) < 0) {
+            err = errno == ENOENT ? 0 : -errno; // somebody else removes files, too
+            continue;
+        }
+        if (!S_ISREG(facts.st_mode))
             continue;
         struct timespec then = facts.st_mtim;
         bool older = then.tv_sec < oldest.tv_sec ||
@@ -109,7 +114,7 @@ static long oldest_of(int folder, char *name, size_t bytes) {
         }
     }
     closedir(all);
-    return count;
+    return err ? err : count;
 }
 
 int sys_folder_prune(const char *path, size_t keep) {

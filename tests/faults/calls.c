@@ -10,6 +10,7 @@
 // registering the descriptor anew, which gives one if it is ready.
 #include "faults.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -19,7 +20,9 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { DESCRIPTORS = 1024 };
@@ -149,9 +152,18 @@ int __wrap_epoll_ctl(int poller, int verb, int fd, struct epoll_event *event) {
     return result;
 }
 
+int __real_fcntl64(int fd, int verb, long argument);
+int __real_fstat64(int fd, struct stat64 *to);
+
+static bool may_wait(int fd) {
+    struct stat64 facts;
+    return (__real_fcntl64(fd, F_GETFL, 0) & O_NONBLOCK) && __real_fstat64(fd, &facts) == 0 &&
+           !S_ISREG(facts.st_mode);
+}
+
 // Whether a call on the descriptor gives EAGAIN, and an edge comes.
 static bool would_wait(int fd, const char *what) {
-    if (!comes(FAULT_WAIT, what))
+    if (!may_wait(fd) || !comes(FAULT_WAIT, what))
         return false;
     if (fd < DESCRIPTORS && known[fd].poller)
         __real_epoll_ctl(known[fd].poller - 1, EPOLL_CTL_MOD, fd, &known[fd].event);
@@ -196,6 +208,48 @@ FAILS(int, sigaction, EINVAL, (int number, const struct sigaction *action, struc
       (number, action, old))
 FAILS(int, pipe2, EMFILE, (int ends[2], int flags), (ends, flags))
 
+// ---- files and processes ----
+//
+// What a failure undoes cannot fail here: unlink, close. Some of these are made by a child that
+// shares our memory until it runs its program.
+
+FAILS(int, open64, EMFILE, (const char *path, int flags, unsigned mode), (path, flags, mode))
+FAILS(int, openat64, EMFILE, (int folder, const char *path, int flags, unsigned mode),
+      (folder, path, flags, mode))
+FAILS(int, fstat64, EIO, (int fd, struct stat64 *to), (fd, to))
+FAILS(int, fstatat64, EIO, (int folder, const char *path, struct stat64 *to, int flags),
+      (folder, path, to, flags))
+FAILS(int, mkdir, ENOSPC, (const char *path, mode_t mode), (path, mode))
+FAILS(int, mkostemp64, ENOSPC, (char *path, int flags), (path, flags))
+FAILS(int, fchmod, EPERM, (int fd, mode_t mode), (fd, mode))
+FAILS(int, fsync, EIO, (int fd), (fd))
+FAILS(int, renameat2, EIO, (int a, const char *from, int b, const char *to, unsigned flags),
+      (a, from, b, to, flags))
+FAILS(int, memfd_create, EMFILE, (const char *name, unsigned flags), (name, flags))
+FAILS(int, signalfd, EMFILE, (int fd, const sigset_t *set, int flags), (fd, set, flags))
+FAILS(int, dup2, EBUSY, (int from, int to), (from, to))
+FAILS(int, setsid, EPERM, (void), ())
+FAILS(int, clone, EAGAIN, (int (*run)(void *), void *stack, int flags, void *argument, int *handle),
+      (run, stack, flags, argument, handle))
+struct ifaddrs;
+FAILS(int, getifaddrs, ENOMEM, (struct ifaddrs * *all), (all))
+
+DIR *__real_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd) {
+    return gives(FAULT_CALL, ENOMEM, "fdopendir") ? NULL : __real_fdopendir(fd);
+}
+
+int __real_waitid(idtype_t sort, id_t id, siginfo_t *info, int how);
+int __wrap_waitid(idtype_t sort, id_t id, siginfo_t *info, int how);
+int __wrap_waitid(idtype_t sort, id_t id, siginfo_t *info, int how) {
+    bool waits = !(how & WNOHANG);
+    // It is waited for without end only if it has ended: there is no other error then.
+    if (waits ? gives(FAULT_INTERRUPTED, EINTR, "waitid") : gives(FAULT_CALL, ECHILD, "waitid"))
+        return -1;
+    return __real_waitid(sort, id, info, how);
+}
+
 // ---- calls that may also be interrupted or have to wait ----
 
 #define MAY_WAIT(name, err, parameters, fd, arguments)                                             \
@@ -213,6 +267,21 @@ MAY_WAIT(recvfrom, ENOMEM,
          (fd, to, bytes, flags, from, length))
 MAY_WAIT(sendmsg, ENOBUFS, (int fd, const struct msghdr *message, int flags), fd,
          (fd, message, flags))
+
+#define MAY_BE_SHORT(name, parameters, arguments, short_arguments)                                 \
+    ssize_t __real_##name parameters;                                                              \
+    ssize_t __wrap_##name parameters;                                                              \
+    ssize_t __wrap_##name parameters {                                                             \
+        if (gives(FAULT_CALL, EIO, #name) || gives(FAULT_INTERRUPTED, EINTR, #name))               \
+            return -1;                                                                             \
+        bool is_short = bytes > 1 && comes(FAULT_SHORT, #name);                                    \
+        return is_short ? __real_##name short_arguments : __real_##name arguments;                 \
+    }
+
+MAY_BE_SHORT(pread64, (int fd, void *to, size_t bytes, off64_t at), (fd, to, bytes, at),
+             (fd, to, 1, at))
+MAY_BE_SHORT(pwrite64, (int fd, const void *from, size_t bytes, off64_t at), (fd, from, bytes, at),
+             (fd, from, 1, at))
 
 int __real_accept4(int fd, struct sockaddr *from, socklen_t *bytes, int flags);
 int __wrap_accept4(int fd, struct sockaddr *from, socklen_t *bytes, int flags);
@@ -293,7 +362,6 @@ void *__wrap_mmap64(void *at, size_t bytes, int rights, int flags, int fd, off_t
 }
 
 // The library has no other use of its third argument than a number.
-int __real_fcntl64(int fd, int verb, long argument);
 int __wrap_fcntl64(int fd, int verb, long argument);
 int __wrap_fcntl64(int fd, int verb, long argument) {
     if (gives(FAULT_CALL, EMFILE, "fcntl"))

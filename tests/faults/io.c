@@ -114,11 +114,11 @@ SCENARIO(a_line_of_input_is_read) {
     int kept = dup(STDIN_FILENO);
     if (pipe(ends) < 0 || kept < 0)
         return;
-    dup2(ends[0], STDIN_FILENO);
+    dup3(ends[0], STDIN_FILENO, 0); // which cannot fail here
     REQUIRE(dprintf(ends[1], "a line\n") == 7);
     note_ref(ac_spawn(read_input, ac_nil));
     note(ac_run());
-    dup2(kept, STDIN_FILENO);
+    dup3(kept, STDIN_FILENO, 0);
     close(kept);
     close(ends[0]);
     close(ends[1]);
