@@ -43,7 +43,7 @@ typedef ac_value (*ac_function)(ac_value argument);
 // coroutine waits or ends, and that it has changed ends the process likewise, but by then the data
 // of another may be damaged. printf, for one, needs more; so does a function of a library that is
 // called for the first time, unless the program is linked with -z now, as pkg-config says. (Under
-// sanitizers they are not small.)
+// sanitizers, and with AC_TRACE, they are not small.)
 #define AC_STACK_BYTES_SMALL ((size_t)2 << 10)
 
 // The smallest stack, the one that a coroutine gets by default, and the largest, in bytes.

@@ -199,6 +199,8 @@ enum trace_floor {
             trace_line(floor, __VA_ARGS__);                                                        \
     } while (0)
 bool trace_on(enum trace_floor floor);
+// Whether it names any floor.
+bool trace_on_any(void);
 void trace_line(enum trace_floor floor, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -32,6 +32,11 @@ bool trace_on(enum trace_floor floor) {
     return mask >> floor & 1;
 }
 
+bool trace_on_any(void) {
+    (void)trace_on(TRACE_SYS); // reads the environment
+    return (atomic_load_explicit(&mask_known, memory_order_relaxed) & ~MASK_KNOWN) != 0;
+}
+
 void trace_line(enum trace_floor floor, const char *format, ...) {
     static const char cut[] = "...\n";
     char line[LINE_BYTES_MAX];

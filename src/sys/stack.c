@@ -67,6 +67,7 @@ enum { PAGES = 64, OWN_FRAME_BYTES = 512 };
 static pthread_mutex_t slabs_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sys_slab *all_slabs; // atomic for the reader in the signal handler
 static enum sys_guard guard_kind;  // of the last guard; stored under slabs_lock, read without
+static int small_class;            // atomic: what who asks for a small stack gets
 static long mprotect_left = -1;    // guards that mprotect may still make; -1: not known yet
 
 static size_t page_bytes(void);
@@ -75,7 +76,12 @@ static void slab_destroy(struct sys_slab *slab);
 static void *cut(struct sys_stacks *stacks, struct sys_slab *slab);
 static void guard_next(struct sys_slab *slab);
 
-void sys_stacks_init(struct sys_stacks *stacks) { memset(stacks, 0, sizeof *stacks); }
+// To write a line of the trace takes more than a small stack has.
+void sys_stacks_init(struct sys_stacks *stacks) {
+    memset(stacks, 0, sizeof *stacks);
+    int class = trace_on_any() ? SYS_STACK_SMALL + 1 : SYS_STACK_SMALL;
+    __atomic_store_n(&small_class, class, __ATOMIC_RELAXED);
+}
 
 void sys_stacks_done(struct sys_stacks *stacks) {
     while (stacks->slabs) {
@@ -114,7 +120,7 @@ int sys_stack_class(size_t bytes) {
     bytes = bytes < (256 << 10) ? 256 << 10 : bytes;
 #endif
     if (bytes == sys_stack_bytes(SYS_STACK_SMALL))
-        return SYS_STACK_SMALL;
+        return __atomic_load_n(&small_class, __ATOMIC_RELAXED);
     for (int class = SYS_STACK_SMALL + 1; class < SYS_STACK_CLASSES; class ++)
         if (bytes <= sys_stack_bytes(class))
             return class;

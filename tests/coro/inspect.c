@@ -389,6 +389,22 @@ TEST(ac_trace_tells_of_spawns_stacks_timers_cancellations_and_ends) {
     }
 }
 
+static ac_value nap(ac_value unused) {
+    ck_assert_int_eq(ac_sleep(0.001), 0);
+    return unused;
+}
+
+TEST(coroutines_with_small_stacks_can_be_traced) {
+    setenv("AC_TRACE", "all", 1);
+    catch_errors(true);
+    for (int i = 0; i < 20; i++)
+        ac_spawn(nap, ac_nil, .stack_bytes = AC_STACK_BYTES_SMALL, .name = "small");
+    ck_assert_int_eq(ac_run(), 0);
+    catch_errors(false);
+    ck_assert_ptr_nonnull(strstr(text, "coroutine #19 'small'"));
+    ck_assert_ptr_nonnull(strstr(text, ": finished\n"));
+}
+
 static ac_value fail_without_a_word(ac_value unused) {
     (void)unused;
     return ac_of_error(-EPIPE, NULL);
