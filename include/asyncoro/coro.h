@@ -8,9 +8,10 @@
 //
 // A program may have several loops, one for each core: ac_run(.loops = 4). A coroutine stays on its
 // loop for life. What goes between loops is what goes between processes: references, messages,
-// channels, monitors, names, cancellation. What is not shared between loops: values (a message that
-// is sent is copied where it is shared), streams, locks, groups, and whatever else belongs to the
-// coroutines of one loop. Memory of your own that two loops touch needs atomics or is constant.
+// channels, monitors, joining, names, cancellation. What is not shared between loops: values (a
+// message that is sent is copied where it is shared), streams, locks, groups, and whatever else
+// belongs to the coroutines of one loop. Memory of your own that two loops touch needs atomics or
+// is constant.
 //
 // The floating-point control modes (rounding, traps) belong to the thread, not to the coroutine: a
 // coroutine that changes them sets them back before it waits. A coroutine must not wait while it
@@ -60,7 +61,9 @@ struct ac_spawn_options {
     bool daemon;        // does not keep ac_run from returning
     bool joinable;      // its end is kept until somebody joins it, or the loop ends
     struct ac_group *group; // it is spawned into this group (see below)
-    int loop; // on which loop: 0 this one, 1 to ac_loops(), or AC_SPREAD: on each in turn
+    int loop; // on which loop: 0 this one, 1 to ac_loops(), or AC_SPREAD: on each in turn. Before
+              // ac_run there is one loop, and a reference says for life on which its coroutine is:
+              // what is spawned then is on the first
 };
 
 #define AC_SPREAD (-1)
@@ -157,9 +160,11 @@ AC_API int ac_sleep_until(ac_time until);
 // -ECANCELED; -EPERM.
 AC_API int ac_suspend(ac_value *update, ac_time deadline);
 
-// Makes a suspended coroutine of this loop ready, with `update` as the value that its ac_suspend
-// gives. Takes the value. Does not wait. 0; -ESRCH if it has ended; -EAGAIN if it is not suspended,
-// and then nothing is remembered; -ENOTSUP for a reference to another process or to something else.
+// Makes a suspended coroutine ready, with `update` as the value that its ac_suspend gives. Takes
+// the value. Does not wait, but for a coroutine of another loop of the program: that loop must
+// answer, so it can wait, gives -EPERM outside coroutines and -ENOMEM, and it is unknown after
+// -ECANCELED what has become of it. 0; -ESRCH if it has ended; -EAGAIN if it is not suspended, and
+// then nothing is remembered; -ENOTSUP for a reference to another process or to something else.
 #define ac_resume(coroutine, update) ac_resume_with((coroutine), ac_of(update))
 AC_API int ac_resume_with(ac_ref coroutine, ac_value update);
 
@@ -183,11 +188,12 @@ struct ac_exit {
 // "finished", "failed", "cancelled", "lost". Constant text.
 AC_API const char *ac_end_name(enum ac_end how);
 
-// Waits until a coroutine of this loop has ended and stores how; the caller drops exit->value.
-// `exit` may be NULL. One that was spawned .joinable and has ended is found and forgotten; any
-// number may join one that lives. Can wait. 0; -ESRCH if it has ended and nothing is kept; -EDEADLK
-// for oneself; -ETIMEDOUT; -ECANCELED (the caller's); -EPERM; -ENOTSUP for a reference to another
-// process: monitor it.
+// Waits until a coroutine of this program, on whatever loop, has ended and stores how; the caller
+// drops exit->value. `exit` may be NULL. One that was spawned .joinable and has ended is found and
+// forgotten; any number may join one that lives. Can wait, and of another loop nothing is known
+// without waiting. 0; -ESRCH if it has ended and nothing is kept; -EDEADLK for oneself; -ETIMEDOUT;
+// -ECANCELED (the caller's); -EPERM; -ENOMEM (of another loop; a kept end stays kept); -ENOTSUP for
+// a reference to another process: monitor it.
 AC_API int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) AC_CHECKED;
 
 // Asks a coroutine of this process to end: its present wait and all later ones return -ECANCELED

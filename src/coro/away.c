@@ -216,6 +216,52 @@ int errand_do(struct loop *to, struct errand *it, ac_time deadline) {
     return coro_wait(self, &errand_wait, deadline);
 }
 
+// ---- resuming ----
+
+struct resume {
+    struct errand errand;
+    ac_ref of;
+    ac_value update; // owned until it is handed on
+    int result;
+};
+
+static void resume(struct errand *errand) {
+    struct resume *it = container_of(errand, struct resume, errand);
+    ac_value update = it->update;
+    it->update = ac_nil;
+    it->result = ac_resume_with(it->of, update);
+}
+
+static void release_resume(struct errand *errand) {
+    struct resume *it = container_of(errand, struct resume, errand);
+    ac_drop(it->update);
+    memory_release(it);
+}
+
+int coro_resume_away(ac_ref ref, ac_value update) {
+    struct loop *here = loop_here;
+    bool mine = ref.peer == here->peer && ref_sort(ref.id) == REF_COROUTINE;
+    struct loop *to = mine ? team_loop(here, ref_loop(ref.id)) : NULL;
+    struct resume *it = to ? memory_allocate(sizeof *it) : NULL;
+    int err = !to ? -ENOTSUP : -ENOMEM;
+    if (!it) {
+        ac_drop(update);
+        return err;
+    }
+    *it = (struct resume){.errand = {.run = resume, .orphaned = release_resume}, .of = ref};
+    it->update = value_detach(update);
+    err = it->update.kind == AC_INVALID ? ac_error_of(it->update) : 0;
+    if (err == 0)
+        err = errand_do(to, &it->errand, AC_FOREVER);
+    else
+        memory_release(it);
+    if (err < 0)
+        return err; // it is forgotten: what does not wait there does not fail
+    err = it->result;
+    release_resume(&it->errand);
+    return err;
+}
+
 // ---- finding loops from foreign threads ----
 
 struct loop *loop_catch(uint64_t peer, uint32_t number) {

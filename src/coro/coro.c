@@ -528,6 +528,8 @@ struct coro *coro_find_here(ac_ref ref, int *err) {
 int ac_resume_with(ac_ref coroutine, ac_value update) {
     int err;
     struct coro *coro = coro_find_here(coroutine, &err);
+    if (err == -ENOTSUP)
+        return coro_resume_away(coroutine, update);
     if (!coro || coro->state == CORO_ENDED) {
         ac_drop(update);
         return coro ? -ESRCH : err;
@@ -594,6 +596,11 @@ static bool abandon_join(struct coro *coro) {
 
 static const struct wait_kind join_wait = {"join", abandon_join, .until_deadline = false};
 
+void coro_forget(struct coro *coro) {
+    ac_drop(coro->end.value);
+    record_give_ended(coro);
+}
+
 int coro_join_try(ac_ref coroutine, struct ac_exit *exit, struct coro **living) {
     int err;
     struct coro *coro = coro_find_here(coroutine, &err);
@@ -618,6 +625,8 @@ int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) {
         return -EPERM;
     struct coro *coro;
     int err = coro_join_try(coroutine, exit, &coro);
+    if (err == -ENOTSUP)
+        return coro_join_away(coroutine, exit, deadline);
     if (err != -EAGAIN)
         return err;
     err = coro_may_wait(self, deadline);

@@ -13,6 +13,7 @@
 //   replace.c    another function for a coroutine that runs
 //   team.c       several loops of one program, each on a thread, and the lanes between them
 //   away.c       spawning on another loop and from foreign threads; the background
+//   join.c       joining a coroutine of another loop
 //   guest.c      a loop driven by another one, taken over by a guardian thread while that is busy
 //   inspect.c    what tools show: each coroutine, the list, counters; AC_DEBUG
 //   measure.c    how much of their stacks coroutines use
@@ -450,6 +451,8 @@ struct coro *coro_find_here(ac_ref ref, int *err);
 // As ac_join for one that has ended: 0. -EAGAIN: it lives, and is stored. -ESRCH, -ENOTSUP,
 // -EDEADLK.
 int coro_join_try(ac_ref coroutine, struct ac_exit *exit, struct coro **living);
+// Forgets the end of one that has ended. Private to coro/.
+void coro_forget(struct coro *coro);
 // For an end_watch of one who joins `of`: passes its end on to `exit`, which may be NULL.
 void coro_join(struct coro *of, const struct ac_exit *end, struct ac_exit *exit);
 // Asks to be told of the end of a living coroutine.
@@ -712,6 +715,8 @@ ac_ref coro_spawn_away(struct loop *from, struct loop *to, ac_function function,
                        const struct ac_spawn_options *options);
 // As ac_cancel, of a coroutine that this thread does not drive.
 int coro_cancel_away(ac_ref ref);
+// As ac_resume_with, likewise. Can wait. Private to coro/.
+int coro_resume_away(ac_ref ref, ac_value update);
 // The loop ends: other threads do not find it any more. Private to coro/.
 void loop_leave_process(struct loop *loop);
 // Two steps of spawning from elsewhere, in coro.c. The first, on any thread, makes the coroutine,
@@ -753,6 +758,11 @@ void loop_let_go(struct loop *loop);
 // The same for the loop of the background that `nth` says, as for spawning. NULL and *err: 0 if
 // there is no background, -ESRCH if its loops have ended before ac_finish, else -EINVAL.
 struct loop *loop_catch_background(int nth, int *err);
+
+// ---- join.c ----
+
+// As ac_join, of a coroutine that is not of this loop. Private to coro/.
+int coro_join_away(ac_ref ref, struct ac_exit *exit, ac_time deadline);
 
 // ---- guest.c ----
 
