@@ -41,7 +41,9 @@ AC_API int ac_send_value(ac_ref to, ac_value message);
 
 // As ac_send but never waits: -EAGAIN when the window of the link or the mailbox is full, -EMSGSIZE
 // for a message to another process of more than 1 MiB, which no window holds. Outside coroutines,
-// where nobody can wait, ac_send does the same.
+// where nobody can wait, ac_send does the same. To another process it always gives -EAGAIN on
+// another loop than the first: whether the window has room that one alone knows, and to ask it is
+// to wait.
 #define ac_try_send(to, message) ac_try_send_value((to), ac_of(message))
 AC_API int ac_try_send_value(ac_ref to, ac_value message);
 
