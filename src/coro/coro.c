@@ -92,13 +92,16 @@ static __attribute__((noinline)) struct sys_context *choose(struct loop *loop, b
     // keep home from running.
     if (loop->budget > 1)
         spend(loop);
-    if (loop->budget <= 1 && loop->ready_head) {
+    bool feeds = loop->team && !at_home && !loop->ready_head;
+    if (loop->budget <= 1 && (loop->ready_head || feeds)) {
         __atomic_store_n(&loop->budget, BUDGET, __ATOMIC_RELAXED);
         if (sys_now(loop->sys) - loop->asked > ASK_EVERY_NS) {
             set_running(loop, NULL);
             return &loop->home;
         }
     }
+    if (feeds)
+        team_feed(loop);
     struct coro *next;
     while ((next = loop->ready_head)) {
         bool has_stack = next->context.sp != NULL;
@@ -122,6 +125,12 @@ static __attribute__((noinline)) int park_slowly(struct coro *coro) {
     if (next && !next->context.sp && has_runner(next) && spend(loop) > 1) {
         give_runner(take_ready(loop));
         return sys_switch(&coro->context, &next->context);
+    }
+    // Who receives takes by itself what has come for it from another loop.
+    if (!next && loop->fed && coro->wait && coro->wait->receives && !coro->timed &&
+        loop->budget > 1 && team_hand_over(loop, coro)) {
+        spend(loop);
+        return 0;
     }
     return sys_switch(&coro->context, choose(loop, false));
 }

@@ -47,6 +47,7 @@
 #include <asyncoro/sync.h>
 
 struct coro;
+struct lane; // private to team.c
 struct loop;
 struct guest;
 
@@ -76,6 +77,7 @@ struct wait_kind {
     // kept in coro->early for that moment. May wake others, not this one. Must not wait.
     bool (*abandon)(struct coro *coro);
     bool until_deadline; // the deadline is what is waited for: its result is 0 and not -ETIMEDOUT
+    bool receives;       // a message, and wait_for is the variable for it; the result is 0
     // The coroutine is given up and its stack taken away (coro_abandon): takes it out of whatever
     // it waits in, at once, also after `abandon` has said false. NULL: abandon does that, unless it
     // says or has said false. As abandon otherwise.
@@ -218,22 +220,22 @@ enum { LOOP_COROS_MAX = HEAP_IDS_MAX, LOOP_COROS_LEAST = 1 << 12, LOOP_DEAD_REAS
 struct loop {
     struct coro *ready_head; // ready coroutines, first come first served
     struct coro *ready_tail;
-    struct coro *running;        // atomic for other threads; NULL: home runs
-    struct coro *free;           // records to use again, the latest first
-    uint64_t peer;               // identity of this process, never 0
-    struct coro *coros;          // the records; they never move
-    uint32_t coro_count;         // atomic: records ever made
-    uint32_t budget;             // switches left before home runs; each switch changes it
-    uint32_t mark;               // `now` in milliseconds
-    uint16_t number;             // of the loop in its process
-    uint8_t tag;                 // how the ids of its coroutines end: the last byte of ref_id
-    uint32_t alive;              // coroutines that keep ac_run from returning
+    struct coro *running;     // atomic for other threads; NULL: home runs
+    struct coro *free;        // records to use again, the latest first
+    uint64_t peer;            // identity of this process, never 0
+    struct coro *coros;       // the records; they never move
+    uint32_t coro_count;      // atomic: records ever made
+    uint32_t budget;          // switches left before home runs; each switch changes it
+    uint32_t mark;            // `now` in milliseconds
+    uint16_t number;          // of the loop in its process
+    uint8_t tag;              // how the ids of its coroutines end: the last byte of ref_id
+    uint32_t alive;           // coroutines that keep ac_run from returning
     struct sys_table records; // the same
-    uint64_t spawned;            // coroutines ever
-    uint64_t ended;              // of these
-    struct sys_context home;     // the thread's own stack
-    ac_time now;                 // when home last asked
-    ac_time asked;               // when the poller was last asked
+    uint64_t spawned;         // coroutines ever
+    uint64_t ended;           // of these
+    struct sys_context home;  // the thread's own stack
+    ac_time now;              // when home last asked
+    ac_time asked;            // when the poller was last asked
     struct sys *sys;
     struct heap timers; // deadlines of waits, by the indexes of the records
     struct sys_stacks stacks;
@@ -251,6 +253,7 @@ struct loop {
     bool over;              // nor one of the library's own
     bool counted;           // the team counts this loop as alive
     uint32_t spread;        // atomic: where AC_SPREAD goes next
+    struct lane *fed;       // to this loop: taken from last; NULL: none
     ac_time heard;          // when parcels of other loops were last there
     ac_time polled;         // when the poller was last asked while they kept coming
     struct sys_mutex *away; // held to make records and to take those of the next list
@@ -266,10 +269,11 @@ struct loop {
     uint32_t left_behind; // how many coroutines have ended with a lock held
     bool tells_left;      // AC_DEBUG names locks: each of these is told of
     uint64_t seen_id;     // belongs to message/: who was last seen alive on another loop,
-    uint32_t seen_left;   // and for how many more messages that is believed
-    bool traced;          // AC_TRACE names coro: all spawns and ends go the slow way, which tells
-    struct coro *aside;   // free records of such a loop, where the quick way does not find them
-    bool outside;         // between loop_step_out and loop_step_in
+    uint32_t seen_left;   // for how many more messages that is believed,
+    struct lane *seen_lane; // and the way there
+    bool traced;            // AC_TRACE names coro: all spawns and ends go the slow way, which tells
+    struct coro *aside;     // free records of such a loop, where the quick way does not find them
+    bool outside;           // between loop_step_out and loop_step_in
     // Alone in its line: other loops read it for each parcel.
     bool asleep __attribute__((aligned(MEMORY_LINE_BYTES))); // atomic: home waits in the poller
 };
@@ -659,14 +663,18 @@ enum team_phase {
     TEAM_OVER     // no coroutine is left: loops end
 };
 
-// Called on the loop that a message was sent to, at home. Takes the message.
-typedef void team_arrived(struct loop *loop, uint64_t id, ac_value message);
+// Called on the loop that a message was sent to. At home it takes the message and returns true.
+// Else it runs on any stack, however small, while no coroutine is ready: it takes the message if it
+// has only to be put somewhere, and returns whether it has.
+typedef bool team_arrived(struct loop *loop, uint64_t id, ac_value message, bool at_home);
 
-// Sends a message, which nobody else holds a part of (value_detach), to the loop `to` of the same
-// team, where `arrived` will be called, always the same function. Takes the message if it succeeds.
-// 0 or -ENOMEM.
-int team_send(struct loop *from, struct loop *to, uint64_t id, ac_value message,
-              team_arrived *arrived);
+// The lane from the loop of this thread to another one of the team, where `arrived` will be called
+// for messages, always the same function; NULL if there is no memory for it. Good until the team
+// ends.
+struct lane *team_lane(struct loop *from, struct loop *to, team_arrived *arrived);
+// Sends a message, which nobody else holds a part of (value_detach). Takes it if it succeeds. 0 or
+// -ENOMEM.
+int team_send(struct lane *lane, uint64_t id, ac_value message);
 // Has a post run on another loop, behind what `from` has sent there; `from` is the loop of this
 // thread, or NULL.
 void team_post(struct loop *from, struct loop *to, struct post *post);
@@ -701,6 +709,12 @@ void team_note(struct team *team, int err, int failure);
 // Takes what has come on the lanes.
 void team_receive(struct loop *loop);
 bool team_has_parcels(struct loop *loop);
+// Nobody is ready: takes messages that are there, or come within a moment, without going home,
+// until somebody is ready or one is found that has to be taken at home. From any stack.
+void team_feed(struct loop *loop);
+// Nobody is ready: whether the first message on the lane that was last taken from, loop->fed, is
+// for this coroutine, which parks to receive one. Then it has it, and waits no longer.
+bool team_hand_over(struct loop *loop, struct coro *coro);
 // Whether there are parcels now or within a moment, if that is likely and nobody is ready.
 bool team_is_fed(struct loop *loop);
 // Looks for parcels for a while if that is likely to pay.

@@ -356,8 +356,11 @@ static int run(struct loop *loop, int err) {
         err = turn(loop, AC_FOREVER);
     err = end_phase(loop, TEAM_CANCELS, err);
     // The last that the others have sent goes before the goodbye.
-    if (err == 0 && loop->team)
+    while (err == 0 && loop->team) {
         err = turn(loop, AC_NOW);
+        if (!team_has_parcels(loop))
+            break;
+    }
     for (int floor = LOOP_FLOORS - 1; floor >= 0; floor--) {
         if (!loop->extra[floor].stopping)
             continue;

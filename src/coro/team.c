@@ -3,12 +3,17 @@
 // them.
 //
 // A lane leads from one loop to another: a queue with one writer and one reader, a list of chunks
-// that grows as needed and keeps one emptied chunk for the next burst. Parcels travel on it: a
+// that grows as needed and keeps a few emptied ones for the next burst. Parcels travel on it: a
 // message for a reference of the other loop, or a post to be run there. What one loop puts on a
 // lane is taken out in that order, so messages, notices and spawns of one sender keep theirs.
 //
-//      writer: parcel, then `written`, then: is the reader asleep? wake it
-//      reader, at home: all parcels that were written when it began
+// There is no index that both sides know: each place says itself what is in it, nothing or a
+// parcel. So a parcel is known to the reader at once and costs one line of the cache, not two, and
+// as long as the reader is not at the heels of the writer, none that the other side has just
+// written. Only the writer writes:
+//
+//      writer: EMPTY into the place behind, the parcel, its id; is the reader asleep? wake it
+//      reader, at home: the parcels that are there, TAKE_MAX of a lane at the most
 //      reader, before it sleeps: `asleep`, then a look at every lane
 //
 // Between its store and its load the writer needs a barrier, or both sides might miss each other.
@@ -28,15 +33,23 @@ enum {
     NUMBERS = 64,           // of loops in references; 1 is the guest of the first
     CHUNK_PARCELS = 170,    // 4 KiB
     RESERVED = 8,           // places that messages leave to posts when there is no memory
+    SPARES = 8,             // emptied chunks that a lane keeps
+    TAKE_MAX = 4096,        // parcels of a lane in a turn
+    FEED_MAX = 32,          // of a lane, without going home
     SPIN_NS = 50 * 1000,    // how long an idle loop looks for parcels before it sleeps
     SPIN_LOOKS = 64,        // looks between two at the clock
+    LOOKS_BY_BUDGET = 8,    // looks that are worth a switch
     HEARD_NS = 1000 * 1000, // a loop that has had no parcel for so long sleeps at once
     DOZE_NS = 10 * 1000 * 1000,
     THREAD_STACK_BYTES = 1 << 20
 };
 
+// What a place of a lane holds: the id of what a message is for, or one of these, which no message
+// has, as no lane leads to loop 1.
+enum place { EMPTY = 0, POST = 1 << 2 };
+
 struct parcel {
-    uint64_t id; // of what the message is for; 0: a post
+    uint64_t id; // atomic
     union {
         ac_value message;
         struct post *post;
@@ -44,23 +57,33 @@ struct parcel {
 };
 
 struct lane_chunk {
-    struct lane_chunk *next;
+    struct lane_chunk *next; // atomic
     struct parcel parcels[CHUNK_PARCELS];
+    uint64_t behind; // the id of a place behind the last, which stays empty
 };
+_Static_assert(offsetof(struct lane_chunk, behind) ==
+                   offsetof(struct lane_chunk, parcels) + CHUNK_PARCELS * sizeof(struct parcel),
+               "so that the writer need not ask where it is");
 
 struct lane {
     // the writer's
+    struct parcel *at;  // the next place
+    struct parcel *end; // where messages stop
+    struct loop *to;
+    bool fences;       // as the team
+    bool for_messages; // `arrived` is set
     struct lane_chunk *tail;
-    uint32_t tail_used;
-    team_arrived *arrived;
-    uint64_t count; // written, for the writer
+    struct lane_chunk *next;         // behind `tail`; NULL: there is none yet
+    struct lane_chunk **spare_taken; // of `spares`, the one to look at next
+    struct loop *from;
     // the reader's
-    struct lane_chunk *head __attribute__((aligned(MEMORY_LINE_BYTES)));
-    uint32_t head_used;
-    uint64_t taken;
-    // of both
-    uint64_t written __attribute__((aligned(MEMORY_LINE_BYTES))); // atomic
-    struct lane_chunk *spare;                                     // atomic: for the writer, or NULL
+    struct parcel *first __attribute__((aligned(MEMORY_LINE_BYTES)));
+    struct parcel *first_end; // of its chunk
+    team_arrived *arrived;    // set by the writer before the first message
+    struct lane_chunk *head;
+    struct lane_chunk **spare_given;
+    // of both: a ring of emptied chunks; the reader fills what is NULL, the writer what is not
+    struct lane_chunk *spares[SPARES] __attribute__((aligned(MEMORY_LINE_BYTES))); // atomic
 };
 
 struct team {
@@ -96,7 +119,29 @@ static uint32_t nth_of(uint32_t number) { return number == 0 ? 1 : number; }
 
 // ---- lanes: the writer ----
 
-static struct lane *lane_make(struct lane **place, team_arrived *arrived) {
+// The next of the ring of emptied chunks.
+static struct lane_chunk **spare_next(struct lane *lane, struct lane_chunk **spare) {
+    return spare + 1 == lane->spares + SPARES ? lane->spares : spare + 1;
+}
+
+static void lane_write_to(struct lane *lane, struct lane_chunk *chunk) {
+    lane->tail = chunk;
+    lane->next = NULL;
+    lane->at = chunk->parcels;
+    lane->end = chunk->parcels + CHUNK_PARCELS - RESERVED;
+}
+
+static void lane_read_from(struct lane *lane, struct lane_chunk *chunk) {
+    lane->head = chunk;
+    lane->first = chunk->parcels;
+    lane->first_end = chunk->parcels + CHUNK_PARCELS;
+}
+
+static struct post **late_of(const struct loop *from, const struct loop *to) {
+    return &from->team->late[from->number][to->number];
+}
+
+static struct lane *lane_make(struct loop *from, struct loop *to) {
     struct lane *lane = memory_allocate_lines(sizeof *lane);
     struct lane_chunk *chunk = memory_allocate_zeroed(sizeof *chunk);
     if (!lane || !chunk) {
@@ -104,9 +149,13 @@ static struct lane *lane_make(struct lane **place, team_arrived *arrived) {
         memory_release(chunk);
         return NULL;
     }
-    lane->head = lane->tail = chunk;
-    lane->arrived = arrived;
-    __atomic_store_n(place, lane, __ATOMIC_RELEASE);
+    lane->from = from;
+    lane->to = to;
+    lane->fences = from->team->fences;
+    lane->spare_taken = lane->spare_given = lane->spares;
+    lane_write_to(lane, chunk);
+    lane_read_from(lane, chunk);
+    __atomic_store_n(&from->team->lanes[from->number][to->number], lane, __ATOMIC_RELEASE);
     return lane;
 }
 
@@ -117,66 +166,96 @@ static void lane_destroy(struct lane *lane) {
         next = chunk->next;
         memory_release(chunk);
     }
-    memory_release(lane->spare);
+    for (int i = 0; i < SPARES; i++)
+        memory_release(lane->spares[i]);
     memory_release(lane);
 }
 
-// Whether there is a place for the next parcel; messages leave the last ones to posts. `late`: of
-// this lane. Where it is not empty the chunk is full.
-static bool lane_has_room(struct lane *lane, uint32_t reserved, struct post *const *late) {
-    if (likely(lane->tail_used + reserved < CHUNK_PARCELS))
-        return true;
-    if (__atomic_load_n(late, __ATOMIC_ACQUIRE))
+static struct lane_chunk *chunk_take(struct lane *lane) {
+    struct lane_chunk *chunk = __atomic_load_n(lane->spare_taken, __ATOMIC_ACQUIRE);
+    if (!chunk)
+        return memory_allocate(sizeof *chunk);
+    __atomic_store_n(lane->spare_taken, NULL, __ATOMIC_RELEASE);
+    lane->spare_taken = spare_next(lane, lane->spare_taken);
+    return chunk;
+}
+
+// As lane_has_room where the chunk has none, or only what messages leave. Where there are late
+// posts the chunk is full.
+static __attribute__((noinline)) bool lane_make_room(struct lane *lane, uint32_t reserved) {
+    if (__atomic_load_n(late_of(lane->from, lane->to), __ATOMIC_ACQUIRE))
         return false;
-    if (!lane->tail->next) {
-        struct lane_chunk *chunk = __atomic_exchange_n(&lane->spare, NULL, __ATOMIC_ACQUIRE);
-        if (!chunk)
-            chunk = memory_allocate(sizeof *chunk);
-        if (!chunk)
-            return lane->tail_used + reserved < CHUNK_PARCELS;
-        chunk->next = NULL;
-        lane->tail->next = chunk;
+    struct parcel *end = lane->tail->parcels + CHUNK_PARCELS;
+    if (!lane->next) {
+        struct lane_chunk *next = chunk_take(lane);
+        if (!next)
+            return lane->at + reserved < end;
+        next->next = NULL;
+        __atomic_store_n(&next->parcels[0].id, EMPTY, __ATOMIC_RELAXED);
+        lane->next = next;
+        __atomic_store_n(&lane->tail->next, next, __ATOMIC_RELEASE);
     }
-    if (lane->tail_used == CHUNK_PARCELS) {
-        lane->tail = lane->tail->next;
-        lane->tail_used = 0;
-    }
+    if (lane->at == end) // then `tail` may be gone: the reader goes on when it has read the last
+        lane_write_to(lane, lane->next);
     return true;
 }
 
-static int lane_put(struct loop *from, struct loop *to, struct parcel parcel,
-                    team_arrived *arrived) {
-    struct team *team = from->team;
-    struct lane **place = &team->lanes[from->number][to->number];
-    struct post *const *late = &team->late[from->number][to->number];
-    struct lane *lane = *place;
-    if (unlikely(!lane)) {
-        lane = __atomic_load_n(late, __ATOMIC_ACQUIRE) ? NULL : lane_make(place, arrived);
-        if (!lane)
-            return -ENOMEM;
-    }
-    if (unlikely(!lane->arrived))
-        lane->arrived = arrived;
-    if (unlikely(!lane_has_room(lane, parcel.id ? RESERVED : 0, late)))
-        return -ENOMEM;
-    lane->tail->parcels[lane->tail_used++] = parcel;
-    __atomic_store_n(&lane->written, ++lane->count, __ATOMIC_RELEASE);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    bool look = team->fences || __atomic_load_n(&to->asleep, __ATOMIC_RELAXED);
-    if (unlikely(look) && __atomic_exchange_n(&to->asleep, false, __ATOMIC_SEQ_CST))
-        sys_wake(to->sys);
+static __attribute__((noinline)) int lane_wake(struct lane *lane) {
+    if (__atomic_exchange_n(&lane->to->asleep, false, __ATOMIC_SEQ_CST))
+        sys_wake(lane->to->sys);
     return 0;
 }
 
-int team_send(struct loop *from, struct loop *to, uint64_t id, ac_value message,
-              team_arrived *arrived) {
-    assert(id != 0);
-    return lane_put(from, to, (struct parcel){.id = id, .message = message}, arrived);
+// Makes known what has been put into the next place. Returns 0.
+static inline int lane_put(struct lane *lane, uint64_t id) {
+    struct parcel *at = lane->at++;
+    __atomic_store_n(&at[1].id, EMPTY, __ATOMIC_RELAXED);
+    __atomic_store_n(&at->id, id, __ATOMIC_RELEASE);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    bool look = __atomic_load_n(&lane->to->asleep, __ATOMIC_RELAXED) || lane->fences;
+    return unlikely(look) ? lane_wake(lane) : 0;
+}
+
+struct lane *team_lane(struct loop *from, struct loop *to, team_arrived *arrived) {
+    struct lane *lane = from->team->lanes[from->number][to->number];
+    if (unlikely(!lane)) {
+        bool late = __atomic_load_n(late_of(from, to), __ATOMIC_ACQUIRE);
+        lane = late ? NULL : lane_make(from, to);
+    }
+    if (lane && arrived && !lane->for_messages) {
+        lane->for_messages = true;
+        lane->arrived = arrived;
+    }
+    return lane;
+}
+
+static __attribute__((noinline)) int send_beyond(struct lane *lane, uint64_t id, ac_value message) {
+    if (!lane_make_room(lane, RESERVED))
+        return -ENOMEM;
+    lane->at->message = message;
+    return lane_put(lane, id);
+}
+
+// The ways beside the common one are calls in the last place, so that it needs no stack frame.
+int team_send(struct lane *lane, uint64_t id, ac_value message) {
+    if (unlikely(lane->at >= lane->end))
+        return send_beyond(lane, id, message);
+    lane->at->message = message;
+    return lane_put(lane, id);
+}
+
+static bool post_on_lane(struct loop *from, struct loop *to, struct post *post) {
+    struct lane *lane = team_lane(from, to, NULL);
+    if (!lane || (lane->at >= lane->end && !lane_make_room(lane, 0)))
+        return false;
+    lane->at->post = post;
+    lane_put(lane, POST);
+    return true;
 }
 
 // Needs no memory.
 static void put_late(struct loop *from, struct loop *to, struct post *post) {
-    struct post **late = &from->team->late[from->number][to->number];
+    struct post **late = late_of(from, to);
     post->next = __atomic_load_n(late, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(late, &post->next, post, true, __ATOMIC_SEQ_CST,
                                         __ATOMIC_RELAXED))
@@ -188,15 +267,42 @@ static void put_late(struct loop *from, struct loop *to, struct post *post) {
 void team_post(struct loop *from, struct loop *to, struct post *post) {
     if (!from || from->team != to->team || from == to)
         loop_post(to, post);
-    else if (lane_put(from, to, (struct parcel){.post = post}, NULL) < 0)
+    else if (!post_on_lane(from, to, post))
         put_late(from, to, post);
 }
 
 // ---- lanes: the reader ----
 
+// The chunk is empty: goes on to the next, if the writer has.
+static __attribute__((noinline)) bool lane_next(struct lane *lane) {
+    struct lane_chunk *emptied = lane->head;
+    struct lane_chunk *next = __atomic_load_n(&emptied->next, __ATOMIC_ACQUIRE);
+    if (!next)
+        return false;
+    lane_read_from(lane, next);
+    if (__atomic_load_n(lane->spare_given, __ATOMIC_ACQUIRE)) {
+        memory_release(emptied);
+    } else {
+        __atomic_store_n(lane->spare_given, emptied, __ATOMIC_RELEASE);
+        lane->spare_given = spare_next(lane, lane->spare_given);
+    }
+    return true;
+}
+
+// What the first place holds.
+static inline uint64_t lane_look(struct lane *lane) {
+    if (unlikely(lane->first == lane->first_end) && !lane_next(lane))
+        return EMPTY;
+    return __atomic_load_n(&lane->first->id, __ATOMIC_ACQUIRE);
+}
+
+static inline struct lane *lane_to(struct team *team, uint32_t from, uint32_t to) {
+    return __atomic_load_n(&team->lanes[from][to], __ATOMIC_ACQUIRE);
+}
+
 static inline bool lane_waits(struct team *team, uint32_t from, uint32_t to) {
-    struct lane *lane = __atomic_load_n(&team->lanes[from][to], __ATOMIC_ACQUIRE);
-    return (lane && __atomic_load_n(&lane->written, __ATOMIC_ACQUIRE) != lane->taken) ||
+    struct lane *lane = lane_to(team, from, to);
+    return (lane && lane_look(lane) != EMPTY) ||
            __atomic_load_n(&team->late[from][to], __ATOMIC_RELAXED);
 }
 
@@ -208,22 +314,23 @@ bool team_has_parcels(struct loop *loop) {
     return false;
 }
 
-static void take_all(struct loop *loop, struct lane *lane) {
-    uint64_t written = __atomic_load_n(&lane->written, __ATOMIC_ACQUIRE);
-    while (lane->taken != written) {
-        if (lane->head_used == CHUNK_PARCELS) {
-            struct lane_chunk *emptied = lane->head;
-            lane->head = emptied->next;
-            lane->head_used = 0;
-            memory_release(__atomic_exchange_n(&lane->spare, emptied, __ATOMIC_ACQ_REL));
-        }
-        struct parcel parcel = lane->head->parcels[lane->head_used++];
-        lane->taken++;
-        if (parcel.id)
-            lane->arrived(loop, parcel.id, parcel.message);
+// Returns whether the lane is empty. Who was waiting and has become ready runs soon, and takes the
+// rest without going through its mailbox.
+static bool take(struct loop *loop, struct lane *lane) {
+    bool busy = loop->ready_head != NULL;
+    for (uint32_t i = 0; i < TAKE_MAX; i++) {
+        if (i >= FEED_MAX && !busy && loop->ready_head)
+            return false;
+        uint64_t id = lane_look(lane);
+        if (id == EMPTY)
+            return true;
+        struct parcel *it = lane->first++;
+        if (id == POST)
+            it->post->run(it->post);
         else
-            parcel.post->run(parcel.post);
+            (void)lane->arrived(loop, id, it->message, true);
     }
+    return false;
 }
 
 // Behind all that the lane has, which grows no more while there are late posts.
@@ -232,9 +339,9 @@ static void take_late(struct loop *loop, uint32_t from) {
     struct post **late = &team->late[from][loop->number];
     if (likely(!__atomic_load_n(late, __ATOMIC_ACQUIRE)))
         return;
-    struct lane *lane = __atomic_load_n(&team->lanes[from][loop->number], __ATOMIC_ACQUIRE);
-    if (lane)
-        take_all(loop, lane);
+    struct lane *lane = lane_to(team, from, loop->number);
+    while (lane && !take(loop, lane))
+        continue;
     struct post *it = post_reverse(__atomic_exchange_n(late, NULL, __ATOMIC_ACQ_REL));
     while (it) {
         struct post *next = it->next;
@@ -250,10 +357,55 @@ void team_receive(struct loop *loop) {
         if (!lane_waits(team, from, loop->number))
             continue;
         loop->heard = loop->now;
-        struct lane *lane = __atomic_load_n(&team->lanes[from][loop->number], __ATOMIC_ACQUIRE);
+        struct lane *lane = lane_to(team, from, loop->number);
         if (lane)
-            take_all(loop, lane);
+            (void)take(loop, lane);
         take_late(loop, from);
+    }
+}
+
+// Returns whether there is something left that has to be taken at home.
+static bool feed_from(struct loop *loop, struct lane *lane) {
+    for (uint32_t i = 0; i < FEED_MAX; i++) {
+        uint64_t id = lane_look(lane);
+        if (id == EMPTY)
+            return false;
+        if (id == POST || !lane->arrived(loop, id, lane->first->message, false))
+            return true;
+        lane->first++;
+        loop->fed = lane;
+        loop->heard = loop->now;
+    }
+    return false;
+}
+
+bool team_hand_over(struct loop *loop, struct coro *coro) {
+    struct lane *lane = loop->fed;
+    struct parcel *it = lane->first;
+    if (it == lane->first_end || __atomic_load_n(&it->id, __ATOMIC_ACQUIRE) != coro->id)
+        return false;
+    *(ac_value *)coro->wait_for = it->message;
+    lane->first = it + 1;
+    coro->wait = NULL;
+    return true;
+}
+
+void team_feed(struct loop *loop) {
+    struct team *team = loop->team;
+    if (!team->spins || loop->now - loop->heard > HEARD_NS)
+        return;
+    for (uint32_t looks = 0; looks < SPIN_LOOKS; looks++) {
+        for (uint32_t i = 1; i <= team->count; i++) {
+            struct lane *lane = lane_to(team, number_of(i), loop->number);
+            if (lane && feed_from(loop, lane))
+                return;
+        }
+        if (loop->ready_head || __atomic_load_n(&loop->inbox, __ATOMIC_RELAXED))
+            return;
+        sys_pause();
+        // What is waited counts, so that home runs in time though messages keep coming.
+        if (looks % LOOKS_BY_BUDGET == 0 && loop->budget > 1)
+            __atomic_store_n(&loop->budget, loop->budget - 1, __ATOMIC_RELAXED);
     }
 }
 
@@ -492,6 +644,7 @@ static void set_team(struct loop *first, struct team *team) {
     if (first->guest)
         guest_enter(first->guest);
     first->team = team;
+    first->fed = NULL;
     if (first->guest)
         guest_leave(first->guest);
 }

@@ -29,10 +29,6 @@ static struct loop *first_of(struct loop *loop) { return team_loop(loop, 0); }
 
 // ---- sending ----
 
-static void arrived(struct loop *loop, uint64_t id, ac_value message) {
-    (void)message_arrive(loop, (ac_ref){loop->peer, id}, message, false);
-}
-
 // What can be told at once of a receiver on another loop.
 static int check_receiver(const struct loop *to, uint64_t id) {
     if (ref_sort(id) == REF_FUNCTION)
@@ -42,28 +38,36 @@ static int check_receiver(const struct loop *to, uint64_t id) {
 
 // A look at the record of a coroutine that runs elsewhere costs as much as ten messages: one that
 // was seen alive is believed to be for SEEN_MESSAGES, unless we are told of its end.
-static int check_often(struct loop *from, const struct loop *to, uint64_t id) {
-    if (from->seen_id == id && from->seen_left > 0) {
-        from->seen_left--;
-        return 0;
-    }
+static int look(struct loop *from, struct loop *to, uint64_t id) {
+    from->seen_left = 0;
     int err = check_receiver(to, id);
-    from->seen_id = err < 0 ? 0 : id;
+    if (err < 0)
+        return err;
+    struct lane *lane = team_lane(from, to, mailbox_arrived);
+    if (!lane)
+        return -ENOMEM;
+    from->seen_id = id;
     from->seen_left = SEEN_MESSAGES;
-    return err;
+    from->seen_lane = lane;
+    return 0;
 }
 
-static int put_on_lane(struct loop *from, struct loop *to, uint64_t id, ac_value message) {
+// The id 0, which no coroutine has, is that of an empty place on a lane.
+static int put_on_lane(struct lane *lane, uint64_t id, ac_value message) {
     if (message.form != 0) // with memory
         message = value_detach(message);
     int err = message.kind == AC_INVALID ? ac_error_of(message)
-                                         : team_send(from, to, id, message, arrived);
+              : id == 0                  ? -ESRCH
+                                         : team_send(lane, id, message);
     return err < 0 ? refuse(message, err) : 0;
 }
 
 static int send_to_loop(struct loop *from, struct loop *to, uint64_t id, ac_value message) {
-    int err = check_often(from, to, id);
-    return err < 0 ? refuse(message, err) : put_on_lane(from, to, id, message);
+    int err = from->seen_id == id && from->seen_left > 0 ? 0 : look(from, to, id);
+    if (err < 0)
+        return refuse(message, err);
+    from->seen_left--;
+    return put_on_lane(from->seen_lane, id, message);
 }
 
 // A message from a foreign thread; or one for another process, on its way to the first loop.
@@ -79,7 +83,7 @@ static void letter_arrived(struct post *post) {
     struct loop *loop = loop_here;
     const struct message_door *door = message_door(loop);
     if (letter.to.peer == loop->peer)
-        arrived(loop, letter.to.id, letter.message);
+        (void)mailbox_arrived(loop, letter.to.id, letter.message, true);
     else if (!door)
         message_dead(loop, letter.to, letter.message);
     else if (door->pass(loop, letter.to, letter.message) == -ENOMEM)
@@ -113,8 +117,10 @@ int elsewhere_send_foreign(ac_ref to, ac_value message) {
 
 int elsewhere_pass(struct loop *loop, ac_ref to, ac_value message) {
     struct loop *there = loop_of(loop, to);
-    if (there)
-        return put_on_lane(loop, there, to.id, message);
+    if (there) {
+        struct lane *lane = team_lane(loop, there, mailbox_arrived);
+        return lane ? put_on_lane(lane, to.id, message) : refuse(message, -ENOMEM);
+    }
     if (value_is_local(message) || message.kind == AC_NOTICE)
         return refuse(message, -ENOTSUP);
     const struct message_door *door = message_door(loop);
@@ -263,7 +269,7 @@ static void monitor_may_end(struct far_monitor *it) {
 static void notice_is_back(struct post *post) {
     struct far_monitor *it = container_of(post, struct far_monitor, post);
     it->back = true;
-    it->from->seen_id = 0;
+    it->from->seen_left = 0;
     if (it->told) {
         it->told->state = NULL;
         it->told->ended(it->told, it->reason);

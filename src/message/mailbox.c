@@ -30,6 +30,7 @@ struct cell_chunk {
 static inline int put(struct coro *to, ac_value message, enum room room);
 static inline int hand_over(struct coro *to, ac_value message);
 static inline void append(struct coro *to, struct cell *cell, ac_value message);
+static int send_slowly(ac_ref to, ac_value message, ac_time deadline);
 static int deliver_to_channel(struct loop *loop, ac_ref to, ac_value message);
 static int receive_slowly(struct coro *coro, ac_value *message, ac_time deadline);
 static inline int take_first(struct coro *coro, ac_value *message);
@@ -39,7 +40,8 @@ static void bury(struct coro *coro, ac_value message);
 static void end_state(struct loop *loop, void *it);
 
 // coro->wait_for is the variable of the receiver.
-static const struct wait_kind receiving = {.name = "receive", .abandon = leave_receive};
+static const struct wait_kind receiving = {
+    .name = "receive", .abandon = leave_receive, .receives = true};
 
 // ---- sending ----
 
@@ -124,6 +126,30 @@ int message_arrive(struct loop *loop, ac_ref to, ac_value message, bool promised
 
 int mailbox_put(struct coro *to, ac_value message) { return put(to, message, ROOM_ALWAYS); }
 
+static __attribute__((noinline)) bool arrive_slowly(struct loop *loop, uint64_t id,
+                                                    ac_value message, bool at_home) {
+    if (at_home)
+        (void)message_arrive(loop, (ac_ref){loop->peer, id}, message, false);
+    return at_home;
+}
+
+// A message from another loop needs nothing as a rule but a waiting receiver or a cell that is
+// free.
+bool mailbox_arrived(struct loop *loop, uint64_t id, ac_value message, bool at_home) {
+    struct coro *to = ref_sort(id) == REF_COROUTINE ? coro_find_quickly(loop, id) : NULL;
+    if (unlikely(!to))
+        return arrive_slowly(loop, id, message, at_home);
+    if (to->wait == &receiving)
+        return hand_over(to, message) == 0;
+    struct message_state *state = message_state(loop);
+    if (unlikely(to->mail_slow || !state || !state->free))
+        return arrive_slowly(loop, id, message, at_home);
+    struct cell *cell = state->free;
+    state->free = cell->next;
+    append(to, cell, message);
+    return true;
+}
+
 int mailbox_offer(struct coro *to, ac_value message) { return put(to, message, ROOM_REFUSE); }
 
 void mailbox_put_cell(struct coro *to, struct cell *cell, ac_value message) {
@@ -206,8 +232,19 @@ int message_refuse(ac_value message, int err) {
     return err;
 }
 
-// The ways that are not worth a fast one.
+// To one on another loop who is known to live, and a value without memory: what is left to do is to
+// write it down. All else is a call in the last place here too.
 __attribute__((noinline)) int message_send(ac_ref to, ac_value message, ac_time deadline) {
+    struct loop *loop = loop_here;
+    if (likely(loop && elsewhere_is_seen(loop, to) && value_is_plain(message))) {
+        loop->seen_left--;
+        return team_send(loop->seen_lane, to.id, message);
+    }
+    return send_slowly(to, message, deadline);
+}
+
+// The ways that are not worth a fast one.
+static __attribute__((noinline)) int send_slowly(ac_ref to, ac_value message, ac_time deadline) {
     struct loop *loop = loop_here;
     if (message.kind == AC_INVALID)
         return ac_error_of(message);

@@ -143,6 +143,8 @@ enum room {
 int mailbox_put_slowly(struct coro *to, ac_value message, enum room room, ac_time deadline);
 // As mailbox_put for a message of a user that cannot wait: -ENOBUFS if there is no room.
 int mailbox_offer(struct coro *to, ac_value message);
+// What is to be done with a message from another loop: a team_arrived.
+bool mailbox_arrived(struct loop *loop, uint64_t id, ac_value message, bool at_home);
 // As ac_send_value, with a deadline, which is AC_NOW for ac_try_send_value; with another one also
 // -ETIMEDOUT. Takes the message. Can wait.
 int message_send(ac_ref to, ac_value message, ac_time deadline);
@@ -224,6 +226,10 @@ void dead_letter(struct loop *loop, enum ac_dead_reason reason, ac_ref to, ac_va
 // ---- cross.c: references that are not of this loop; as in struct message_door ----
 
 int elsewhere_send(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
+// Whether a reference is believed to name somebody on another loop, at the end of loop->seen_lane.
+static inline bool elsewhere_is_seen(const struct loop *loop, ac_ref to) {
+    return to.id == loop->seen_id && to.peer == loop->peer && loop->seen_left > 0;
+}
 int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
 int elsewhere_monitor(struct loop *loop, ac_ref of);
 // As elsewhere_send to a coroutine, but neither waits nor refuses for want of room: behind all that

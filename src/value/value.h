@@ -25,6 +25,8 @@
 ac_value value_invalid(int err);
 
 // ac_hold and ac_drop, without a call for a value that lies in its record.
+// Whether it is valid and has no memory of its own, so that a copy of its 16 bytes is all of it.
+static inline bool value_is_plain(ac_value it) { return it.form == 0 && it.kind != AC_INVALID; }
 static inline ac_value value_hold(ac_value it) { return it.form != 0 ? ac_hold(it) : it; }
 static inline void value_drop(ac_value it) {
     if (it.form != 0)

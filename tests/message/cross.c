@@ -123,6 +123,45 @@ TEST(a_burst_waits_for_a_loop_that_does_not_read, .seconds_max = 120) {
     ck_assert_int_eq(counted(), 1);
 }
 
+static long taken; // on the second loop
+
+// A microsecond or so for each message, and none has to be waited for.
+static ac_value take_slowly(ac_value unused) {
+    (void)unused;
+    for (; taken < MANY; taken++) {
+        ac_value message;
+        ck_assert_int_eq(ac_receive(&message, AC_FOREVER), 0);
+        ck_assert_int_eq(ac_int_of(message), taken);
+        for (volatile int i = 0; i < 1000; i++)
+            continue;
+    }
+    return ac_nil;
+}
+
+static ac_value sleep_meanwhile(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_sleep(0.001), 0);
+    ck_assert_int_lt(taken, MANY);
+    add(1);
+    return ac_nil;
+}
+
+static ac_value send_to_slow_one(ac_value unused) {
+    (void)unused;
+    let_compute(2);
+    ac_spawn(sleep_meanwhile, ac_nil, .loop = 2);
+    ac_ref to = ac_spawn(take_slowly, ac_nil, .loop = 2);
+    for (int i = 0; i < MANY; i++)
+        ck_assert_int_eq(ac_send(to, i), 0);
+    let_go();
+    return ac_nil;
+}
+
+TEST(timers_run_while_messages_are_there) {
+    run(send_to_slow_one, 2);
+    ck_assert_int_eq(counted(), 1);
+}
+
 enum { LOOPS = 4 };
 
 static ac_value add_up(ac_value messages) {
