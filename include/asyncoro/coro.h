@@ -77,17 +77,28 @@ struct ac_spawn_options {
 // (fewer under a limit of address space), -EPERM on a helper thread of ac_work where there is no
 // background (see ac_start), or the error of an argument that could not be made. The stack is taken
 // when the coroutine first runs; if there is no memory then, it fails with -ENOMEM.
-#define ac_spawn(...) AC_SPAWN_(__VA_ARGS__, .size = sizeof(struct ac_spawn_options))
-#define AC_SPAWN_(function, argument, ...)                                                         \
-    ac_spawn_with(                                                                                 \
-        (function), ac_of(argument),                                                               \
-        &(struct ac_spawn_options){.where = __FILE__ ":" AC_TEXT_(__LINE__), __VA_ARGS__})
+#define ac_spawn(...)                                                                              \
+    AC_SPAWN_PICK_(__VA_ARGS__, AC_SPAWN_WITH_, AC_SPAWN_WITH_, AC_SPAWN_WITH_, AC_SPAWN_WITH_,    \
+                   AC_SPAWN_WITH_, AC_SPAWN_WITH_, AC_SPAWN_WITH_, AC_SPAWN_WITH_,                 \
+                   AC_SPAWN_PLAIN_, )                                                              \
+    (__VA_ARGS__)
+#define AC_SPAWN_PICK_(f, a, o1, o2, o3, o4, o5, o6, o7, o8, it, ...) it
+#define AC_SPAWN_PLAIN_(function, argument) ac_spawn_plain((function), ac_of(argument), AC_WHERE_)
+#define AC_SPAWN_WITH_(function, argument, ...)                                                    \
+    ac_spawn_with((function), ac_of(argument),                                                     \
+                  &(struct ac_spawn_options){                                                      \
+                      .size = sizeof(struct ac_spawn_options), .where = AC_WHERE_, __VA_ARGS__})
+#define AC_WHERE_ __FILE__ ":" AC_TEXT_(__LINE__)
 #define AC_TEXT_(it) AC_TEXT_AGAIN_(it)
 #define AC_TEXT_AGAIN_(it) #it
 
-// The function under ac_spawn. `options` may be NULL.
+// The function under ac_spawn with options. `options` may be NULL.
 AC_API ac_ref ac_spawn_with(ac_function function, ac_value argument,
                             const struct ac_spawn_options *options);
+// The function under ac_spawn without options, since to write them down and to read that there are
+// none would be a quarter of the time of a short coroutine. `where` is kept, not copied, and may be
+// NULL. Returns the same as ac_spawn. Does not wait.
+AC_API ac_ref ac_spawn_plain(ac_function function, ac_value argument, const char *where);
 
 // How to run. Zero means the default everywhere.
 struct ac_run_options {

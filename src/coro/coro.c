@@ -26,29 +26,20 @@ static inline void finish(struct coro *coro, ac_value result);
 
 // ---- switching ----
 
-// The watchdog reads both from its own thread, so they are stored whole, which costs nothing.
-static inline void set_running(struct loop *loop, struct coro *coro) {
-    __atomic_store_n(&loop->running, coro, __ATOMIC_RELEASE); // with its record, for the watchdog
-}
-static inline uint32_t spend(struct loop *loop) {
-    uint32_t left = loop->budget - 1;
-    __atomic_store_n(&loop->budget, left, __ATOMIC_RELAXED);
-    return left;
-}
-
-static inline struct coro *take_ready(struct loop *loop) {
-    struct coro *next = loop->ready_head;
+// `next` is the first that is ready: it is the one that runs now.
+static inline void run_next(struct loop *loop, struct coro *next) {
     loop->ready_head = next->ready_next;
-    set_running(loop, next);
-    return next;
+    loop_set_running(loop, next);
 }
 
 // The record and the stack of who runs after `next` are cold as a rule, and their turn near.
 static inline __attribute__((always_inline)) void fetch_after(const struct coro *next) {
-    const struct coro *after = next->ready_next ? next->ready_next : next;
-    __builtin_prefetch(after->context.sp);
-    __builtin_prefetch(&after->argument);
-    __builtin_prefetch(after->ready_next);
+    const struct coro *after = next->ready_next;
+    if (after) {
+        __builtin_prefetch(after->context.sp);
+        __builtin_prefetch(&after->argument);
+        __builtin_prefetch(after->ready_next);
+    }
 }
 
 // A stack without a runner: one that was never used, or that of an abandoned coroutine. At home,
@@ -70,17 +61,12 @@ static __attribute__((noinline)) bool give_new_stack(struct coro *coro) {
     return true;
 }
 
-static inline bool has_runner(const struct coro *coro) {
-    return coro->loop->runners[coro->stack_class] != NULL;
-}
-
-// Gives a coroutine that has not run yet a stack with a runner, which there is.
-static inline void give_runner(struct coro *coro) {
-    struct runner **runners = &coro->loop->runners[coro->stack_class];
+// Gives a coroutine that has not run yet a stack with the first of these runners.
+static inline void give_runner(struct coro *coro, struct runner **runners) {
     struct runner *runner = *runners;
     *runners = runner->next;
     coro->stack = runner->stack;
-    sys_stack_own(coro->stack, coro);
+    sys_stack_own(runner->stack, coro);
     sys_context_take_over(&coro->context, &runner->context);
 }
 
@@ -91,12 +77,12 @@ static __attribute__((noinline)) struct sys_context *choose(struct loop *loop, b
     // First turns do not pass the count in park: without this one, who spawns all the time would
     // keep home from running.
     if (loop->budget > 1)
-        spend(loop);
+        loop_spend(loop);
     bool feeds = loop->team && !at_home && !loop->ready_head;
     if (loop->budget <= 1 && (loop->ready_head || feeds)) {
         __atomic_store_n(&loop->budget, BUDGET, __ATOMIC_RELAXED);
         if (sys_now(loop->sys) - loop->asked > ASK_EVERY_NS) {
-            set_running(loop, NULL);
+            loop_set_running(loop, NULL);
             return &loop->home;
         }
     }
@@ -104,61 +90,46 @@ static __attribute__((noinline)) struct sys_context *choose(struct loop *loop, b
         team_feed(loop);
     struct coro *next;
     while ((next = loop->ready_head)) {
+        struct runner **runners = &loop->runners[next->stack_class];
         bool has_stack = next->context.sp != NULL;
-        if (!has_stack && has_runner(next))
-            give_runner(next);
+        if (!has_stack && *runners)
+            give_runner(next, runners);
         else if (!has_stack && !at_home)
             break;
-        take_ready(loop);
+        run_next(loop, next);
         if (next->context.sp || give_new_stack(next))
             return &next->context;
     }
     loop->wants_stack = next != NULL;
-    set_running(loop, NULL);
+    loop_set_running(loop, NULL);
     return &loop->home;
 }
 
-static __attribute__((noinline)) int park_slowly(struct coro *coro) {
+__attribute__((noinline)) int coro_park_slowly(struct coro *coro) {
     struct loop *loop = coro->loop;
     struct coro *next = loop->ready_head;
-    // As park, for one that has not run yet.
-    if (next && !next->context.sp && has_runner(next) && spend(loop) > 1) {
-        give_runner(take_ready(loop));
+    struct runner **runners = next ? &loop->runners[next->stack_class] : NULL;
+    // As coro_park, for one that has not run yet.
+    if (next && !next->context.sp && *runners && loop_spend(loop) > 1) {
+        run_next(loop, next);
+        give_runner(next, runners);
         return sys_switch(&coro->context, &next->context);
     }
     // Who receives takes by itself what has come for it from another loop.
     if (!next && loop->fed && coro->wait && coro->wait->receives && !coro->timed &&
         loop->budget > 1 && team_hand_over(loop, coro)) {
-        spend(loop);
+        loop_spend(loop);
         return 0;
     }
     return sys_switch(&coro->context, choose(loop, false));
 }
 
-// Goes on with the next ready coroutine, or home; returns when this one is switched to again.
-static inline __attribute__((always_inline)) int park(struct coro *coro) {
-    struct loop *loop = coro->loop;
-    struct coro *next = loop->ready_head;
-    if (likely(next && next->context.sp && spend(loop) > 1)) {
-        loop->ready_head = next->ready_next;
-        set_running(loop, next);
-        return sys_switch(&coro->context, &next->context);
-    }
-    return park_slowly(coro);
-}
-
-static __attribute__((noinline)) int wait_until(struct coro *coro, ac_time deadline) {
-    coro->timed = true;
-    heap_insert(&coro->loop->timers, coro_index(coro), deadline);
-    return park(coro);
-}
-
 int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline) {
-    coro->wait = kind;
-    coro->context.mark = coro->loop->mark;
-    if (unlikely(deadline != AC_FOREVER))
-        return wait_until(coro, deadline);
-    return park(coro);
+    if (unlikely(deadline != AC_FOREVER)) {
+        coro->timed = true;
+        heap_insert(&coro->loop->timers, coro_index(coro), deadline);
+    }
+    return coro_wait_for_ever(coro, kind);
 }
 
 int coro_wake_early(struct coro *coro, int result) {
@@ -170,7 +141,7 @@ int coro_wake_early(struct coro *coro, int result) {
 void coro_step_back(struct coro *coro) {
     coro->context.result = 0;
     coro_make_ready(coro);
-    park(coro);
+    coro_park(coro);
 }
 
 void coro_run_ready(struct loop *loop) {
@@ -188,15 +159,16 @@ void coro_run_ready(struct loop *loop) {
 // get it while this still runs on it. NULL: here, with the next one, which has not run yet.
 static inline struct sys_context *next_after_end(struct loop *loop, void *stack, int class) {
     struct coro *next = loop->ready_head;
-    if (unlikely(!next || spend(loop) <= 1))
+    if (unlikely(!next || loop_spend(loop) <= 1))
         return choose(loop, false);
     if (likely(next->context.sp != NULL)) {
         fetch_after(next);
-        return &take_ready(loop)->context;
+        run_next(loop, next);
+        return &next->context;
     }
     if (next->stack_class != class)
         return choose(loop, false);
-    take_ready(loop);
+    run_next(loop, next);
     next->stack = stack;
     sys_stack_own(stack, next);
     next->context.sp = stack; // not NULL: it has begun
@@ -206,13 +178,12 @@ static inline struct sys_context *next_after_end(struct loop *loop, void *stack,
 
 static void run_coroutines(void *argument) {
     struct loop *loop = argument;
-    struct runner runner;
+    int class = loop->running->stack_class;
+    struct runner runner = {.stack = loop->running->stack};
     sys_entered();
-    sys_context_inherit(&runner.context, loop->running->stack, loop->running->stack_class);
+    sys_context_inherit(&runner.context, runner.stack, class);
     for (;;) {
         struct coro *self = loop->running;
-        int class = self->stack_class;
-        runner.stack = self->stack;
         ac_value result = ac_nil;
         if (likely(!self->cancelled))
             result = self->function(self->argument);
@@ -302,13 +273,12 @@ void coro_check_canary(const struct coro *coro) {
 // The coroutine has returned `result`.
 static inline void finish(struct coro *coro, ac_value result) {
     struct loop *loop = coro->loop;
-    bool failed = result.kind == AC_ERROR || result.kind == AC_INVALID;
-    if (unlikely(coro->end_slow || failed)) {
+    // Nobody wants its result. If that needs memory or is an error it is worth a longer way.
+    if (unlikely(coro->end_slow || result.kind > AC_REAL)) {
         coro_end(coro, result);
         return;
     }
     value_drop(coro->argument);
-    value_drop(result);
     loop->ended++;
     loop->alive -= !coro->daemon;
     record_give(coro, &loop->free);
@@ -486,7 +456,7 @@ int ac_yield(void) {
     if (likely(next && next->ready_next))
         __builtin_prefetch(next->ready_next->context.sp);
     coro_make_ready(self);
-    return park(self);
+    return coro_park(self);
 }
 
 static bool abandon_nothing(struct coro *coro) {

@@ -432,9 +432,40 @@ static inline int coro_may_try(struct coro *coro, ac_time deadline) {
         return 0;
     return coro_may_wait_slowly(coro, deadline);
 }
+// The watchdog reads both from its own thread, so they are stored whole, which costs nothing.
+static inline void loop_set_running(struct loop *loop, struct coro *coro) {
+    __atomic_store_n(&loop->running, coro, __ATOMIC_RELEASE); // with its record, for the watchdog
+}
+static inline uint32_t loop_spend(struct loop *loop) {
+    uint32_t left = loop->budget - 1;
+    __atomic_store_n(&loop->budget, left, __ATOMIC_RELAXED);
+    return left;
+}
+
+// The part of coro_park that is not worth a fast way. Private to coro_park.
+int coro_park_slowly(struct coro *coro);
+// Private to coro/. Goes on with the next ready coroutine, or home; returns when this one is
+// switched to again.
+static inline __attribute__((always_inline)) int coro_park(struct coro *coro) {
+    struct loop *loop = coro->loop;
+    struct coro *next = loop->ready_head;
+    if (likely(next && next->context.sp && loop_spend(loop) > 1)) {
+        loop->ready_head = next->ready_next;
+        loop_set_running(loop, next);
+        return sys_switch(&coro->context, &next->context);
+    }
+    return coro_park_slowly(coro);
+}
 // Parks the running coroutine until coro_wake; returns what the waker gives, or -ETIMEDOUT,
 // -ECANCELED or -ERESTART after kind->abandon. `return coro_wait(...)` as a tail call.
 int coro_wait(struct coro *coro, const struct wait_kind *kind, ac_time deadline);
+// As coro_wait without a deadline, for who waits often: all of it is in the caller.
+static inline __attribute__((always_inline)) int coro_wait_for_ever(struct coro *coro,
+                                                                    const struct wait_kind *kind) {
+    coro->wait = kind;
+    coro->context.mark = coro->loop->mark;
+    return coro_park(coro);
+}
 // Whether a wait ended with `err` because its coroutine was cancelled or is to be replaced.
 static inline bool coro_is_interruption(int64_t err) {
     return err == -ECANCELED || err == -ERESTART;
@@ -465,9 +496,8 @@ static inline void coro_watch(struct coro *coro, struct end_watch *watch) {
     list_append(&coro->watchers, &watch->link);
 }
 static inline void coro_unwatch(struct end_watch *watch) { list_remove(&watch->link); }
-// Appends a coroutine to the ready queue: the last step of waking it. Private to coro/.
-static inline void coro_make_ready(struct coro *coro) {
-    struct loop *loop = coro->loop;
+// Appends a coroutine to the ready queue of its loop: the last step of waking it. Private to coro/.
+static inline void loop_append_ready(struct loop *loop, struct coro *coro) {
     coro->ready_next = NULL;
     if (loop->ready_head)
         loop->ready_tail->ready_next = coro;
@@ -475,6 +505,7 @@ static inline void coro_make_ready(struct coro *coro) {
         loop->ready_head = coro;
     loop->ready_tail = coro;
 }
+static inline void coro_make_ready(struct coro *coro) { loop_append_ready(coro->loop, coro); }
 // For coro_wake alone: of one that waits with a deadline.
 int coro_wake_early(struct coro *coro, int result);
 // Makes a waiting coroutine ready. From the thread that drives its loop. Returns 0, so that it can

@@ -82,17 +82,10 @@ static inline void record_fill(struct coro *coro, ac_function function, ac_value
 
 // ---- spawning ----
 
-static inline void count_spawned(struct coro *coro) {
-    struct loop *loop = coro->loop;
+static inline void count_spawned(struct loop *loop, bool daemon, bool internal) {
     loop->spawned++;
-    loop->internals += coro->internal;
-    loop->alive += !coro->daemon;
-}
-
-// The last step of spawning.
-static inline void begin(struct coro *coro) {
-    count_spawned(coro);
-    coro_make_ready(coro);
+    loop->internals += internal;
+    loop->alive += !daemon;
 }
 
 // Puts options into the form of this version, all zero so far: an older program knows fewer, and a
@@ -123,7 +116,8 @@ struct coro *coro_create(struct loop *loop, ac_function function, ac_value argum
         coro = record_take(loop, err);
     if (coro) {
         record_fill(coro, function, argument, &whole, class, internal, false);
-        begin(coro);
+        count_spawned(loop, coro->daemon, internal);
+        coro_make_ready(coro);
     } else {
         ac_drop(argument);
     }
@@ -163,7 +157,7 @@ struct coro *coro_create_away(struct loop *loop, ac_function function, ac_value 
 
 void coro_begin_away(struct coro *coro) {
     struct loop *loop = coro->loop;
-    count_spawned(coro);
+    count_spawned(loop, coro->daemon, coro->internal);
     if (loop->closed) {
         coro->cancel_known = true;
         coro_end(coro, ac_nil);
@@ -175,9 +169,8 @@ void coro_begin_away(struct coro *coro) {
     }
 }
 
-// All but a plain spawn.
-static __attribute__((noinline)) ac_ref spawn_otherwise(ac_function function, ac_value argument,
-                                                        const struct ac_spawn_options *options) {
+ac_ref ac_spawn_with(ac_function function, ac_value argument,
+                     const struct ac_spawn_options *options) {
     struct ac_spawn_options whole = {0};
     int err = read_options(options, &whole);
     struct loop *loop = loop_here;
@@ -201,16 +194,22 @@ static __attribute__((noinline)) ac_ref spawn_otherwise(ac_function function, ac
     return coro ? coro_ref(coro) : ref_none(err);
 }
 
-ac_ref ac_spawn_with(ac_function function, ac_value argument,
-                     const struct ac_spawn_options *options) {
+static __attribute__((noinline)) ac_ref spawn_slowly(ac_function function, ac_value argument,
+                                                     const char *where) {
+    return ac_spawn_with(
+        function, argument,
+        &(struct ac_spawn_options){.size = sizeof(struct ac_spawn_options), .where = where});
+}
+
+ac_ref ac_spawn_plain(ac_function function, ac_value argument, const char *where) {
     struct loop *loop = loop_here;
-    if (unlikely(!loop || !function || !options || !loop->free || argument.kind == AC_INVALID ||
-                 options->size != sizeof *options || options->stack_bytes != 0 ||
-                 options->joinable || options->group || options->loop != 0))
-        return spawn_otherwise(function, argument, options);
+    if (unlikely(!loop || !function || !loop->free || argument.kind == AC_INVALID))
+        return spawn_slowly(function, argument, where);
     struct coro *coro = loop->free;
     loop->free = coro->ready_next;
-    record_fill(coro, function, argument, options, SYS_STACK_DEFAULT, false, false);
-    begin(coro);
-    return coro_ref(coro);
+    record_fill(coro, function, argument, &(struct ac_spawn_options){.where = where},
+                SYS_STACK_DEFAULT, false, false);
+    count_spawned(loop, false, false);
+    loop_append_ready(loop, coro);
+    return (ac_ref){loop->peer, coro->id};
 }

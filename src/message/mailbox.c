@@ -289,7 +289,7 @@ int ac_receive(ac_value *message, ac_time deadline) {
     if (deadline != AC_FOREVER)
         return receive_slowly(coro, message, deadline);
     coro->wait_for = message;
-    return coro_wait(coro, &receiving, AC_FOREVER);
+    return coro_wait_for_ever(coro, &receiving);
 }
 
 // With a deadline, after a cancellation, or from a mailbox that is limited or sorted.
