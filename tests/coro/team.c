@@ -396,9 +396,17 @@ TEST(what_is_spawned_elsewhere_at_the_end_ends) {
 
 // ---- a poller that is lost ----
 
+static ac_value tell_and_sleep(ac_value whom) {
+    ck_assert_int_eq(ac_send(ac_ref_of(whom), 0), 0);
+    return sleep_long(ac_nil);
+}
+
 static ac_value break_on(ac_value nth) {
     for (int i = 1; i <= 3; i++)
-        ck_assert(ac_ref_is(ac_spawn(sleep_long, ac_nil, .loop = i)));
+        ck_assert(ac_ref_is(ac_spawn(tell_and_sleep, ac_self(), .loop = i)));
+    ac_value message; // who has not begun would not know of its cancellation
+    for (int i = 1; i <= 3; i++)
+        ck_assert_int_eq(ac_receive(&message, AC_FOREVER), 0);
     ck_assert(ac_ref_is(ac_spawn(break_poller, ac_nil, .loop = (int)ac_int_of(nth))));
     (void)sleep_long(ac_nil);
     return ac_of_error(-EDOM, "not seen: that of the poller goes before");
