@@ -223,14 +223,12 @@ struct loop {
     struct coro *running;     // atomic for other threads; NULL: home runs
     struct coro *free;        // records to use again, the latest first
     uint64_t peer;            // identity of this process, never 0
-    struct coro *coros;       // the records; they never move
-    uint32_t coro_count;      // atomic: records ever made
     uint32_t budget;          // switches left before home runs; each switch changes it
     uint32_t mark;            // `now` in milliseconds
     uint16_t number;          // of the loop in its process
     uint8_t tag;              // how the ids of its coroutines end: the last byte of ref_id
     uint32_t alive;           // coroutines that keep ac_run from returning
-    struct sys_table records; // the same
+    struct sys_table records; // `coros`
     uint64_t spawned;         // coroutines ever
     uint64_t ended;           // of these
     struct sys_context home;  // the thread's own stack
@@ -274,8 +272,10 @@ struct loop {
     bool traced;            // AC_TRACE names coro: all spawns and ends go the slow way, which tells
     struct coro *aside;     // free records of such a loop, where the quick way does not find them
     bool outside;           // between loop_step_out and loop_step_in
-    // Alone in its line: other loops read it for each parcel.
+    // A line that changes seldom, for other loops read it when they send.
     bool asleep __attribute__((aligned(MEMORY_LINE_BYTES))); // atomic: home waits in the poller
+    uint32_t coro_count;                                     // atomic: records ever made
+    struct coro *coros;                                      // the records; they never move
 };
 
 // The loop of the calling thread, or NULL. The only thread-local variable of the library.

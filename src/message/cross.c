@@ -12,7 +12,7 @@
 // and stays in order.
 #include "message/state.h"
 
-enum { SEEN_MESSAGES = 64 };
+enum { SEEN_MESSAGES = 256 };
 
 static int refuse(ac_value message, int err) {
     ac_drop(message);
