@@ -116,9 +116,10 @@ static int claim(struct ac_lock *lock) {
     return 0;
 }
 
-// One whose owner has ended is, and nobody waits for it.
+// One whose owner has ended is, if nobody waits: else the first of these is about to be told.
 static bool is_free(const struct ac_lock *lock, const struct loop *loop) {
-    return lock->owner_ == 0 || unlikely(!coro_is_alive(loop, lock->owner_));
+    return lock->owner_ == 0 ||
+           unlikely(!coro_is_alive(loop, lock->owner_) && !waiter_first(&lock->queue_));
 }
 
 static void make_owner(struct ac_lock *lock, struct coro *coro, uint32_t depth) {

@@ -688,6 +688,50 @@ TEST(who_waits_at_a_condition_gets_the_lock_of_an_owner_that_ended) {
     ck_assert_ptr_null(condition.own_.loop_);
 }
 
+// The end of the owner cancels who waits at the condition, before the first in the queue is told.
+static ac_value wait_until_the_group_ends(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_condition_acquire(&condition, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_condition_wait(&condition, AC_FOREVER), -ECANCELED);
+    tell('c');
+    ck_assert_int_eq(ac_condition_release(&condition), 0);
+    return ac_nil;
+}
+
+static ac_value fail_as_owner(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_condition_acquire(&condition, AC_FOREVER), 0);
+    let_others_run();
+    return ac_of_error(-EDOM, NULL);
+}
+
+static ac_value be_first(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_condition_acquire(&condition, AC_FOREVER), 0);
+    tell('f');
+    let_others_run();
+    ck_assert_int_eq(ac_condition_release(&condition), 0);
+    return ac_nil;
+}
+
+static ac_value open_group_of_owner(ac_value unused) {
+    (void)unused;
+    ac_group *group;
+    ck_assert_int_eq(ac_group_open(&group), 0);
+    ac_spawn(wait_until_the_group_ends, ac_nil, .group = group);
+    ac_spawn(fail_as_owner, ac_nil, .group = group);
+    ac_spawn(be_first, ac_nil);
+    ck_assert_int_eq(ac_group_join(group, AC_FOREVER), -EDOM);
+    ck_assert_int_eq(ac_group_close(group), -EDOM);
+    return ac_nil;
+}
+
+TEST(the_lock_of_an_owner_that_ended_goes_to_one) {
+    ac_spawn(open_group_of_owner, ac_nil);
+    run();
+    ck_assert_str_eq(story, "fc");
+}
+
 TEST(one_who_is_given_up_at_a_condition_leaves_no_lock_taken) {
     ac_spawn(give_up_the_waiter, ac_spawn(wait_stubbornly, ac_nil));
     run();
