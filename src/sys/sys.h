@@ -74,8 +74,9 @@ struct sys_table {
     void *raw;        // private: where that begins
 };
 
-// A table with nothing in it. If the process may not have that much address space (RLIMIT_AS) the
-// table is smaller, by half and by half again down to bytes_min. 0 or -ENOMEM.
+// A table with nothing in it. If the address space of the process is limited (RLIMIT_AS) the table
+// is smaller, by half and by half again down to bytes_min: a sixteenth of the limit at the most. 0
+// or -ENOMEM.
 int sys_table_init(struct sys_table *table, size_t bytes_max, size_t bytes_min);
 // At least so many bytes, at most bytes_max, can be used afterwards. 0 or -ENOMEM.
 int sys_table_grow(struct sys_table *table, size_t bytes);

@@ -9,13 +9,23 @@
 #include "sys/sys.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 enum { STEP_BYTES = 128 << 10, HUGE_PAGE_BYTES = 2 << 20 };
+
+// A table must leave room for stacks, and for the tables of other loops.
+static size_t address_space_share(void) {
+    struct rlimit limit;
+    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return limited ? limit.rlim_cur / 16 : SIZE_MAX;
+}
 
 int sys_table_init(struct sys_table *table, size_t bytes_max, size_t bytes_min) {
     *table = (struct sys_table){0};
     void *at = MAP_FAILED;
     size_t bytes = bytes_max;
+    while (bytes > address_space_share() && bytes / 2 >= bytes_min)
+        bytes /= 2;
     for (; at == MAP_FAILED && bytes >= bytes_min; bytes /= 2) {
         // Enough to begin with a huge page, wherever the address space begins.
         at = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

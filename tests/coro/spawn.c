@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 // What happened, in order: one letter each.
 static char story[256];
@@ -291,6 +292,18 @@ TEST(there_is_a_limit_to_the_number_of_coroutines) {
     loop->coro_count = 0;
     run();
 }
+
+#ifndef SYS_SANITIZED // they need more address space than they could have
+TEST(coroutines_run_where_address_space_is_short) {
+    for (rlim_t mib = 400; mib <= 6400; mib *= 2) {
+        struct rlimit limit = {.rlim_cur = mib << 20, .rlim_max = RLIM_INFINITY};
+        ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+        ck_assert_int_eq(ac_ref_error(ac_spawn(count_end, 1)), 0);
+        run();
+    }
+    ck_assert_uint_eq(ended_count, 5);
+}
+#endif
 
 // ---- memory that runs out ----
 

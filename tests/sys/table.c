@@ -47,10 +47,10 @@ TEST(a_table_is_smaller_where_address_space_is_short) {
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
     struct sys_table table;
     ck_assert_int_eq(sys_table_init(&table, (size_t)4 << 30, MIB), 0);
-    ck_assert_uint_eq(table.bytes_max, (size_t)512 << 20);
+    ck_assert_uint_eq(table.bytes_max, (size_t)64 << 20);
     ck_assert_int_eq(sys_table_grow(&table, 3 * MIB), 0);
     sys_table_done(&table);
-    ck_assert_int_eq(sys_table_init(&table, (size_t)4 << 30, (size_t)1 << 30), -ENOMEM);
+    ck_assert_int_eq(sys_table_init(&table, (size_t)4 << 30, (size_t)2 << 30), -ENOMEM);
     ck_assert_ptr_null(table.at);
 }
 #endif
