@@ -23,7 +23,8 @@ struct far_join {
     // on `to`, then carried back
     struct end_watch watch;
     bool watching;
-    bool kept;          // the end is still there
+    bool kept;          // the end is still there,
+    bool alone;         // and nobody but this one has been told of it, for all we know
     int err;            // what the join gives
     struct ac_exit end; // its value is owned until it is handed over
 };
@@ -54,6 +55,7 @@ static void joined_ended(struct end_watch *watch, const struct ac_exit *exit) {
     struct coro *coro = coro_find(it->to, it->of);
     it->watching = false;
     it->kept = coro->joinable && !it->to->stopping;
+    it->alone = true;
     tell(it, exit);
 }
 
@@ -65,6 +67,7 @@ static void arrive(struct post *post) {
         send_back(it);
     } else if (coro->state == CORO_ENDED) {
         it->kept = true;
+        it->alone = coro->unseen;
         tell(it, &coro->end);
     } else {
         it->watching = true;
@@ -80,7 +83,7 @@ static void settle(struct post *post) {
     if (coro && coro->state == CORO_ENDED && it->taken)
         coro_forget(coro);
     else if (coro && coro->state == CORO_ENDED)
-        coro->unseen |= coro->end.how == AC_FAILED;
+        coro->unseen |= it->alone && coro->end.how == AC_FAILED;
     memory_release(it);
 }
 

@@ -441,6 +441,8 @@ void team_look(struct loop *loop, ac_time deadline) {
 bool team_may_sleep(struct loop *loop) {
     if (!loop->team->fences)
         sys_barrier();
+    else
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return !team_has_parcels(loop);
 }
 
@@ -645,6 +647,7 @@ static void set_team(struct loop *first, struct team *team) {
         guest_enter(first->guest);
     first->team = team;
     first->fed = NULL;
+    first->seen_left = 0; // its lanes are others, or none
     if (first->guest)
         guest_leave(first->guest);
 }

@@ -34,6 +34,7 @@ struct turn {
 
 static bool abandon_turn(struct coro *coro);
 static void retry_farewell(struct post *post);
+static struct outbox *outbox_need(struct remote *remote, uint64_t peer);
 
 static const struct wait_kind turn_wait = {"window", abandon_turn, .until_deadline = false};
 
@@ -71,14 +72,17 @@ static int send_closed(struct remote *remote, const struct farewell *it) {
     return remote_frame_now(remote, it->who.peer, FRAME_CLOSED, &head, (ac_span){0}, FABRIC_ALWAYS);
 }
 
-// Nobody could be told that there was no memory: then it is tried until there is.
+// Nobody could be told that there was no memory: then it is tried until there is, or the loop ends.
 void closed_far(struct loop *loop, struct farewell *it) {
     struct remote *remote = remote_linked(loop);
     struct outbox *outbox = remote ? outbox_of(remote, it->who.peer) : NULL;
+    bool again = remote && !outbox && send_closed(remote, it) == -ENOMEM;
+    if (again)
+        outbox = outbox_need(remote, it->who.peer);
     if (outbox) {
         it->place.kind = PLACE_FAREWELL;
         list_append(&outbox->places, &it->place.link);
-    } else if (remote && send_closed(remote, it) == -ENOMEM) {
+    } else if (again && !loop->over) {
         remote->farewells++;
         it->post.run = retry_farewell;
         loop_post(loop, &it->post);

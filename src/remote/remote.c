@@ -251,7 +251,7 @@ static void done(struct loop *loop, void *state) {
     map_done(&remote->peers);
     map_done(&remote->delivers);
     map_done(&remote->reaches);
-    release_all(&remote->monitors);
+    watch_done(remote);
     release_all(&remote->watched);
     map_done(&remote->outboxes);
     release_all(&remote->sending);

@@ -307,6 +307,8 @@ void watch_exit(struct remote *remote, struct arrival *arrival);
 void watch_lost(struct remote *remote, uint64_t peer, int reason);
 // The network ends: who is told instead of getting a notice is told.
 void watch_stop(struct remote *remote);
+// Releases all monitors. Nobody is told any more: loops of the program may be gone.
+void watch_done(struct remote *remote);
 
 // ---- subscribe.c: host side ----
 int subscribe_far(struct loop *loop, ac_ref channel, ac_ref who, bool on);

@@ -154,6 +154,16 @@ void watch_stop(struct remote *remote) {
             tell(monitor, -ECONNRESET);
 }
 
+void watch_done(struct remote *remote) {
+    struct far_monitor *monitor;
+    for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, NULL, NULL));) {
+        if (monitor->told)
+            monitor->told->state = NULL;
+        memory_release(monitor);
+    }
+    map_done(&remote->monitors);
+}
+
 // ---- the one who is watched ----
 
 // An exit notice for which there is no room, which is too large for one frame, or before which
