@@ -130,8 +130,13 @@ struct map {
     uint32_t slot_count;       // power of two, or 0
     uint32_t first_live;       // index of the first entry that is not a hole
     uint64_t stamp;            // of the next insertion
+    uint64_t seed;             // of its hashes; taken at the first insertion
 };
 
+// From now on the hashes of maps that have had no entry yet depend on this seed of the process,
+// which nobody outside can guess: so nobody can choose keys that meet in one place. At first it is
+// 0. May be called by any thread, and again.
+void map_seed(uint64_t seed);
 void map_init(struct map *map);
 // Releases the table and its copies of the keys, not what the entries point to.
 void map_done(struct map *map);

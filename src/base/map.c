@@ -15,7 +15,9 @@
 // is the stamp from which to go on: it stays right when entries are taken out, put in or packed
 // meanwhile.
 //
-// The hash has no seed: names and ids from outside reach a map only behind a limit on their number.
+// The hash has a seed: names and references come from peers, and who knew the hash could choose
+// such as share a slot. A map keeps the seed that it began with, as the hashes of its entries are
+// kept.
 #include "base/base.h"
 
 enum { KEY_BYTES_INLINE = 16, ENTRIES_FIRST = 8 };
@@ -32,7 +34,9 @@ struct map_entry {
     void *it; // what the caller put in; NULL: this is a hole
 };
 
-static uint64_t hash_of(const void *key, size_t bytes);
+static uint64_t seed_of_new_maps; // atomic
+
+static uint64_t hash_of(uint64_t seed, const void *key, size_t bytes);
 static const void *entry_key(const struct map_entry *entry);
 static struct map_entry *find(const struct map *map, const void *key, size_t bytes, uint64_t hash);
 static int make_room(struct map *map);
@@ -40,6 +44,8 @@ static void pack(struct map *map);
 static int grow(struct map *map);
 static void fill_slots(struct map *map);
 static uint32_t free_slot(const struct map *map, uint64_t hash);
+
+void map_seed(uint64_t seed) { __atomic_store_n(&seed_of_new_maps, seed, __ATOMIC_RELAXED); }
 
 void map_init(struct map *map) { *map = (struct map){0}; }
 
@@ -54,7 +60,9 @@ void map_done(struct map *map) {
 
 int map_put(struct map *map, const void *key, size_t bytes, void *it) {
     assert(it);
-    uint64_t hash = hash_of(key, bytes);
+    if (!map->entries)
+        map->seed = __atomic_load_n(&seed_of_new_maps, __ATOMIC_RELAXED);
+    uint64_t hash = hash_of(map->seed, key, bytes);
     if (find(map, key, bytes, hash))
         return -EEXIST;
     struct map_entry new = {.hash = hash, .bytes = bytes, .it = it};
@@ -81,12 +89,12 @@ int map_put(struct map *map, const void *key, size_t bytes, void *it) {
 }
 
 void *map_get(const struct map *map, const void *key, size_t bytes) {
-    struct map_entry *entry = find(map, key, bytes, hash_of(key, bytes));
+    struct map_entry *entry = find(map, key, bytes, hash_of(map->seed, key, bytes));
     return entry ? entry->it : NULL;
 }
 
 void *map_take(struct map *map, const void *key, size_t bytes) {
-    struct map_entry *entry = find(map, key, bytes, hash_of(key, bytes));
+    struct map_entry *entry = find(map, key, bytes, hash_of(map->seed, key, bytes));
     if (!entry)
         return NULL;
     void *it = entry->it;
@@ -138,9 +146,9 @@ static uint64_t mix(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static uint64_t hash_of(const void *key, size_t bytes) {
+static uint64_t hash_of(uint64_t seed, const void *key, size_t bytes) {
     const uint8_t *at = key;
-    uint64_t hash = 0x9e3779b97f4a7c15u ^ bytes;
+    uint64_t hash = seed ^ 0x9e3779b97f4a7c15u ^ bytes;
     uint64_t word;
     for (; bytes >= sizeof word; at += sizeof word, bytes -= sizeof word) {
         memcpy(&word, at, sizeof word);

@@ -63,6 +63,7 @@ struct loop *loop_create(const struct sys_driver *driver, uint64_t peer, int *er
     loop->peer = peer;
     while (loop->peer == 0)
         loop->peer = sys_random(loop->sys);
+    map_seed(sys_random(loop->sys)); // each loop anew: maps that are in use keep theirs
     look_at_clock(loop);
     loop->asked = loop->now;
     return loop;

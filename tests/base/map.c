@@ -177,6 +177,57 @@ TEST(a_map_behaves_as_an_array_that_is_searched) {
     map_done(&map);
 }
 
+// How often map_get of the first key compares keys is not seen from outside, but where the hashes
+// lie is: the first slot in use tells one seed from another.
+static uint32_t slot_of_a_key(const struct map *map) {
+    for (uint32_t slot = 0; slot < map->slot_count; slot++)
+        if (map->slots[slot])
+            return slot;
+    return map->slot_count;
+}
+
+TEST(where_a_key_lies_depends_on_the_seed) {
+    enum { SEEDS = 200 };
+    bool used[64] = {false};
+    uint32_t places = 0, slots = 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct map map;
+        map_seed(seed);
+        map_init(&map);
+        ck_assert_int_eq(map_put(&map, "a name", 6, things), 0);
+        slots = map.slot_count;
+        ck_assert_uint_le(slots, countof(used));
+        uint32_t slot = slot_of_a_key(&map);
+        places += !used[slot];
+        used[slot] = true;
+        map_done(&map);
+    }
+    map_seed(0);
+    ck_assert_uint_eq(places, slots); // each of them, after so many seeds
+}
+
+TEST(a_map_keeps_the_seed_that_it_began_with) {
+    struct map map;
+    map_seed(1);
+    map_init(&map);
+    map_seed(2);
+    for (uint64_t i = 0; i < 500; i++) {
+        ck_assert_int_eq(map_put_id(&map, i, &things[i]), 0);
+        map_seed(i + 3);
+        ck_assert_ptr_eq(map_get_id(&map, i / 2), &things[i / 2]);
+    }
+    uint64_t cursor = 0;
+    for (uint64_t i = 0; i < 500; i++)
+        ck_assert_ptr_eq(map_next(&map, &cursor, NULL, NULL), &things[i]);
+    for (uint64_t i = 0; i < 500; i++)
+        ck_assert_ptr_eq(map_take_id(&map, i), &things[i]);
+    // Emptied, it still has holes, whose hashes are of its seed.
+    ck_assert_int_eq(map_put_id(&map, 7, things), 0);
+    ck_assert_ptr_eq(map_get_id(&map, 7), things);
+    map_done(&map);
+    map_seed(0);
+}
+
 TEST(without_memory_a_map_stays_as_it_was) {
     for (long n = 1;; n++) {
         struct map map;

@@ -67,6 +67,24 @@ TEST(a_thread_may_run_one_loop_after_another) {
     ck_assert_str_eq(story, "abcde");
 }
 
+static uint64_t seed_of_a_map(void) {
+    struct map map;
+    map_init(&map);
+    ck_assert_int_eq(map_put_id(&map, 1, story), 0);
+    uint64_t seed = map.seed;
+    map_done(&map);
+    return seed;
+}
+
+TEST(a_loop_gives_maps_a_seed) {
+    need();
+    uint64_t first = seed_of_a_map();
+    ck_assert_int_eq(ac_run(), 0);
+    need();
+    ck_assert_uint_ne(seed_of_a_map(), first);
+    ck_assert_int_eq(ac_run(), 0);
+}
+
 static ac_value sleep_in_thread(ac_value unused) {
     (void)unused;
     for (int i = 0; i < 20; i++)
