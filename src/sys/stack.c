@@ -25,8 +25,9 @@
 // so measuring costs no memory. A page that was used for the first time still has zeros where
 // others have the pattern.
 //
-// Slabs of all pools stand in one list, so that the signal handler of overflow.c can tell whose
-// stack an address belongs to. The list is only changed under a lock; the handler reads it without.
+// Slabs of all pools stand in one table, by their addresses, so that the signal handler of
+// overflow.c can tell whose stack an address belongs to. Those that lie next to each other have
+// different places in it. It is only changed under a lock; the handler reads it without.
 #include "sys/stack_private.h"
 #include "sys/sys.h"
 
@@ -64,13 +65,16 @@ static const uint64_t paint = 0xc0a7c0a7c0a7c0a7;
 // Asked about at once; on a stack that may be small.
 enum { PAGES = 64, OWN_FRAME_BYTES = 512 };
 
+enum { PLACES = 1024 }; // of the table of slabs
+
 static pthread_mutex_t slabs_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct sys_slab *all_slabs; // atomic for the reader in the signal handler
-static enum sys_guard guard_kind;  // of the last guard; stored under slabs_lock, read without
-static int small_class;            // atomic: what who asks for a small stack gets
-static long mprotect_left = -1;    // guards that mprotect may still make; -1: not known yet
+static struct sys_slab *slabs[PLACES]; // atomic for the reader in the signal handler
+static enum sys_guard guard_kind;      // of the last guard; stored under slabs_lock, read without
+static int small_class;                // atomic: what who asks for a small stack gets
+static long mprotect_left = -1;        // guards that mprotect may still make; -1: not known yet
 
 static size_t page_bytes(void);
+static struct sys_slab **place_of(const void *address);
 static struct sys_slab *slab_create(int class);
 static void slab_destroy(struct sys_slab *slab);
 static void *cut(struct sys_stacks *stacks, struct sys_slab *slab);
@@ -90,6 +94,7 @@ void sys_stacks_done(struct sys_stacks *stacks) {
         slab_destroy(slab);
     }
     memset(stacks->free, 0, sizeof stacks->free);
+    memset(stacks->latest, 0, sizeof stacks->latest);
 }
 
 size_t sys_stack_bytes(int class) {
@@ -128,15 +133,13 @@ int sys_stack_class(size_t bytes) {
 }
 
 void *sys_stack_cut(struct sys_stacks *stacks, int class) {
-    struct sys_slab *slab = stacks->slabs;
-    while (slab && (slab->class != class || slab->cut == slab->count))
-        slab = slab->next;
-    if (!slab) {
+    struct sys_slab *slab = stacks->latest[class]; // those before it are full
+    if (!slab || slab->cut == slab->count) {
         slab = slab_create(class);
         if (!slab)
             return NULL;
         slab->next = stacks->slabs;
-        stacks->slabs = slab;
+        stacks->slabs = stacks->latest[class] = slab;
     }
     return cut(stacks, slab);
 }
@@ -247,17 +250,20 @@ enum sys_guard sys_stack_guard(void) {
 }
 
 struct sys_slab *sys_slab_find(const void *address) {
-    struct sys_slab *slab = __atomic_load_n(&all_slabs, __ATOMIC_ACQUIRE);
-    for (; slab; slab = __atomic_load_n(&slab->next_of_all, __ATOMIC_ACQUIRE))
-        if ((const char *)address >= slab->base && (const char *)address < slab->base + SLAB_BYTES)
-            return slab;
-    return NULL;
+    struct sys_slab *slab = __atomic_load_n(place_of(address), __ATOMIC_ACQUIRE);
+    while (slab && (uintptr_t)slab->base / SLAB_BYTES != (uintptr_t)address / SLAB_BYTES)
+        slab = __atomic_load_n(&slab->next_here, __ATOMIC_ACQUIRE);
+    return slab;
 }
 
 void *sys_stack_top_at(const struct sys_slab *slab, size_t index) {
     char *end = slab->base + (index + 1) * sys_stack_span(slab->class);
     size_t colours = slab->class == SYS_STACK_SMALL ? COLOURS_SMALL : COLOURS;
     return end - 16 - index % colours * LINE;
+}
+
+static struct sys_slab **place_of(const void *address) {
+    return &slabs[(uintptr_t)address / SLAB_BYTES % PLACES];
 }
 
 static size_t page_bytes(void) {
@@ -305,18 +311,19 @@ static struct sys_slab *slab_create(int class) {
     trace(TRACE_SYS, "address space for %zu more stacks of %zu KiB", slab->count,
           sys_stack_bytes(class) >> 10);
     pthread_mutex_lock(&slabs_lock);
-    slab->next_of_all = all_slabs;
-    __atomic_store_n(&all_slabs, slab, __ATOMIC_RELEASE);
+    struct sys_slab **place = place_of(slab->base);
+    slab->next_here = *place;
+    __atomic_store_n(place, slab, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&slabs_lock);
     return slab;
 }
 
 static void slab_destroy(struct sys_slab *slab) {
     pthread_mutex_lock(&slabs_lock);
-    struct sys_slab **link = &all_slabs;
+    struct sys_slab **link = place_of(slab->base);
     while (*link != slab)
-        link = &(*link)->next_of_all;
-    __atomic_store_n(link, slab->next_of_all, __ATOMIC_RELEASE);
+        link = &(*link)->next_here;
+    __atomic_store_n(link, slab->next_here, __ATOMIC_RELEASE);
     mprotect_left += (long)slab->split;
     pthread_mutex_unlock(&slabs_lock);
     for (size_t i = 0; slab->valgrind_ids && i < slab->cut; i++)

@@ -10,9 +10,9 @@
 struct iovec;
 
 struct sys_slab {
-    struct sys_slab *next;        // of the same pool
-    struct sys_slab *next_of_all; // atomic: of the process
-    char *base;                   // aligned to SLAB_BYTES
+    struct sys_slab *next;      // of the same pool
+    struct sys_slab *next_here; // atomic: in the same place of the table of the process
+    char *base;                 // aligned to SLAB_BYTES
     int class;
     size_t count;   // stacks that fit
     size_t cut;     // stacks cut so far
@@ -24,7 +24,8 @@ struct sys_slab {
     unsigned *valgrind_ids; // what Valgrind calls them; NULL without it
 };
 
-// The slab around an address; NULL if it belongs to no stack. Safe in a signal handler.
+// The slab around an address; NULL if it belongs to no stack. Safe in a signal handler. In constant
+// time up to 64 GiB of stacks; beyond, it grows with their number divided by a thousand.
 struct sys_slab *sys_slab_find(const void *address);
 // The top of a stack of the slab.
 void *sys_stack_top_at(const struct sys_slab *slab, size_t index);

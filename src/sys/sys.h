@@ -101,7 +101,8 @@ struct sys_slab; // private: 64 MiB of address space, aligned to its size, cut i
 struct sys_stacks {
     void *free[SYS_STACK_CLASSES]; // tops of stacks to use again, the latest given back first
     struct sys_slab *slabs;        // the latest first
-    uint8_t checks;                // enum sys_stack_check: what to ask when a stack is left
+    struct sys_slab *latest[SYS_STACK_CLASSES]; // of each class: the one that may have room
+    uint8_t checks; // enum sys_stack_check: what to ask when a stack is left
 };
 
 enum sys_stack_check {

@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct sys_stacks stacks;
@@ -179,6 +180,39 @@ TEST(stacks_of_several_slabs_are_distinct_and_found_again) {
     ck_assert_ptr_null(sys_slab_find(NULL));
     sys_stacks_done(&stacks);
     ck_assert_ptr_null(sys_slab_find(tops[0]));
+}
+
+// Processor time for finding the slab of a stack many times.
+static clock_t finding(const void *top) {
+    clock_t start = clock();
+    for (int i = 0; i < 20000; i++)
+        ck_assert_ptr_nonnull(sys_slab_find(top));
+    return clock() - start;
+}
+
+// More slabs than the table has places. The oldest is found as fast as the latest, give or take
+// what may come between on a busy machine.
+TEST(one_of_many_slabs_is_found_at_once, .seconds_max = 60) {
+    enum { SLABS = 1100 };
+    static char *tops[SLABS];
+    sys_stacks_init(&stacks);
+    int class = sys_stack_class(8 << 20);
+    for (int i = 0; i < SLABS; i++) {
+        tops[i] = sys_stack_take(&stacks, class);
+        ck_assert_ptr_nonnull(tops[i]);
+        while (stacks.latest[class]->cut < stacks.latest[class]->count)
+            ck_assert_ptr_nonnull(sys_stack_take(&stacks, class)); // the next is in another slab
+    }
+    for (int i = 0; i < SLABS; i++) {
+        struct sys_slab *slab = sys_slab_find(tops[i]);
+        ck_assert_ptr_nonnull(slab);
+        ck_assert(tops[i] > slab->base && tops[i] < slab->base + SLAB_BYTES);
+    }
+    clock_t latest = finding(tops[SLABS - 1]), oldest = finding(tops[0]);
+    ck_assert_int_lt(oldest, 20 * latest + 1000);
+    sys_stacks_done(&stacks);
+    for (int i = 0; i < SLABS; i++)
+        ck_assert_ptr_null(sys_slab_find(tops[i]));
 }
 
 TEST(tops_do_not_fall_into_the_same_cache_sets) {
