@@ -13,10 +13,10 @@
 // and repeats nothing. After that the peer is lost: every monitor fires once, and nothing of that
 // connection arrives any more. The two may meet again.
 //
-// In a program of several loops the first one has the network. The coroutines of all others send,
-// monitor, subscribe, give names and look for them as well; ac_register and ac_unregister can wait
-// there, and a channel is given a name on the first loop. What lists and describes (ac_peers,
-// ac_location, ac_network_address) is for the first.
+// In a program of several loops the first one has the network, and starts it. The coroutines of all
+// others do everything else as well; ac_register and ac_unregister can wait there, and a channel is
+// given a name on the first loop. What lists and describes (ac_peers, ac_location,
+// ac_network_address) is told at once on each of them, however busy the first one is.
 //
 // A coroutine that computes for a long time without waiting does not make its process look dead:
 // heartbeats, answers to deliver and to locate go on.
@@ -59,7 +59,7 @@ AC_API int ac_network_start_with(const struct ac_network_options *options);
 // "" if nothing did, and if there was not even a loop, or memory, to keep it in.
 AC_API const char *ac_network_error(void);
 
-// Where this process listens, "192.168.1.7:51350". -ENOTCONN without network.
+// Where this process listens, "192.168.1.7:51350". Does not wait. -ENOTCONN without network.
 AC_API int ac_network_address(char text[64]);
 
 // Gives a name to a coroutine or a channel of this process, by which all peers find it. The name
@@ -90,11 +90,12 @@ struct ac_peer_info {
     bool linked;      // there is a connection
 };
 
-// The peers known now, at most `max`. Returns how many there are, or -ENOTCONN without network.
+// The peers known now, at most `max`. Does not wait. Returns how many there are; -ENOTCONN without
+// network; -ENOMEM.
 AC_API long ac_peers(struct ac_peer_info *peers, size_t max);
 
-// Where a reference lives: "here", or the address of its process; "" if that is not known. Returns
-// 0 or -EHOSTUNREACH.
+// Where a reference lives: "here", or the address of its process; "" if that is not known. Does not
+// wait. Returns 0 or -EHOSTUNREACH.
 AC_API int ac_location(ac_ref ref, char text[64]);
 
 #ifdef __cplusplus

@@ -183,7 +183,7 @@ enum loop_floor {
     LOOP_FLOORS
 };
 struct loop_extra {
-    void *state;
+    void *state; // stored atomically
     // Called from the top floor down when nothing but what the library does itself is left: may
     // spawn internal coroutines (not daemons), for which the loop waits, to say goodbye. May be
     // NULL.
@@ -315,9 +315,17 @@ ac_time loop_due(const struct loop *loop);
 // From any thread: has post->run called on the loop's thread soon. The caller sees to it that the
 // loop is not destroyed before this call has returned.
 void loop_post(struct loop *loop, struct post *post);
-// Attaches a floor's state.
+// Attaches a floor's state. Other threads may look for it meanwhile, with loop_extra_seen.
 static inline void loop_extend(struct loop *loop, enum loop_floor floor, struct loop_extra extra) {
-    loop->extra[floor] = extra;
+    struct loop_extra *it = &loop->extra[floor];
+    it->stopping = extra.stopping;
+    it->done = extra.done;
+    __atomic_store_n(&it->state, extra.state, __ATOMIC_RELEASE);
+}
+// From another loop of the team: the state of a floor, or NULL. It stays while that loop's
+// coroutines run.
+static inline void *loop_extra_seen(const struct loop *loop, enum loop_floor floor) {
+    return __atomic_load_n(&loop->extra[floor].state, __ATOMIC_ACQUIRE);
 }
 
 // ---- spawn.c ----
@@ -821,6 +829,7 @@ void guest_destroy(struct guest *guest);
 struct loop *guest_loop(struct guest *guest);
 // Between these two calls the caller, on the host's thread and outside the guest, may touch what
 // belongs to the guest: wake and create its coroutines. Not to be nested; must not wait in between.
+// Another loop of the team may come in for a look, and changes nothing.
 void guest_enter(struct guest *guest);
 void guest_leave(struct guest *guest);
 // Drives the guest if it has something to do. Called by the host at home.

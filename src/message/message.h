@@ -13,6 +13,7 @@
 //   relay.c     subscribers of other loops and processes
 //   slot.c      tables of what references name
 //   walk.c      the way of a message through channels
+//   cross.c     what is of other loops and, through the door, of other processes
 //
 // A receiver that waits gets the message straight into its variable; otherwise the message goes
 // into a cell, taken from a free list of the loop, at the end of the receiver's mailbox.
@@ -110,5 +111,11 @@ bool channel_is_open(struct loop *loop, ac_ref channel);
 // Asks to be told when an open channel of this loop closes, as coro_watch for coroutines;
 // coro_unwatch ends it.
 void channel_watch(struct loop *loop, ac_ref channel, struct end_watch *watch);
+
+// Has watch->ended called when the coroutine or the channel, of another loop of the program, ends,
+// and for what is of another process as the door's. 0, with watch->state NULL if nobody can know;
+// -ENOMEM, -EHOSTUNREACH. The second ends that, if it has not been called. Neither waits.
+int elsewhere_watch(struct loop *loop, ac_ref of, struct far_watch *watch);
+void elsewhere_unwatch(struct loop *loop, ac_ref of, struct far_watch *watch);
 
 #endif

@@ -238,11 +238,6 @@ int elsewhere_monitor(struct loop *loop, ac_ref of);
 int elsewhere_pass(struct loop *loop, ac_ref to, ac_value message);
 // Sends a farewell behind all that was sent there before. Takes it.
 void elsewhere_close(struct loop *loop, struct farewell *farewell);
-// Has watch->ended called when the coroutine or the channel, of another loop of the program, ends,
-// and for what is of another process as the door's. 0, with watch->state NULL if nobody can know;
-// -ENOMEM, -EHOSTUNREACH. The second ends that, if it has not been called.
-int elsewhere_watch(struct loop *loop, ac_ref of, struct far_watch *watch);
-void elsewhere_unwatch(struct loop *loop, ac_ref of, struct far_watch *watch);
 // Of a channel that is not of this loop.
 int elsewhere_subscribe(struct loop *loop, ac_ref channel, ac_ref who, bool on);
 // From a thread without a loop. Takes the message. 0; -ESRCH if there is no such loop or coroutine

@@ -76,10 +76,10 @@ int ac_peer(const char *address, ac_time deadline) {
     return err;
 }
 
-// ---- listing ----
+// ---- listing: from any loop of the program ----
 
 long ac_peers(struct ac_peer_info *peers, size_t max) {
-    struct remote *remote = remote_linked(loop_here);
+    struct remote *remote = remote_seen(loop_here);
     if (!remote)
         return -ENOTCONN;
     if (max > FABRIC_PEERS_MAX)
@@ -116,9 +116,9 @@ int ac_location(ac_ref ref, char text[64]) {
 
 int ac_network_address(char text[64]) {
     text[0] = '\0';
-    if (!remote_linked(loop_here))
-        return -ENOTCONN;
     struct sys_address address = remote_address(loop_here);
+    if (address.family == 0)
+        return -ENOTCONN;
     sys_address_text(&address, text);
     return 0;
 }

@@ -131,9 +131,11 @@ int remote_start(struct loop *loop, const struct ac_network_options *options, co
     struct fabric_options how = fabric_options_of(loop, options, key,
                                                   options->name ? options->name : name);
     guest_enter(remote->guest);
-    remote->fabric = fabric_open(remote->guest, &how, &fabric_door, remote, &err, remote->error);
+    struct fabric *fabric = fabric_open(remote->guest, &how, &fabric_door, remote, &err,
+                                        remote->error);
+    __atomic_store_n(&remote->fabric, fabric, __ATOMIC_RELEASE);
     guest_leave(remote->guest);
-    if (!remote->fabric) {
+    if (!fabric) {
         guest_destroy(remote->guest);
         remote->guest = NULL;
         (void)message_set_door(loop, NULL);
@@ -809,7 +811,7 @@ const uint8_t *remote_key(struct loop *loop) {
 }
 
 struct sys_address remote_address(struct loop *loop) {
-    struct remote *remote = remote_linked(loop);
+    struct remote *remote = remote_seen(loop);
     struct sys_address address = {0};
     if (remote) {
         remote_enter(remote);
@@ -830,7 +832,7 @@ int remote_introduce(struct loop *loop, uint64_t peer, const struct sys_address 
 }
 
 bool remote_find(struct loop *loop, uint64_t peer, struct sys_address *address) {
-    struct remote *remote = remote_linked(loop);
+    struct remote *remote = remote_seen(loop);
     if (!remote)
         return false;
     struct fabric_peer found;

@@ -24,12 +24,12 @@ int remote_start(struct loop *loop, const struct ac_network_options *options, co
 bool remote_is_started(struct loop *loop);
 // The key in use, 32 bytes; NULL without network. It stays the network's.
 const uint8_t *remote_key(struct loop *loop);
-// Where this process listens. Family 0 without network.
+// Where this process listens. From any loop of the program. Family 0 without network.
 struct sys_address remote_address(struct loop *loop);
 // Tells where a peer listens that this process has not met. 0; -ENOTCONN without network; -ENOMEM;
 // -ENOSPC.
 int remote_introduce(struct loop *loop, uint64_t peer, const struct sys_address *address);
-// Where a peer listens. False if it is not known.
+// Where a peer listens. From any loop of the program. False if it is not known.
 bool remote_find(struct loop *loop, uint64_t peer, struct sys_address *address);
 
 // From now on the running coroutine gets a message, a notice, for every holder of a name at any

@@ -205,7 +205,7 @@ struct near_monitor {
 struct remote {
     struct loop *host;
     struct guest *guest;   // NULL: no network, names only
-    struct fabric *fabric; // likewise
+    struct fabric *fabric; // likewise; stored atomically, when all of the network is there
     char error[256];       // what failed when it was last started, for people
     // ---- shared ----
     struct map names;     // text -> struct name
@@ -240,6 +240,15 @@ static inline struct remote *remote_linked(struct loop *loop) {
 }
 // The state of the loop, made if there is none. NULL if there is no memory.
 struct remote *remote_need(struct loop *loop);
+
+// The same for all loops of the program, for a look at what is shared and at the fabric, under
+// remote_enter. So nobody waits for the first loop, which may compute: what the lock is held for at
+// the longest is a turn of the guest.
+static inline struct remote *remote_seen(struct loop *loop) {
+    struct loop *first = loop ? team_loop(loop, 0) : NULL;
+    struct remote *remote = first ? loop_extra_seen(first, LOOP_REMOTE) : NULL;
+    return remote && __atomic_load_n(&remote->fabric, __ATOMIC_ACQUIRE) ? remote : NULL;
+}
 
 static inline void remote_enter(struct remote *remote) {
     if (remote->guest)
@@ -354,7 +363,7 @@ void names_met(struct remote *remote, uint64_t peer);
 void names_lost(struct remote *remote, uint64_t peer);
 void names_done(struct remote *remote);
 
-// ---- peers.c: host side ----
+// ---- peers.c: host side, but for what lists ----
 void peers_reached(struct remote *remote, const struct arrival *arrival);
 
 #endif

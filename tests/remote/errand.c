@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Tests of src/remote/errand.c, and of what goes between other processes and the loops of a program
-// that are not the first: messages, deliveries, monitors, subscriptions and names.
+// that are not the first: messages, deliveries, monitors, subscriptions, names and what is told of
+// peers.
 #include "remote/remote_private.h"
 #include "world.h"
 
@@ -216,3 +217,86 @@ static ac_value give_names(ac_value unused) {
 }
 
 TEST(coroutines_of_all_loops_give_names_and_find_them) { with_server(give_names); }
+
+// ---- what is told of peers ----
+
+static char listens_at[64]; // told by the first loop
+static bool listed;         // atomic
+
+// Lists while the first loop does nothing but wait for that.
+static ac_value list(ac_value server) {
+    struct ac_peer_info info[2] = {0};
+    ac_ref to = ac_ref_of(server);
+    char text[64];
+    must_be(ac_loop(), 3);
+    must_be(ac_peers(NULL, 0), 1);
+    must_be(ac_peers(info, 2), 1);
+    must_be(info[0].id, to.peer);
+    must(info[0].linked && strcmp(info[0].name, "") != 0);
+    must_be(ac_location(to, text), 0);
+    must(strcmp(text, info[0].address) == 0);
+    must_be(ac_location(ac_self(), text), 0);
+    must(strcmp(text, "here") == 0);
+    must_be(ac_location((ac_ref){1, 2}, text), -EHOSTUNREACH);
+    must(text[0] == '\0');
+    must_be(ac_network_address(text), 0);
+    must(strcmp(text, listens_at) == 0);
+    memory_fail_nth(1);
+    must_be(ac_peers(info, 2), -ENOMEM);
+    memory_fail_nth(0);
+    __atomic_store_n(&listed, true, __ATOMIC_SEQ_CST);
+    return ac_nil;
+}
+
+static ac_value compute_until_listed(ac_value unused) {
+    (void)unused;
+    ac_ref server = find("server");
+    must_be(ac_deliver(server, 0, ac_after(PATIENCE_S)), 1);
+    must_be(ac_network_address(listens_at), 0);
+    ac_spawn(list, server, .loop = 3, .stack_bytes = TEST_STACK);
+    for (double end = seconds() + PATIENCE_S; !__atomic_load_n(&listed, __ATOMIC_SEQ_CST);)
+        must(seconds() < end);
+    return ac_nil;
+}
+
+TEST(coroutines_of_all_loops_are_told_of_peers_while_the_first_computes) {
+    world_begin();
+    peer = child(serving);
+    hear(peer);
+    must_be(ac_network_start_with(&near), 0);
+    must(ac_ref_is(ac_spawn(compute_until_listed, ac_nil, .stack_bytes = TEST_STACK)));
+    must_be(ac_run(.loops = LOOPS), 0);
+    child_end(peer);
+    world_end();
+}
+
+static ac_value ask_until_there_is_a_network(ac_value first) {
+    char text[64] = "text";
+    must_be(ac_peers(NULL, 0), -ENOTCONN);
+    must_be(ac_network_address(text), -ENOTCONN);
+    must(text[0] == '\0');
+    must_be(ac_location((ac_ref){1, 2}, text), -EHOSTUNREACH);
+    must_be(ac_location(ac_self(), text), 0);
+    must_be(ac_send(ac_ref_of(first), "start"), 0);
+    while (ac_network_address(text) < 0)
+        must_be(ac_yield(), 0);
+    must_be(ac_peers(NULL, 0), 0);
+    return ac_nil;
+}
+
+static ac_value start_late(ac_value unused) {
+    (void)unused;
+    for (int loop = 2; loop <= LOOPS; loop++)
+        ac_spawn(ask_until_there_is_a_network, ac_self(), .loop = loop, .stack_bytes = TEST_STACK);
+    for (int loop = 2; loop <= LOOPS; loop++)
+        ac_drop(next_message());
+    must_be(ac_network_start_with(&near), 0);
+    return ac_nil;
+}
+
+TEST(a_network_that_starts_late_is_seen_by_all_loops) {
+    world_begin();
+    must(ac_ref_is(ac_spawn(start_late, ac_nil, .stack_bytes = TEST_STACK)));
+    must_be(ac_run(.loops = LOOPS), 0);
+    world_end();
+}
