@@ -14,9 +14,9 @@
 // connection arrives any more. The two may meet again.
 //
 // In a program of several loops the first one has the network, and starts it. The coroutines of all
-// others do everything else as well; ac_register and ac_unregister can wait there, and a channel is
-// given a name on the first loop. What lists and describes (ac_peers, ac_location,
-// ac_network_address) is told at once on each of them, however busy the first one is.
+// others do everything else as well, but for ac_try_send; ac_register and ac_unregister can wait
+// there. What lists and describes (ac_peers, ac_location, ac_network_address) is told at once on
+// each of them, however busy the first one is.
 //
 // A coroutine that computes for a long time without waiting does not make its process look dead:
 // heartbeats, answers to deliver and to locate go on.
@@ -65,7 +65,8 @@ AC_API int ac_network_address(char text[64]);
 // Gives a name to a coroutine or a channel of this process, by which all peers find it. The name
 // goes when the holder ends. A process gives a name once. Does not wait. 0; -EEXIST if the name is
 // given here; -EINVAL for an empty name or one of more than 255 bytes; -ESRCH if the holder has
-// ended; -ENOTSUP if it is not of this process; -ENOMEM.
+// ended (a channel of another loop than the caller's gets the name even so, and the name goes when
+// that loop says that it is closed); -ENOTSUP if it is not of this process; -ENOMEM.
 AC_API int ac_register(ac_ref holder, const char *name);
 
 // Takes a name back. 0; -ENOENT if it is not given here.

@@ -10,8 +10,6 @@
 // while the host computes.
 #include "remote/remote_private.h"
 
-#define RETRY_S 0.01
-
 static bool abandon_locate(struct coro *coro);
 static const struct wait_kind locate_wait = {"locate", abandon_locate, .until_deadline = false};
 
@@ -141,30 +139,91 @@ static void holder_ended(struct end_watch *watch, const struct ac_exit *exit) {
 
 static void found_here(struct remote *remote, const struct name *name);
 
-// Lives as long as a holder of another loop.
-static ac_value stand_in(ac_value holder) {
-    ac_value message = ac_nil;
-    int err;
-    do
-        err = ac_monitor(ac_ref_of(holder));
-    while (err == -ENOMEM && ac_sleep(RETRY_S) == 0);
-    if (err == 0 && ac_receive(&message, AC_FOREVER) == 0)
-        ac_drop(message);
-    return ac_nil;
+static void holder_elsewhere_ended(struct far_watch *watch, int reason) {
+    (void)reason;
+    name_release(container_of(watch, struct name, far));
 }
 
-// What is watched for a holder that is a coroutine. NULL and *err.
-static struct coro *watched_for(struct loop *loop, ac_ref holder, int *err) {
-    *err = -ESRCH;
-    if (ref_is_here(loop, holder)) {
-        struct coro *coro = coro_find(loop, holder.id);
-        return coro && coro->state != CORO_ENDED ? coro : NULL;
-    }
-    const struct loop *at = team_loop(loop, ref_loop(holder.id));
-    if (!at || !coro_is_alive(at, holder.id))
-        return NULL;
-    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
-    return coro_create(loop, stand_in, ac_of_ref(holder), &options, true, err);
+static int watch_coroutine(struct loop *loop, struct name *name) {
+    struct coro *coro = coro_find(loop, name->holder.id);
+    if (!coro || coro->state == CORO_ENDED)
+        return -ESRCH;
+    coro_watch(coro, &name->watch);
+    return 0;
+}
+
+static int watch_channel(struct loop *loop, struct name *name) {
+    if (!channel_is_open(loop, name->holder))
+        return -ESRCH;
+    channel_watch(loop, name->holder, &name->watch);
+    return 0;
+}
+
+// Whether a channel is open only its loop can say: if it is not, we are told that it has closed.
+static int watch_elsewhere(struct loop *loop, struct name *name) {
+    uint64_t id = name->holder.id;
+    const struct loop *at = team_loop(loop, ref_loop(id));
+    bool is_channel = ref_sort(id) == REF_CHANNEL;
+    if (!is_channel && ref_sort(id) != REF_COROUTINE)
+        return -ENOTSUP;
+    if (!at || (!is_channel && !coro_is_alive(at, id)))
+        return -ESRCH;
+    return elsewhere_watch(loop, name->holder, &name->far);
+}
+
+// The name goes when its holder ends. 0; -ESRCH; -ENOTSUP; -ENOMEM.
+static int watch_holder(struct loop *loop, struct name *name) {
+    if (!ref_is_here(loop, name->holder))
+        return watch_elsewhere(loop, name);
+    return ref_sort(name->holder.id) == REF_COROUTINE ? watch_coroutine(loop, name)
+                                                      : watch_channel(loop, name);
+}
+
+static void unwatch_holder(struct name *name) {
+    coro_unwatch(&name->watch);
+    elsewhere_unwatch(name->remote->host, name->holder, &name->far);
+}
+
+static int list_name(struct name *name) {
+    struct remote *remote = name->remote;
+    remote_enter(remote);
+    int err = map_put(&remote->names, name->text, name->bytes, name);
+    if (err == 0 && remote->fabric)
+        tell_followers(remote, name);
+    remote_leave(remote);
+    return err;
+}
+
+// Gives a name that is good.
+static int give(struct loop *loop, ac_ref holder, const char *text, size_t bytes) {
+    struct remote *remote = remote_need(loop);
+    if (!remote)
+        return -ENOMEM;
+    if (holder.peer != loop->peer || ref_sort(holder.id) == REF_FUNCTION)
+        return -ENOTSUP;
+    struct name *name = memory_allocate_zeroed(sizeof *name);
+    if (!name)
+        return -ENOMEM;
+    name->remote = remote;
+    name->holder = holder;
+    name->bytes = (uint32_t)bytes;
+    name->watch.ended = holder_ended;
+    name->far.ended = holder_elsewhere_ended;
+    memcpy(name->text, text, bytes);
+    list_init(&name->watch.link);
+    int err = watch_holder(loop, name);
+    if (err < 0)
+        goto release;
+    err = list_name(name);
+    if (err < 0)
+        goto unwatch;
+    found_here(remote, name);
+    return 0;
+unwatch:
+    unwatch_holder(name);
+release:
+    memory_release(name);
+    return err;
 }
 
 int ac_register(ac_ref holder, const char *text) {
@@ -173,55 +232,15 @@ int ac_register(ac_ref holder, const char *text) {
     if (!name_is_good(text, &bytes))
         return -EINVAL;
     struct loop *loop = loop_need(&err);
-    if (loop && !remote_is_at_first(loop))
-        return remote_ask_first(loop, REMOTE_REGISTER, text, &holder, AC_FOREVER);
-    struct remote *remote = loop ? remote_need(loop) : NULL;
-    if (!remote)
-        return err < 0 ? err : -ENOMEM;
-    if (holder.peer != loop->peer || ref_sort(holder.id) == REF_FUNCTION)
-        return -ENOTSUP;
-    struct coro *coro = NULL;
-    if (ref_sort(holder.id) == REF_COROUTINE) {
-        coro = watched_for(loop, holder, &err);
-        if (!coro)
-            return err;
-    } else if (!ref_is_here(loop, holder)) {
-        return -ENOTSUP;
-    } else if (!channel_is_open(loop, holder)) {
+    if (!loop)
+        return err;
+    if (remote_is_at_first(loop))
+        return give(loop, holder, text, bytes);
+    // Here it is known at once.
+    if (ref_is_here(loop, holder) && ref_sort(holder.id) == REF_CHANNEL &&
+        !channel_is_open(loop, holder))
         return -ESRCH;
-    }
-    struct coro *stand_in_of_it = coro && !ref_is_here(loop, holder) ? coro : NULL;
-    struct name *name = memory_allocate_zeroed(sizeof *name);
-    if (!name) {
-        err = -ENOMEM;
-        goto dismiss;
-    }
-    name->stand_in = stand_in_of_it;
-    name->remote = remote;
-    name->holder = holder;
-    name->bytes = (uint32_t)bytes;
-    name->watch.ended = holder_ended;
-    memcpy(name->text, text, bytes);
-    list_init(&name->watch.link);
-    remote_enter(remote);
-    err = map_put(&remote->names, text, bytes, name);
-    if (err == 0 && remote->fabric)
-        tell_followers(remote, name);
-    remote_leave(remote);
-    if (err < 0) {
-        memory_release(name);
-        goto dismiss;
-    }
-    if (coro)
-        coro_watch(coro, &name->watch);
-    else
-        channel_watch(loop, holder, &name->watch);
-    found_here(remote, name);
-    return 0;
-dismiss:
-    if (stand_in_of_it)
-        coro_cancel(stand_in_of_it);
-    return err;
+    return remote_ask_first(loop, REMOTE_REGISTER, text, &holder, AC_FOREVER);
 }
 
 int ac_unregister(const char *text) {
@@ -234,9 +253,7 @@ int ac_unregister(const char *text) {
     struct name *name = map_get(&remote->names, text, bytes);
     if (!name)
         return -ENOENT;
-    coro_unwatch(&name->watch);
-    if (name->stand_in)
-        coro_cancel(name->stand_in);
+    unwatch_holder(name);
     name_release(name);
     return 0;
 }

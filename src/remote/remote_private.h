@@ -4,7 +4,8 @@
 // Two sides. The *host side* is the user's loop: all that public calls and coroutines touch. The
 // *guest side* is what the fabric calls through its door, on whichever thread drives the guest,
 // under the guest's lock. What both touch (`shared` below) is touched under that lock only:
-// remote_enter, remote_leave.
+// remote_enter, remote_leave. There other loops of the program come in too, but only to look
+// (remote_seen).
 //
 // From guest to host there is one way, *arrivals*: a queue that the guest side fills and the host
 // empties at home, in order. So what one peer sent arrives in order, a loss after all that came
@@ -131,11 +132,10 @@ struct followers { // of one name
 
 // A name given here.
 struct name {
-    struct end_watch watch; // of a coroutine that holds it
+    struct end_watch watch; // of a holder of this loop
+    struct far_watch far;   // of one of another loop
     struct remote *remote;
     ac_ref holder;
-    struct coro *stand_in; // that monitors a holder of another loop, and is what is watched; or
-                           // NULL
     uint32_t bytes;
     char text[NAME_BYTES_MAX + 1];
 };

@@ -563,6 +563,83 @@ TEST(subscriptions_elsewhere_end_with_their_subscriber) {
     ck_assert_int_eq(counted(), 50);
 }
 
+// Who watches a channel of another loop.
+struct sight {
+    struct far_watch watch;
+    ac_ref watcher; // who gets a message; ac_no_ref: nobody
+    int times;
+    int reason;
+};
+
+static void channel_closed(struct far_watch *watch, int reason) {
+    struct sight *it = container_of(watch, struct sight, watch);
+    it->times++;
+    it->reason = reason;
+    if (ac_ref_is(it->watcher))
+        ck_assert_int_eq(ac_send(it->watcher, "closed"), 0);
+}
+
+static void watch_channel(ac_ref channel, struct sight *sight) {
+    ck_assert_int_eq(elsewhere_watch(loop_here, channel, &sight->watch), 0);
+    ck_assert_ptr_nonnull(sight->watch.state);
+}
+
+// Opens a channel, and closes it when it is told to.
+static ac_value hold_channel(ac_value to) {
+    ac_ref channel = ac_channel_open(NULL);
+    ck_assert_int_eq(ac_send(ac_ref_of(to), channel), 0);
+    ac_drop(next_message());
+    ck_assert_int_eq(ac_channel_close(channel), 0);
+    return ac_nil;
+}
+
+static ac_value watch_channels(ac_value unused) {
+    (void)unused;
+    struct sight sight = {.watch.ended = channel_closed, .watcher = ac_self()};
+    struct sight given_up = sight;
+    ac_ref holder = ac_spawn(hold_channel, ac_self(), .loop = 2);
+    ac_value message = next_message();
+    ac_ref channel = ac_ref_of(message);
+    watch_channel(channel, &given_up);
+    elsewhere_unwatch(loop_here, channel, &given_up.watch);
+    watch_channel(channel, &sight);
+    ck_assert_int_eq(ac_send(holder, "close"), 0);
+    ac_drop(next_message());
+    ck_assert_int_eq(sight.times, 1);
+    ck_assert_int_eq(sight.reason, -ESRCH);
+    elsewhere_unwatch(loop_here, channel, &sight.watch); // does nothing
+    watch_channel(channel, &sight);
+    ac_drop(next_message()); // it is closed already
+    ck_assert_int_eq(sight.times, 2);
+    expect_nothing();
+    ck_assert_int_eq(given_up.times, 0);
+    memory_fail_nth(1);
+    ck_assert_int_eq(elsewhere_watch(loop_here, channel, &sight.watch), -ENOMEM);
+    memory_fail_nth(0);
+    return ac_nil;
+}
+
+TEST(who_watches_a_channel_of_another_loop_is_told_that_it_closes) { run(watch_channels, 2); }
+
+static struct sight last_sight = {.watch.ended = channel_closed};
+
+static ac_value leave_channel_open(ac_value to) {
+    ck_assert_int_eq(ac_send(ac_ref_of(to), ac_channel_open(NULL)), 0);
+    return ac_nil;
+}
+
+static ac_value watch_to_the_end(ac_value unused) {
+    (void)unused;
+    ac_spawn(leave_channel_open, ac_self(), .loop = 2);
+    watch_channel(ac_ref_of(next_message()), &last_sight);
+    return ac_nil;
+}
+
+TEST(a_channel_that_is_watched_closes_with_its_loop) {
+    run(watch_to_the_end, 2);
+    ck_assert_int_eq(last_sight.times, 1);
+}
+
 // ---- helper threads ----
 
 static ac_value send_from_thread(ac_value to) {

@@ -9,7 +9,7 @@ static struct child peer;
 
 enum { LOOPS = 3, MANY = 500 };
 
-enum { JOB_WATCHES, JOB_FINISHES, JOB_LISTENS, JOB_FINDS };
+enum { JOB_WATCHES, JOB_FINISHES, JOB_LISTENS, JOB_FINDS, JOB_SPEAKS };
 
 // Runs a client on the second of several loops.
 static ac_value spawn_client(ac_value function) {
@@ -69,8 +69,14 @@ static ac_value finds(ac_value to) {
     return ac_nil;
 }
 
+static ac_value speaks(ac_value unused) {
+    (void)unused;
+    must_be(ac_send(find("channel"), "from far"), 0);
+    return ac_nil;
+}
+
 static void with_server(ac_function client) {
-    static const ac_function jobs[] = {watches, finishes, listens, finds};
+    static const ac_function jobs[] = {watches, finishes, listens, finds, speaks};
     world_begin();
     memcpy(server_jobs, jobs, sizeof jobs);
     peer = child(serving);
@@ -208,8 +214,6 @@ static ac_value give_names(ac_value unused) {
     while (ac_locate("second", &found, ac_after(0.1)) == 0)
         must_be(ac_sleep(0.001), 0);
     must_be(ac_register(holder, "second"), -ESRCH);
-    ac_ref channel = ac_channel_open(NULL);
-    must_be(ac_register(channel, "channel"), -ENOTSUP);
     must_be(ac_peer("", ac_after(PATIENCE_S)), -EINVAL);
     must_be(ac_peer("127.0.0.1:1", ac_after(PATIENCE_S)), -ECONNREFUSED);
     must_be(ac_network_start_with(&near), -ENOTSUP);
@@ -217,6 +221,84 @@ static ac_value give_names(ac_value unused) {
 }
 
 TEST(coroutines_of_all_loops_give_names_and_find_them) { with_server(give_names); }
+
+// Waits until nobody has the name any more.
+static void see_name_go(const char *name) {
+    ac_ref found;
+    while (ac_locate(name, &found, ac_after(0.05)) == 0)
+        must_be(ac_sleep(0.001), 0);
+}
+
+// The channel is of the second loop.
+static ac_value names_channel(ac_value of) {
+    ac_ref channel = ac_ref_of(of);
+    must_be(ac_loop(), 3);
+    must_be(ac_register(channel, "channel"), -EEXIST);
+    must_be(ac_unregister("channel"), 0);
+    see_name_go("channel");
+    must_be(ac_register(channel, "channel"), 0);
+    must_be(ac_register(channel, "of the third"), 0);
+    must(ac_ref_equal(find("of the third"), channel));
+    return ac_nil;
+}
+
+static ac_value name_channel(ac_value unused) {
+    (void)unused;
+    ac_ref channel = ac_channel_open(NULL);
+    must_be(ac_register(channel, "channel"), 0);
+    must(ac_ref_equal(find("channel"), channel));
+    must_be(ac_channel_subscribe(channel, ac_self()), 0);
+    must_be(ac_monitor(ac_spawn(names_channel, channel, .loop = 3, .stack_bytes = TEST_STACK)), 0);
+    must_be(next_exit().how, AC_FINISHED);
+    (void)start_job(find("server"), JOB_SPEAKS);
+    ac_value message = next_message();
+    must(ac_span_of(message).bytes == strlen("from far"));
+    ac_drop(message);
+    must_be(ac_channel_close(channel), 0);
+    must(ac_ref_equal(next_exit().who, channel));
+    see_name_go("channel");
+    see_name_go("of the third");
+    must_be(ac_register(channel, "channel"), -ESRCH);
+    return ac_nil;
+}
+
+TEST(channels_of_all_loops_have_names) { with_server(name_channel); }
+
+static ac_value keep_channels(ac_value to) {
+    ac_ref closed = ac_channel_open(NULL), open = ac_channel_open(NULL);
+    must_be(ac_channel_close(closed), 0);
+    must_be(ac_send(ac_ref_of(to), ac_list(closed, open)), 0);
+    ac_drop(next_message());
+    return ac_nil;
+}
+
+static ac_value name_them_from_the_first(ac_value unused) {
+    (void)unused;
+    ac_ref keeper = ac_spawn(keep_channels, ac_self(), .loop = 2, .stack_bytes = TEST_STACK);
+    ac_ref closed, open;
+    ac_value message = next_message();
+    must_be(ac_unpack(message, &closed, &open), 0);
+    ac_drop(message);
+    int err = -ENOMEM;
+    for (long n = 1; err == -ENOMEM; n++) {
+        memory_fail_nth(n);
+        err = ac_register(open, "open");
+        memory_fail_nth(0);
+        must(n > 1 || err == -ENOMEM);
+    }
+    must_be(err, 0);
+    must(ac_ref_equal(find("open"), open));
+    must_be(ac_register(closed, "closed"), 0); // nobody here can know
+    see_name_go("closed");
+    must_be(ac_register((ac_ref){open.peer, open.id ^ (63 << 2)}, "none"), -ESRCH);
+    must_be(ac_send(keeper, "end"), 0);
+    return ac_nil; // the name that is left goes with the channel's loop
+}
+
+TEST(names_of_channels_elsewhere_go_when_these_are_closed) {
+    must(ac_ref_is(ac_spawn(name_them_from_the_first, ac_nil, .stack_bytes = TEST_STACK)));
+    must_be(ac_run(.loops = 2), 0);
+}
 
 // ---- what is told of peers ----
 
