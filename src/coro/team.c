@@ -442,7 +442,7 @@ bool team_may_sleep(struct loop *loop) {
     if (!loop->team->fences)
         sys_barrier();
     else
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        sys_fence();
     return !team_has_parcels(loop);
 }
 

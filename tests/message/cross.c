@@ -616,6 +616,7 @@ static ac_value watch_channels(ac_value unused) {
     memory_fail_nth(1);
     ck_assert_int_eq(elsewhere_watch(loop_here, channel, &sight.watch), -ENOMEM);
     memory_fail_nth(0);
+    ac_drop(message);
     return ac_nil;
 }
 
@@ -631,7 +632,9 @@ static ac_value leave_channel_open(ac_value to) {
 static ac_value watch_to_the_end(ac_value unused) {
     (void)unused;
     ac_spawn(leave_channel_open, ac_self(), .loop = 2);
-    watch_channel(ac_ref_of(next_message()), &last_sight);
+    ac_value message = next_message();
+    watch_channel(ac_ref_of(message), &last_sight);
+    ac_drop(message);
     return ac_nil;
 }
 
