@@ -6,6 +6,7 @@
 // get between the lines that are counted.
 #include "test.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,9 @@ void test_add(struct test *test) {
 }
 
 int main(int argc, char **argv) {
+    // A shell has what it runs in the background ignore these, and tests want to see what they do.
+    signal(SIGINT, SIG_DFL);
+    signal(SIGQUIT, SIG_DFL);
     FILE *out = fdopen(dup(STDOUT_FILENO), "w");
     if (out == NULL || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
         perror("test runner");
