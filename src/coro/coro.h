@@ -278,7 +278,8 @@ struct loop {
     struct coro *coros;                                      // the records; they never move
 };
 
-// The loop of the calling thread, or NULL. The only thread-local variable of the library.
+// The loop of the calling thread, or NULL. All state hangs from it; the few other thread-local
+// variables are facts of a thread itself (work.c, sys/overflow.c, base/memory.c).
 extern _Thread_local struct loop *loop_here __attribute__((tls_model("initial-exec")));
 
 // ---- loop.c ----

@@ -432,8 +432,8 @@ void sys_process_unlock(enum sys_process_lock which);
 bool sys_barrier_offered(void);
 // A full memory barrier in every thread of the process that is running (membarrier(2)).
 void sys_barrier(void);
-// The same for the calling thread alone. ThreadSanitizer knows no fences; on the processors for
-// which it is there, who calls this has done an exchange before, which is as much.
+// The same for the calling thread alone. ThreadSanitizer knows no fences, and refuses them; its
+// builds, which are for tests, do without.
 static inline void sys_fence(void) {
 #ifndef SYS_TSAN
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
