@@ -2,20 +2,12 @@
 // Tests of src/coro/coro.c, first half: yielding, sleeping, suspending. What comes of ends and
 // cancellation is in end.c.
 #include "coro/coro.h"
+#include "coro/story.h"
 #include "test.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-// What happened, in order: one letter each.
-static char story[256];
-
-static void tell(char letter) {
-    size_t length = strlen(story);
-    ck_assert_uint_lt(length, sizeof story - 1);
-    story[length] = letter;
-}
 
 static void run(void) { ck_assert_int_eq(ac_run(), 0); }
 

@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Tests of src/coro/coro.c, second half: daemons, how coroutines end, joining, cancelling.
 #include "coro/coro.h"
+#include "coro/story.h"
 #include "test.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-// What happened, in order: one letter each.
-static char story[256];
-
-static void tell(char letter) {
-    size_t length = strlen(story);
-    ck_assert_uint_lt(length, sizeof story - 1);
-    story[length] = letter;
-}
 
 static void run(void) { ck_assert_int_eq(ac_run(), 0); }
 

@@ -13,20 +13,12 @@
 #define TESTS_CORO_FIFO_H
 
 #include "coro/coro.h"
+#include "coro/story.h"
 #include "test.h"
 
 #include <pthread.h>
 
 enum { ALL = 1000, WORKERS = 8, ROUNDS = 12, SEEDS = 300 };
-
-// What happened, in order: one letter each.
-static char story[256];
-
-static inline void tell(char letter) {
-    size_t length = strlen(story);
-    ck_assert_uint_lt(length, sizeof story - 1);
-    story[length] = letter;
-}
 
 static inline void run(void) { ck_assert_int_eq(ac_run(), 0); }
 

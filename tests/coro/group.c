@@ -1,20 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Tests of src/coro/group.c: joining, failures, cancellation, closing, the end of the owner.
 #include "coro/coro.h"
+#include "coro/story.h"
 #include "test.h"
 
 #include <asyncoro.h>
 
 #include <stdlib.h>
-
-// What happened, in order: one letter each.
-static char story[64];
-
-static void tell(char letter) {
-    size_t length = strlen(story);
-    ck_assert_uint_lt(length, sizeof story - 1);
-    story[length] = letter;
-}
 
 static int run_gives(ac_function function) {
     ck_assert_int_eq(ac_ref_error(ac_spawn(function, ac_nil)), 0);

@@ -2,18 +2,11 @@
 // Tests of src/coro/loop.c: running and ending a loop, posts from other threads, loops in several
 // threads, a loop that is driven from outside, random numbers.
 #include "coro/coro.h"
+#include "coro/story.h"
 #include "test.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-static char story[256];
-
-static void tell(char letter) {
-    size_t length = strlen(story);
-    ck_assert_uint_lt(length, sizeof story - 1);
-    story[length] = letter;
-}
 
 static ac_value letter(ac_value it) {
     tell((char)ac_int_of(it));

@@ -2,21 +2,13 @@
 // Tests of src/coro/replace.c: what stays when a function is replaced, who goes before whom, and a
 // new version in a shared object. That every wait ends is in interrupt.c.
 #include "coro/coro.h"
+#include "coro/story.h"
 #include "test.h"
 
 #include <asyncoro.h>
 
 #include <dlfcn.h>
 #include <stdlib.h>
-
-// What happened, in order: one letter each.
-static char story[64];
-
-static void tell(char letter) {
-    size_t length = strlen(story);
-    ck_assert_uint_lt(length, sizeof story - 1);
-    story[length] = letter;
-}
 
 static void run(ac_function function) {
     ck_assert_int_eq(ac_ref_error(ac_spawn(function, ac_nil)), 0);
