@@ -2,6 +2,7 @@
 // Tests of src/message/cross.c: messages, notices and channels between the loops of a program, and
 // messages from threads without a loop.
 #include "message/message.h"
+#include "message/next.h"
 #include "test.h"
 
 #include <asyncoro.h>
@@ -16,29 +17,9 @@ enum { MANY = 5000, BURST = 100000, RACES = 500 };
 enum { MANY = 50000, BURST = 1000000, RACES = 2000 };
 #endif
 
-static long count; // atomic
-
-static void add(long n) { __atomic_fetch_add(&count, n, __ATOMIC_SEQ_CST); }
-static long counted(void) { return __atomic_load_n(&count, __ATOMIC_SEQ_CST); }
-
 static void run(ac_function function, uint32_t loops) {
     ck_assert(ac_ref_is(ac_spawn(function, ac_nil)));
     ck_assert_int_eq(ac_run(.loops = loops), 0);
-}
-
-static ac_value next_message(void) {
-    ac_value message;
-    ck_assert_int_eq(ac_receive(&message, ac_after(30)), 0);
-    return message;
-}
-
-static struct ac_exit next_exit(void) {
-    struct ac_exit exit;
-    ac_value message = next_message();
-    ck_assert(ac_exit_of(message, &exit));
-    ac_drop(exit.value);
-    ac_drop(message);
-    return exit;
 }
 
 static void expect_nothing(void) {

@@ -2,6 +2,7 @@
 // Tests of src/message/relay.c: the order of what goes to other loops through channels and
 // directly, and the end of what stands there for coroutines elsewhere.
 #include "message/message.h"
+#include "message/next.h"
 #include "test.h"
 
 #include <asyncoro.h>
@@ -16,20 +17,9 @@ enum { PLAYS = 40, SENDS = 400 };
 
 enum { LOOPS = 3, SENDERS = 4, RECEIVERS = 5 };
 
-static long count; // atomic
-
-static void add(long n) { __atomic_fetch_add(&count, n, __ATOMIC_SEQ_CST); }
-static long counted(void) { return __atomic_load_n(&count, __ATOMIC_SEQ_CST); }
-
 static void run(ac_function function, ac_value argument, uint32_t loops) {
     ck_assert(ac_ref_is(ac_spawn(function, argument)));
     ck_assert_int_eq(ac_run(.loops = loops), 0);
-}
-
-static ac_value next_message(void) {
-    ac_value message;
-    ck_assert_int_eq(ac_receive(&message, ac_after(30)), 0);
-    return message;
 }
 
 static ac_ref next_ref(void) {
@@ -37,15 +27,6 @@ static ac_ref next_ref(void) {
     ac_ref ref = ac_ref_of(message);
     ac_drop(message);
     return ref;
-}
-
-static struct ac_exit next_exit(void) {
-    struct ac_exit exit;
-    ac_value message = next_message();
-    ck_assert(ac_exit_of(message, &exit));
-    ac_drop(exit.value);
-    ac_drop(message);
-    return exit;
 }
 
 static uint64_t draw(uint64_t *state, uint64_t below) {
