@@ -31,12 +31,17 @@ enum { IO_ADDRESSES_MAX = 16 }; // of one name, that are tried
 
 // ---- object.c ----
 
+// What a call does with its object. At most one coroutine is on each side at a time.
+enum io_side {
+    IO_READS = 1, // reads or accepts
+    IO_WRITES = 2 // writes or connects
+};
+
 struct io_object {
     struct sys_handle handle;                  // handle.sys is NULL when it is closed
     struct list link;                          // among the open objects of the loop
     uint32_t users;                            // coroutines inside a call on it
-    bool reading;                              // a coroutine reads or accepts
-    bool writing;                              // a coroutine writes or connects
+    uint8_t taken;                             // which sides have a coroutine inside (enum io_side)
     bool closed;                               // its owner has closed it
     void (*release)(struct io_object *object); // frees it
 };
@@ -45,13 +50,14 @@ struct io_object {
 // -ENOMEM.
 int io_prepare(struct loop *loop, struct io_object *object,
                void (*release)(struct io_object *object));
-// First and last thing in a call that waits: counts the user, and frees what was closed meanwhile.
-// io_enter: 0; -EPERM outside coroutines; -ECANCELED; -EBADF; -ENOTSUP on another loop than the one
-// that opened it; then io_leave is not to be called.
-int io_enter(struct io_object *object);
-void io_leave(struct io_object *object);
+// First and last thing in a call that waits: takes the side for it, counts the user, and frees what
+// was closed meanwhile. io_enter: 0; -EPERM outside coroutines; -ECANCELED; -EBADF; -EBUSY if
+// another coroutine is on that side; -ENOTSUP on another loop than the one that opened it; then
+// io_leave is not to be called.
+int io_enter(struct io_object *object, enum io_side side);
+void io_leave(struct io_object *object, enum io_side side);
 // Carries out an operation on the object, waiting for it if need be. Between io_enter and io_leave.
-// As coro_operate; -EBUSY if another coroutine reads, or writes; -EBADF if the object was closed.
+// As coro_operate; -EBADF if the object was closed.
 int64_t io_operate(struct io_object *object, struct sys_op *op, ac_time deadline);
 // Closes it for its owner.
 void io_close(struct io_object *object);
@@ -66,15 +72,35 @@ struct io *io_of(struct loop *loop);
 
 // ---- stream.c ----
 
+// How a stream moves its bytes where that is not done by operations on its own handle (TLS, regular
+// files). The functions are called by one coroutine at a time for each side, inside io_enter.
+struct stream_kind {
+    // Reads at least one byte and at most `bytes`, waiting if need be; as ac_read.
+    int64_t (*read)(struct ac_stream *stream, void *to, size_t bytes, ac_time deadline);
+    // Writes at least one byte and at most `bytes`, waiting if need be. How many; or an error of
+    // ac_write_all.
+    int64_t (*write)(struct ac_stream *stream, const void *from, size_t bytes, ac_time deadline);
+    // Says that nothing more will be written; as ac_shutdown.
+    int (*shut)(struct ac_stream *stream);
+    // Frees what the kind has in `own`. Waits for nothing; the handle is closed by then.
+    void (*release)(struct ac_stream *stream);
+};
+
 struct ac_stream {
     struct io_object object;
-    struct buffer ahead;       // what ac_read_line has read beyond its line
-    size_t ahead_taken;        // of these, how many bytes were given out
-    struct sys_address remote; // family 0: it is no connection
+    const struct stream_kind *kind; // NULL: operations on the handle
+    void *own;                      // of the kind
+    struct buffer ahead;            // what ac_read_line has read beyond its line
+    size_t ahead_taken;             // of these, how many bytes were given out
+    struct sys_address remote;      // family 0: it is no connection
 };
 
 // A stream without a handle. NULL if there is no memory.
 struct ac_stream *stream_create(struct loop *loop);
+// Read and write by operations on the handle, below any kind. As in struct stream_kind.
+int64_t stream_read_handle(struct ac_stream *stream, void *to, size_t bytes, ac_time deadline);
+int64_t stream_write_handle(struct ac_stream *stream, const void *from, size_t bytes,
+                            ac_time deadline);
 
 // ---- name.c ----
 

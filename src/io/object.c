@@ -4,6 +4,7 @@
 #include "io/io.h"
 
 static void end_of_loop(struct loop *loop, void *state);
+static void leave(struct io_object *object);
 static void close_handle(struct io_object *object);
 
 struct io *io_of(struct loop *loop) {
@@ -29,22 +30,31 @@ int io_prepare(struct loop *loop, struct io_object *object,
     return 0;
 }
 
-int io_enter(struct io_object *object) {
+int io_enter(struct io_object *object, enum io_side side) {
     struct coro *coro = coro_here();
     // Its poller would finish the operation on another thread.
     if (coro && object->handle.sys && object->handle.sys != coro->loop->sys)
         return -ENOTSUP;
     object->users++;
-    // May let others run, who may close the object.
+    // May let others run, who may close the object or take its side.
     int err = coro_may_wait(coro, AC_FOREVER);
     if (!err && !object->handle.sys)
         err = -EBADF;
+    if (!err && object->taken & side)
+        err = -EBUSY;
     if (err)
-        io_leave(object);
+        leave(object);
+    else
+        object->taken |= side;
     return err;
 }
 
-void io_leave(struct io_object *object) {
+void io_leave(struct io_object *object, enum io_side side) {
+    object->taken &= (uint8_t)~side;
+    leave(object);
+}
+
+static void leave(struct io_object *object) {
     object->users--;
     if (!object->closed || object->users > 0)
         return;
@@ -53,17 +63,10 @@ void io_leave(struct io_object *object) {
 }
 
 int64_t io_operate(struct io_object *object, struct sys_op *op, ac_time deadline) {
-    bool writes = op->verb == SYS_WRITE || op->verb == SYS_CONNECT;
-    bool *busy = writes ? &object->writing : &object->reading;
     if (object->closed)
         return -EBADF;
-    if (*busy)
-        return -EBUSY;
     op->handle = &object->handle;
-    *busy = true;
-    int64_t result = coro_operate(op, deadline);
-    *busy = false;
-    return result;
+    return coro_operate(op, deadline);
 }
 
 void io_close(struct io_object *object) {
@@ -95,7 +98,7 @@ static void end_of_loop(struct loop *loop, void *state) {
     list_each (link, &io->open) {
         struct io_object *object = container_of(link, struct io_object, link);
         object->users = 0;
-        object->reading = object->writing = false;
+        object->taken = 0;
         close_handle(object);
         if (object->closed || (io->input && object == &io->input->object))
             object->release(object);

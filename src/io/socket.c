@@ -106,7 +106,7 @@ int ac_accept(ac_listener *listener, ac_stream **stream, ac_time deadline) {
     if (!listener || !stream)
         return -EINVAL;
     *stream = NULL;
-    int err = io_enter(&listener->object);
+    int err = io_enter(&listener->object, IO_READS);
     if (err)
         return err;
     // Made before the connection is taken, which is lost if there is no memory for it.
@@ -120,7 +120,7 @@ int ac_accept(ac_listener *listener, ac_stream **stream, ac_time deadline) {
             result = io_operate(&listener->object, &op, deadline);
         } while (is_of_connection(result));
     }
-    io_leave(&listener->object);
+    io_leave(&listener->object, IO_READS);
     if (result < 0) {
         ac_close(new);
         return (int)result;

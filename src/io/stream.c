@@ -27,6 +27,8 @@ struct ac_stream *stream_create(struct loop *loop) {
 
 static void release(struct io_object *object) {
     struct ac_stream *stream = container_of(object, struct ac_stream, object);
+    if (stream->kind)
+        stream->kind->release(stream);
     buffer_done(&stream->ahead);
     memory_release(stream);
 }
@@ -57,32 +59,30 @@ static size_t ahead_take(struct ac_stream *stream, void *to, size_t bytes_max) {
     return bytes;
 }
 
-// First thing in a call that reads. 0 or an error; 0 calls for io_leave.
-static int enter_to_read(struct ac_stream *stream) {
-    int err = io_enter(&stream->object);
-    if (!err && stream->object.reading) {
-        err = -EBUSY;
-        io_leave(&stream->object);
-    }
-    return err;
+int64_t stream_read_handle(struct ac_stream *stream, void *to, size_t bytes, ac_time deadline) {
+    struct sys_op op = {.verb = SYS_READ, .bytes = to, .count = bytes};
+    return io_operate(&stream->object, &op, deadline);
+}
+
+// Reads past what is ahead.
+static int64_t read_more(struct ac_stream *stream, void *to, size_t bytes, ac_time deadline) {
+    return stream->kind ? stream->kind->read(stream, to, bytes, deadline)
+                        : stream_read_handle(stream, to, bytes, deadline);
 }
 
 static int64_t read_some(struct ac_stream *stream, void *to, size_t bytes, ac_time deadline) {
     size_t ahead = ahead_take(stream, to, bytes);
-    if (ahead > 0)
-        return (int64_t)ahead;
-    struct sys_op op = {.verb = SYS_READ, .bytes = to, .count = bytes};
-    return io_operate(&stream->object, &op, deadline);
+    return ahead > 0 ? (int64_t)ahead : read_more(stream, to, bytes, deadline);
 }
 
 long ac_read(ac_stream *stream, void *to, size_t bytes, ac_time deadline) {
     if (!stream || !to || bytes == 0 || bytes > LONG_MAX)
         return -EINVAL;
-    int err = enter_to_read(stream);
+    int err = io_enter(&stream->object, IO_READS);
     if (err)
         return err;
     long result = (long)read_some(stream, to, bytes, deadline);
-    io_leave(&stream->object);
+    io_leave(&stream->object, IO_READS);
     return result;
 }
 
@@ -92,7 +92,7 @@ long ac_read_exactly(ac_stream *stream, void *to, size_t bytes, ac_time deadline
         *got = 0;
     if (!stream || (!to && bytes > 0) || bytes > LONG_MAX)
         return -EINVAL;
-    int err = enter_to_read(stream);
+    int err = io_enter(&stream->object, IO_READS);
     if (err)
         return err;
     int64_t result = 1;
@@ -101,7 +101,7 @@ long ac_read_exactly(ac_stream *stream, void *to, size_t bytes, ac_time deadline
         if (result > 0)
             count += (size_t)result;
     }
-    io_leave(&stream->object);
+    io_leave(&stream->object, IO_READS);
     if (got)
         *got = count;
     return count == bytes ? (long)bytes : (long)result;
@@ -135,10 +135,8 @@ static int64_t read_ahead(struct ac_stream *stream, ac_time deadline) {
     int err = buffer_reserve(ahead, AHEAD_BYTES_MIN);
     if (err)
         return err;
-    struct sys_op op = {.verb = SYS_READ,
-                        .bytes = ahead->bytes + ahead->length,
-                        .count = ahead->capacity - ahead->length};
-    int64_t got = io_operate(&stream->object, &op, deadline);
+    int64_t got = read_more(stream, ahead->bytes + ahead->length, ahead->capacity - ahead->length,
+                            deadline);
     if (got > 0)
         ahead->length += (size_t)got;
     return got;
@@ -168,15 +166,29 @@ static long read_line(struct ac_stream *stream, char *to, size_t bytes, ac_time 
 long ac_read_line(ac_stream *stream, char *to, size_t bytes, ac_time deadline) {
     if (!stream || !to || bytes == 0 || bytes >= LONG_MAX)
         return -EINVAL;
-    int err = enter_to_read(stream);
+    int err = io_enter(&stream->object, IO_READS);
     if (err)
         return err;
     long result = read_line(stream, to, bytes, deadline);
-    io_leave(&stream->object);
+    io_leave(&stream->object, IO_READS);
     return result;
 }
 
 // ---- writing ----
+
+int64_t stream_write_handle(struct ac_stream *stream, const void *from, size_t bytes,
+                            ac_time deadline) {
+    struct sys_op op = {.verb = SYS_WRITE,
+                        .bytes = (void *)(uintptr_t)from, // the poller only reads it
+                        .count = bytes};
+    return io_operate(&stream->object, &op, deadline);
+}
+
+static int64_t write_some(struct ac_stream *stream, const void *from, size_t bytes,
+                          ac_time deadline) {
+    return stream->kind ? stream->kind->write(stream, from, bytes, deadline)
+                        : stream_write_handle(stream, from, bytes, deadline);
+}
 
 long ac_write_all(ac_stream *stream, const void *from, size_t bytes, ac_time deadline,
                   size_t *put) {
@@ -185,19 +197,16 @@ long ac_write_all(ac_stream *stream, const void *from, size_t bytes, ac_time dea
         *put = 0;
     if (!stream || (!from && bytes > 0) || bytes > LONG_MAX)
         return -EINVAL;
-    int err = io_enter(&stream->object);
+    int err = io_enter(&stream->object, IO_WRITES);
     if (err)
         return err;
-    int64_t result = stream->object.writing ? -EBUSY : 0;
+    int64_t result = 0;
     while (count < bytes && result >= 0) {
-        struct sys_op op = {.verb = SYS_WRITE,
-                            .bytes = (char *)(uintptr_t)from + count, // the poller only reads it
-                            .count = bytes - count};
-        result = io_operate(&stream->object, &op, deadline);
+        result = write_some(stream, (const char *)from + count, bytes - count, deadline);
         if (result > 0)
             count += (size_t)result;
     }
-    io_leave(&stream->object);
+    io_leave(&stream->object, IO_WRITES);
     if (put)
         *put = count;
     return result < 0 ? (long)result : (long)bytes;
@@ -206,7 +215,9 @@ long ac_write_all(ac_stream *stream, const void *from, size_t bytes, ac_time dea
 int ac_shutdown(ac_stream *stream) {
     if (!stream)
         return -EINVAL;
-    return stream->object.handle.sys ? sys_shut(&stream->object.handle) : -EBADF;
+    if (!stream->object.handle.sys)
+        return -EBADF;
+    return stream->kind ? stream->kind->shut(stream) : sys_shut(&stream->object.handle);
 }
 
 // ---- addresses ----

@@ -30,7 +30,7 @@ static int give_pipe(void) {
 
 CORO_TEST(one_without_a_handle_is_closed_and_has_no_calls) {
     prepare();
-    ck_assert_int_eq(io_enter(&object), -EBADF);
+    ck_assert_int_eq(io_enter(&object, IO_READS), -EBADF);
     io_close(&object);
     ck_assert_int_eq(released, 1);
 }
@@ -41,10 +41,10 @@ static ac_value read_it(ac_value unused) {
     (void)unused;
     char byte;
     struct sys_op op = {.verb = SYS_READ, .bytes = &byte, .count = 1};
-    ck_assert_int_eq(io_enter(&object), 0);
+    ck_assert_int_eq(io_enter(&object, IO_READS), 0);
     result = io_operate(&object, &op, AC_FOREVER);
     ck_assert_int_eq(released, 0); // not before its last user has left
-    io_leave(&object);
+    io_leave(&object, IO_READS);
     return ac_nil;
 }
 
@@ -89,7 +89,7 @@ static ac_value enter_late(ac_value unused) {
     ck_assert_int_eq(ac_sleep(10), -ECANCELED);
     // A cancelled coroutine that goes on lets others run first, and these close the object
     // meanwhile.
-    ck_assert_int_eq(io_enter(&object), -ECANCELED);
+    ck_assert_int_eq(io_enter(&object, IO_READS), -ECANCELED);
     return ac_nil;
 }
 
