@@ -80,8 +80,15 @@ struct stream_kind {
     // Writes at least one byte and at most `bytes`, waiting if need be. How many; or an error of
     // ac_write_all.
     int64_t (*write)(struct ac_stream *stream, const void *from, size_t bytes, ac_time deadline);
+    // Called on the writing side when a call has no more to write, also if it had nothing: sends
+    // what `write` has kept back, waiting if need be. 0 or an error of ac_write_all. NULL: `write`
+    // keeps nothing back.
+    int (*flush)(struct ac_stream *stream, ac_time deadline);
     // Says that nothing more will be written; as ac_shutdown.
     int (*shut)(struct ac_stream *stream);
+    // The owner closes the stream, whose handle is still open; others may be inside, and no
+    // coroutine may run. May send what goes without waiting. NULL: nothing is to be done.
+    void (*close)(struct ac_stream *stream);
     // Frees what the kind has in `own`. Waits for nothing; the handle is closed by then.
     void (*release)(struct ac_stream *stream);
 };

@@ -39,6 +39,8 @@ void ac_close(ac_stream *stream) {
     struct io *io = loop_here ? loop_here->extra[LOOP_IO].state : NULL;
     if (io && io->input == stream)
         io->input = NULL; // ac_input opens it anew
+    if (stream->kind && stream->kind->close && stream->object.handle.sys)
+        stream->kind->close(stream);
     io_close(&stream->object);
 }
 
@@ -190,6 +192,11 @@ static int64_t write_some(struct ac_stream *stream, const void *from, size_t byt
                         : stream_write_handle(stream, from, bytes, deadline);
 }
 
+// What a kind has kept back goes before the call returns.
+static int flush(struct ac_stream *stream, ac_time deadline) {
+    return stream->kind && stream->kind->flush ? stream->kind->flush(stream, deadline) : 0;
+}
+
 long ac_write_all(ac_stream *stream, const void *from, size_t bytes, ac_time deadline,
                   size_t *put) {
     size_t count = 0;
@@ -206,6 +213,8 @@ long ac_write_all(ac_stream *stream, const void *from, size_t bytes, ac_time dea
         if (result > 0)
             count += (size_t)result;
     }
+    if (result >= 0)
+        result = flush(stream, deadline);
     io_leave(&stream->object, IO_WRITES);
     if (put)
         *put = count;

@@ -474,6 +474,7 @@ const struct sys_driver sys_epoll = {
     .open = open_socket,
     .adopt = adopt,
     .close = close_handle,
+    .attempt = attempt,
     .start = start,
     .cancel = cancel,
     .poll = poll_events,

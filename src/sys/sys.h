@@ -324,6 +324,7 @@ struct sys_driver {
     int (*open)(struct sys *sys, struct sys_handle *handle, const struct sys_open *how);
     void (*adopt)(struct sys *sys, struct sys_handle *handle, int fd, bool shared);
     void (*close)(struct sys_handle *handle);
+    bool (*attempt)(struct sys_op *op);
     bool (*start)(struct sys_op *op);
     bool (*cancel)(struct sys_op *op);
     int (*poll)(struct sys *sys, ac_time deadline);
@@ -366,6 +367,11 @@ static inline void sys_close(struct sys_handle *handle) { handle->sys->driver->c
 // Starts an operation. At most one that reads and one that writes at a time on a handle; the caller
 // sees to it. True if it has finished: then op->result is set and `finished` is not called.
 static inline bool sys_start(struct sys_op *op) { return op->handle->sys->driver->start(op); }
+// Carries an operation out if it need not wait: true, and op->result is set. False: nothing has
+// happened. While none of its side is pending.
+static inline bool sys_attempt(struct sys_op *op) {
+    return op->handle->sys->driver->attempt(op);
+}
 // Asks a pending operation to finish early. True if it has finished now: op->result is -ECANCELED,
 // and `finished` is not called. False: `finished` follows, with whatever result was quicker.
 static inline bool sys_cancel(struct sys_op *op) { return op->handle->sys->driver->cancel(op); }

@@ -314,6 +314,27 @@ TEST(a_full_socket_lets_the_writer_wait) {
 
 // ---- cancelling ----
 
+TEST(an_attempt_does_it_at_once_or_leaves_all_as_it_is) {
+    make();
+    struct sys_handle one = {0};
+    int other = make_pair(&one);
+    char text[8];
+    struct sys_op get = {.verb = SYS_READ, .handle = &one, .bytes = text, .count = sizeof text};
+    ck_assert(!sys_attempt(&get));
+    ck_assert_int_eq(write(other, "abc", 3), 3);
+    ck_assert(sys_attempt(&get));
+    ck_assert_int_eq(get.result, 3);
+    struct sys_op put = {.verb = SYS_WRITE, .handle = &one, .bytes = text, .count = 3};
+    ck_assert(sys_attempt(&put));
+    ck_assert_int_eq(put.result, 3);
+    ck_assert_int_eq(read(other, text, sizeof text), 3);
+    close(other);
+    ck_assert(sys_attempt(&put));
+    ck_assert_int_eq(put.result, -EPIPE);
+    sys_close(&one);
+    sys_destroy(sys);
+}
+
 TEST(a_cancelled_operation_takes_nothing) {
     make();
     struct sys_handle handle;
