@@ -530,6 +530,12 @@ static inline int coro_wake(struct coro *coro, int result) {
 }
 // Lets the others run first, cancelled or not. Private to coro/.
 void coro_step_back(struct coro *coro);
+// To be called by what can wait and has not: one whose calls never wait must keep neither the
+// others nor home from running.
+static inline void coro_go_on_fairly(struct coro *coro) {
+    if (coro->loop->budget <= 1 || --coro->loop->budget <= 1)
+        coro_step_back(coro);
+}
 // The wait of a coroutine ends early, for -ETIMEDOUT, -ECANCELED or -ERESTART. Private to coro/.
 void coro_end_wait(struct coro *coro, int reason);
 // No coroutine is left: ends what waits for new ones on the stacks. Private to coro/.
@@ -639,6 +645,9 @@ int work_do(struct work *it, ac_time deadline);
 static inline bool work_is_callers(int err) {
     return err == 0 || err == -EPERM || err == -ENOMEM || err == -EAGAIN;
 }
+// Ends the wait for a work, which whoever began it has not been woken from yet, with `err`: none of
+// those after which the record is the caller's. Does nothing when it has run.
+void work_abort(struct work *it, int err);
 // Whether this is a helper thread.
 bool work_is_here(void);
 // As ac_set_work_threads, and sets how long a thread stays idle before it ends: for tests.

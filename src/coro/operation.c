@@ -36,9 +36,7 @@ int64_t coro_operate(struct sys_op *op, ac_time deadline) {
     op->owner = self;
     op->eager = deadline == AC_NOW;
     if (sys_start(op)) {
-        // One whose operations never wait must keep neither the others nor home from running.
-        if (self->loop->budget <= 1 || --self->loop->budget <= 1)
-            coro_step_back(self);
+        coro_go_on_fairly(self);
         return op->result;
     }
     bool over = deadline == AC_NOW ||

@@ -216,6 +216,15 @@ static bool abandon(struct coro *coro) {
     return true;
 }
 
+void work_abort(struct work *it, int err) {
+    assert(!work_is_callers(err));
+    struct coro *coro = it->waiter;
+    if (!coro)
+        return;
+    abandon(coro);
+    coro_wake(coro, err);
+}
+
 // Takes the works of a list that nobody waits for back.
 static void orphan_all(struct work *it) {
     while (it) {
@@ -235,8 +244,10 @@ static void hand_back(struct post *post) {
     drop_and_unlock(crew);
     while (it) {
         struct work *next = it->next;
-        if (it->waiter)
-            coro_wake(it->waiter, 0);
+        struct coro *waiter = it->waiter;
+        it->waiter = NULL;
+        if (waiter)
+            coro_wake(waiter, 0);
         else
             it->orphaned(it);
         it = next;

@@ -33,16 +33,22 @@ enum { IO_ADDRESSES_MAX = 16 }; // of one name, that are tried
 
 // What a call does with its object. At most one coroutine is on each side at a time.
 enum io_side {
-    IO_READS = 1, // reads or accepts
-    IO_WRITES = 2 // writes or connects
+    IO_BESIDE = 0, // neither: any number may
+    IO_READS = 1,  // reads or accepts
+    IO_WRITES = 2  // writes or connects
 };
 
 struct io_object {
-    struct sys_handle handle;                  // handle.sys is NULL when it is closed
-    struct list link;                          // among the open objects of the loop
-    uint32_t users;                            // coroutines inside a call on it
-    uint8_t taken;                             // which sides have a coroutine inside (enum io_side)
-    bool closed;                               // its owner has closed it
+    struct sys_handle handle; // handle.sys is NULL when it is closed; fd is -1 if the poller has
+                              // nothing to do with the object
+    struct list link;         // among the open objects of the loop
+    uint32_t users;           // coroutines inside a call on it
+    uint8_t taken;            // which sides have a coroutine inside (enum io_side)
+    bool closed;              // its owner has closed it
+    // Called once, as soon as its owner closes it or its loop ends: wakes with -EBADF who waits
+    // inside for something else than the handle, and lets go of what is not memory. Waits for
+    // nothing. NULL: there is nothing of the kind.
+    void (*closing)(struct io_object *object);
     void (*release)(struct io_object *object); // frees it
 };
 
@@ -75,6 +81,7 @@ struct io *io_of(struct loop *loop);
 // How a stream moves its bytes where that is not done by operations on its own handle (TLS, regular
 // files). The functions are called by one coroutine at a time for each side, inside io_enter.
 struct stream_kind {
+    size_t ahead_bytes; // who asks for less has so many read ahead; 0: nobody
     // Reads at least one byte and at most `bytes`, waiting if need be; as ac_read.
     int64_t (*read)(struct ac_stream *stream, void *to, size_t bytes, ac_time deadline);
     // Writes at least one byte and at most `bytes`, waiting if need be. How many; or an error of

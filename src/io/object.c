@@ -5,6 +5,7 @@
 
 static void end_of_loop(struct loop *loop, void *state);
 static void leave(struct io_object *object);
+static void begin_closing(struct io_object *object);
 static void close_handle(struct io_object *object);
 
 struct io *io_of(struct loop *loop) {
@@ -72,6 +73,7 @@ int64_t io_operate(struct io_object *object, struct sys_op *op, ac_time deadline
 void io_close(struct io_object *object) {
     struct sys_handle *handle = &object->handle;
     object->closed = true;
+    begin_closing(object);
     // Only what is pending: one whose operation has finished is on its way out already.
     if (handle->reader)
         coro_operation_abort(handle->reader, -EBADF);
@@ -84,9 +86,16 @@ void io_close(struct io_object *object) {
         object->release(object);
 }
 
+static void begin_closing(struct io_object *object) {
+    void (*closing)(struct io_object *) = object->closing;
+    object->closing = NULL;
+    if (closing)
+        closing(object);
+}
+
 static void close_handle(struct io_object *object) {
     list_remove(&object->link);
-    if (object->handle.sys)
+    if (object->handle.sys && object->handle.fd >= 0)
         sys_close(&object->handle);
     object->handle.sys = NULL;
 }
@@ -99,6 +108,7 @@ static void end_of_loop(struct loop *loop, void *state) {
         struct io_object *object = container_of(link, struct io_object, link);
         object->users = 0;
         object->taken = 0;
+        begin_closing(object);
         close_handle(object);
         if (object->closed || (io->input && object == &io->input->object))
             object->release(object);

@@ -72,9 +72,30 @@ static int64_t read_more(struct ac_stream *stream, void *to, size_t bytes, ac_ti
                         : stream_read_handle(stream, to, bytes, deadline);
 }
 
+// Reads some more ahead. As ac_read.
+static int64_t read_ahead(struct ac_stream *stream, ac_time deadline) {
+    struct buffer *ahead = &stream->ahead;
+    buffer_consume(ahead, stream->ahead_taken);
+    stream->ahead_taken = 0;
+    size_t least = stream->kind ? stream->kind->ahead_bytes : 0;
+    int err = buffer_reserve(ahead, least > AHEAD_BYTES_MIN ? least : AHEAD_BYTES_MIN);
+    if (err)
+        return err;
+    int64_t got = read_more(stream, ahead->bytes + ahead->length, ahead->capacity - ahead->length,
+                            deadline);
+    if (got > 0)
+        ahead->length += (size_t)got;
+    return got;
+}
+
 static int64_t read_some(struct ac_stream *stream, void *to, size_t bytes, ac_time deadline) {
     size_t ahead = ahead_take(stream, to, bytes);
-    return ahead > 0 ? (int64_t)ahead : read_more(stream, to, bytes, deadline);
+    if (ahead > 0)
+        return (int64_t)ahead;
+    if (!stream->kind || bytes >= stream->kind->ahead_bytes)
+        return read_more(stream, to, bytes, deadline);
+    int64_t got = read_ahead(stream, deadline);
+    return got > 0 ? (int64_t)ahead_take(stream, to, bytes) : got;
 }
 
 long ac_read(ac_stream *stream, void *to, size_t bytes, ac_time deadline) {
@@ -127,21 +148,6 @@ static long line_give(struct ac_stream *stream, char *to, size_t bytes, const ui
     stream->ahead_taken += skip;
     to[length] = 0;
     return (long)length + 1;
-}
-
-// Reads some more ahead. As ac_read.
-static int64_t read_ahead(struct ac_stream *stream, ac_time deadline) {
-    struct buffer *ahead = &stream->ahead;
-    buffer_consume(ahead, stream->ahead_taken);
-    stream->ahead_taken = 0;
-    int err = buffer_reserve(ahead, AHEAD_BYTES_MIN);
-    if (err)
-        return err;
-    int64_t got = read_more(stream, ahead->bytes + ahead->length, ahead->capacity - ahead->length,
-                            deadline);
-    if (got > 0)
-        ahead->length += (size_t)got;
-    return got;
 }
 
 static long read_line(struct ac_stream *stream, char *to, size_t bytes, ac_time deadline) {

@@ -135,6 +135,51 @@ TEST(outside_coroutines_no_work_is_done) { ck_assert_int_eq(do_job(NULL, 1, AC_F
 
 static struct gate *gate;
 static int ended;
+static struct job *aborted;
+
+static ac_value wait_to_be_aborted(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(work_do(&aborted->work, AC_FOREVER), -EBADF);
+    ended++;
+    return ac_nil;
+}
+
+static ac_value abort_work(ac_value unused) {
+    (void)unused;
+    gate = gate_create();
+    for (int begun = 0; begun < 2; begun++) {
+        aborted = job_create(gate, 1);
+        ck_assert_int_eq(ac_ref_error(ac_spawn(wait_to_be_aborted, ac_nil)), 0);
+        ck_assert_int_eq(ac_yield(), 0);
+        while (begun && gate_get(gate, &gate->running) == 0)
+            ck_assert_int_eq(ac_sleep(0.001), 0);
+        work_abort(&aborted->work, -EBADF);
+        ck_assert_int_eq(ac_yield(), 0);
+        ck_assert_int_eq(ended, begun + 1);
+    }
+    gate_open(gate);
+    while (jobs_alive > 0)
+        ck_assert_int_eq(ac_sleep(0.001), 0);
+    ck_assert_int_eq(gate_get(gate, &gate->orphaned), 2);
+    return ac_nil;
+}
+
+TEST(somebody_else_can_end_the_wait) {
+    run(abort_work);
+    gate_destroy(gate);
+}
+
+static ac_value do_and_abort(ac_value unused) {
+    (void)unused;
+    struct job *job = aborted = job_create(NULL, 21);
+    ck_assert_int_eq(work_do(&job->work, AC_FOREVER), 0);
+    work_abort(&job->work, -EBADF); // too late
+    ck_assert_int_eq(job->number, 42);
+    job_orphaned(&job->work);
+    return ac_nil;
+}
+
+TEST(what_has_been_done_cannot_be_aborted) { run(do_and_abort); }
 
 static ac_value wait_at_gate(ac_value unused) {
     (void)unused;

@@ -125,6 +125,50 @@ TEST(the_loop_closes_what_is_open_and_leaves_its_memory_to_the_owner) {
     sys_fd_close(other_end);
 }
 
+// ---- what the poller has nothing to do with ----
+
+static int closings;
+
+static void closing(struct io_object *it) {
+    ck_assert_ptr_eq(it, &object);
+    ck_assert_int_eq(released, 0);
+    closings++;
+}
+
+static void prepare_without_descriptor(void) {
+    prepare();
+    object.closing = closing;
+    object.handle = (struct sys_handle){.sys = loop_here->sys, .fd = -1};
+}
+
+CORO_TEST(closing_is_told_once_and_any_number_may_be_inside) {
+    prepare_without_descriptor();
+    ck_assert_int_eq(io_enter(&object, IO_BESIDE), 0);
+    ck_assert_int_eq(io_enter(&object, IO_BESIDE), 0);
+    io_close(&object);
+    ck_assert_int_eq(closings, 1);
+    io_leave(&object, IO_BESIDE);
+    ck_assert_int_eq(released, 0);
+    io_leave(&object, IO_BESIDE);
+    ck_assert_int_eq(released, 1);
+    ck_assert_int_eq(closings, 1);
+}
+
+static ac_value leave_without_descriptor(ac_value unused) {
+    (void)unused;
+    prepare_without_descriptor();
+    return ac_nil;
+}
+
+TEST(the_end_of_the_loop_is_told_as_closing) {
+    run(leave_without_descriptor);
+    ck_assert_int_eq(closings, 1);
+    ck_assert_ptr_null(object.handle.sys);
+    io_close(&object);
+    ck_assert_int_eq(closings, 1);
+    ck_assert_int_eq(released, 1);
+}
+
 TEST(lack_of_memory_is_an_error) {
     int err;
     ck_assert_ptr_nonnull(loop_need(&err));
