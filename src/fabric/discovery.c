@@ -52,16 +52,20 @@ static void socket_ended(struct task *task);
 static int open_socket(struct fabric *fabric, struct beacon_socket *it, uint8_t family,
                        unsigned interface) {
     struct sys_address bind = {.family = family, .port = fabric->discovery->port};
-    struct sys_open how = {.transport = SYS_UDP, .bind = &bind, .share_port = true};
+    struct sys_open how = {.transport = SYS_DATAGRAMS, .bind = &bind, .share_port = true};
     how.broadcast = family == 4;
     if (family == 6) {
         // Bound to the group, it hears nothing that is meant for another socket.
         memcpy(bind.ip, group_ip, sizeof bind.ip);
         bind.scope = interface;
-        how.group = bind;
-        how.interface = interface;
+        how.ipv6_only = true; // IPv4 has a socket of its own on this port
     }
     int err = sys_open(fabric->sys, &it->handle, &how);
+    if (!err && family == 6) {
+        err = sys_group(&it->handle, &bind, interface, true);
+        if (err)
+            sys_close(&it->handle);
+    }
     if (err) {
         it->handle.sys = NULL;
         return err;

@@ -52,7 +52,7 @@ static void fill_greeting(struct connection *it, struct greeting *to, uint64_t p
         .port = fabric->address.port,
     };
     memcpy(to->name, fabric->name, sizeof to->name);
-    if (sys_local(&it->handle, &local) == 0) {
+    if (sys_local(&it->handle, &local, NULL) == 0) {
         to->ip_bytes = local.family == 4 ? 4 : 16;
         memcpy(to->ip, local.ip, to->ip_bytes);
     }
@@ -350,7 +350,7 @@ static int listen_at(struct fabric *fabric, struct listener *listener, uint8_t f
         memcpy(address.ip, (uint8_t[]){127, 0, 0, 1}, 4);
     if (fabric->loopback_only && family == 6)
         address.ip[15] = 1;
-    struct sys_open how = {.transport = SYS_TCP, .bind = &address, .listen = true};
+    struct sys_open how = {.transport = SYS_STREAM, .bind = &address, .listen = true};
     int err = sys_open(fabric->sys, &listener->handle, &how);
     if (err) {
         listener->handle.sys = NULL;
@@ -358,7 +358,7 @@ static int listen_at(struct fabric *fabric, struct listener *listener, uint8_t f
     }
     listener->fabric = fabric;
     listener->task.ended = listener_ended;
-    return sys_local(&listener->handle, &fabric->address);
+    return sys_local(&listener->handle, &fabric->address, NULL);
 }
 
 // Everywhere: one socket for both families, or IPv4 alone where there is no IPv6. On loopback: one
@@ -422,7 +422,7 @@ int tcp_listen(struct fabric *fabric, const struct fabric_options *options, char
 // failure.
 static int connect_to(struct connection *it) {
     struct fabric *fabric = it->fabric;
-    struct sys_open how = {.transport = SYS_TCP, .family = it->remote.family};
+    struct sys_open how = {.transport = SYS_STREAM, .family = it->remote.family};
     int err = sys_open(fabric->sys, &it->handle, &how);
     if (err) {
         it->handle.sys = NULL;

@@ -50,7 +50,7 @@ static int open_one(struct loop *loop, struct sys_handle *handle, const char *ad
     struct sys_address bind;
     if (!sys_address_parse(address, &bind))
         return -EINVAL;
-    const struct sys_open how = {.transport = SYS_TCP, .bind = &bind, .listen = true};
+    const struct sys_open how = {.transport = SYS_STREAM, .bind = &bind, .listen = true};
     return sys_open(loop->sys, handle, &how);
 }
 
@@ -73,7 +73,7 @@ int ac_listener_address(const ac_listener *listener, char text[AC_ADDRESS_TEXT_B
         return -EINVAL;
     if (!listener->object.handle.sys)
         return -EBADF;
-    int err = sys_local((struct sys_handle *)&listener->object.handle, &address);
+    int err = sys_local((struct sys_handle *)&listener->object.handle, &address, NULL);
     if (!err)
         sys_address_text(&address, text);
     return err;
@@ -137,13 +137,14 @@ int ac_accept(ac_listener *listener, ac_stream **stream, ac_time deadline) {
 // has just chosen as ours.
 static bool is_to_itself(struct ac_stream *stream, const struct sys_address *address) {
     struct sys_address local;
-    return sys_local(&stream->object.handle, &local) == 0 && sys_address_equal(&local, address);
+    return sys_local(&stream->object.handle, &local, NULL) == 0 &&
+           sys_address_equal(&local, address);
 }
 
 static int connect_one(struct ac_stream *stream, const struct sys_address *address,
                        ac_time deadline) {
     struct sys_handle *handle = &stream->object.handle;
-    const struct sys_open how = {.transport = SYS_TCP, .family = address->family};
+    const struct sys_open how = {.transport = SYS_STREAM, .family = address->family};
     int err = sys_open(coro_here()->loop->sys, handle, &how);
     if (err)
         return err;

@@ -245,7 +245,7 @@ int ac_stream_local(const ac_stream *stream, char text[AC_ADDRESS_TEXT_BYTES]) {
         return -ENOTSUP;
     if (!stream->object.handle.sys)
         return -EBADF;
-    int err = sys_local((struct sys_handle *)&stream->object.handle, &address);
+    int err = sys_local((struct sys_handle *)&stream->object.handle, &address, NULL);
     if (!err)
         sys_address_text(&address, text);
     return err;

@@ -192,7 +192,7 @@ static bool attempt_accept(struct sys_op *op) {
     if (fd < 0 && would_wait())
         return false;
     if (fd >= 0)
-        net_from_sockaddr((struct sockaddr *)&address, &op->address);
+        net_from_sockaddr((struct sockaddr *)&address, bytes, &op->address, op->name);
     return finish(op, fd);
 }
 
@@ -208,7 +208,7 @@ static bool attempt_connected(struct sys_op *op) {
 
 static bool attempt_connect(struct sys_op *op) {
     struct sockaddr_storage address;
-    socklen_t bytes = net_to_sockaddr(&op->address, &address);
+    socklen_t bytes = net_to_sockaddr(&op->address, op->name, &address);
     int err = connect(op->handle->fd, (struct sockaddr *)&address, bytes);
     if (err != 0 && (errno == EINPROGRESS || errno == EINTR))
         return false;
@@ -220,13 +220,13 @@ static bool attempt_receive(struct sys_op *op) {
     socklen_t bytes = sizeof address;
     ssize_t got;
     do
-        got = recvfrom(op->handle->fd, op->bytes, op->count, 0, (struct sockaddr *)&address,
+        got = recvfrom(op->handle->fd, op->bytes, op->count, MSG_TRUNC, (struct sockaddr *)&address,
                        &bytes);
     while (got < 0 && errno == EINTR);
     if (got < 0 && would_wait())
         return false;
     if (got >= 0)
-        net_from_sockaddr((struct sockaddr *)&address, &op->address);
+        net_from_sockaddr((struct sockaddr *)&address, bytes, &op->address, op->name);
     return finish(op, got);
 }
 
@@ -255,8 +255,9 @@ static bool attempt_send(struct sys_op *op) {
     struct sockaddr_storage address;
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct in6_pktinfo))] = {0};
     struct iovec part = {.iov_base = op->bytes, .iov_len = op->count};
-    struct msghdr message = {.msg_name = &address,
-                             .msg_namelen = net_to_sockaddr(&op->address, &address),
+    socklen_t bytes = net_to_sockaddr(&op->address, op->name, &address);
+    struct msghdr message = {.msg_name = bytes > 0 ? &address : NULL,
+                             .msg_namelen = bytes,
                              .msg_iov = &part,
                              .msg_iovlen = 1};
     if (op->interface != 0) {
@@ -445,22 +446,17 @@ static int nest(struct sys *outer, struct sys *inner) {
     return 0;
 }
 
-static int local(struct sys_handle *handle, struct sys_address *address) {
-    struct sockaddr_storage found;
-    socklen_t bytes = sizeof found;
-    if (getsockname(handle->fd, (struct sockaddr *)&found, &bytes) != 0)
-        return -errno;
-    net_from_sockaddr((struct sockaddr *)&found, address);
-    return 0;
+static int local(struct sys_handle *handle, struct sys_address *address, struct sys_unix *name) {
+    return net_local(handle->fd, address, name);
 }
 
-static int remote(struct sys_handle *handle, struct sys_address *address) {
-    struct sockaddr_storage found;
-    socklen_t bytes = sizeof found;
-    if (getpeername(handle->fd, (struct sockaddr *)&found, &bytes) != 0)
-        return -errno;
-    net_from_sockaddr((struct sockaddr *)&found, address);
-    return 0;
+static int remote(struct sys_handle *handle, struct sys_address *address, struct sys_unix *name) {
+    return net_remote(handle->fd, address, name);
+}
+
+static int group(struct sys_handle *handle, const struct sys_address *group, unsigned interface,
+                 bool member) {
+    return net_group(handle->fd, group, interface, member);
 }
 
 static int shut(struct sys_handle *handle) { return shutdown(handle->fd, SHUT_WR) ? -errno : 0; }
@@ -482,5 +478,6 @@ const struct sys_driver sys_epoll = {
     .nest = nest,
     .local = local,
     .remote = remote,
+    .group = group,
     .shut = shut,
 };

@@ -1,165 +1,21 @@
 // SPDX-License-Identifier: MIT
-// Addresses as bytes and as text, sockets, the network interfaces, and names that are looked up.
+// Sockets and their options, the files of Unix sockets, groups, the network interfaces, and names
+// that are looked up.
 //
-// An address as text is "1.2.3.4:80" or "[fe80::1%eth0]:80": four decimal numbers, or what RFC 4291
-// allows in brackets, with the interface by name or number behind a "%"; then a colon and the port,
-// decimal, 0 to 65535. A TCP socket that listens on every IPv6 address takes IPv4 as well; a UDP
-// socket is of one family alone, so that discovery can open one for each on the same port.
-#include <arpa/inet.h>
+// A socket of every IPv6 address takes IPv4 as well, unless it is told not to: discovery opens one
+// of each family on the same port.
+#include <fcntl.h>
 #include <ifaddrs.h>
+#include <limits.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sys/net_private.h"
-
-socklen_t net_to_sockaddr(const struct sys_address *from, struct sockaddr_storage *to) {
-    memset(to, 0, sizeof *to);
-    if (from->family == 4) {
-        struct sockaddr_in *in = (struct sockaddr_in *)to;
-        in->sin_family = AF_INET;
-        in->sin_port = htons(from->port);
-        memcpy(&in->sin_addr, from->ip, 4);
-        return sizeof *in;
-    }
-    if (from->family == 6) {
-        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)to;
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons(from->port);
-        in6->sin6_scope_id = from->scope;
-        memcpy(&in6->sin6_addr, from->ip, 16);
-        return sizeof *in6;
-    }
-    return 0;
-}
-
-// An IPv4 address in the dress of IPv6 becomes what it is.
-static void unmap(struct sys_address *address) {
-    static const uint8_t dress[12] = {[10] = 0xff, [11] = 0xff};
-    if (memcmp(address->ip, dress, sizeof dress) != 0)
-        return;
-    address->family = 4;
-    address->scope = 0;
-    memmove(address->ip, address->ip + 12, 4);
-    memset(address->ip + 4, 0, 12);
-}
-
-void net_from_sockaddr(const struct sockaddr *from, struct sys_address *to) {
-    memset(to, 0, sizeof *to);
-    if (from->sa_family == AF_INET) {
-        struct sockaddr_in in;
-        memcpy(&in, from, sizeof in);
-        to->family = 4;
-        to->port = ntohs(in.sin_port);
-        memcpy(to->ip, &in.sin_addr, 4);
-    } else if (from->sa_family == AF_INET6) {
-        struct sockaddr_in6 in6;
-        memcpy(&in6, from, sizeof in6);
-        to->family = 6;
-        to->port = ntohs(in6.sin6_port);
-        to->scope = in6.sin6_scope_id;
-        memcpy(to->ip, &in6.sin6_addr, 16);
-        unmap(to);
-    }
-}
-
-// ---- addresses as text ----
-
-// 0 to 65535 in decimal digits and nothing else.
-static bool parse_port(const char *text, uint16_t *port) {
-    unsigned number = 0;
-    size_t digits = 0;
-    for (; text[digits] >= '0' && text[digits] <= '9' && digits < 6; digits++)
-        number = number * 10 + (unsigned)(text[digits] - '0');
-    if (digits == 0 || text[digits] || number > UINT16_MAX)
-        return false;
-    *port = (uint16_t)number;
-    return true;
-}
-
-// An interface by name or by number; 0 if there is none.
-static uint32_t parse_scope(const char *text) {
-    unsigned index = if_nametoindex(text);
-    if (index)
-        return index;
-    char *end;
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    bool is_number = text[0] >= '0' && text[0] <= '9' && !*end && !errno;
-    return is_number && number <= UINT32_MAX ? (uint32_t)number : 0;
-}
-
-static bool parse_ip6(char *text, struct sys_address *address) {
-    char *scope = strchr(text, '%');
-    if (scope) {
-        *scope++ = 0;
-        address->scope = parse_scope(scope);
-        if (!address->scope)
-            return false;
-    }
-    address->family = 6;
-    if (inet_pton(AF_INET6, text, address->ip) != 1)
-        return false;
-    unmap(address);
-    return true;
-}
-
-bool sys_address_parse(const char *text, struct sys_address *address) {
-    char host[SYS_ADDRESS_TEXT_BYTES];
-    const char *colon = strrchr(text, ':');
-    memset(address, 0, sizeof *address);
-    if (!colon || colon == text || (size_t)(colon - text) >= sizeof host)
-        return false;
-    size_t bytes = (size_t)(colon - text);
-    memcpy(host, text, bytes);
-    host[bytes] = 0;
-    if (!parse_port(colon + 1, &address->port))
-        return false;
-    if (host[0] == '[' && host[bytes - 1] == ']') {
-        host[bytes - 1] = 0;
-        return parse_ip6(host + 1, address);
-    }
-    address->family = 4;
-    return inet_pton(AF_INET, host, address->ip) == 1;
-}
-
-void sys_address_text(const struct sys_address *address, char text[SYS_ADDRESS_TEXT_BYTES]) {
-    char ip[INET6_ADDRSTRLEN];
-    char scope[1 + IF_NAMESIZE] = "";
-    if (address->family == 4) {
-        inet_ntop(AF_INET, address->ip, ip, sizeof ip);
-        snprintf(text, SYS_ADDRESS_TEXT_BYTES, "%s:%u", ip, (unsigned)address->port);
-    } else if (address->family == 6) {
-        inet_ntop(AF_INET6, address->ip, ip, sizeof ip);
-        if (address->scope) {
-            scope[0] = '%';
-            // An interface that has gone since is shown by its number.
-            if (!if_indextoname(address->scope, scope + 1))
-                snprintf(scope + 1, sizeof scope - 1, "%u", (unsigned)address->scope);
-        }
-        snprintf(text, SYS_ADDRESS_TEXT_BYTES, "[%.39s%.16s]:%u", ip, scope,
-                 (unsigned)address->port);
-    } else {
-        snprintf(text, SYS_ADDRESS_TEXT_BYTES, "none");
-    }
-}
-
-bool sys_address_equal(const struct sys_address *a, const struct sys_address *b) {
-    size_t bytes = a->family == 4 ? 4 : a->family == 6 ? 16 : 0;
-    return a->family == b->family && a->port == b->port && a->scope == b->scope &&
-           memcmp(a->ip, b->ip, bytes) == 0;
-}
-
-bool sys_address_is_loopback(const struct sys_address *address) {
-    static const uint8_t one[16] = {[15] = 1};
-    if (address->family == 4)
-        return address->ip[0] == 127;
-    return address->family == 6 && memcmp(address->ip, one, sizeof one) == 0;
-}
 
 // ---- names ----
 
@@ -180,7 +36,7 @@ int sys_lookup(const char *host, const char *service, struct sys_address *found,
         return lookup_error(code);
     size_t count = 0;
     for (struct addrinfo *at = answers; at && count < found_max; at = at->ai_next) {
-        net_from_sockaddr(at->ai_addr, &found[count]);
+        net_from_sockaddr(at->ai_addr, at->ai_addrlen, &found[count], NULL);
         count += found[count].family != 0;
     }
     freeaddrinfo(answers);
@@ -197,18 +53,22 @@ void sys_host_name(char *name, size_t bytes) {
 
 // ---- interfaces ----
 
+static void from_interface(const struct sockaddr *from, struct sys_address *to) {
+    net_from_sockaddr(from, sizeof(struct sockaddr_in6), to, NULL);
+}
+
 static void interface_fill(struct sys_interface *it, const struct ifaddrs *from) {
     memset(it, 0, sizeof *it);
     it->index = if_nametoindex(from->ifa_name);
     it->is_loopback = (from->ifa_flags & IFF_LOOPBACK) != 0;
     snprintf(it->name, sizeof it->name, "%s", from->ifa_name);
-    net_from_sockaddr(from->ifa_addr, &it->address);
+    from_interface(from->ifa_addr, &it->address);
     if (it->address.family != 4)
         return;
     if (it->is_loopback)
         it->broadcast = (struct sys_address){.family = 4, .ip = {127, 255, 255, 255}};
     else if ((from->ifa_flags & IFF_BROADCAST) && from->ifa_broadaddr)
-        net_from_sockaddr(from->ifa_broadaddr, &it->broadcast);
+        from_interface(from->ifa_broadaddr, &it->broadcast);
 }
 
 int sys_interfaces(struct sys_interface *found, size_t found_max) {
@@ -232,69 +92,261 @@ static int set_option(int fd, int level, int option, int on) {
     return setsockopt(fd, level, option, &on, sizeof on) < 0 ? -errno : 0;
 }
 
-static int join_group(int fd, const struct sys_address *group, unsigned interface) {
-    struct group_req request = {.gr_interface = interface};
-    struct sockaddr_storage address;
-    socklen_t bytes = net_to_sockaddr(group, &address);
-    memcpy(&request.gr_group, &address, bytes);
-    int level = group->family == 6 ? IPPROTO_IPV6 : IPPROTO_IP;
-    return setsockopt(fd, level, MCAST_JOIN_GROUP, &request, sizeof request) < 0 ? -errno : 0;
+static int set_socket_option(int fd, int option, uint32_t value) {
+    return value > 0 ? set_option(fd, SOL_SOCKET, option, (int)value) : 0;
 }
 
-static int prepare_tcp(int fd, int family, const struct sys_open *how) {
-    int err = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    // Without it a program that is started again cannot listen for a minute, while old connections
-    // linger.
-    if (!err && how->listen)
-        err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (!err && how->listen && family == AF_INET6)
-        err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+int sys_fd_set_buffers(int fd, uint32_t send_bytes, uint32_t receive_bytes) {
+    int err = set_socket_option(fd, SO_SNDBUF, send_bytes);
+    return err ? err : set_socket_option(fd, SO_RCVBUF, receive_bytes);
+}
+
+// The other side is asked when nothing was heard of it for so many seconds, and is taken for gone
+// when it has neither answered nor acknowledged what was sent for as long again.
+static int set_keep_alive(int fd, uint32_t seconds) {
+    uint32_t interval = seconds / 3 > 0 ? seconds / 3 : 1;
+    int err = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (!err)
+        err = set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)seconds);
+    if (!err)
+        err = set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, (int)interval);
+    if (!err)
+        err = set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)seconds * 2000);
     return err;
 }
 
-static int prepare_udp(int fd, int family, const struct sys_open *how) {
+static int prepare_stream(int fd, const struct sys_open *how) {
+    int err = set_option(fd, IPPROTO_TCP, TCP_NODELAY, !how->delay);
+    // Without it a program that is started again cannot have its port for a minute, while old
+    // connections linger.
+    if (!err && how->bind)
+        err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    // The port is chosen when it is known where to: so the same one serves for many.
+    if (!err && how->bind && !how->listen && how->bind->port == 0)
+        err = set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    if (!err && how->keep_alive_s > 0)
+        err = set_keep_alive(fd, how->keep_alive_s);
+    return err;
+}
+
+// Of a socket of IPv6, which can also send by IPv4, options have to be set for each of the two.
+static int set_both(int fd, int family, int option4, int option6, int value) {
+    int err = set_option(fd, IPPROTO_IP, option4, value);
+    return err || family != AF_INET6 ? err : set_option(fd, IPPROTO_IPV6, option6, value);
+}
+
+static int set_group_interface(int fd, int family, unsigned interface) {
+    struct ip_mreqn request = {.imr_ifindex = (int)interface};
+    if (setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &request, sizeof request) < 0)
+        return -errno;
+    return family == AF_INET6 ? set_option(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface) : 0;
+}
+
+static int prepare_datagrams(int fd, int family, const struct sys_open *how) {
     int err = 0;
-    if (family == AF_INET6)
-        err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    // Not SO_REUSEPORT: that one refuses programs of other users.
-    if (!err && how->share_port)
+    // SO_REUSEPORT would refuse programs of other users.
+    if (how->share_port)
         err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (!err && how->broadcast)
         err = set_option(fd, SOL_SOCKET, SO_BROADCAST, 1);
+    if (!err && how->no_loopback)
+        err = set_both(fd, family, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, 0);
+    if (!err && how->hops > 0)
+        err = set_both(fd, family, IP_TTL, IPV6_UNICAST_HOPS, how->hops);
+    if (!err && how->hops > 0)
+        err = set_both(fd, family, IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, how->hops);
+    if (!err && how->interface > 0)
+        err = set_group_interface(fd, family, how->interface);
     return err;
 }
 
-static int bind_and_listen(int fd, const struct sys_open *how) {
-    if (how->bind) {
-        struct sockaddr_storage address;
-        socklen_t bytes = net_to_sockaddr(how->bind, &address);
-        if (bind(fd, (struct sockaddr *)&address, bytes) < 0)
-            return -errno;
+static int prepare(int fd, int family, const struct sys_open *how) {
+    int err = sys_fd_set_buffers(fd, how->send_buffer_bytes, how->receive_buffer_bytes);
+    if (err || family == AF_UNIX)
+        return err;
+    if (family == AF_INET6)
+        err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, how->ipv6_only);
+    if (!err && how->spread_port)
+        err = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (err)
+        return err;
+    return how->transport == SYS_STREAM ? prepare_stream(fd, how)
+                                        : prepare_datagrams(fd, family, how);
+}
+
+static int bind_to(int fd, const struct sys_open *how) {
+    struct sockaddr_storage address;
+    socklen_t bytes = net_to_sockaddr(how->bind, how->name, &address);
+    return bind(fd, (struct sockaddr *)&address, bytes) < 0 ? -errno : 0;
+}
+
+static int type_of(enum sys_transport transport) {
+    return (transport == SYS_STREAM ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
+}
+
+// ---- the files of Unix sockets ----
+
+static bool is_path(const struct sys_unix *name) { return name->bytes > 0 && name->text[0] != 0; }
+
+static void path_of(const struct sys_unix *name, char path[sizeof name->text + 1]) {
+    memcpy(path, name->text, name->bytes);
+    path[name->bytes] = 0;
+}
+
+// 0; -ENOTSOCK if it is another kind of file; or the system's error.
+static int find_file(const char *path, struct sys_socket_file *file) {
+    struct stat facts;
+    if (lstat(path, &facts) < 0)
+        return -errno;
+    if (!S_ISSOCK(facts.st_mode))
+        return -ENOTSOCK;
+    *file = (struct sys_socket_file){facts.st_dev, facts.st_ino};
+    return 0;
+}
+
+void sys_socket_file_remove(const struct sys_unix *name, struct sys_socket_file file) {
+    char path[sizeof name->text + 1];
+    struct sys_socket_file found = {0};
+    path_of(name, path);
+    if (file.number != 0 && find_file(path, &found) == 0 && found.device == file.device &&
+        found.number == file.number)
+        (void)unlink(path);
+}
+
+// Whether nobody holds a socket of this name: the system refuses connections to it, also if it is
+// for datagrams.
+static bool is_deserted(const struct sys_open *how) {
+    struct sockaddr_storage address;
+    socklen_t bytes = net_to_sockaddr(how->bind, how->name, &address);
+    int fd = socket(AF_UNIX, type_of(how->transport), 0);
+    if (fd < 0)
+        return false;
+    bool refused = connect(fd, (struct sockaddr *)&address, bytes) < 0 && errno == ECONNREFUSED;
+    close(fd);
+    return refused;
+}
+
+// Binds to a name in a folder, which makes a file there, and notes which. The rights are narrowed
+// before anybody can see the file, and set after that, because the system takes away from the
+// first what the process's mask says.
+static int bind_to_file(int fd, const struct sys_open *how) {
+    char path[sizeof how->name->text + 1];
+    struct sys_socket_file file = {0};
+    path_of(how->name, path);
+    if (how->mode != 0 && fchmod(fd, how->mode) < 0)
+        return -errno;
+    int err = bind_to(fd, how);
+    if (err == -EADDRINUSE && how->replace && find_file(path, &file) == 0 && is_deserted(how)) {
+        sys_socket_file_remove(how->name, file);
+        err = bind_to(fd, how);
     }
-    if (how->transport == SYS_UDP && how->group.family) {
-        int err = join_group(fd, &how->group, how->interface);
-        if (err)
-            return err;
-    }
-    return how->listen && listen(fd, SOMAXCONN) < 0 ? -errno : 0;
+    if (err)
+        return err;
+    if (how->mode != 0 && chmod(path, how->mode) < 0)
+        err = -errno;
+    if (!err)
+        err = find_file(path, &file);
+    if (err)
+        (void)unlink(path);
+    else if (how->file)
+        *how->file = file;
+    return err;
+}
+
+// ---- opening ----
+
+static int backlog_of(const struct sys_open *how) {
+    return how->backlog > 0 && how->backlog < INT_MAX ? (int)how->backlog : SOMAXCONN;
 }
 
 int net_open(const struct sys_open *how) {
+    static const int families[] = {[SYS_UNIX] = AF_UNIX, [4] = AF_INET, [6] = AF_INET6};
     uint8_t version = how->bind ? how->bind->family : how->family;
-    if (version != 4 && version != 6)
+    int family = version < countof(families) ? families[version] : 0;
+    if (!family)
         return -EINVAL;
-    int family = version == 6 ? AF_INET6 : AF_INET;
-    int type = how->transport == SYS_TCP ? SOCK_STREAM : SOCK_DGRAM;
-    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(family, type_of(how->transport), 0);
     if (fd < 0)
         return -errno;
-    int err = how->transport == SYS_TCP ? prepare_tcp(fd, family, how)
-                                        : prepare_udp(fd, family, how);
-    if (!err)
-        err = bind_and_listen(fd, how);
+    int err = prepare(fd, family, how);
+    if (!err && how->bind)
+        err = how->name && is_path(how->name) ? bind_to_file(fd, how) : bind_to(fd, how);
+    if (!err && how->listen && listen(fd, backlog_of(how)) < 0) {
+        err = -errno;
+        if (how->file)
+            sys_socket_file_remove(how->name, *how->file);
+    }
     if (err) {
         close(fd);
         return err;
     }
     return fd;
+}
+
+int net_local(int fd, struct sys_address *address, struct sys_unix *name) {
+    struct sockaddr_storage found;
+    socklen_t bytes = sizeof found;
+    if (getsockname(fd, (struct sockaddr *)&found, &bytes) != 0)
+        return -errno;
+    net_from_sockaddr((struct sockaddr *)&found, bytes, address, name);
+    return 0;
+}
+
+int net_remote(int fd, struct sys_address *address, struct sys_unix *name) {
+    struct sockaddr_storage found;
+    socklen_t bytes = sizeof found;
+    if (getpeername(fd, (struct sockaddr *)&found, &bytes) != 0)
+        return -errno;
+    net_from_sockaddr((struct sockaddr *)&found, bytes, address, name);
+    return 0;
+}
+
+int net_group(int fd, const struct sys_address *group, unsigned interface, bool member) {
+    struct group_req request = {.gr_interface = interface ? interface : group->scope};
+    struct sockaddr_storage address;
+    if (group->family != 4 && group->family != 6)
+        return -EINVAL;
+    socklen_t bytes = net_to_sockaddr(group, NULL, &address);
+    memcpy(&request.gr_group, &address, bytes);
+    int level = group->family == 6 ? IPPROTO_IPV6 : IPPROTO_IP;
+    int option = member ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP;
+    return setsockopt(fd, level, option, &request, sizeof request) < 0 ? -errno : 0;
+}
+
+// ---- descriptors of others ----
+
+static int get_option(int fd, int option) {
+    int value = 0;
+    socklen_t bytes = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, option, &value, &bytes) < 0 ? -errno : value;
+}
+
+int sys_fd_is_stream(int fd) {
+    struct stat facts;
+    if (fstat(fd, &facts) < 0)
+        return -errno;
+    if (S_ISDIR(facts.st_mode))
+        return -EINVAL;
+    if (!S_ISSOCK(facts.st_mode))
+        return 0;
+    int type = get_option(fd, SO_TYPE);
+    int listens = type < 0 ? type : get_option(fd, SO_ACCEPTCONN);
+    if (listens < 0)
+        return listens;
+    return type == SOCK_STREAM && !listens ? 0 : -EINVAL;
+}
+
+int sys_fd_credentials(int fd, struct sys_credentials *credentials) {
+    struct ucred found;
+    socklen_t bytes = sizeof found;
+    int domain = get_option(fd, SO_DOMAIN);
+    if (domain != AF_UNIX)
+        return domain == -ENOBUFS || domain == -EBADF ? domain : -ENOTSUP;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &found, &bytes) < 0)
+        return -errno;
+    // Where nobody has connected there is no process.
+    if (found.pid == 0 && found.uid == (uid_t)-1)
+        return -ENOTSUP;
+    *credentials = (struct sys_credentials){found.pid, found.uid, found.gid};
+    return 0;
 }

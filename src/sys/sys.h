@@ -3,7 +3,8 @@
 // system.
 //
 //   epoll.c     the poller: operations that finish later, over edge-triggered epoll
-//   net.c       addresses as bytes and text; opening sockets; the network interfaces
+//   address.c   addresses as bytes and text
+//   net.c       sockets and their options; the network interfaces; names
 //   clock.c     time and randomness
 //   stack.c     stacks from slabs with guards; overflow.c names the one that overflowed
 //   table.c     memory that grows and never moves
@@ -219,17 +220,25 @@ static inline void sys_context_of_thread(struct sys_context *context) { (void)co
 static inline void sys_context_done(struct sys_context *context) { (void)context; }
 #endif
 
-// ---- addresses (net.c) ----
+// ---- addresses (address.c) ----
+
+enum { SYS_UNIX = 1 }; // the family whose addresses are names
 
 struct sys_address {
-    uint8_t family; // 4, 6 or 0 for none
+    uint8_t family; // 4, 6, SYS_UNIX (the name stands in a struct sys_unix beside it) or 0 for none
     uint8_t unused;
     uint16_t port;  // in host order
     uint32_t scope; // of an IPv6 link-local address: the interface
     uint8_t ip[16]; // network order; an IPv4 address in the first four
 };
 
-enum { SYS_ADDRESS_TEXT_BYTES = 64 };
+// The name of a Unix socket: apart from the address, which lies in many tables that never hold one.
+struct sys_unix {
+    uint8_t bytes;  // of its text; 0: it has no name
+    char text[108]; // a path, without a closing NUL; or a NUL and a name that is in no folder
+};
+
+enum { SYS_ADDRESS_TEXT_BYTES = 64, SYS_UNIX_TEXT_BYTES = 128 };
 
 // "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80". False if the text is not a numeric address with
 // a port.
@@ -237,6 +246,16 @@ bool sys_address_parse(const char *text, struct sys_address *address);
 void sys_address_text(const struct sys_address *address, char text[SYS_ADDRESS_TEXT_BYTES]);
 bool sys_address_equal(const struct sys_address *a, const struct sys_address *b);
 bool sys_address_is_loopback(const struct sys_address *address);
+// An interface by its name or number; 0 if there is none of that name.
+uint32_t sys_interface_index(const char *text);
+// "unix:/run/it", "unix:@it"; "unix:@" is no name, for which the system chooses one when a socket
+// is bound to it. 0; -EINVAL for any other text; -ENAMETOOLONG.
+int sys_unix_parse(const char *text, struct sys_unix *name);
+// "unix:" for no name. A NUL inside is shown as "@".
+void sys_unix_text(const struct sys_unix *name, char text[SYS_UNIX_TEXT_BYTES]);
+
+// ---- names and interfaces (net.c) ----
+
 // Looks a name up and BLOCKS: for helper threads. Returns how many addresses were stored, or
 // -ENOENT, -EAGAIN, -ENOMEM.
 int sys_lookup(const char *host, const char *service, struct sys_address *found, size_t found_max);
@@ -277,8 +296,10 @@ enum sys_verb {
     SYS_CONNECT, // address: where to; result 0
     SYS_READ,    // result: bytes, 0 at the end of the stream
     SYS_WRITE,   // result: bytes, maybe fewer than asked
-    SYS_RECEIVE, // a datagram; result: its bytes; address: from where
-    SYS_SEND,    // a datagram; address: where to; `interface` != 0: through that interface
+    SYS_RECEIVE, // a datagram; result: its bytes, also those for which `count` left no room;
+                 // address: from where
+    SYS_SEND,    // a datagram; address: where to, or of family 0 where the socket is connected to;
+                 // `interface` != 0: through that interface
     SYS_WATCH    // result 0 as soon as the descriptor can be read: process handles and the like
 };
 
@@ -291,24 +312,45 @@ struct sys_op {
     void *bytes; // of SYS_WRITE and SYS_SEND they are only read
     size_t count;
     struct sys_address address;
-    int64_t result; // 0 or more, or a negative errno value
+    struct sys_unix *name; // of Unix sockets: where to; or room for where from, may be NULL
+    int64_t result;        // 0 or more, or a negative errno value
     // Called once, inside sys_poll, when an operation that did not finish at once has finished. May
     // start no operation and free nothing: it notes the result and makes its waiter ready.
     void (*finished)(struct sys_op *op);
     void *owner; // for `finished`
 };
 
-enum sys_transport { SYS_TCP, SYS_UDP };
+enum sys_transport { SYS_STREAM, SYS_DATAGRAMS };
 
+// Which file a Unix socket is bound to: no other has the same as long as the socket is open.
+struct sys_socket_file {
+    uint64_t device;
+    uint64_t number; // 0: none
+};
+
+// How to open a socket. Zero is the default of each.
 struct sys_open {
     enum sys_transport transport;
     const struct sys_address *bind; // NULL: not bound
+    const struct sys_unix *name;    // to bind to, if the family of `bind` is SYS_UNIX
+    uint8_t family;                 // 4, 6 or SYS_UNIX, when there is nothing to bind to
     bool listen;
-    bool share_port; // several programs may bind it and each gets every broadcast
+    uint32_t backlog; // connections that wait to be accepted; 0: the most that the system allows
+    bool share_port;  // several programs may bind it and each gets every broadcast
+    bool spread_port; // several sockets of one user may bind it; connections, and datagrams for
+                      // one, are spread over them
+    bool ipv6_only;   // a socket of IPv6 takes no IPv4
     bool broadcast;
-    uint8_t family;           // 4 or 6, when there is nothing to bind to
-    struct sys_address group; // multicast group to join on `interface`; family 0: none
-    unsigned interface;
+    bool no_loopback; // what it sends to a group comes to nobody on this computer
+    bool delay;       // small writes may wait for others (Nagle)
+    bool replace;     // a Unix socket's file with nobody behind it is removed first
+    uint8_t hops;     // how many routers a datagram may pass
+    uint32_t keep_alive_s;
+    uint32_t send_buffer_bytes; // the system makes of these what it likes
+    uint32_t receive_buffer_bytes;
+    uint32_t mode;                // rights of a Unix socket's file; 0: as the process makes files
+    unsigned interface;           // through which datagrams to groups leave; 0: the system chooses
+    struct sys_socket_file *file; // where to note the file of a Unix socket; NULL: nowhere
 };
 
 // A poller's table. Each function is called by the thread that drives the loop, unless said
@@ -330,8 +372,10 @@ struct sys_driver {
     int (*poll)(struct sys *sys, ac_time deadline);
     void (*wake)(struct sys *sys); // from any thread
     int (*nest)(struct sys *outer, struct sys *inner);
-    int (*local)(struct sys_handle *handle, struct sys_address *address);
-    int (*remote)(struct sys_handle *handle, struct sys_address *address);
+    int (*local)(struct sys_handle *handle, struct sys_address *address, struct sys_unix *name);
+    int (*remote)(struct sys_handle *handle, struct sys_address *address, struct sys_unix *name);
+    int (*group)(struct sys_handle *handle, const struct sys_address *group, unsigned interface,
+                 bool member);
     int (*shut)(struct sys_handle *handle);
 };
 
@@ -389,15 +433,42 @@ static inline int sys_nest(struct sys *outer, struct sys *inner) {
     return outer->driver->nest(outer, inner);
 }
 
-// Addresses of a connection or of a bound socket. 0 or a negative error.
-static inline int sys_local(struct sys_handle *handle, struct sys_address *address) {
-    return handle->sys->driver->local(handle, address);
+// Addresses of a connection or of a bound socket; `name` is for that of a Unix socket, and may be
+// NULL. 0 or a negative error.
+static inline int sys_local(struct sys_handle *handle, struct sys_address *address,
+                            struct sys_unix *name) {
+    return handle->sys->driver->local(handle, address, name);
 }
-static inline int sys_remote(struct sys_handle *handle, struct sys_address *address) {
-    return handle->sys->driver->remote(handle, address);
+static inline int sys_remote(struct sys_handle *handle, struct sys_address *address,
+                             struct sys_unix *name) {
+    return handle->sys->driver->remote(handle, address, name);
+}
+// Makes a socket for datagrams a member of a multicast group on an interface (0: the one that the
+// system chooses), or no longer. 0 or a negative error.
+static inline int sys_group(struct sys_handle *handle, const struct sys_address *group,
+                            unsigned interface, bool member) {
+    return handle->sys->driver->group(handle, group, interface, member);
 }
 // Ends the writing half of a connection.
 static inline int sys_shut(struct sys_handle *handle) { return handle->sys->driver->shut(handle); }
+
+// ---- sockets without a poller (net.c) ----
+
+// Removes the file of that name, if it is still that one.
+void sys_socket_file_remove(const struct sys_unix *name, struct sys_socket_file file);
+
+// Who made the other end of a Unix connection, when it was made.
+struct sys_credentials {
+    int process;
+    uint32_t user, group;
+};
+// 0; -ENOTSUP if it is no connection of Unix sockets; or the system's error.
+int sys_fd_credentials(int fd, struct sys_credentials *credentials);
+// Whether bytes can be read from or written to it as from a stream: 0; -EBADF if it is not open;
+// -EINVAL for folders, and sockets that listen or are for datagrams.
+int sys_fd_is_stream(int fd);
+// The sizes of its buffers, 0 leaving one as it is. 0 or the system's error.
+int sys_fd_set_buffers(int fd, uint32_t send_bytes, uint32_t receive_bytes);
 
 // ---- clock and randomness without a poller (clock.c) ----
 

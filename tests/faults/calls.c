@@ -222,6 +222,8 @@ FAILS(int, fstatat64, EIO, (int folder, const char *path, struct stat64 *to, int
 FAILS(int, mkdir, ENOSPC, (const char *path, mode_t mode), (path, mode))
 FAILS(int, mkostemp64, ENOSPC, (char *path, int flags), (path, flags))
 FAILS(int, fchmod, EPERM, (int fd, mode_t mode), (fd, mode))
+FAILS(int, chmod, EPERM, (const char *path, mode_t mode), (path, mode))
+FAILS(int, lstat64, EIO, (const char *path, struct stat64 *to), (path, to))
 FAILS(int, fsync, EIO, (int fd), (fd))
 FAILS(int, renameat2, EIO, (int a, const char *from, int b, const char *to, unsigned flags),
       (a, from, b, to, flags))

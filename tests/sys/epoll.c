@@ -41,6 +41,7 @@ static bool start(struct trial *trial, enum sys_verb verb, struct sys_handle *ha
                                 .bytes = bytes,
                                 .count = count,
                                 .address = trial->op.address,
+                                .name = trial->op.name,
                                 .interface = trial->op.interface,
                                 .finished = note,
                                 .owner = trial};
@@ -92,14 +93,14 @@ static struct sys_address loopback(void) {
 
 static void open_listener(struct sys_handle *listener, struct sys_address *address) {
     *address = loopback();
-    struct sys_open how = {.transport = SYS_TCP, .bind = address, .listen = true};
+    struct sys_open how = {.transport = SYS_STREAM, .bind = address, .listen = true};
     ck_assert_int_eq(sys_open(sys, listener, &how), 0);
-    ck_assert_int_eq(sys_local(listener, address), 0);
+    ck_assert_int_eq(sys_local(listener, address, NULL), 0);
     ck_assert_uint_ne(address->port, 0);
 }
 
 static void open_tcp(struct sys_handle *handle) {
-    struct sys_open how = {.transport = SYS_TCP, .family = 4};
+    struct sys_open how = {.transport = SYS_STREAM, .family = 4};
     ck_assert_int_eq(sys_open(sys, handle, &how), 0);
 }
 
@@ -121,9 +122,9 @@ TEST(a_connection_is_made_used_and_ended) {
         poll_until(&accepting);
     ck_assert_int_ge(accepting.op.result, 0);
     sys_adopt(sys, &server, (int)accepting.op.result, false);
-    ck_assert_int_eq(sys_local(&client, &seen), 0);
+    ck_assert_int_eq(sys_local(&client, &seen, NULL), 0);
     ck_assert(sys_address_equal(&seen, &accepting.op.address));
-    ck_assert_int_eq(sys_remote(&client, &seen), 0);
+    ck_assert_int_eq(sys_remote(&client, &seen, NULL), 0);
     ck_assert(sys_address_equal(&seen, &address));
 
     char bytes[16] = "";
@@ -390,12 +391,12 @@ TEST(datagrams_come_with_their_address) {
     make();
     struct sys_handle here, there;
     struct sys_address ours = loopback(), its = loopback();
-    ck_assert_int_eq(sys_open(sys, &here, &(struct sys_open){.transport = SYS_UDP, .bind = &ours}),
-                     0);
-    ck_assert_int_eq(sys_open(sys, &there, &(struct sys_open){.transport = SYS_UDP, .bind = &its}),
-                     0);
-    ck_assert_int_eq(sys_local(&here, &ours), 0);
-    ck_assert_int_eq(sys_local(&there, &its), 0);
+    ck_assert_int_eq(
+        sys_open(sys, &here, &(struct sys_open){.transport = SYS_DATAGRAMS, .bind = &ours}), 0);
+    ck_assert_int_eq(
+        sys_open(sys, &there, &(struct sys_open){.transport = SYS_DATAGRAMS, .bind = &its}), 0);
+    ck_assert_int_eq(sys_local(&here, &ours, NULL), 0);
+    ck_assert_int_eq(sys_local(&there, &its, NULL), 0);
     char bytes[100];
     struct trial receiving = {0}, sending = {0};
     ck_assert(!start(&receiving, SYS_RECEIVE, &there, bytes, sizeof bytes));
@@ -414,6 +415,87 @@ TEST(datagrams_come_with_their_address) {
     ck_assert_int_eq(finish(&receiving, SYS_RECEIVE, &there, bytes, sizeof bytes), 0);
     ck_assert(!start(&receiving, SYS_RECEIVE, &there, bytes, sizeof bytes));
     ck_assert(sys_cancel(&receiving.op));
+    sys_close(&here);
+    sys_close(&there);
+    sys_destroy(sys);
+}
+
+TEST(a_datagram_without_room_tells_its_size) {
+    make();
+    struct sys_handle here, there;
+    struct sys_address its = loopback();
+    ck_assert_int_eq(
+        sys_open(sys, &here, &(struct sys_open){.transport = SYS_DATAGRAMS, .family = 4}), 0);
+    ck_assert_int_eq(
+        sys_open(sys, &there, &(struct sys_open){.transport = SYS_DATAGRAMS, .bind = &its}), 0);
+    ck_assert_int_eq(sys_local(&there, &its, NULL), 0);
+    char bytes[5] = "";
+    struct trial receiving = {0}, connecting = {0}, sending = {0};
+    connecting.op.address = its;
+    ck_assert_int_eq(finish(&connecting, SYS_CONNECT, &here, NULL, 0), 0);
+    ck_assert_int_eq(finish(&sending, SYS_SEND, &here, (char *)"0123456789", 10), 10);
+    ck_assert_int_eq(finish(&receiving, SYS_RECEIVE, &there, bytes, 4), 10);
+    ck_assert_str_eq(bytes, "0123");
+    sys_close(&here);
+    sys_close(&there);
+    sys_destroy(sys);
+}
+
+static void open_unix(struct sys_handle *handle, struct sys_unix *name) {
+    struct sys_address address = {.family = SYS_UNIX};
+    struct sys_open how = {.transport = SYS_DATAGRAMS, .bind = &address, .name = name};
+    name->bytes = 0; // the system chooses one
+    ck_assert_int_eq(sys_open(sys, handle, &how), 0);
+    ck_assert_int_eq(sys_local(handle, &address, name), 0);
+}
+
+TEST(unix_datagrams_come_with_their_name) {
+    make();
+    struct sys_handle here, there;
+    struct sys_unix ours, its, seen;
+    open_unix(&here, &ours);
+    open_unix(&there, &its);
+    char bytes[10];
+    struct trial receiving = {0}, sending = {0};
+    sending.op.address.family = SYS_UNIX;
+    sending.op.name = &its;
+    receiving.op.name = &seen;
+    ck_assert(!start(&receiving, SYS_RECEIVE, &there, bytes, sizeof bytes));
+    ck_assert_int_eq(finish(&sending, SYS_SEND, &here, (char *)"one", 3), 3);
+    poll_until(&receiving);
+    ck_assert_int_eq(receiving.op.result, 3);
+    ck_assert_int_eq(receiving.op.address.family, SYS_UNIX);
+    ck_assert_uint_eq(seen.bytes, ours.bytes);
+    ck_assert_mem_eq(seen.text, ours.text, ours.bytes);
+    sys_close(&here);
+    sys_close(&there);
+    sys_destroy(sys);
+}
+
+TEST(what_is_sent_to_a_group_comes_to_its_members) {
+    make();
+    struct sys_handle here, there;
+    struct sys_address its = loopback(), group;
+    unsigned lo = sys_interface_index("lo");
+    ck_assert(sys_address_parse("239.255.77.1:0", &group));
+    memset(its.ip, 0, 4);
+    ck_assert_int_eq(
+        sys_open(sys, &there, &(struct sys_open){.transport = SYS_DATAGRAMS, .bind = &its}), 0);
+    ck_assert_int_eq(
+        sys_open(sys, &here,
+                 &(struct sys_open){.transport = SYS_DATAGRAMS, .family = 4, .interface = lo}),
+        0);
+    ck_assert_int_eq(sys_local(&there, &its, NULL), 0);
+    ck_assert_int_eq(sys_group(&there, &group, lo, true), 0);
+    char bytes[10];
+    struct trial receiving = {0}, sending = {0};
+    sending.op.address = group;
+    sending.op.address.port = its.port;
+    ck_assert(!start(&receiving, SYS_RECEIVE, &there, bytes, sizeof bytes));
+    ck_assert_int_eq(finish(&sending, SYS_SEND, &here, (char *)"one", 3), 3);
+    poll_until(&receiving);
+    ck_assert_int_eq(receiving.op.result, 3);
+    ck_assert_int_eq(sys_group(&there, &group, lo, false), 0);
     sys_close(&here);
     sys_close(&there);
     sys_destroy(sys);

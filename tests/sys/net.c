@@ -1,123 +1,16 @@
 // SPDX-License-Identifier: MIT
 // Tests of src/sys/net.c.
-#include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "test.h"
 
 #include "sys/net_private.h"
-
-static void expect_text(const char *text, const char *shown) {
-    struct sys_address address;
-    char back[SYS_ADDRESS_TEXT_BYTES];
-    ck_assert_msg(sys_address_parse(text, &address), "%s", text);
-    sys_address_text(&address, back);
-    ck_assert_str_eq(back, shown);
-}
-
-TEST(numeric_addresses_are_understood_and_shown) {
-    expect_text("127.0.0.1:80", "127.0.0.1:80");
-    expect_text("0.0.0.0:0", "0.0.0.0:0");
-    expect_text("255.255.255.255:65535", "255.255.255.255:65535");
-    expect_text("[::1]:80", "[::1]:80");
-    expect_text("[::]:0", "[::]:0");
-    expect_text("[2001:DB8:0:0::1]:443", "[2001:db8::1]:443");
-    expect_text("[fe80::1%lo]:80", "[fe80::1%lo]:80");
-    expect_text("[fe80::1%1]:80", "[fe80::1%lo]:80");
-    expect_text("[::ffff:1.2.3.4]:80", "1.2.3.4:80");
-    expect_text("[2001:db8:1111:2222:3333:4444:5555:6666]:65535",
-                "[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
-}
-
-TEST(what_is_no_numeric_address_is_refused) {
-    static const char *const wrong[] = {
-        "",
-        ":",
-        ":80",
-        "80",
-        "1.2.3.4",
-        "1.2.3.4:",
-        "1.2.3:80",
-        "1.2.3.256:1",
-        "1.2.3.4:65536",
-        "1.2.3.4:-1",
-        "1.2.3.4:1x",
-        "1.2.3.4: 1",
-        "::1:80",
-        "[::1]",
-        "[::1]80",
-        "[::1:80",
-        "::1]:80",
-        "[]:80",
-        "[:80",
-        "[1.2.3.4]:1",
-        "[::1%]:80",
-        "[g::]:80",
-        "localhost:80",
-        "1.2.3.4:http",
-        " 1.2.3.4:1",
-        "1.2.3.4:0000080",
-        "[fe80::1%no-such-card]:80",
-        "[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000]:80",
-    };
-    struct sys_address address;
-    for (size_t i = 0; i < countof(wrong); i++)
-        ck_assert_msg(!sys_address_parse(wrong[i], &address), "%s", wrong[i]);
-}
-
-TEST(no_address_has_a_text_too) {
-    struct sys_address none = {0};
-    char text[SYS_ADDRESS_TEXT_BYTES];
-    struct sockaddr_storage storage;
-    sys_address_text(&none, text);
-    ck_assert_str_eq(text, "none");
-    ck_assert_uint_eq(net_to_sockaddr(&none, &storage), 0);
-}
-
-TEST(an_interface_that_is_gone_is_shown_by_its_number) {
-    struct sys_address address = {.family = 6, .port = 1, .scope = UINT32_MAX, .ip = {0xfe, 0x80}};
-    char text[SYS_ADDRESS_TEXT_BYTES];
-    sys_address_text(&address, text);
-    ck_assert_str_eq(text, "[fe80::%4294967295]:1");
-}
-
-TEST(addresses_are_equal_in_all_that_counts) {
-    struct sys_address a, b;
-    ck_assert(sys_address_parse("127.0.0.1:80", &a));
-    ck_assert(sys_address_parse("[::ffff:127.0.0.1]:80", &b));
-    ck_assert(sys_address_equal(&a, &b));
-    b.ip[15] = 1; // means nothing in an IPv4 address
-    ck_assert(sys_address_equal(&a, &b));
-    b.port = 81;
-    ck_assert(!sys_address_equal(&a, &b));
-    ck_assert(sys_address_parse("[::1]:80", &b));
-    ck_assert(!sys_address_equal(&a, &b));
-}
-
-TEST(loopback_is_known) {
-    static const char *const yes[] = {"127.0.0.1:1", "127.9.8.7:1", "[::1]:1"};
-    static const char *const no[] = {"128.0.0.1:1", "[::2]:1", "[::]:1", "0.0.0.0:1"};
-    struct sys_address address;
-    for (size_t i = 0; i < countof(yes); i++)
-        ck_assert(sys_address_parse(yes[i], &address) && sys_address_is_loopback(&address));
-    for (size_t i = 0; i < countof(no); i++)
-        ck_assert(sys_address_parse(no[i], &address) && !sys_address_is_loopback(&address));
-}
-
-TEST(addresses_of_the_system_come_back_as_they_went) {
-    static const char *const texts[] = {"1.2.3.4:5", "[fe80::1%lo]:7", "[2001:db8::9]:8"};
-    for (size_t i = 0; i < countof(texts); i++) {
-        struct sys_address address, back;
-        struct sockaddr_storage storage;
-        ck_assert(sys_address_parse(texts[i], &address));
-        ck_assert_uint_gt(net_to_sockaddr(&address, &storage), 0);
-        net_from_sockaddr((struct sockaddr *)&storage, &back);
-        ck_assert(sys_address_equal(&address, &back));
-    }
-}
 
 TEST(localhost_is_found) {
     struct sys_address found[8];
@@ -172,16 +65,13 @@ static int open_bound(enum sys_transport transport, const char *text, bool liste
 }
 
 static void text_of(int fd, char text[SYS_ADDRESS_TEXT_BYTES]) {
-    struct sockaddr_storage storage;
-    socklen_t bytes = sizeof storage;
     struct sys_address address;
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&storage, &bytes), 0);
-    net_from_sockaddr((struct sockaddr *)&storage, &address);
+    ck_assert_int_eq(net_local(fd, &address, NULL), 0);
     sys_address_text(&address, text);
 }
 
 TEST(an_accepted_connection_has_no_delay) {
-    int listener = open_bound(SYS_TCP, "127.0.0.1:0", true, false);
+    int listener = open_bound(SYS_STREAM, "127.0.0.1:0", true, false);
     ck_assert_int_ge(listener, 0);
     struct sockaddr_in address;
     socklen_t bytes = sizeof address;
@@ -200,51 +90,280 @@ TEST(an_accepted_connection_has_no_delay) {
 
 TEST(a_port_that_is_listened_on_is_taken) {
     char text[SYS_ADDRESS_TEXT_BYTES];
-    int first = open_bound(SYS_TCP, "127.0.0.1:0", true, false);
+    int first = open_bound(SYS_STREAM, "127.0.0.1:0", true, false);
     text_of(first, text);
-    ck_assert_int_eq(open_bound(SYS_TCP, text, true, false), -EADDRINUSE);
+    ck_assert_int_eq(open_bound(SYS_STREAM, text, true, false), -EADDRINUSE);
     close(first);
-    int second = open_bound(SYS_TCP, text, true, false);
+    int second = open_bound(SYS_STREAM, text, true, false);
     ck_assert_int_ge(second, 0);
     close(second);
 }
 
 TEST(datagram_sockets_share_a_port_if_they_all_say_so) {
     char text[SYS_ADDRESS_TEXT_BYTES];
-    int first = open_bound(SYS_UDP, "127.0.0.1:0", false, true);
+    int first = open_bound(SYS_DATAGRAMS, "127.0.0.1:0", false, true);
     text_of(first, text);
-    int second = open_bound(SYS_UDP, text, false, true);
+    int second = open_bound(SYS_DATAGRAMS, text, false, true);
     ck_assert_int_ge(second, 0);
-    ck_assert_int_eq(open_bound(SYS_UDP, text, false, false), -EADDRINUSE);
+    ck_assert_int_eq(open_bound(SYS_DATAGRAMS, text, false, false), -EADDRINUSE);
     close(first);
     close(second);
 }
 
-TEST(datagram_sockets_of_both_families_have_the_same_port) {
+TEST(sockets_of_both_families_have_the_same_port_if_one_is_of_ipv6_only) {
     char text[SYS_ADDRESS_TEXT_BYTES], six[SYS_ADDRESS_TEXT_BYTES];
-    int first = open_bound(SYS_UDP, "0.0.0.0:0", false, false);
+    struct sys_address bind_to;
+    int first = open_bound(SYS_DATAGRAMS, "0.0.0.0:0", false, false);
     text_of(first, text);
     snprintf(six, sizeof six, "[::]%s", strrchr(text, ':'));
-    int second = open_bound(SYS_UDP, six, false, false);
+    ck_assert(sys_address_parse(six, &bind_to));
+    struct sys_open how = {.transport = SYS_DATAGRAMS, .bind = &bind_to};
+    int second = net_open(&how);
+    ck_assert(second == -EADDRINUSE || second == -EAFNOSUPPORT);
+    how.ipv6_only = true;
+    second = net_open(&how);
     ck_assert(second >= 0 || second == -EAFNOSUPPORT);
     close(first);
     sys_fd_close(second);
 }
 
-TEST(a_group_is_joined) {
-    struct sys_address group, any;
+TEST(a_group_is_joined_and_left) {
+    struct sys_address group;
     ck_assert(sys_address_parse("239.255.1.2:0", &group));
-    ck_assert(sys_address_parse("0.0.0.0:0", &any));
-    struct sys_open how = {
-        .transport = SYS_UDP, .bind = &any, .broadcast = true, .group = group, .interface = 1};
-    int fd = net_open(&how);
-    ck_assert_int_ge(fd, 0);
+    int fd = open_bound(SYS_DATAGRAMS, "0.0.0.0:0", false, false);
+    unsigned lo = sys_interface_index("lo");
+    ck_assert_int_eq(net_group(fd, &group, lo, true), 0);
+    ck_assert_int_eq(net_group(fd, &group, lo, true), -EADDRINUSE);
+    ck_assert_int_eq(net_group(fd, &group, lo, false), 0);
+    ck_assert_int_eq(net_group(fd, &group, lo, false), -EADDRNOTAVAIL);
+    ck_assert_int_eq(net_group(fd, &group, 999999, true), -ENODEV);
+    ck_assert_int_eq(net_group(fd, &(struct sys_address){.family = SYS_UNIX}, lo, true), -EINVAL);
     close(fd);
-    how.interface = 999999;
-    ck_assert_int_eq(net_open(&how), -ENODEV);
 }
 
 TEST(a_socket_of_no_family_is_refused) {
-    struct sys_open how = {.transport = SYS_TCP};
-    ck_assert_int_eq(net_open(&how), -EINVAL);
+    static const uint8_t wrong[] = {0, 2, 5, 7, 255};
+    for (size_t i = 0; i < countof(wrong); i++)
+        ck_assert_int_eq(net_open(&(struct sys_open){.family = wrong[i]}), -EINVAL);
+}
+
+// ---- options ----
+
+static int option_of(int fd, int level, int name) {
+    int value = -1;
+    socklen_t bytes = sizeof value;
+    ck_assert_int_eq(getsockopt(fd, level, name, &value, &bytes), 0);
+    return value;
+}
+
+TEST(a_connection_has_the_options_that_it_was_opened_with) {
+    int fd = net_open(&(struct sys_open){.family = 4,
+                                         .delay = true,
+                                         .keep_alive_s = 30,
+                                         .send_buffer_bytes = 50000,
+                                         .receive_buffer_bytes = 60000});
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(option_of(fd, IPPROTO_TCP, TCP_NODELAY), 0);
+    ck_assert_int_eq(option_of(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+    ck_assert_int_eq(option_of(fd, IPPROTO_TCP, TCP_KEEPIDLE), 30);
+    ck_assert_int_eq(option_of(fd, IPPROTO_TCP, TCP_KEEPINTVL), 10);
+    ck_assert_int_eq(option_of(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 60000);
+    ck_assert_int_eq(option_of(fd, SOL_SOCKET, SO_SNDBUF), 100000); // Linux counts its own part
+    ck_assert_int_eq(option_of(fd, SOL_SOCKET, SO_RCVBUF), 120000);
+    close(fd);
+}
+
+TEST(a_socket_for_datagrams_has_the_options_that_it_was_opened_with) {
+    unsigned lo = sys_interface_index("lo");
+    int fd = net_open(&(struct sys_open){.transport = SYS_DATAGRAMS,
+                                         .family = 6,
+                                         .hops = 7,
+                                         .no_loopback = true,
+                                         .broadcast = true,
+                                         .interface = lo});
+    if (fd == -EAFNOSUPPORT) // a computer without IPv6
+        return;
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(option_of(fd, IPPROTO_IP, IP_TTL), 7);
+    ck_assert_int_eq(option_of(fd, IPPROTO_IP, IP_MULTICAST_TTL), 7);
+    ck_assert_int_eq(option_of(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS), 7);
+    ck_assert_int_eq(option_of(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS), 7);
+    ck_assert_int_eq(option_of(fd, IPPROTO_IP, IP_MULTICAST_LOOP), 0);
+    ck_assert_int_eq(option_of(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP), 0);
+    ck_assert_int_eq(option_of(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF), (int)lo);
+    ck_assert_int_eq(option_of(fd, SOL_SOCKET, SO_BROADCAST), 1);
+    close(fd);
+}
+
+TEST(an_option_that_the_system_refuses_is_an_error) {
+    ck_assert_int_eq(net_open(&(struct sys_open){.family = 4, .keep_alive_s = 40000}), -EINVAL);
+    ck_assert_int_eq(
+        net_open(&(struct sys_open){.transport = SYS_DATAGRAMS, .family = 4, .interface = 999999}),
+        -EADDRNOTAVAIL);
+}
+
+TEST(two_listen_at_one_port_if_both_spread_it) {
+    char text[SYS_ADDRESS_TEXT_BYTES];
+    struct sys_address at;
+    ck_assert(sys_address_parse("127.0.0.1:0", &at));
+    struct sys_open how = {.bind = &at, .listen = true, .spread_port = true};
+    int first = net_open(&how);
+    text_of(first, text);
+    ck_assert(sys_address_parse(text, &at));
+    int second = net_open(&how);
+    ck_assert_int_ge(second, 0);
+    how.spread_port = false;
+    ck_assert_int_eq(net_open(&how), -EADDRINUSE);
+    close(first);
+    close(second);
+}
+
+// ---- Unix sockets ----
+
+static char folder[] = "/tmp/asyncoro-XXXXXX";
+static char path[64];
+static struct sys_unix name;
+static const struct sys_address unix_family = {.family = SYS_UNIX};
+
+static struct sys_open in_folder(enum sys_transport transport, struct sys_socket_file *file) {
+    char text[80];
+    if (!path[0])
+        ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/it", folder);
+    snprintf(text, sizeof text, "unix:%s", path);
+    ck_assert_int_eq(sys_unix_parse(text, &name), 0);
+    return (struct sys_open){.transport = transport,
+                             .bind = &unix_family,
+                             .name = &name,
+                             .listen = transport == SYS_STREAM,
+                             .file = file};
+}
+
+static void leave_folder(void) { ck_assert_int_eq(rmdir(folder), 0); }
+
+TEST(the_file_of_a_unix_socket_is_removed_if_it_is_still_the_same) {
+    struct sys_socket_file file = {0}, other = {0};
+    struct sys_open how = in_folder(SYS_STREAM, &file);
+    int fd = net_open(&how);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_uint_ne(file.number, 0);
+    ck_assert_int_eq(net_open(&how), -EADDRINUSE);
+    ck_assert_int_eq(unlink(path), 0);
+    how.file = &other;
+    int second = net_open(&how);
+    ck_assert_int_ge(second, 0);
+    sys_socket_file_remove(&name, file);
+    ck_assert_int_eq(access(path, F_OK), 0);
+    sys_socket_file_remove(&name, other);
+    ck_assert_int_ne(access(path, F_OK), 0);
+    sys_socket_file_remove(&name, other); // it is gone already
+    close(fd);
+    close(second);
+    leave_folder();
+}
+
+static void expect_replaced(enum sys_transport transport) {
+    struct sys_socket_file file;
+    struct sys_open how = in_folder(transport, &file);
+    int fd = net_open(&how);
+    ck_assert_int_ge(fd, 0);
+    how.replace = true;
+    ck_assert_int_eq(net_open(&how), -EADDRINUSE); // somebody is there
+    close(fd);
+    how.replace = false;
+    ck_assert_int_eq(net_open(&how), -EADDRINUSE);
+    how.replace = true;
+    fd = net_open(&how);
+    ck_assert_int_ge(fd, 0);
+    sys_socket_file_remove(&name, file);
+    close(fd);
+    leave_folder();
+}
+
+TEST(the_file_of_a_listener_that_is_gone_is_replaced) { expect_replaced(SYS_STREAM); }
+
+TEST(the_file_of_a_socket_for_datagrams_that_is_gone_is_replaced) {
+    expect_replaced(SYS_DATAGRAMS);
+}
+
+TEST(what_is_no_socket_is_never_replaced) {
+    struct sys_socket_file file;
+    struct sys_open how = in_folder(SYS_STREAM, &file);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    ck_assert_int_ge(fd, 0);
+    how.replace = true;
+    ck_assert_int_eq(net_open(&how), -EADDRINUSE);
+    close(fd);
+    ck_assert_int_eq(unlink(path), 0);
+    leave_folder();
+}
+
+TEST(the_file_of_a_unix_socket_has_the_rights_that_were_asked_for) {
+    static const uint32_t modes[] = {0600, 0666, 0777};
+    struct stat facts;
+    umask(027);
+    for (size_t i = 0; i < countof(modes); i++) {
+        struct sys_socket_file file;
+        struct sys_open how = in_folder(SYS_STREAM, &file);
+        how.mode = modes[i];
+        int fd = net_open(&how);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(stat(path, &facts), 0);
+        ck_assert_uint_eq(facts.st_mode & 0777, modes[i]);
+        sys_socket_file_remove(&name, file);
+        close(fd);
+    }
+    leave_folder();
+}
+
+TEST(a_name_is_chosen_where_there_is_none) {
+    struct sys_unix none = {0}, chosen;
+    struct sys_address address;
+    int fd = net_open(&(struct sys_open){.bind = &unix_family, .name = &none, .listen = true});
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(net_local(fd, &address, &chosen), 0);
+    ck_assert_int_eq(address.family, SYS_UNIX);
+    ck_assert_uint_gt(chosen.bytes, 1);
+    ck_assert_int_eq(chosen.text[0], 0);
+    close(fd);
+}
+
+// ---- descriptors of others ----
+
+TEST(streams_are_told_from_what_is_none) {
+    int pair[2];
+    int folder_fd = open("/", O_RDONLY | O_DIRECTORY), null = open("/dev/null", O_RDWR);
+    int listener = open_bound(SYS_STREAM, "127.0.0.1:0", true, false);
+    int datagrams = open_bound(SYS_DATAGRAMS, "127.0.0.1:0", false, false);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    ck_assert_int_eq(sys_fd_is_stream(pair[0]), 0);
+    ck_assert_int_eq(sys_fd_is_stream(null), 0);
+    ck_assert_int_eq(sys_fd_is_stream(listener), -EINVAL);
+    ck_assert_int_eq(sys_fd_is_stream(datagrams), -EINVAL);
+    ck_assert_int_eq(sys_fd_is_stream(folder_fd), -EINVAL);
+    ck_assert_int_eq(sys_fd_is_stream(-1), -EBADF);
+    close(pair[0]);
+    close(pair[1]);
+    close(folder_fd);
+    close(null);
+    close(listener);
+    close(datagrams);
+}
+
+TEST(the_other_end_of_a_unix_connection_is_known) {
+    int pair[2];
+    struct sys_credentials credentials = {0};
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    ck_assert_int_eq(sys_fd_credentials(pair[0], &credentials), 0);
+    ck_assert_int_eq(credentials.process, getpid());
+    ck_assert_uint_eq(credentials.user, getuid());
+    ck_assert_uint_eq(credentials.group, getgid());
+    int unconnected = socket(AF_UNIX, SOCK_STREAM, 0);
+    ck_assert_int_eq(sys_fd_credentials(unconnected, &credentials), -ENOTSUP);
+    int tcp = open_bound(SYS_STREAM, "127.0.0.1:0", true, false);
+    ck_assert_int_eq(sys_fd_credentials(tcp, &credentials), -ENOTSUP);
+    close(pair[0]);
+    close(pair[1]);
+    close(unconnected);
+    close(tcp);
 }

@@ -49,9 +49,9 @@ TEST(a_port_that_is_taken_is_an_error_that_is_said) {
     ck_assert(sys_address_parse("127.0.0.1:0", &address));
     ck_assert_int_eq(
         sys_open(sys, &handle,
-                 &(struct sys_open){.transport = SYS_TCP, .bind = &address, .listen = true}),
+                 &(struct sys_open){.transport = SYS_STREAM, .bind = &address, .listen = true}),
         0);
-    ck_assert_int_eq(sys_local(&handle, &address), 0);
+    ck_assert_int_eq(sys_local(&handle, &address, NULL), 0);
     char port[16];
     snprintf(port, sizeof port, "%d", address.port);
     ck_assert_int_eq(run_tool("node", "--loopback", "--port", port), 1);
