@@ -52,8 +52,9 @@ AC_API int ac_connect(ac_stream **stream, const char *address, ac_time deadline)
 
 // Reads what is there, at least one byte and at most `bytes`; waits for it if need be. Can wait.
 // The number of bytes; 0 at the end of the stream; -ETIMEDOUT; -ECANCELED; -EPERM; -EBUSY; -EBADF
-// when the stream was closed meanwhile; -ECONNRESET and the like. No bytes are lost by a time-out
-// or a cancellation.
+// when the stream was closed meanwhile; -ECONNRESET and the like when the connection broke, and
+// -ECONNABORTED when the system gave it up, which no later call takes for the end of the stream. No
+// bytes are lost by a time-out or a cancellation.
 AC_API long ac_read(ac_stream *stream, void *to, size_t bytes, ac_time deadline) AC_CHECKED;
 
 // Reads exactly `bytes`. Can wait. `bytes` when all are there; 0 when the stream ended before; else
@@ -67,6 +68,23 @@ AC_API long ac_read_exactly(ac_stream *stream, void *to, size_t bytes, ac_time d
 // consumed); else the errors of ac_read, after which the bytes read so far are still there for the
 // next call.
 AC_API long ac_read_line(ac_stream *stream, char *to, size_t bytes, ac_time deadline) AC_CHECKED;
+
+#define AC_DELIMITER_BYTES_MAX 256 // of ac_read_until
+
+// Reads up to the next delimiter, and that too, wherever the network cuts it. Can wait. How many
+// bytes lie in `to`, the delimiter among them; what remains at the end of the stream is given
+// without one, and then 0; -EMSGSIZE if the next `bytes` bytes hold no delimiter (nothing is
+// consumed); -EINVAL for an empty delimiter or one over AC_DELIMITER_BYTES_MAX; -ENOMEM; else the
+// errors of ac_read, after which the bytes read so far are still there for the next call.
+AC_API long ac_read_until(ac_stream *stream, const void *delimiter, size_t delimiter_bytes,
+                          void *to, size_t bytes, ac_time deadline) AC_CHECKED;
+
+// Copies what comes next, which stays there to be read: at least `least` bytes, for which it waits,
+// and at most `bytes`. Can wait. How many bytes were copied: fewer than `least` if the stream ends
+// there, 0 if nothing remains; -EINVAL if `least` is 0 or more than `bytes`; -ENOMEM; else the
+// errors of ac_read, after which the bytes read so far are still there for the next call.
+AC_API long ac_peek(ac_stream *stream, void *to, size_t bytes, size_t least,
+                    ac_time deadline) AC_CHECKED;
 
 // Writes all bytes. Can wait. `bytes`; else the errors of ac_read or -EPIPE when the other side is
 // gone. `*put`, if not NULL, tells in each case how many bytes were handed to the system.

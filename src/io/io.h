@@ -2,7 +2,9 @@
 // The face of io/: streams and listeners for users, over the operations of sys/.
 //
 //   object.c   what streams and listeners share: their users, closing, the end of the loop
-//   stream.c   reading and writing
+//   stream.c   what streams are: making, closing, what lies below reading and writing
+//   read.c     reading
+//   write.c    writing
 //   socket.c   listening, accepting, connecting
 //   name.c     from the text of an address to addresses
 //   input.c    standard input
@@ -104,17 +106,32 @@ struct ac_stream {
     struct io_object object;
     const struct stream_kind *kind; // NULL: operations on the handle
     void *own;                      // of the kind
-    struct buffer ahead;            // what ac_read_line has read beyond its line
+    struct buffer ahead;            // what was read beyond what was asked for
     size_t ahead_taken;             // of these, how many bytes were given out
+    int broken;                     // the error with which the connection broke, or 0
     struct sys_address remote;      // family 0: it is no connection
 };
 
 // A stream without a handle. NULL if there is no memory.
 struct ac_stream *stream_create(struct loop *loop);
+// Carries out an operation on the handle. As io_operate; -ECONNABORTED when the system gave the
+// connection up; a connection that broke never reads as a stream that ended.
+int64_t stream_operate(struct ac_stream *stream, struct sys_op *op, ac_time deadline);
+
+// ---- read.c, write.c ----
+
 // Read and write by operations on the handle, below any kind. As in struct stream_kind.
 int64_t stream_read_handle(struct ac_stream *stream, void *to, size_t bytes, ac_time deadline);
 int64_t stream_write_handle(struct ac_stream *stream, const void *from, size_t bytes,
                             ac_time deadline);
+// Reads ahead until at least `least` bytes lie there. How many do: fewer if the stream ends there;
+// the errors of ac_read, after which all of it stays there.
+int64_t stream_fill(struct ac_stream *stream, size_t least, ac_time deadline);
+// What lies ahead; valid until something is read.
+const uint8_t *stream_next(const struct ac_stream *stream);
+// Takes so many bytes of it away, or out into `to`. No more than lie there.
+void stream_skip(struct ac_stream *stream, size_t bytes);
+void stream_take(struct ac_stream *stream, void *to, size_t bytes);
 
 // ---- name.c ----
 

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+// A model of reading, to compare every kind of stream with: all that the stream will give is known,
+// and how far it has been read; so what each call may give is known, however the bytes are cut on
+// their way and wherever time is up.
+#ifndef TESTS_IO_MODEL_H
+#define TESTS_IO_MODEL_H
+
+#include <stdlib.h>
+
+#include "io/connect.h"
+
+struct model {
+    uint64_t seed;  // of all that is random here; a failure names the first one
+    uint64_t first; // the seed at the beginning
+    uint8_t *bytes; // all that the stream gives
+    size_t count;
+    size_t at; // how far it has been read
+};
+
+enum { MODEL_BYTES_MAX = 20000 };
+
+// A random number below `limit`.
+static inline size_t model_random(struct model *model, size_t limit) {
+    model->seed ^= model->seed << 13;
+    model->seed ^= model->seed >> 7;
+    model->seed ^= model->seed << 17;
+    return (size_t)(model->seed >> 11) % limit;
+}
+
+// How long one thing is: short ones and long ones are as frequent.
+static inline size_t model_length(struct model *model, size_t limit) {
+    static const size_t limits[] = {2, 10, 100, 5000, MODEL_BYTES_MAX};
+    size_t most = limits[model_random(model, 5)];
+    return model_random(model, most < limit ? most : limit);
+}
+
+// Few different bytes, so that ends of lines, delimiters and beginnings of them are frequent.
+static inline void model_init(struct model *model, uint64_t seed) {
+    *model = (struct model){.seed = seed * 0x9e3779b97f4a7c15 + 1, .first = seed};
+    model->count = model_length(model, MODEL_BYTES_MAX);
+    model->bytes = malloc(model->count + 1);
+    const char *letters = model_random(model, 2) ? "aab\r\n" : "aaaaaaaaaaaaaaab";
+    size_t different = strlen(letters);
+    for (size_t i = 0; i < model->count; i++)
+        model->bytes[i] = (uint8_t)letters[model_random(model, different)];
+}
+
+static inline void model_done(struct model *model) { free(model->bytes); }
+
+static inline size_t model_left(const struct model *model) { return model->count - model->at; }
+
+// ---- what a call gave is what it may give; -ETIMEDOUT is looked at by the caller ----
+
+#define model_assert(condition_)                                                                   \
+    ck_assert_msg(condition_, "seed %llu, at %zu of %zu: result %ld",                              \
+                  (unsigned long long)model->first, model->at, model->count, result)
+
+// `count` bytes in `to` are those that come next.
+static inline void model_compare(struct model *model, const void *to, size_t count, long result) {
+    model_assert(count <= model_left(model));
+    model_assert(memcmp(to, model->bytes + model->at, count) == 0);
+}
+
+static inline long model_read(struct model *model, ac_stream *stream, uint8_t *to, ac_time until) {
+    size_t bytes = 1 + model_length(model, MODEL_BYTES_MAX);
+    long result = ac_read(stream, to, bytes, until);
+    if (result == -ETIMEDOUT)
+        return result;
+    model_assert(result >= 0 && (size_t)result <= bytes);
+    model_assert(result > 0 || model_left(model) == 0);
+    model_compare(model, to, (size_t)result, result);
+    model->at += (size_t)result;
+    return result;
+}
+
+static inline long model_read_exactly(struct model *model, ac_stream *stream, uint8_t *to,
+                                      ac_time until) {
+    size_t bytes = 1 + model_length(model, MODEL_BYTES_MAX), got;
+    long result = ac_read_exactly(stream, to, bytes, until, &got);
+    model_compare(model, to, got, result);
+    model_assert(result == (got == bytes ? (long)bytes : 0) || result == -ETIMEDOUT);
+    model_assert(result != 0 || got == model_left(model));
+    model->at += got;
+    return result;
+}
+
+static inline long model_read_line(struct model *model, ac_stream *stream, uint8_t *to,
+                                   ac_time until) {
+    size_t bytes = 1 + model_length(model, MODEL_BYTES_MAX);
+    long result = ac_read_line(stream, (char *)to, bytes, until);
+    if (result == -ETIMEDOUT)
+        return result;
+    size_t left = model_left(model);
+    const uint8_t *start = model->bytes + model->at;
+    const uint8_t *end = memchr(start, '\n', left);
+    size_t text = end ? (size_t)(end - start) : left;
+    size_t taken = text + (end != NULL);
+    if (end && text > 0 && start[text - 1] == '\r')
+        text--;
+    if (left == 0 || text >= bytes) {
+        model_assert(result == (left == 0 ? 0 : -EMSGSIZE));
+        return result;
+    }
+    model_assert(result == (long)text + 1);
+    model_compare(model, to, text, result);
+    model_assert(to[text] == 0);
+    model->at += taken;
+    return result;
+}
+
+static inline long model_read_until(struct model *model, ac_stream *stream, uint8_t *to,
+                                    ac_time until) {
+    static const char *const delimiters[] = {"b",   "\n",    "\r\n",
+                                             "aab", "aaaab", "a\r\n\r\n",
+                                             "bab", "ba",    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaab"};
+    const char *delimiter = delimiters[model_random(model, countof(delimiters))];
+    size_t bytes = 1 + model_length(model, MODEL_BYTES_MAX), length = strlen(delimiter);
+    long result = ac_read_until(stream, delimiter, length, to, bytes, until);
+    if (result == -ETIMEDOUT)
+        return result;
+    size_t left = model_left(model);
+    const uint8_t *start = model->bytes + model->at;
+    const uint8_t *found = memmem(start, left, delimiter, length);
+    size_t right = found ? (size_t)(found - start) + length : left;
+    if (found ? right > bytes : right >= bytes) {
+        model_assert(result == -EMSGSIZE);
+        return result;
+    }
+    model_assert(result == (long)right);
+    model_compare(model, to, right, result);
+    model->at += right;
+    return result;
+}
+
+static inline long model_peek(struct model *model, ac_stream *stream, uint8_t *to, ac_time until) {
+    size_t bytes = 1 + model_length(model, MODEL_BYTES_MAX);
+    size_t least = 1 + model_random(model, bytes);
+    long result = ac_peek(stream, to, bytes, least, until);
+    if (result == -ETIMEDOUT)
+        return result;
+    model_assert(result >= 0 && (size_t)result <= bytes);
+    model_assert((size_t)result >= least || (size_t)result == model_left(model));
+    model_compare(model, to, (size_t)result, result);
+    return result;
+}
+
+// Reads all, in every way there is. `try_often`: every other call does not wait.
+static inline void model_read_all(struct model *model, ac_stream *stream, bool try_often) {
+    static long (*const ways[])(struct model *, ac_stream *, uint8_t *, ac_time) = {
+        model_read, model_read_exactly, model_read_line, model_read_until, model_peek};
+    uint8_t *to = malloc(MODEL_BYTES_MAX + 1);
+    long result;
+    do {
+        ac_time until = try_often && model_random(model, 2) ? AC_NOW : AC_FOREVER;
+        result = ways[model_random(model, countof(ways))](model, stream, to, until);
+        if (result == -ETIMEDOUT)
+            ck_assert_int_eq(ac_yield(), 0);
+    } while (result != 0 || model_left(model) > 0);
+    free(to);
+}
+
+#endif
