@@ -9,6 +9,7 @@
 #include <asyncoro/cluster.h>
 #include <asyncoro/coro.h>
 #include <asyncoro/debug.h>
+#include <asyncoro/file.h>
 #include <asyncoro/io.h>
 #include <asyncoro/message.h>
 #include <asyncoro/remote.h>

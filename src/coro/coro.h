@@ -176,6 +176,7 @@ struct post {
 enum loop_floor {
     LOOP_MESSAGE,
     LOOP_WORK, // the library's own helper threads
+    LOOP_FILE_WORK,
     LOOP_USER_WORK,
     LOOP_IO,
     LOOP_REMOTE,
@@ -641,6 +642,9 @@ struct work {
 // and is the caller's. Else the wait has ended early (-ETIMEDOUT, -ECANCELED, ...): the record is
 // no longer the caller's and `orphaned` will be called. Can wait.
 int work_do(struct work *it, ac_time deadline);
+// The same on four other threads, for what blocks for a moment and not for ever: files, starting a
+// program. Any number may wait, as each has a coroutine that does.
+int work_do_with_files(struct work *it, ac_time deadline);
 // Whether after work_do has returned `err` the record is the caller's.
 static inline bool work_is_callers(int err) {
     return err == 0 || err == -EPERM || err == -ENOMEM || err == -EAGAIN;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Blocking work on helper threads.
 //
-// A loop has a crew for what the library itself must have done (work_do) and another for what its
-// users have done (ac_work), so that a look-up of a name never waits behind their databases. A crew
-// is a queue and the threads that take from it. Whoever queues a work wakes an idle thread, or
-// starts one more if there is none and there may be. What a thread has done it lays into the list
-// `done` and posts the crew to the loop, which wakes those who wait and hands the orphans back.
+// A loop has a crew for what the library itself must have done (work_do), one for files
+// (work_do_with_files) and another for what its users have done (ac_work), so that a look-up of a
+// name never waits behind their databases, nor a file behind a look-up. A crew is a queue and the
+// threads that take from it. Whoever queues a work wakes an idle thread, or starts one more if
+// there is none and there may be. What a thread has done it lays into the list `done` and posts the
+// crew to the loop, which wakes those who wait and hands the orphans back.
 //
 //      work_do -> queue -> thread runs it -> done -> loop: coro_wake(waiter)
 //                   |                                      or it->orphaned(it), if nobody waits
@@ -28,14 +29,16 @@ enum { USER_THREADS_MAX = 1024 }; // that ac_set_work_threads allows
 #define IDLE_NS ((ac_time)10 * 1000 * 1000 * 1000)
 
 struct crew_kind {
+    enum loop_floor place;
     const char *name; // of its threads
     size_t stack_bytes;
     uint32_t threads_max; // at first
     uint32_t queue_max;   // works that no thread has begun
 };
 
-static const struct crew_kind own = {"asyncoro-own", 256 << 10, 4, 256};
-static const struct crew_kind users = {"asyncoro-work", 1 << 20, 8, 1024};
+static const struct crew_kind own = {LOOP_WORK, "asyncoro-own", 256 << 10, 4, 256};
+static const struct crew_kind files = {LOOP_FILE_WORK, "asyncoro-file", 256 << 10, 4, UINT32_MAX};
+static const struct crew_kind users = {LOOP_USER_WORK, "asyncoro-work", 1 << 20, 8, 1024};
 
 struct helper {
     struct list link; // in crew->helpers
@@ -70,7 +73,7 @@ struct crew {
 // Of the thread, as what runs there is not handed anything that would tell.
 static _Thread_local bool is_helper;
 
-static struct crew *crew_need(struct loop *loop, enum loop_floor place);
+static struct crew *crew_need(struct loop *loop, const struct crew_kind *kind);
 static void crew_done(struct loop *loop, void *state);
 static void crew_free(struct crew *crew);
 static int provide_helper(struct crew *crew);
@@ -83,14 +86,14 @@ static const struct wait_kind waiting = {.name = "blocking work", .abandon = aba
 
 // ---- on the loop ----
 
-static int do_by(enum loop_floor place, struct work *it, ac_time deadline) {
+static int do_by(const struct crew_kind *kind, struct work *it, ac_time deadline) {
     struct coro *coro = coro_here();
     int err = coro_may_wait(coro, deadline);
     if (!work_is_callers(err))
         it->orphaned(it);
     if (err)
         return err;
-    struct crew *crew = crew_need(coro->loop, place);
+    struct crew *crew = crew_need(coro->loop, kind);
     if (!crew)
         return -ENOMEM;
     sys_mutex_lock(crew->lock);
@@ -110,17 +113,18 @@ static int do_by(enum loop_floor place, struct work *it, ac_time deadline) {
     return coro_wait(coro, &waiting, deadline);
 }
 
-int work_do(struct work *it, ac_time deadline) { return do_by(LOOP_WORK, it, deadline); }
+int work_do(struct work *it, ac_time deadline) { return do_by(&own, it, deadline); }
+int work_do_with_files(struct work *it, ac_time deadline) { return do_by(&files, it, deadline); }
 
-static struct crew *crew_need(struct loop *loop, enum loop_floor place) {
-    struct crew *crew = loop->extra[place].state;
+static struct crew *crew_need(struct loop *loop, const struct crew_kind *kind) {
+    struct crew *crew = loop->extra[kind->place].state;
     if (crew)
         return crew;
     crew = memory_allocate_zeroed(sizeof *crew);
     if (!crew)
         return NULL;
-    crew->kind = place == LOOP_WORK ? &own : &users;
-    crew->threads_max = crew->kind->threads_max;
+    crew->kind = kind;
+    crew->threads_max = kind->threads_max;
     crew->idle_ns = IDLE_NS;
     crew->post.run = hand_back;
     crew->loop = loop;
@@ -134,7 +138,7 @@ static struct crew *crew_need(struct loop *loop, enum loop_floor place) {
         crew_free(crew);
         return NULL;
     }
-    loop_extend(loop, place, (struct loop_extra){.state = crew, .done = crew_done});
+    loop_extend(loop, kind->place, (struct loop_extra){.state = crew, .done = crew_done});
     return crew;
 }
 
@@ -261,7 +265,7 @@ static void crew_done(struct loop *loop, void *state) {
     struct list to_join;
     struct list *link;
     list_init(&to_join);
-    loop->extra[crew->kind == &own ? LOOP_WORK : LOOP_USER_WORK].state = NULL;
+    loop->extra[crew->kind->place].state = NULL;
     sys_mutex_lock(crew->lock);
     crew->ended = true;
     while (wake_helper(crew))
@@ -409,7 +413,7 @@ int ac_work_with(ac_function function, ac_value argument, ac_value *result, ac_t
     it->function = function;
     it->argument = value_detach(argument);
     it->result = ac_nil;
-    err = it->argument.kind == AC_INVALID ? -ENOMEM : do_by(LOOP_USER_WORK, &it->work, deadline);
+    err = it->argument.kind == AC_INVALID ? -ENOMEM : do_by(&users, &it->work, deadline);
     if (!work_is_callers(err))
         return err;
     if (!err && it->result.kind == AC_INVALID)
@@ -429,7 +433,7 @@ int work_tune(uint32_t threads_max, ac_time idle_ns) {
     struct loop *loop = loop_need(&err);
     if (!loop)
         return err;
-    struct crew *crew = crew_need(loop, LOOP_USER_WORK);
+    struct crew *crew = crew_need(loop, &users);
     if (!crew)
         return -ENOMEM;
     sys_mutex_lock(crew->lock);

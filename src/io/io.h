@@ -8,6 +8,8 @@
 //   socket.c   listening, accepting, connecting
 //   name.c     from the text of an address to addresses
 //   input.c    standard input
+//   file.c     regular files, pipes
+//   path.c     what is done with files by their names
 //   crypto.h   TLS and digests, over bytes in memory
 //
 // An object is closed by its owner while others may still be inside a call on it. So each call
@@ -132,6 +134,12 @@ const uint8_t *stream_next(const struct ac_stream *stream);
 // Takes so many bytes of it away, or out into `to`. No more than lie there.
 void stream_skip(struct ac_stream *stream, size_t bytes);
 void stream_take(struct ac_stream *stream, void *to, size_t bytes);
+
+// ---- file.c ----
+
+// A new pipe: a stream for one end, and a descriptor for the other, which is blocking and is the
+// caller's. 0 or an error.
+int pipe_open(struct loop *loop, bool reads, struct ac_stream **ours, int *theirs);
 
 // ---- name.c ----
 

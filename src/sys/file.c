@@ -6,11 +6,13 @@
 // have laid. It is written under a name of its own in the same folder and gets its real name when
 // all its bytes are on the disk: others see it whole or not at all, and of two programs that make
 // it at once one is told -EEXIST and reads the other's.
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "sys/sys.h"
@@ -146,9 +148,9 @@ release:
 
 // ---- folders ----
 
-static int make_one(const char *path) {
+static int make_one(const char *path, mode_t permissions) {
     struct stat facts;
-    if (mkdir(path, S_IRWXU) == 0)
+    if (mkdir(path, permissions) == 0)
         return 0;
     int err = -errno;
     // What is there already is good, also where it may not be made (-EROFS, -EACCES); if it is a
@@ -158,7 +160,9 @@ static int make_one(const char *path) {
     return S_ISDIR(facts.st_mode) ? 0 : -ENOTDIR;
 }
 
-int sys_folder_make(const char *path) {
+int sys_folder_make(const char *path) { return sys_folder_make_with(path, S_IRWXU); }
+
+int sys_folder_make_with(const char *path, unsigned permissions) {
     if (!*path)
         return -ENOENT;
     char *part = memory_copy_text(path);
@@ -169,11 +173,11 @@ int sys_folder_make(const char *path) {
         if (*at != '/')
             continue;
         *at = 0;
-        err = make_one(part);
+        err = make_one(part, permissions);
         *at = '/';
     }
     if (!err)
-        err = make_one(part);
+        err = make_one(part, permissions);
     memory_release(part);
     return err;
 }
@@ -212,4 +216,135 @@ int sys_folder_config(char *path, size_t bytes) {
 
 int sys_folder_cache(char *path, size_t bytes) {
     return standard_folder("XDG_CACHE_HOME", ".cache", path, bytes);
+}
+
+int sys_folder_list(const char *path, struct buffer *names) {
+    DIR *all = opendir(path);
+    if (!all)
+        return -errno;
+    int err = 0;
+    for (;;) {
+        errno = 0;
+        struct dirent *at = readdir(all);
+        if (!at) {
+            err = -errno;
+            break;
+        }
+        if (strcmp(at->d_name, ".") == 0 || strcmp(at->d_name, "..") == 0)
+            continue;
+        err = buffer_append(names, at->d_name, strlen(at->d_name) + 1);
+        if (err)
+            break;
+    }
+    closedir(all);
+    return err;
+}
+
+// ---- files as users have them ----
+
+static void take_facts(const struct stat *from, struct sys_file_facts *facts) {
+    enum sys_file_sort sort = SYS_FILE_ELSE;
+    switch (from->st_mode & S_IFMT) {
+    case S_IFREG:
+    case S_IFBLK: sort = SYS_FILE_REGULAR; break;
+    case S_IFDIR: sort = SYS_FILE_FOLDER; break;
+    case S_IFLNK: sort = SYS_FILE_LINK; break;
+    case S_IFIFO: sort = SYS_FILE_PIPE; break;
+    default: break;
+    }
+    *facts = (struct sys_file_facts){.sort = sort,
+                                     .permissions = from->st_mode & 07777,
+                                     .bytes = (uint64_t)from->st_size,
+                                     .modified_ns = (int64_t)from->st_mtim.tv_sec * 1000000000 +
+                                                    from->st_mtim.tv_nsec};
+}
+
+int sys_file_look(const char *path, struct sys_file_facts *facts) {
+    struct stat found;
+    if (lstat(path, &found) < 0)
+        return -errno;
+    take_facts(&found, facts);
+    return 0;
+}
+
+int sys_file_open_as(const char *path, unsigned how, unsigned permissions,
+                     struct sys_file_facts *facts) {
+    static const int modes[] = {O_RDONLY, O_RDONLY, O_WRONLY, O_RDWR};
+    int flags = modes[how & (SYS_FILE_READ | SYS_FILE_WRITE)] | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    flags |= how & SYS_FILE_APPEND ? O_APPEND : 0;
+    flags |= how & SYS_FILE_CREATE ? O_CREAT : 0;
+    flags |= how & SYS_FILE_EMPTY ? O_TRUNC : 0;
+    flags |= how & SYS_FILE_NEW ? O_EXCL : 0;
+    int fd;
+    do
+        fd = open(path, flags, permissions);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0)
+        return -errno;
+    struct stat found;
+    int err = fstat(fd, &found) < 0 ? -errno : S_ISDIR(found.st_mode) ? -EISDIR : 0;
+    if (err) {
+        close(fd);
+        return err;
+    }
+    take_facts(&found, facts);
+    return fd;
+}
+
+// Kernels and file systems that do not know the flag say so in several ways.
+static int64_t try_result(ssize_t result) {
+    if (result >= 0)
+        return result;
+    bool unknown = errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL;
+    return unknown ? -EOPNOTSUPP : errno == EINTR ? -EAGAIN : -errno;
+}
+
+int64_t sys_file_try_read(int fd, uint64_t offset, void *to, size_t count) {
+    struct iovec part = {.iov_base = to, .iov_len = count};
+    return try_result(preadv2(fd, &part, 1, (off_t)offset, RWF_NOWAIT));
+}
+
+int64_t sys_file_try_write(int fd, uint64_t offset, const void *from, size_t count) {
+    struct iovec part = {.iov_base = (void *)(uintptr_t)from, .iov_len = count};
+    return try_result(pwritev2(fd, &part, 1, (off_t)offset, RWF_NOWAIT));
+}
+
+int64_t sys_file_read_some(int fd, uint64_t offset, void *to, size_t count) {
+    ssize_t got;
+    do
+        got = pread(fd, to, count, (off_t)offset);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+}
+
+int64_t sys_file_write_some(int fd, uint64_t offset, const void *from, size_t count) {
+    ssize_t put;
+    do
+        put = pwrite(fd, from, count, (off_t)offset);
+    while (put < 0 && errno == EINTR);
+    return put < 0 ? -errno : put;
+}
+
+int sys_file_resize(int fd, uint64_t bytes) {
+    int err;
+    do
+        err = ftruncate(fd, (off_t)bytes) < 0 ? -errno : 0;
+    while (err == -EINTR);
+    return err;
+}
+
+int sys_file_sync(int fd) { return fsync(fd) < 0 ? -errno : 0; }
+
+int sys_file_seek(int fd, uint64_t offset) {
+    return lseek(fd, (off_t)offset, SEEK_SET) < 0 ? -errno : 0;
+}
+
+int sys_file_remove_any(const char *path) { return remove(path) < 0 ? -errno : 0; }
+
+int sys_fd_set_blocking(int fd, bool blocking) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return -errno;
+    flags = blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
+    return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
 }

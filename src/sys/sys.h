@@ -413,9 +413,7 @@ static inline void sys_close(struct sys_handle *handle) { handle->sys->driver->c
 static inline bool sys_start(struct sys_op *op) { return op->handle->sys->driver->start(op); }
 // Carries an operation out if it need not wait: true, and op->result is set. False: nothing has
 // happened. While none of its side is pending.
-static inline bool sys_attempt(struct sys_op *op) {
-    return op->handle->sys->driver->attempt(op);
-}
+static inline bool sys_attempt(struct sys_op *op) { return op->handle->sys->driver->attempt(op); }
 // Asks a pending operation to finish early. True if it has finished now: op->result is -ECANCELED,
 // and `finished` is not called. False: `finished` follows, with whatever result was quicker.
 static inline bool sys_cancel(struct sys_op *op) { return op->handle->sys->driver->cancel(op); }
@@ -598,6 +596,61 @@ int sys_folder_is_private(const char *path);
 int sys_folder_config(char *path, size_t bytes);
 // $XDG_CACHE_HOME/asyncoro or ~/.cache/asyncoro, likewise.
 int sys_folder_cache(char *path, size_t bytes);
+
+// ---- files as users have them (file.c) ----
+
+// How a file is opened.
+enum {
+    SYS_FILE_READ = 1,
+    SYS_FILE_WRITE = 2,
+    SYS_FILE_APPEND = 4, // each write goes to the end
+    SYS_FILE_CREATE = 8, // if it is not there
+    SYS_FILE_EMPTY = 16, // what it holds goes
+    SYS_FILE_NEW = 32    // it must not be there
+};
+
+enum sys_file_sort {
+    SYS_FILE_REGULAR,
+    SYS_FILE_FOLDER,
+    SYS_FILE_LINK,
+    SYS_FILE_PIPE,
+    SYS_FILE_ELSE
+};
+
+struct sys_file_facts {
+    enum sys_file_sort sort; // a block device counts as regular
+    unsigned permissions;    // as chmod has them
+    uint64_t bytes;
+    int64_t modified_ns; // since 1970
+};
+
+// Opens without waiting for the other side of a named pipe: to write to one that nobody reads gives
+// -ENXIO. A descriptor, in non-blocking mode, and what it is; or an error: -EISDIR for a folder.
+int sys_file_open_as(const char *path, unsigned how, unsigned permissions,
+                     struct sys_file_facts *facts);
+// What lies at a path, a link itself.
+int sys_file_look(const char *path, struct sys_file_facts *facts);
+// Reads or writes at a place of a file what goes at once, from memory: how many bytes; -EAGAIN if
+// it would wait for the disk; -EOPNOTSUPP if kernel or file system do not offer this. Never blocks.
+int64_t sys_file_try_read(int fd, uint64_t offset, void *to, size_t count);
+int64_t sys_file_try_write(int fd, uint64_t offset, const void *from, size_t count);
+// The same, blocking. How many bytes, 0 at the end of the file; or an error.
+int64_t sys_file_read_some(int fd, uint64_t offset, void *to, size_t count);
+int64_t sys_file_write_some(int fd, uint64_t offset, const void *from, size_t count);
+// Makes it shorter, or longer with zeros. 0 or an error.
+int sys_file_resize(int fd, uint64_t bytes);
+// What was written is on the disk afterwards. 0 or an error.
+int sys_file_sync(int fd);
+// Where the system's own position stands, for other programs. 0 or an error.
+int sys_file_seek(int fd, uint64_t offset);
+// Removes a file or an empty folder.
+int sys_file_remove_any(const char *path);
+// As sys_folder_make, with other permissions, from which the umask takes.
+int sys_folder_make_with(const char *path, unsigned permissions);
+// Appends the names in a folder, each closed by a NUL, in no order. 0 or an error.
+int sys_folder_list(const char *path, struct buffer *names);
+// Whether reading and writing may make its user wait: for all who share it. 0 or an error.
+int sys_fd_set_blocking(int fd, bool blocking);
 
 // ---- executables and what is sent as one (program.c): small blocking calls on descriptors ----
 

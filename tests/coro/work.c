@@ -169,6 +169,34 @@ TEST(somebody_else_can_end_the_wait) {
     gate_destroy(gate);
 }
 
+enum { OWN_THREADS = 4 };
+
+static ac_value hold_own_thread(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(do_job(gate, 1, AC_FOREVER), 2);
+    return ac_nil;
+}
+
+static ac_value work_with_files(ac_value unused) {
+    (void)unused;
+    gate = gate_create();
+    for (int i = 0; i < OWN_THREADS; i++)
+        ck_assert_int_eq(ac_ref_error(ac_spawn(hold_own_thread, ac_nil)), 0);
+    while (gate_get(gate, &gate->running) < OWN_THREADS)
+        ck_assert_int_eq(ac_sleep(0.001), 0);
+    struct job *job = job_create(NULL, 21);
+    ck_assert_int_eq(work_do_with_files(&job->work, AC_FOREVER), 0);
+    ck_assert_int_eq(job->number, 42);
+    job_orphaned(&job->work);
+    gate_open(gate);
+    return ac_nil;
+}
+
+TEST(files_do_not_wait_for_what_blocks_long) {
+    run(work_with_files);
+    gate_destroy(gate);
+}
+
 static ac_value do_and_abort(ac_value unused) {
     (void)unused;
     struct job *job = aborted = job_create(NULL, 21);

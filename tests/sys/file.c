@@ -215,6 +215,87 @@ TEST(of_many_that_make_a_secret_at_once_one_wins_and_all_read_it) {
     remove_folder();
 }
 
+// ---- files as users have them ----
+
+TEST(files_are_opened_as_asked_for) {
+    struct sys_file_facts facts;
+    enter_folder();
+    write_file("it", "old", 0640);
+    ck_assert_int_eq(sys_file_open_as("none", SYS_FILE_READ, 0, &facts), -ENOENT);
+    ck_assert_int_eq(sys_file_open_as(".", SYS_FILE_READ, 0, &facts), -EISDIR);
+    ck_assert_int_eq(
+        sys_file_open_as("it", SYS_FILE_WRITE | SYS_FILE_CREATE | SYS_FILE_NEW, 0600, &facts),
+        -EEXIST);
+    int fd = sys_file_open_as("it", SYS_FILE_READ | SYS_FILE_WRITE, 0, &facts);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(facts.sort, SYS_FILE_REGULAR);
+    ck_assert_uint_eq(facts.bytes, 3);
+    ck_assert_uint_eq(facts.permissions, 0640);
+    ck_assert_int_eq(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    ck_assert_int_eq(sys_file_resize(fd, 1), 0);
+    ck_assert_int_eq(sys_file_sync(fd), 0);
+    ck_assert_int_eq(sys_file_seek(fd, 1), 0);
+    ck_assert_int_eq(sys_file_look("it", &facts), 0);
+    ck_assert_uint_eq(facts.bytes, 1);
+    sys_fd_close(fd);
+    ck_assert_int_eq(sys_file_resize(fd, 1), -EBADF);
+    ck_assert_int_eq(sys_file_sync(fd), -EBADF);
+    ck_assert_int_eq(sys_file_seek(fd, 1), -EBADF);
+    ck_assert_int_eq(sys_file_look("none", &facts), -ENOENT);
+    ck_assert_int_eq(mkfifo("pipe", 0600), 0);
+    ck_assert_int_eq(sys_file_open_as("pipe", SYS_FILE_WRITE, 0, &facts), -ENXIO);
+    fd = sys_file_open_as("pipe", SYS_FILE_READ, 0, &facts);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(facts.sort, SYS_FILE_PIPE);
+    ck_assert_int_eq(sys_fd_set_blocking(fd, true), 0);
+    ck_assert_int_eq(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+    ck_assert_int_eq(sys_fd_set_blocking(fd, false), 0);
+    ck_assert_int_eq(fcntl(fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+    sys_fd_close(fd);
+    ck_assert_int_eq(sys_fd_set_blocking(fd, false), -EBADF);
+    remove_folder();
+}
+
+TEST(what_lies_in_memory_is_read_at_once_if_that_can_be_told) {
+    struct sys_file_facts facts;
+    char text[8];
+    enter_folder();
+    int fd = sys_file_open_as("it", SYS_FILE_READ | SYS_FILE_WRITE | SYS_FILE_CREATE, 0600, &facts);
+    ck_assert_int_eq(sys_file_write_some(fd, 1, "bcd", 3), 3);
+    int64_t put = sys_file_try_write(fd, 0, "a", 1);
+    ck_assert(put == 1 || put == -EAGAIN || put == -EOPNOTSUPP);
+    ck_assert_int_eq(sys_file_write_some(fd, 0, "a", 1), 1);
+    ck_assert_int_eq(sys_file_read_some(fd, 0, text, 8), 4);
+    ck_assert_mem_eq(text, "abcd", 4);
+    int64_t got = sys_file_try_read(fd, 2, text, 8);
+    ck_assert(got == 2 || got == -EAGAIN || got == -EOPNOTSUPP);
+    ck_assert_int_eq(sys_file_read_some(fd, 4, text, 8), 0);
+    sys_fd_close(fd);
+    ck_assert_int_eq(sys_file_try_read(fd, 0, text, 8), -EBADF);
+    ck_assert_int_eq(sys_file_try_write(fd, 0, text, 8), -EBADF);
+    ck_assert_int_eq(sys_file_read_some(fd, 0, text, 8), -EBADF);
+    ck_assert_int_eq(sys_file_write_some(fd, 0, text, 8), -EBADF);
+    remove_folder();
+}
+
+TEST(folders_are_listed_and_removed) {
+    struct buffer names;
+    enter_folder();
+    buffer_init(&names);
+    ck_assert_int_eq(sys_folder_make_with("a/b", 0750), 0);
+    ck_assert_int_eq(sys_folder_list("a", &names), 0);
+    ck_assert_uint_eq(names.length, 2);
+    ck_assert_str_eq((char *)names.bytes, "b");
+    ck_assert_int_eq(sys_folder_list("none", &names), -ENOENT);
+    ck_assert_int_eq(sys_file_remove_any("a"), -ENOTEMPTY);
+    ck_assert_int_eq(sys_file_remove_any("a/b"), 0);
+    write_file("a/c", "", 0600);
+    ck_assert_int_eq(sys_file_remove_any("a/c"), 0);
+    ck_assert_int_eq(sys_file_remove_any("a/c"), -ENOENT);
+    buffer_done(&names);
+    remove_folder();
+}
+
 TEST(folders_are_made_with_those_above) {
     struct stat facts;
     enter_folder();
