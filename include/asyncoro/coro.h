@@ -102,9 +102,13 @@ AC_API ac_ref ac_spawn_plain(ac_function function, ac_value argument, const char
 
 // How to run. Zero means the default everywhere.
 struct ac_run_options {
-    size_t size;    // sizeof(struct ac_run_options); set by the macro
-    uint32_t loops; // how many loops run, at most AC_LOOPS_MAX: this thread's and others, each on
-                    // a thread of its own; default: this thread's alone
+    size_t size;      // sizeof(struct ac_run_options); set by the macro
+    uint32_t loops;   // how many loops run, at most AC_LOOPS_MAX: this thread's and others, each on
+                      // a thread of its own; default: this thread's alone
+    uint32_t poll_us; // for how many microseconds each loop that has nothing to do goes on asking
+                      // the system before it sleeps; default: none. What comes meanwhile, from
+                      // sockets or other threads, is served sooner by the time that a core takes to
+                      // wake up, at the price of a core that is kept busy
 };
 
 // How many loops a program may have at the most.

@@ -347,10 +347,9 @@ int ac_start_with(const struct ac_run_options *options) {
     if (background.thread)
         goto unlock;
     err = -ENOMEM;
-    memset(&background.options, 0, sizeof background.options);
-    background.options.size = sizeof background.options;
-    if (options && options->size >= sizeof *options)
-        background.options.loops = options->loops;
+    background.options = options && options->size >= sizeof *options
+                             ? *options
+                             : (struct ac_run_options){.size = sizeof *options};
     background.tried = false;
     background.let_go.run = let_go;
     background.lock = sys_mutex_create();

@@ -235,6 +235,8 @@ struct loop {
     struct sys_context home;  // the thread's own stack
     ac_time now;              // when home last asked
     ac_time asked;            // when the poller was last asked
+    ac_time poll_ns;          // home goes on asking for so long before it sleeps
+    ac_time idle_since;       // meanwhile: when nobody was ready for the first time; else 0
     struct sys *sys;
     struct heap timers; // deadlines of waits, by the indexes of the records
     struct sys_stacks stacks;

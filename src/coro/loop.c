@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The loop: what runs at home, on the stack of the thread.
 //
-// A turn: ask the poller (waiting only when nobody is ready), read the clock, end the waits whose
-// time is up, run the posts of other threads, drive the guest; then switch to the first ready
-// coroutine. Coroutines switch to one another and come back home when none is ready or when it is
-// time to ask the poller again (coro.c).
+// A turn: ask the poller (waiting only when nobody is ready, and not before poll_ns of turns in
+// which nobody was), read the clock, end the waits whose time is up, run the posts of other
+// threads, drive the guest; then switch to the first ready coroutine. Coroutines switch to one
+// another and come back home when none is ready or when it is time to ask the poller again
+// (coro.c).
 //
 // The end, loop_run: when only daemons are left they are cancelled and clean up; then the floors
 // above say goodbye (loop_extra.stopping), from the top floor down; then the library's own
@@ -187,9 +188,24 @@ static int poll_now_and_then(struct loop *loop) {
     return sys_poll(loop->sys, AC_NOW);
 }
 
+// Nobody is ready: whether it is too early to sleep.
+static bool is_to_poll_on(struct loop *loop) {
+    if (loop->poll_ns == 0)
+        return false;
+    if (loop->idle_since == 0)
+        loop->idle_since = loop->now = sys_now(loop->sys);
+    return loop->now - loop->idle_since < loop->poll_ns;
+}
+
+static void run_ready(struct loop *loop) {
+    if (loop->ready_head)
+        loop->idle_since = 0;
+    coro_run_ready(loop);
+}
+
 // Asks the poller, waiting until the deadline at most.
 static int ask(struct loop *loop, ac_time deadline) {
-    if (loop->ready_head || deadline <= loop->now)
+    if (loop->ready_head || deadline <= loop->now || is_to_poll_on(loop))
         return sys_poll(loop->sys, AC_NOW);
     if (loop->team) {
         team_look(loop, deadline);
@@ -219,7 +235,7 @@ static int turn(struct loop *loop, ac_time deadline) {
         // read for each.
         if (loop->turns % TURNS_BY_CLOCK != 0 && team_is_fed(loop)) {
             loop_run_posts(loop);
-            coro_run_ready(loop);
+            run_ready(loop);
             return 0;
         }
     }
@@ -231,7 +247,7 @@ static int turn(struct loop *loop, ac_time deadline) {
     int later = loop->guest ? guest_drive(loop->guest) : 0;
     loop_run_posts(loop);
     loop->asked = loop->now;
-    coro_run_ready(loop);
+    run_ready(loop);
     return err < 0 ? err : later;
 }
 
@@ -424,12 +440,15 @@ void loop_run_member(struct loop *loop) {
 
 int ac_run_with(const struct ac_run_options *options) {
     struct loop *loop = loop_here;
-    uint32_t loops = options && options->size >= sizeof *options ? options->loops : 0;
     if (!loop)
         return 0;
     if (loop->running || loop->outside)
         return -EPERM;
-    int err = loops > AC_LOOPS_MAX ? -EINVAL : loops > 1 ? team_make(loop, loops) : 0;
+    struct ac_run_options how = {.size = sizeof how};
+    if (options && options->size >= sizeof how)
+        how = *options;
+    loop->poll_ns = (ac_time)how.poll_us * 1000;
+    int err = how.loops > AC_LOOPS_MAX ? -EINVAL : how.loops > 1 ? team_make(loop, how.loops) : 0;
     err = run(loop, err);
     loop_end(loop);
     loop_here = NULL;

@@ -576,6 +576,7 @@ static void run_member(void *argument) {
     if (loop) {
         loop_set_number(loop, birth.number);
         loop->team = team;
+        loop->poll_ns = team->loops[0]->poll_ns;
         loop_here = loop;
         watchdog_add(loop);
         loop_debug(loop);

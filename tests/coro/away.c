@@ -307,6 +307,20 @@ TEST(the_background_is_started_once_and_finished_once) {
     ck_assert_int_eq(ac_finish(), 0);
 }
 
+static ac_value note_polling(ac_value unused) {
+    ck_assert_int_eq(loop_here->poll_ns, 20 * 1000);
+    add_one();
+    return unused;
+}
+
+TEST(the_background_takes_all_options) {
+    ck_assert_int_eq(ac_start(.loops = 2, .poll_us = 20), 0);
+    for (int nth = 1; nth <= 2; nth++)
+        ck_assert(ac_ref_is(ac_spawn(note_polling, ac_nil, .loop = nth)));
+    ck_assert_int_eq(ac_finish(), 0);
+    ck_assert_int_eq(counted(), 2);
+}
+
 static ac_value start_inside(ac_value unused) {
     (void)unused;
     ck_assert_int_eq(ac_start(), -EPERM);

@@ -123,6 +123,25 @@ TEST(a_guest_goes_on_while_its_host_computes_and_is_driven_by_it_otherwise) {
     ck_assert_ptr_null(guest);
 }
 
+static ac_value sleep_for_a_while(ac_value unused) {
+    (void)unused;
+    reset_ticks();
+    ck_assert_int_eq(ac_sleep(0.3), 0);
+    guest_enter(guest);
+    int all = ticks, guarded = guarded_ticks;
+    guest_leave(guest);
+    ck_assert_msg(all >= 15 && guarded <= all / 2, "%d ticks, %d guarded", all, guarded);
+    end_guests_coroutines();
+    return ac_nil;
+}
+
+TEST(a_host_that_polls_before_it_sleeps_drives_its_guest) {
+    make();
+    settle(tick, ac_nil);
+    ac_spawn(sleep_for_a_while, ac_nil);
+    ck_assert_int_eq(ac_run(.poll_us = 1000 * 1000), 0);
+}
+
 static ac_value yield_for_a_while(ac_value unused) {
     (void)unused;
     ac_time start = ac_now();

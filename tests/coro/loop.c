@@ -462,14 +462,121 @@ static ac_value be_pinged(ac_value unused) {
     return ac_nil;
 }
 
-TEST(no_wake_up_is_lost) {
-    the_pinger = (struct pinger){.loop = need(), .post.run = wake_sleeper};
+static void ping_pong(void) {
+    the_pinger = (struct pinger){.loop = loop_here, .post.run = wake_sleeper};
     struct sys_thread *thread;
     ck_assert_int_eq(sys_thread_start(&thread, ping, &the_pinger, 256 << 10, "ping"), 0);
     ac_spawn(be_pinged, ac_nil);
     ck_assert_int_eq(loop_run(loop_here), 0);
     sys_thread_join(thread);
     ck_assert_int_eq(ac_run(), 0);
+}
+
+TEST(no_wake_up_is_lost) {
+    need();
+    ping_pong();
+}
+
+// ---- polling before sleeping ----
+
+// A poller that counts, with a clock of its own: to ask takes a microsecond, and who sleeps does so
+// until the deadline.
+static struct {
+    struct sys_driver driver;
+    ac_time now;
+    int asks;
+    int sleeps;
+} counter;
+
+static ac_time count_time(struct sys *sys) {
+    (void)sys;
+    return counter.now;
+}
+
+static int count_poll(struct sys *sys, ac_time deadline) {
+    (void)sys;
+    ck_assert(deadline != AC_FOREVER);
+    if (deadline <= counter.now) {
+        counter.asks++;
+        counter.now += 1000;
+    } else {
+        counter.sleeps++;
+        counter.now = deadline;
+    }
+    return 0;
+}
+
+// The same by the clock of the system, which the sleeper of posts may sleep by.
+static int count_real_poll(struct sys *sys, ac_time deadline) {
+    *(deadline <= sys_clock() ? &counter.asks : &counter.sleeps) += 1;
+    return sys_epoll.poll(sys, deadline);
+}
+
+static void count_asks(int (*poll)(struct sys *sys, ac_time deadline)) {
+    memset(&counter, 0, sizeof counter);
+    counter.driver = sys_epoll;
+    counter.driver.poll = poll;
+    if (poll == count_poll)
+        counter.driver.now = count_time;
+    counter.now = 1000;
+    need()->sys->driver = &counter.driver;
+    loop_here->now = counter.now;
+}
+
+static ac_value sleep_thrice(ac_value unused) {
+    (void)unused;
+    for (int i = 0; i < 3; i++) {
+        ac_time until = ac_now() + 1000 * 1000;
+        ck_assert_int_eq(ac_sleep_until(until), 0);
+        ck_assert_int_ge(ac_now(), until);
+    }
+    return ac_nil;
+}
+
+static void poll_for(uint32_t poll_us) {
+    count_asks(count_poll);
+    ac_spawn(sleep_thrice, ac_nil);
+    ck_assert_int_eq(ac_run(.poll_us = poll_us), 0);
+}
+
+TEST(a_loop_polls_for_so_long_before_each_sleep) {
+    poll_for(0);
+    ck_assert_int_eq(counter.sleeps, 3);
+    int asks = counter.asks; // by which it looks at sockets in between
+    ck_assert_int_lt(asks, 10);
+    poll_for(50);
+    ck_assert_int_eq(counter.sleeps, 3);
+    ck_assert_int_ge(counter.asks, 3 * 50);
+    ck_assert_int_le(counter.asks, 3 * 50 + asks);
+}
+
+TEST(a_loop_that_polls_until_the_next_deadline_does_not_sleep) {
+    poll_for(1000);
+    ck_assert_int_eq(counter.sleeps, 0);
+    ck_assert_int_ge(counter.asks, 2990);
+    ck_assert_int_lt(counter.asks, 3010);
+    poll_for(UINT32_MAX);
+    ck_assert_int_eq(counter.sleeps, 0);
+}
+
+TEST(a_loop_that_polls_takes_posts_and_needs_no_waking, .seconds_max = 10) {
+    count_asks(count_real_poll);
+    ac_spawn(wait_for_wake, ac_nil);
+    loop_here->poll_ns = 1000 * 1000 * 1000;
+    struct poster poster = {.loop = loop_here};
+    ck_assert_int_eq(sys_thread_start(&poster.thread, wait_and_post, &poster, 256 << 10, "p"), 0);
+    ck_assert_int_eq(loop_run(loop_here), 0);
+    ck_assert_int_eq(woken_with, 7);
+    ck_assert_int_eq(counter.sleeps, 0);
+    ck_assert_int_gt(counter.asks, 100);
+    sys_thread_join(poster.thread);
+    ck_assert_int_eq(ac_run(), 0);
+}
+
+TEST(no_wake_up_is_lost_between_polling_and_sleeping) {
+    count_asks(count_real_poll);
+    loop_here->poll_ns = 10 * 1000;
+    ping_pong();
 }
 
 // ---- a loop that is driven from outside ----

@@ -67,6 +67,13 @@ TEST(an_operation_gives_its_result_at_once_or_later) {
     run_and_close();
 }
 
+TEST(an_operation_gives_its_result_to_a_loop_that_polls) {
+    make_pair()->poll_ns = 1000 * 1000 * 1000;
+    ac_spawn(write_later, ac_nil);
+    ac_spawn(read_twice, ac_nil);
+    run_and_close();
+}
+
 TEST(operations_are_refused_outside_coroutines) {
     ck_assert_int_eq(read_until(AC_FOREVER), -EPERM);
     make_pair();

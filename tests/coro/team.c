@@ -272,6 +272,28 @@ static ac_value bounce_on_loops(ac_value unused) {
 
 TEST(no_wake_up_is_lost) { run(bounce_on_loops, 4); }
 
+static ac_value note_polling(ac_value polling_ns) {
+    ck_assert_int_eq(loop_here->poll_ns, ac_int_of(polling_ns));
+    return ac_nil;
+}
+
+static ac_value bounce_polling(ac_value polling_ns) {
+    note_polling(polling_ns);
+    ck_assert(ac_ref_is(ac_spawn(note_polling, polling_ns, .loop = 2)));
+    return bounce_on_loops(ac_nil);
+}
+
+static void poll_for(uint32_t poll_us) {
+    ac_spawn(bounce_polling, (int64_t)poll_us * 1000);
+    ck_assert_int_eq(ac_run(.loops = 4, .poll_us = poll_us), 0);
+    ck_assert_ptr_null(loop_here);
+}
+
+TEST(no_wake_up_is_lost_where_all_loops_poll) {
+    poll_for(5);
+    poll_for(100);
+}
+
 // ---- the end ----
 
 static ac_value sleep_long(ac_value unused) {
