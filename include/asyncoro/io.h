@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Streams: TCP connections and standard input, read and written by coroutines that wait for nothing
-// but their own data.
+// Streams: connections (TCP, Unix sockets) and standard input, read and written by coroutines that
+// wait for nothing but their own data; listeners, which take connections in; and datagrams.
 //
 // Addresses are text: "127.0.0.1:8010", "[::1]:8010", "localhost:http", ":8010" (to listen: every
 // address of this computer, IPv6 and IPv4; to connect: this computer), "host:0" to let the system
-// choose a port to listen on.
+// choose a port to listen on. A Unix socket is "unix:/run/it", a path of at most 107 bytes, or
+// "unix:@it", a name that is in no folder and goes with its socket; "unix:@" lets the system choose
+// one to listen on. A Unix socket without a name, as those that connect have none, is "unix:".
 //
 // One coroutine may read a stream while another writes it. A second reader, or a second writer,
 // gets -EBUSY at once.
@@ -26,15 +28,49 @@ typedef struct ac_stream ac_stream;
 // A socket that takes connections in. Owned by whoever opened it, until ac_listener_close.
 typedef struct ac_listener ac_listener;
 
-#define AC_ADDRESS_TEXT_BYTES 64 // room for any address as text, with the closing NUL
+#define AC_ADDRESS_TEXT_BYTES 128 // room for any address as text, with the closing NUL
 
-// Listens on a numeric address (names are not looked up). Does not wait. 0; -EINVAL for an address
-// that cannot be understood; -EADDRINUSE, -EACCES and the like from the system; -ENOMEM.
-AC_API int ac_listen(ac_listener **listener, const char *address) AC_CHECKED;
+// How to listen or to connect. Zero means the default everywhere; what has no meaning for an
+// address, or for the call, is ignored. Connections that a listener accepts have its options. For
+// what there is no option here, ac_stream_descriptor gives the descriptor for setsockopt.
+struct ac_socket_options {
+    size_t size;      // sizeof(struct ac_socket_options); set by the macro
+    uint32_t backlog; // connections that wait to be accepted; default: as many as the system allows
+    bool reuse_port;  // several listeners of one user may have this port, and the system spreads
+                      // connections over them
+    bool ipv6_only;   // on every IPv6 address, and on none of IPv4
+    bool delay;       // small writes may wait to be sent with others (Nagle); default: none does
+    bool replace;     // of a Unix socket: removes a file of its name that a socket has left behind
+                      // and nobody listens on any more
+    uint32_t mode;    // of a Unix socket: the rights of its file, such as 0600; default: as the
+                      // process makes files
+    uint32_t keep_alive_s; // after so many seconds of silence the other side is asked for a sign of
+                           // life, and after as many more without any the connection is over, with
+                           // -ETIMEDOUT; likewise if what was written is not acknowledged. At most
+                           // 32767; default: a peer that vanishes is not noticed
+    uint32_t send_buffer_bytes;    // in the system, which may give other sizes; default: its own
+    uint32_t receive_buffer_bytes; // likewise
+    const char *local;             // to connect: the address to connect from, numeric; port 0: any
+};
+
+// Listens on an address (names are not looked up). Options follow by name:
+// ac_listen(&listener, "unix:/run/it", .mode = 0600, .replace = true). Does not wait. The file of a
+// Unix socket is removed when the listener is closed, unless it is another one by then. 0; -EINVAL
+// for an address that cannot be understood or an option out of range; -ENAMETOOLONG for a path that
+// is; -EADDRINUSE, -EACCES and the like from the system; -ENOMEM.
+#define ac_listen(listener, ...) AC_LISTEN_((listener), __VA_ARGS__, )
+#define AC_LISTEN_(listener, address, ...)                                                         \
+    ac_listen_with(                                                                                \
+        listener, (address),                                                                       \
+        &(struct ac_socket_options){.size = sizeof(struct ac_socket_options), __VA_ARGS__})
+// The function under ac_listen. `options` may be NULL.
+AC_API int ac_listen_with(ac_listener **listener, const char *address,
+                          const struct ac_socket_options *options) AC_CHECKED;
 
 // Waits for the next connection. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -EBUSY if another
 // coroutine accepts here; -EBADF when it was closed meanwhile; -ENOMEM; -EMFILE, -ENFILE when
-// descriptors have run out.
+// descriptors have run out: the connection goes on waiting, and is accepted by a later call, so
+// sleep a little before that, or close something.
 AC_API int ac_accept(ac_listener *listener, ac_stream **stream, ac_time deadline) AC_CHECKED;
 
 // Stores the address it listens on, with the port that the system chose. 0; -EINVAL for NULL;
@@ -44,11 +80,51 @@ AC_API int ac_listener_address(const ac_listener *listener, char text[AC_ADDRESS
 // Closes it; one that waits in ac_accept gets -EBADF at once. NULL is ignored.
 AC_API void ac_listener_close(ac_listener *listener);
 
-// Connects to an address. A name is looked up on a helper thread, and its addresses are tried one
-// after the other. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -EINVAL for an address that cannot
-// be understood; -ENOENT for a name that nobody knows; -EAGAIN if the name service does not answer;
-// -ECONNREFUSED and the like from the system.
-AC_API int ac_connect(ac_stream **stream, const char *address, ac_time deadline) AC_CHECKED;
+// Connects to an address. A name is looked up on a helper thread. If it has several addresses they
+// are tried side by side (RFC 8305): in the order in which the system gives them, but IPv6 and IPv4
+// in turn, each 250 ms after the one before or as soon as that has failed; the first that connects
+// is taken. Options as for ac_listen: ac_connect(&stream, "host:80", ac_after(5), .delay = true).
+// Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -EINVAL for an address that cannot be understood or
+// an option out of range; -ENAMETOOLONG; -ENOENT for a name that nobody knows, or a Unix socket
+// that is not there; -EAGAIN if the name service does not answer; -EADDRNOTAVAIL if `local` is of
+// another family; -ECONNREFUSED and the like from the system; -ENOMEM.
+#define ac_connect(stream, address, ...) AC_CONNECT_((stream), (address), __VA_ARGS__, )
+#define AC_CONNECT_(stream, address, deadline, ...)                                                \
+    ac_connect_with(                                                                               \
+        stream, address, (deadline),                                                               \
+        &(struct ac_socket_options){.size = sizeof(struct ac_socket_options), __VA_ARGS__})
+// The function under ac_connect. `options` may be NULL.
+AC_API int ac_connect_with(ac_stream **stream, const char *address, ac_time deadline,
+                           const struct ac_socket_options *options) AC_CHECKED;
+
+// Looks up all addresses behind a name (or whatever else ac_connect takes), in the order in which
+// the system gives them, of which the first 16 count. Stores at most `found_max` as text. Can wait.
+// How many were stored; else the errors of ac_connect.
+AC_API int ac_resolve(const char *address, char (*found)[AC_ADDRESS_TEXT_BYTES], size_t found_max,
+                      ac_time deadline) AC_CHECKED;
+
+// Makes a stream of an open descriptor: a connected socket, a pipe, a terminal. It belongs to the
+// stream from then on, which sets it to non-blocking mode, also for others who have copies of it.
+// Does not wait. 0; -EBADF if it is not open; -EINVAL if nothing can be read from or written to it
+// as a stream (a folder, a socket that listens or is for datagrams); -ENOMEM; after an error the
+// descriptor is the caller's.
+AC_API int ac_stream_adopt(ac_stream **stream, int descriptor) AC_CHECKED;
+
+// The descriptor under a stream, for setsockopt and the like; it stays the stream's. -EINVAL for
+// NULL; -EBADF if the stream is closed; -ENOTSUP if it has none.
+AC_API int ac_stream_descriptor(const ac_stream *stream);
+
+// Who is at the other end of a Unix connection, as of when it was made.
+struct ac_credentials {
+    int pid;
+    uint32_t uid;
+    uint32_t gid;
+};
+
+// Stores the credentials of the process at the other end of a Unix connection: of the one that
+// connected, or that listened. 0; -ENOTSUP if it is no Unix connection; -EINVAL for NULL; -EBADF if
+// the stream is closed.
+AC_API int ac_stream_credentials(const ac_stream *stream, struct ac_credentials *credentials);
 
 // Reads what is there, at least one byte and at most `bytes`; waits for it if need be. Can wait.
 // The number of bytes; 0 at the end of the stream; -ETIMEDOUT; -ECANCELED; -EPERM; -EBUSY; -EBADF
@@ -98,6 +174,8 @@ AC_API int ac_shutdown(ac_stream *stream);
 // Addresses of both ends as text. 0; -ENOTSUP if the stream is no connection.
 AC_API int ac_stream_local(const ac_stream *stream, char text[AC_ADDRESS_TEXT_BYTES]);
 AC_API int ac_stream_remote(const ac_stream *stream, char text[AC_ADDRESS_TEXT_BYTES]);
+
+// ---- ends ----
 
 // Closes the stream; coroutines that wait on it get -EBADF at once. NULL is ignored.
 AC_API void ac_close(ac_stream *stream);

@@ -5,7 +5,8 @@
 //   stream.c   what streams are: making, closing, what lies below reading and writing
 //   read.c     reading
 //   write.c    writing
-//   socket.c   listening, accepting, connecting
+//   socket.c   listening and accepting; options
+//   connect.c  connecting
 //   name.c     from the text of an address to addresses
 //   input.c    standard input
 //   file.c     regular files, pipes
@@ -141,7 +142,51 @@ void stream_take(struct ac_stream *stream, void *to, size_t bytes);
 // caller's. 0 or an error.
 int pipe_open(struct loop *loop, bool reads, struct ac_stream **ours, int *theirs);
 
+// ---- socket.c ----
+
+// The file of a Unix socket, which goes with it.
+struct io_socket_file {
+    struct sys_unix name;
+    struct sys_socket_file is; // number 0: there is none
+};
+
+// An address of any family.
+struct io_address {
+    struct sys_address ip; // or, of the family SYS_UNIX, none: then it is the name
+    struct sys_unix name;
+};
+
+// Puts options, which may be NULL, into how a socket is opened; `*local` is the address to connect
+// from, or NULL. 0 or -EINVAL.
+int io_options_read(const struct ac_socket_options *options, struct sys_open *how,
+                    const char **local);
+// Opens a socket at a numeric address, or at every one (":80"). The errors of ac_listen.
+int io_open_at(struct loop *loop, struct sys_handle *handle, const char *text, struct sys_open *how,
+               struct io_socket_file *file);
+// The local address of an object as text. 0; -EBADF if it is closed; or the system's error.
+int io_local_text(const struct io_object *object, char text[AC_ADDRESS_TEXT_BYTES]);
+
+// ---- connect.c ----
+
+// From where and how to connect, besides where to.
+struct connect_how {
+    struct sys_open open;    // without an address
+    struct sys_address from; // family 0: any
+};
+
+// Puts the addresses of a name into the order in which they are tried: those of the first one's
+// family and those of others in turn.
+void connect_order(struct sys_address *addresses, size_t count);
+// Connects to the first of several addresses that answers, trying them side by side in this order.
+// Can wait. As ac_connect.
+int connect_side_by_side(struct ac_stream **stream, const struct sys_address *addresses,
+                         size_t count, const struct connect_how *how, ac_time deadline);
+
 // ---- name.c ----
+
+// A text that needs no looking up. 0; -EINVAL; -ENAMETOOLONG.
+int io_address_parse(const char *text, struct io_address *address);
+void io_address_text(const struct io_address *address, char text[AC_ADDRESS_TEXT_BYTES]);
 
 // The addresses behind a text, for connecting: numeric ones at once, names through a helper thread.
 // Can wait. Returns how many were stored (at least one); the errors of ac_connect.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// From the text of an address to the addresses to connect to.
+// From the text of an address to the addresses to connect to, and back.
 //
-//      text     = host ":" service
+//      text     = host ":" service | "unix:" path | "unix:@" name
 //      host     = IPv4 | "[" IPv6 "]" | name | ""      nothing: this computer
 //      service  = port in decimal, 0 to 65535 | name
 //
@@ -26,6 +26,22 @@ struct lookup {
 };
 
 static bool split(const char *text, char *host, char *service);
+
+int io_address_parse(const char *text, struct io_address *address) {
+    if (sys_address_parse(text, &address->ip))
+        return 0;
+    int err = sys_unix_parse(text, &address->name);
+    if (!err)
+        address->ip = (struct sys_address){.family = SYS_UNIX};
+    return err;
+}
+
+void io_address_text(const struct io_address *address, char text[AC_ADDRESS_TEXT_BYTES]) {
+    if (address->ip.family == SYS_UNIX)
+        sys_unix_text(&address->name, text);
+    else
+        sys_address_text(&address->ip, text);
+}
 
 // ---- on the helper thread, and after it ----
 
@@ -111,4 +127,28 @@ static bool split(const char *text, char *host, char *service) {
     strcpy(service, colon + 1);
     // Without brackets nobody can tell where an IPv6 address ends and the port begins.
     return in_brackets ? strchr(host, ':') != NULL : strpbrk(host, ":[]") == NULL;
+}
+
+// ---- for users ----
+
+int ac_resolve(const char *address, char (*found)[AC_ADDRESS_TEXT_BYTES], size_t found_max,
+               ac_time deadline) {
+    struct sys_address addresses[IO_ADDRESSES_MAX];
+    struct io_address one;
+    if (!address || !found || found_max == 0)
+        return -EINVAL;
+    int err = coro_may_wait(coro_here(), AC_FOREVER);
+    if (err)
+        return err;
+    err = io_address_parse(address, &one);
+    if (err != -EINVAL) {
+        if (!err)
+            io_address_text(&one, found[0]);
+        return err ? err : 1;
+    }
+    size_t most = found_max < countof(addresses) ? found_max : countof(addresses);
+    int count = io_resolve(address, addresses, most, deadline);
+    for (int i = 0; i < count; i++)
+        sys_address_text(&addresses[i], found[i]);
+    return count;
 }

@@ -1,43 +1,122 @@
 // SPDX-License-Identifier: MIT
-// Listening, accepting, connecting.
-//
-// A name may have several addresses, some of which lead nowhere. They are tried in the order in
-// which the system gives them; each but the last gets its share of the time that is left, and no
-// more than ten seconds, so that a silent one cannot use up the time of those behind it.
+// Listening and accepting; the options of sockets; streams over descriptors that others opened.
+#include <stddef.h>
 #include <stdio.h>
 
 #include "io/io.h"
 
-enum { ATTEMPT_SECONDS_MAX = 10 };
+enum {
+    KEEP_ALIVE_S_MAX = 32767, // what Linux takes
+    RIGHTS_MAX = 0777
+};
 
 struct ac_listener {
     struct io_object object;
+    struct io_socket_file file;
+    uint32_t send_buffer_bytes; // for connections that do not inherit them: Unix sockets
+    uint32_t receive_buffer_bytes;
 };
 
 static void release(struct io_object *object);
-static int open_listener(struct loop *loop, struct sys_handle *handle, const char *address);
+static void closing(struct io_object *object);
+
+// ---- options ----
+
+int io_options_read(const struct ac_socket_options *options, struct sys_open *how,
+                    const char **local) {
+    struct ac_socket_options whole = {0};
+    *local = NULL;
+    if (!options)
+        return 0;
+    if (options->size < offsetof(struct ac_socket_options, backlog))
+        return -EINVAL;
+    // An older program knows fewer of them, and a newer one more.
+    memcpy(&whole, options, options->size < sizeof whole ? options->size : sizeof whole);
+    if (whole.backlog > INT32_MAX || whole.mode > RIGHTS_MAX ||
+        whole.keep_alive_s > KEEP_ALIVE_S_MAX || whole.send_buffer_bytes > INT32_MAX ||
+        whole.receive_buffer_bytes > INT32_MAX)
+        return -EINVAL;
+    how->backlog = whole.backlog;
+    how->spread_port = whole.reuse_port;
+    how->ipv6_only = whole.ipv6_only;
+    how->delay = whole.delay;
+    how->replace = whole.replace;
+    how->mode = whole.mode;
+    how->keep_alive_s = whole.keep_alive_s;
+    how->send_buffer_bytes = whole.send_buffer_bytes;
+    how->receive_buffer_bytes = whole.receive_buffer_bytes;
+    *local = whole.local;
+    return 0;
+}
+
+// ---- binding ----
+
+static int open_at(struct loop *loop, struct sys_handle *handle, const char *text,
+                   struct sys_open *how, struct io_socket_file *file) {
+    struct io_address at;
+    int err = io_address_parse(text, &at);
+    if (err)
+        return err;
+    how->bind = &at.ip;
+    if (at.ip.family == SYS_UNIX) {
+        how->name = &at.name;
+        how->file = &file->is;
+        file->name = at.name;
+    }
+    return sys_open(loop->sys, handle, how);
+}
+
+int io_open_at(struct loop *loop, struct sys_handle *handle, const char *text, struct sys_open *how,
+               struct io_socket_file *file) {
+    char whole[AC_ADDRESS_TEXT_BYTES];
+    if (text[0] != ':')
+        return open_at(loop, handle, text, how, file);
+    // The IPv6 socket takes IPv4 as well.
+    snprintf(whole, sizeof whole, "[::]%s", text);
+    int err = open_at(loop, handle, whole, how, file);
+    if ((err != -EAFNOSUPPORT && err != -EADDRNOTAVAIL) || how->ipv6_only)
+        return err;
+    snprintf(whole, sizeof whole, "0.0.0.0%s", text);
+    return open_at(loop, handle, whole, how, file);
+}
+
+int io_local_text(const struct io_object *object, char text[AC_ADDRESS_TEXT_BYTES]) {
+    struct io_address local;
+    if (!object->handle.sys)
+        return -EBADF;
+    int err = sys_local((struct sys_handle *)&object->handle, &local.ip, &local.name);
+    if (!err)
+        io_address_text(&local, text);
+    return err;
+}
 
 // ---- listening ----
 
-int ac_listen(ac_listener **listener, const char *address) {
-    int err = 0;
+int ac_listen_with(ac_listener **listener, const char *address,
+                   const struct ac_socket_options *options) {
+    struct sys_open how = {.transport = SYS_STREAM, .listen = true};
+    const char *local;
     if (!listener || !address)
         return -EINVAL;
     *listener = NULL;
-    struct loop *loop = loop_need(&err);
+    int err = io_options_read(options, &how, &local);
+    struct loop *loop = err ? NULL : loop_need(&err);
     if (!loop)
         return err;
     struct ac_listener *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return -ENOMEM;
+    it->send_buffer_bytes = how.send_buffer_bytes;
+    it->receive_buffer_bytes = how.receive_buffer_bytes;
     err = io_prepare(loop, &it->object, release);
     if (!err)
-        err = open_listener(loop, &it->object.handle, address);
+        err = io_open_at(loop, &it->object.handle, address, &how, &it->file);
     trace(TRACE_IO, "listen on %s: %d", address, err);
     if (err) {
         io_close(&it->object);
         return err;
     }
+    it->object.closing = closing;
     *listener = it;
     return 0;
 }
@@ -46,37 +125,14 @@ static void release(struct io_object *object) {
     memory_release(container_of(object, struct ac_listener, object));
 }
 
-static int open_one(struct loop *loop, struct sys_handle *handle, const char *address) {
-    struct sys_address bind;
-    if (!sys_address_parse(address, &bind))
-        return -EINVAL;
-    const struct sys_open how = {.transport = SYS_STREAM, .bind = &bind, .listen = true};
-    return sys_open(loop->sys, handle, &how);
-}
-
-static int open_listener(struct loop *loop, struct sys_handle *handle, const char *address) {
-    char text[AC_ADDRESS_TEXT_BYTES];
-    if (address[0] != ':')
-        return open_one(loop, handle, address);
-    // The IPv6 socket takes IPv4 as well.
-    snprintf(text, sizeof text, "[::]%s", address);
-    int err = open_one(loop, handle, text);
-    if (err != -EAFNOSUPPORT && err != -EADDRNOTAVAIL)
-        return err;
-    snprintf(text, sizeof text, "0.0.0.0%s", address);
-    return open_one(loop, handle, text);
+// While the socket is open no other file can have the number of its own.
+static void closing(struct io_object *object) {
+    struct ac_listener *it = container_of(object, struct ac_listener, object);
+    sys_socket_file_remove(&it->file.name, it->file.is);
 }
 
 int ac_listener_address(const ac_listener *listener, char text[AC_ADDRESS_TEXT_BYTES]) {
-    struct sys_address address;
-    if (!listener || !text)
-        return -EINVAL;
-    if (!listener->object.handle.sys)
-        return -EBADF;
-    int err = sys_local((struct sys_handle *)&listener->object.handle, &address, NULL);
-    if (!err)
-        sys_address_text(&address, text);
-    return err;
+    return listener && text ? io_local_text(&listener->object, text) : -EINVAL;
 }
 
 void ac_listener_close(ac_listener *listener) {
@@ -112,7 +168,7 @@ int ac_accept(ac_listener *listener, ac_stream **stream, ac_time deadline) {
     // Made before the connection is taken, which is lost if there is no memory for it.
     struct loop *loop = coro_here()->loop;
     struct ac_stream *new = stream_create(loop);
-    struct sys_op op;
+    struct sys_op op = {0};
     int64_t result = -ENOMEM;
     if (new) {
         do {
@@ -120,98 +176,58 @@ int ac_accept(ac_listener *listener, ac_stream **stream, ac_time deadline) {
             result = io_operate(&listener->object, &op, deadline);
         } while (is_of_connection(result));
     }
-    io_leave(&listener->object, IO_READS);
+    uint32_t send_bytes = listener->send_buffer_bytes;
+    uint32_t receive_bytes = listener->receive_buffer_bytes;
+    io_leave(&listener->object, IO_READS); // which may free it
     if (result < 0) {
         ac_close(new);
         return (int)result;
     }
     sys_adopt(loop->sys, &new->object.handle, (int)result, false);
     new->remote = op.address;
-    *stream = new;
-    return 0;
-}
-
-// ---- connecting ----
-
-// A connection from a port to itself, which the system makes when nobody listens on a port that it
-// has just chosen as ours.
-static bool is_to_itself(struct ac_stream *stream, const struct sys_address *address) {
-    struct sys_address local;
-    return sys_local(&stream->object.handle, &local, NULL) == 0 &&
-           sys_address_equal(&local, address);
-}
-
-static int connect_one(struct ac_stream *stream, const struct sys_address *address,
-                       ac_time deadline) {
-    struct sys_handle *handle = &stream->object.handle;
-    const struct sys_open how = {.transport = SYS_STREAM, .family = address->family};
-    int err = sys_open(coro_here()->loop->sys, handle, &how);
+    if (op.address.family == SYS_UNIX)
+        err = sys_fd_set_buffers((int)result, send_bytes, receive_bytes);
     if (err)
-        return err;
-    struct sys_op op = {.verb = SYS_CONNECT, .address = *address};
-    err = (int)io_operate(&stream->object, &op, deadline);
-    if (!err && is_to_itself(stream, address))
-        err = -ECONNREFUSED;
-    if (err)
-        sys_close(handle);
+        ac_close(new);
     else
-        stream->remote = *address;
+        *stream = new;
     return err;
 }
 
-// The time for one of `left` addresses that are still to be tried.
-static ac_time share(ac_time deadline, int left) {
-    ac_time most = ac_after(ATTEMPT_SECONDS_MAX);
-    if (left <= 1 || deadline == AC_NOW)
-        return deadline;
-    if (deadline == AC_FOREVER)
-        return most;
-    ac_time now = sys_now(coro_here()->loop->sys);
-    ac_time until = now + (deadline - now) / left;
-    return until < most ? until : most;
-}
+// ---- descriptors ----
 
-// Of several failures the one worth telling: not that this computer has no route or no such
-// addresses.
-static bool says_little(int err) {
-    return err == 0 || err == -ENETUNREACH || err == -EAFNOSUPPORT || err == -EADDRNOTAVAIL ||
-           err == -EHOSTUNREACH;
-}
-
-static int connect_any(struct ac_stream *stream, const struct sys_address *found, int count,
-                       ac_time deadline) {
-    int worst = 0;
-    for (int i = 0; i < count; i++) {
-        int err = connect_one(stream, &found[i], share(deadline, count - i));
-        if (err == 0 || coro_is_interruption(err) || err == -EBADF)
-            return err;
-        if (says_little(worst))
-            worst = err;
-    }
-    return worst;
-}
-
-int ac_connect(ac_stream **stream, const char *address, ac_time deadline) {
-    struct sys_address found[IO_ADDRESSES_MAX];
-    if (!stream || !address)
+int ac_stream_adopt(ac_stream **stream, int descriptor) {
+    if (!stream)
         return -EINVAL;
     *stream = NULL;
-    struct coro *coro = coro_here();
-    int err = coro_may_wait(coro, AC_FOREVER);
-    if (err)
+    int err = sys_fd_is_stream(descriptor);
+    struct loop *loop = err ? NULL : loop_need(&err);
+    if (!loop)
         return err;
-    int count = io_resolve(address, found, countof(found), deadline);
-    if (count < 0)
-        return count;
-    struct ac_stream *new = stream_create(coro->loop);
-    if (!new)
+    struct ac_stream *it = stream_create(loop);
+    if (!it)
         return -ENOMEM;
-    err = connect_any(new, found, count, deadline);
-    trace(TRACE_IO, "connect to %s: %d", address, err);
-    if (err) {
-        ac_close(new);
-        return err;
-    }
-    *stream = new;
+    sys_adopt(loop->sys, &it->object.handle, descriptor, false);
+    // What is no socket, or is not connected any more, has no other side.
+    if (sys_remote(&it->object.handle, &it->remote, NULL) < 0)
+        it->remote = (struct sys_address){0};
+    *stream = it;
     return 0;
+}
+
+int ac_stream_descriptor(const ac_stream *stream) {
+    if (!stream)
+        return -EINVAL;
+    if (!stream->object.handle.sys)
+        return -EBADF;
+    return stream->object.handle.fd >= 0 ? stream->object.handle.fd : -ENOTSUP;
+}
+
+int ac_stream_credentials(const ac_stream *stream, struct ac_credentials *credentials) {
+    struct sys_credentials found;
+    int fd = credentials ? ac_stream_descriptor(stream) : -EINVAL;
+    int err = fd < 0 ? fd : sys_fd_credentials(fd, &found);
+    if (!err)
+        *credentials = (struct ac_credentials){found.process, found.user, found.group};
+    return err;
 }

@@ -76,24 +76,25 @@ int ac_shutdown(ac_stream *stream) {
 // ---- addresses ----
 
 int ac_stream_local(const ac_stream *stream, char text[AC_ADDRESS_TEXT_BYTES]) {
-    struct sys_address address;
     if (!stream || !text)
         return -EINVAL;
-    if (stream->remote.family == 0)
-        return -ENOTSUP;
-    if (!stream->object.handle.sys)
-        return -EBADF;
-    int err = sys_local((struct sys_handle *)&stream->object.handle, &address, NULL);
-    if (!err)
-        sys_address_text(&address, text);
-    return err;
+    return stream->remote.family ? io_local_text(&stream->object, text) : -ENOTSUP;
 }
 
 int ac_stream_remote(const ac_stream *stream, char text[AC_ADDRESS_TEXT_BYTES]) {
+    struct io_address remote;
     if (!stream || !text)
         return -EINVAL;
-    if (stream->remote.family == 0)
+    remote.ip = stream->remote;
+    if (remote.ip.family == 0)
         return -ENOTSUP;
-    sys_address_text(&stream->remote, text);
+    if (remote.ip.family == SYS_UNIX) { // its name, which most have not, is not kept
+        if (!stream->object.handle.sys)
+            return -EBADF;
+        int err = sys_remote((struct sys_handle *)&stream->object.handle, &remote.ip, &remote.name);
+        if (err)
+            return err;
+    }
+    io_address_text(&remote, text);
     return 0;
 }

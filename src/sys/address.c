@@ -211,4 +211,3 @@ bool sys_address_is_loopback(const struct sys_address *address) {
         return address->ip[0] == 127;
     return address->family == 6 && memcmp(address->ip, one, sizeof one) == 0;
 }
-

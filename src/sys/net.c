@@ -186,7 +186,9 @@ static int type_of(enum sys_transport transport) {
 
 // ---- the files of Unix sockets ----
 
-static bool is_path(const struct sys_unix *name) { return name->bytes > 0 && name->text[0] != 0; }
+static bool is_in_folder(const struct sys_open *how) {
+    return how->bind->family == SYS_UNIX && how->name && how->name->bytes > 0 && how->name->text[0];
+}
 
 static void path_of(const struct sys_unix *name, char path[sizeof name->text + 1]) {
     memcpy(path, name->text, name->bytes);
@@ -270,7 +272,7 @@ int net_open(const struct sys_open *how) {
         return -errno;
     int err = prepare(fd, family, how);
     if (!err && how->bind)
-        err = how->name && is_path(how->name) ? bind_to_file(fd, how) : bind_to(fd, how);
+        err = is_in_folder(how) ? bind_to_file(fd, how) : bind_to(fd, how);
     if (!err && how->listen && listen(fd, backlog_of(how)) < 0) {
         err = -errno;
         if (how->file)

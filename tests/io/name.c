@@ -116,3 +116,39 @@ CORO_TEST(lack_of_memory_is_an_error) {
     memory_fail_nth(1);
     ck_assert_int_eq(io_resolve("localhost:1", found, countof(found), AC_FOREVER), -ENOMEM);
 }
+
+// ---- for users ----
+
+CORO_TEST(addresses_are_told_as_text) {
+    char texts[IO_ADDRESSES_MAX][AC_ADDRESS_TEXT_BYTES];
+    ck_assert_int_eq(ac_resolve("1.2.3.4:5", texts, 1, AC_NOW), 1);
+    ck_assert_str_eq(texts[0], "1.2.3.4:5");
+    ck_assert_int_eq(ac_resolve("unix:/run/it", texts, 1, AC_NOW), 1);
+    ck_assert_str_eq(texts[0], "unix:/run/it");
+    ck_assert_int_eq(ac_resolve(":80", texts, countof(texts), AC_NOW), 2);
+    ck_assert_str_eq(texts[0], "127.0.0.1:80");
+    ck_assert_str_eq(texts[1], "[::1]:80");
+    ck_assert_int_eq(ac_resolve(":80", texts, 1, AC_NOW), 1);
+    int count = ac_resolve("localhost:80", texts, countof(texts), ac_after(20));
+    ck_assert_int_ge(count, 1);
+    for (int i = 0; i < count; i++)
+        ck_assert(strcmp(texts[i], "127.0.0.1:80") == 0 || strcmp(texts[i], "[::1]:80") == 0);
+}
+
+CORO_TEST(what_cannot_be_resolved_is_an_error) {
+    char texts[1][AC_ADDRESS_TEXT_BYTES], text[200] = "unix:/";
+    memset(text + 6, 'a', 107);
+    ck_assert_int_eq(ac_resolve("no colon", texts, 1, AC_FOREVER), -EINVAL);
+    ck_assert_int_eq(ac_resolve("unix:", texts, 1, AC_FOREVER), -EINVAL);
+    ck_assert_int_eq(ac_resolve(text, texts, 1, AC_FOREVER), -ENAMETOOLONG);
+    ck_assert_int_eq(ac_resolve("127.0.0.1:no-such-service", texts, 1, AC_FOREVER), -ENOENT);
+    ck_assert_int_eq(ac_resolve("localhost:1", texts, 1, AC_NOW), -ETIMEDOUT);
+    ck_assert_int_eq(ac_resolve(NULL, texts, 1, AC_FOREVER), -EINVAL);
+    ck_assert_int_eq(ac_resolve("1.2.3.4:5", NULL, 1, AC_FOREVER), -EINVAL);
+    ck_assert_int_eq(ac_resolve("1.2.3.4:5", texts, 0, AC_FOREVER), -EINVAL);
+}
+
+TEST(outside_coroutines_nothing_is_resolved) {
+    char texts[1][AC_ADDRESS_TEXT_BYTES];
+    ck_assert_int_eq(ac_resolve("1.2.3.4:5", texts, 1, AC_FOREVER), -EPERM);
+}
