@@ -175,6 +175,89 @@ AC_API int ac_shutdown(ac_stream *stream);
 AC_API int ac_stream_local(const ac_stream *stream, char text[AC_ADDRESS_TEXT_BYTES]);
 AC_API int ac_stream_remote(const ac_stream *stream, char text[AC_ADDRESS_TEXT_BYTES]);
 
+// ---- datagrams ----
+
+// A socket for datagrams: UDP (IPv4, IPv6, or both at once) or a Unix socket. A datagram arrives
+// whole or not at all, and may be lost, doubled or overtaken; Unix datagrams are not. One coroutine
+// may receive while another sends; a second on the same side gets -EBUSY. Owned by whoever opened
+// it, until ac_datagrams_close; it belongs to its loop as a stream does.
+typedef struct ac_datagrams ac_datagrams;
+
+// Zero means the default everywhere; what has no meaning for an address is ignored.
+struct ac_datagrams_options {
+    size_t size;      // sizeof(struct ac_datagrams_options); set by the macro
+    bool reuse_port;  // several sockets of one user may have this port: each gets what comes to a
+                      // group or is broadcast, and what comes to one is spread over them
+    bool broadcast;   // may send to broadcast addresses
+    bool ipv6_only;   // on an IPv6 address, and not on IPv4 as well
+    bool no_loopback; // what it sends to a group comes to nobody on this computer
+    bool replace;     // of a Unix socket: as in struct ac_socket_options
+    uint8_t hops;     // how many routers what it sends may pass; default: as the system says, and 1
+                      // for groups
+    uint32_t mode;    // of a Unix socket: as in struct ac_socket_options
+    uint32_t send_buffer_bytes;    // in the system, which may give other sizes; default: its own
+    uint32_t receive_buffer_bytes; // likewise; what comes while it is full is lost
+    const char *interface; // through which datagrams to groups leave; default: the system chooses
+};
+
+// Opens a socket for datagrams at a numeric address: ":8010" is every address of this computer,
+// IPv6 and IPv4. NULL: at none, to send by UDP and to be answered; a Unix socket that shall be
+// answered needs a name, for which "unix:@" will do. Options follow by name. Does not wait. The
+// file of a Unix socket is removed when it is closed, unless it is another one by then. 0; -EINVAL
+// for an address that cannot be understood or an option out of range; -ENAMETOOLONG; -ENODEV for an
+// interface that there is not; -EADDRINUSE, -EACCES and the like from the system; -ENOMEM.
+#define ac_datagrams_open(datagrams, ...) AC_DATAGRAMS_OPEN_((datagrams), __VA_ARGS__, )
+#define AC_DATAGRAMS_OPEN_(datagrams, address, ...)                                                \
+    ac_datagrams_open_with(                                                                        \
+        datagrams, (address),                                                                      \
+        &(struct ac_datagrams_options){.size = sizeof(struct ac_datagrams_options), __VA_ARGS__})
+// The function under ac_datagrams_open. `options` may be NULL.
+AC_API int ac_datagrams_open_with(ac_datagrams **datagrams, const char *address,
+                                  const struct ac_datagrams_options *options) AC_CHECKED;
+
+// Stores the address it is at, with the port that the system chose. 0; -EINVAL for NULL; -EBADF if
+// it is closed; or the system's error.
+AC_API int ac_datagrams_address(const ac_datagrams *datagrams, char text[AC_ADDRESS_TEXT_BYTES]);
+
+// Chooses one to send to and to hear from, and no others: then the errors of the other side come
+// back, such as -ECONNREFUSED when nobody is there, to the next call that sends or receives. What
+// others had sent before may still be received. A name is looked up, and its first address that can
+// be sent to is taken. Can wait. 0; else as ac_connect.
+AC_API int ac_datagrams_connect(ac_datagrams *datagrams, const char *address,
+                                ac_time deadline) AC_CHECKED;
+
+// Sends one datagram to a numeric address; NULL: to the one that was chosen. Can wait, for room in
+// the system, or in the queue of a Unix socket. The number of bytes, all of them; -ETIMEDOUT;
+// -ECANCELED; -EPERM; -EBUSY; -EBADF when it was closed meanwhile; -EINVAL for an address that
+// cannot be understood; -ENAMETOOLONG; -EMSGSIZE for a datagram that is too large (of UDP: over
+// 65507 bytes, 65487 with IPv6); -EDESTADDRREQ or -ENOTCONN for NULL if none was chosen; -EACCES to
+// a broadcast address without the option; -ENOENT, -ECONNREFUSED if no Unix socket is there;
+// -EAFNOSUPPORT, -ENETUNREACH and the like from the system.
+AC_API long ac_datagrams_send(ac_datagrams *datagrams, const void *from, size_t bytes,
+                              const char *to, ac_time deadline) AC_CHECKED;
+
+// Waits for the next datagram. Stores it, and who sent it as text (`from` may be NULL). Can wait.
+// The number of bytes, which is 0 for an empty one; -EMSGSIZE if it had more than `bytes`: the
+// first of them were stored, the others are gone; -ETIMEDOUT; -ECANCELED; -EPERM; -EBUSY; -EBADF
+// when it was closed meanwhile; -ECONNREFUSED and the like (see ac_datagrams_connect).
+AC_API long ac_datagrams_receive(ac_datagrams *datagrams, void *to, size_t bytes,
+                                 char from[AC_ADDRESS_TEXT_BYTES], ac_time deadline) AC_CHECKED;
+
+// Becomes a member of a multicast group, such as "239.1.2.3" or "ff02::77", on the interface of
+// that name or number (NULL: the one that the system chooses): what is sent to the group and to its
+// port is received. Or leaves it again. Does not wait. 0; -EINVAL if it is no such group; -ENODEV
+// for an interface that there is not; -EADDRINUSE if it is a member already, -EADDRNOTAVAIL if it
+// is none; -EBADF if it is closed; or the system's error.
+AC_API int ac_datagrams_join(ac_datagrams *datagrams, const char *group, const char *interface);
+AC_API int ac_datagrams_leave(ac_datagrams *datagrams, const char *group, const char *interface);
+
+// The descriptor under it, for setsockopt and the like; it stays the socket's. -EINVAL for NULL;
+// -EBADF if it is closed.
+AC_API int ac_datagrams_descriptor(const ac_datagrams *datagrams);
+
+// Closes it; coroutines that wait on it get -EBADF at once. NULL is ignored.
+AC_API void ac_datagrams_close(ac_datagrams *datagrams);
+
 // ---- ends ----
 
 // Closes the stream; coroutines that wait on it get -EBADF at once. NULL is ignored.

@@ -7,6 +7,7 @@
 //   write.c    writing
 //   socket.c   listening and accepting; options
 //   connect.c  connecting
+//   datagram.c datagrams
 //   name.c     from the text of an address to addresses
 //   input.c    standard input
 //   file.c     regular files, pipes
