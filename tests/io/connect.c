@@ -136,8 +136,8 @@ CORO_TEST(a_connection_has_the_options_that_were_asked_for) {
     ac_close(client);
     ck_assert_int_eq(ac_connect(&client, address, AC_FOREVER, .keep_alive_s = 99999), -EINVAL);
     ck_assert_ptr_null(client);
-    ck_assert_int_eq(
-        ac_connect_with(&client, address, AC_FOREVER, &(struct ac_socket_options){0}), -EINVAL);
+    ck_assert_int_eq(ac_connect_with(&client, address, AC_FOREVER, &(struct ac_socket_options){0}),
+                     -EINVAL);
     ck_assert_int_eq(ac_connect_with(&client, address, AC_FOREVER, NULL), 0);
     ac_close(client);
     ac_listener_close(listener);
@@ -160,8 +160,7 @@ CORO_TEST(a_connection_comes_from_the_address_that_was_asked_for) {
     snprintf(by_name, sizeof by_name, "%s", strrchr(address, ':'));
     ck_assert_int_eq(ac_connect(&client, by_name, AC_FOREVER, .local = "127.0.0.3:0"), 0);
     ac_close(client);
-    ck_assert_int_eq(ac_connect(&client, address, AC_FOREVER, .local = "[::1]:0"),
-                     -EADDRNOTAVAIL);
+    ck_assert_int_eq(ac_connect(&client, address, AC_FOREVER, .local = "[::1]:0"), -EADDRNOTAVAIL);
     ck_assert_int_eq(ac_connect(&client, address, AC_FOREVER, .local = "192.0.2.1:0"),
                      -EADDRNOTAVAIL);
     ck_assert_int_eq(ac_connect(&client, address, AC_FOREVER, .local = "localhost:0"), -EINVAL);
@@ -374,8 +373,7 @@ CORO_TEST(time_is_up_for_all_addresses_at_once) {
 static ac_value race_until_cancelled(ac_value unused) {
     (void)unused;
     ac_stream *client;
-    ck_assert_int_eq(connect_side_by_side(&client, several, 3, &plainly, AC_FOREVER),
-                     -ECANCELED);
+    ck_assert_int_eq(connect_side_by_side(&client, several, 3, &plainly, AC_FOREVER), -ECANCELED);
     ended++;
     return ac_nil;
 }
@@ -398,8 +396,7 @@ CORO_TEST(a_cancellation_gives_all_addresses_up) {
 static ac_value race_until_the_end(ac_value unused) {
     (void)unused;
     ac_stream *client;
-    ck_assert_int_eq(connect_side_by_side(&client, several, 2, &plainly, AC_FOREVER),
-                     -ECANCELED);
+    ck_assert_int_eq(connect_side_by_side(&client, several, 2, &plainly, AC_FOREVER), -ECANCELED);
     ended++;
     return ac_nil;
 }

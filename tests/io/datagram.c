@@ -25,8 +25,7 @@ static ac_datagrams *open_at(const char *address, char text[AC_ADDRESS_TEXT_BYTE
 }
 
 static void send_text(ac_datagrams *it, const char *text, const char *to) {
-    ck_assert_int_eq(ac_datagrams_send(it, text, strlen(text), to, AC_FOREVER),
-                     (long)strlen(text));
+    ck_assert_int_eq(ac_datagrams_send(it, text, strlen(text), to, AC_FOREVER), (long)strlen(text));
 }
 
 static void expect_text(ac_datagrams *it, const char *text) {
@@ -372,7 +371,8 @@ TEST(a_socket_has_the_options_that_it_was_opened_with) {
                      0);
     ck_assert_int_eq(option_of(here, IPPROTO_IP, IP_TTL), 5);
     ck_assert_int_eq(option_of(here, IPPROTO_IP, IP_MULTICAST_TTL), 5);
-    ck_assert_int_eq(option_of(here, IPPROTO_IP, IP_MULTICAST_LOOP), 0); // the device "lo" loops all
+    ck_assert_int_eq(option_of(here, IPPROTO_IP, IP_MULTICAST_LOOP),
+                     0); // the device "lo" loops all
     ck_assert_int_eq(option_of(here, SOL_SOCKET, SO_SNDBUF), 100000);
     ck_assert_int_eq(option_of(here, SOL_SOCKET, SO_RCVBUF), 120000);
     ac_datagrams_close(here);
@@ -423,8 +423,7 @@ CORO_TEST(what_cannot_be_sent_to_is_refused) {
     ac_datagrams_close(here);
     here = open_at("unix:@", at);
     ck_assert_int_eq(ac_datagrams_send(here, "x", 1, NULL, AC_FOREVER), -ENOTCONN);
-    ck_assert_int_eq(ac_datagrams_send(here, "x", 1, "unix:@none such", AC_FOREVER),
-                     -ECONNREFUSED);
+    ck_assert_int_eq(ac_datagrams_send(here, "x", 1, "unix:@none such", AC_FOREVER), -ECONNREFUSED);
     ck_assert_int_eq(ac_datagrams_send(here, "x", 1, "unix:/no/such", AC_FOREVER), -ENOENT);
     ac_datagrams_close(here);
 }
