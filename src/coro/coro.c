@@ -115,12 +115,6 @@ __attribute__((noinline)) int coro_park_slowly(struct coro *coro) {
         give_runner(next, runners);
         return sys_switch(&coro->context, &next->context);
     }
-    // Who receives takes by itself what has come for it from another loop.
-    if (!next && loop->fed && coro->wait && coro->wait->receives && !coro->timed &&
-        loop->budget > 1 && team_hand_over(loop, coro)) {
-        loop_spend(loop);
-        return 0;
-    }
     return sys_switch(&coro->context, choose(loop, false));
 }
 

@@ -77,7 +77,6 @@ struct wait_kind {
     // kept in coro->early for that moment. May wake others, not this one. Must not wait.
     bool (*abandon)(struct coro *coro);
     bool until_deadline; // the deadline is what is waited for: its result is 0 and not -ETIMEDOUT
-    bool receives;       // a message, and wait_for is the variable for it; the result is 0
     // The coroutine is given up and its stack taken away (coro_abandon): takes it out of whatever
     // it waits in, at once, also after `abandon` has said false. NULL: abandon does that, unless it
     // says or has said false. As abandon otherwise.
@@ -254,7 +253,7 @@ struct loop {
     bool over;              // nor one of the library's own
     bool counted;           // the team counts this loop as alive
     uint32_t spread;        // atomic: where AC_SPREAD goes next
-    struct lane *fed;       // to this loop: taken from last; NULL: none
+    struct lane_end *fed;   // of the lane to this loop that was last taken from; NULL: none
     ac_time heard;          // when parcels of other loops were last there
     ac_time polled;         // when the poller was last asked while they kept coming
     struct sys_mutex *away; // held to make records and to take those of the next list
@@ -730,6 +729,37 @@ struct lane *team_lane(struct loop *from, struct loop *to, team_arrived *arrived
 // Sends a message, which nobody else holds a part of (value_detach). Takes it if it succeeds. 0 or
 // -ENOMEM.
 int team_send(struct lane *lane, uint64_t id, ac_value message);
+
+// What travels on a lane.
+struct parcel {
+    uint64_t id; // atomic: of what a message is for; others are private to team.c
+    union {
+        ac_value message;
+        struct post *post;
+    };
+};
+
+// Where the reader of a lane is.
+struct lane_end {
+    struct parcel *first;
+    struct parcel *first_end; // of its chunk
+};
+
+// For a coroutine that would wait for a message while nobody is ready: takes the first one on the
+// lane that was last taken from, if that is for it. Returns whether it has.
+static inline bool team_take(struct loop *loop, const struct coro *coro, ac_value *message) {
+    struct lane_end *lane = loop->fed;
+    if (!lane || loop->budget <= 1)
+        return false;
+    struct parcel *it = lane->first;
+    if (it == lane->first_end || __atomic_load_n(&it->id, __ATOMIC_ACQUIRE) != coro->id)
+        return false;
+    *message = it->message;
+    lane->first = it + 1;
+    loop_spend(loop);
+    return true;
+}
+
 // Has a post run on another loop, behind what `from` has sent there; `from` is the loop of this
 // thread, or NULL.
 void team_post(struct loop *from, struct loop *to, struct post *post);
@@ -767,9 +797,6 @@ bool team_has_parcels(struct loop *loop);
 // Nobody is ready: takes messages that are there, or come within a moment, without going home,
 // until somebody is ready or one is found that has to be taken at home. From any stack.
 void team_feed(struct loop *loop);
-// Nobody is ready: whether the first message on the lane that was last taken from, loop->fed, is
-// for this coroutine, which parks to receive one. Then it has it, and waits no longer.
-bool team_hand_over(struct loop *loop, struct coro *coro);
 // Whether there are parcels now or within a moment, if that is likely and nobody is ready.
 bool team_is_fed(struct loop *loop);
 // Looks for parcels for a while if that is likely to pay.

@@ -48,14 +48,6 @@ enum {
 // has, as no lane leads to loop 1.
 enum place { EMPTY = 0, POST = 1 << 2 };
 
-struct parcel {
-    uint64_t id; // atomic
-    union {
-        ac_value message;
-        struct post *post;
-    };
-};
-
 struct lane_chunk {
     struct lane_chunk *next; // atomic
     struct parcel parcels[CHUNK_PARCELS];
@@ -77,9 +69,8 @@ struct lane {
     struct lane_chunk **spare_taken; // of `spares`, the one to look at next
     struct loop *from;
     // the reader's
-    struct parcel *first __attribute__((aligned(MEMORY_LINE_BYTES)));
-    struct parcel *first_end; // of its chunk
-    team_arrived *arrived;    // set by the writer before the first message
+    struct lane_end reader __attribute__((aligned(MEMORY_LINE_BYTES)));
+    team_arrived *arrived; // set by the writer before the first message
     struct lane_chunk *head;
     struct lane_chunk **spare_given;
     // of both: a ring of emptied chunks; the reader fills what is NULL, the writer what is not
@@ -133,8 +124,8 @@ static void lane_write_to(struct lane *lane, struct lane_chunk *chunk) {
 
 static void lane_read_from(struct lane *lane, struct lane_chunk *chunk) {
     lane->head = chunk;
-    lane->first = chunk->parcels;
-    lane->first_end = chunk->parcels + CHUNK_PARCELS;
+    lane->reader.first = chunk->parcels;
+    lane->reader.first_end = chunk->parcels + CHUNK_PARCELS;
 }
 
 static struct post **late_of(const struct loop *from, const struct loop *to) {
@@ -291,9 +282,9 @@ static __attribute__((noinline)) bool lane_next(struct lane *lane) {
 
 // What the first place holds.
 static inline uint64_t lane_look(struct lane *lane) {
-    if (unlikely(lane->first == lane->first_end) && !lane_next(lane))
+    if (unlikely(lane->reader.first == lane->reader.first_end) && !lane_next(lane))
         return EMPTY;
-    return __atomic_load_n(&lane->first->id, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&lane->reader.first->id, __ATOMIC_ACQUIRE);
 }
 
 static inline struct lane *lane_to(struct team *team, uint32_t from, uint32_t to) {
@@ -324,7 +315,7 @@ static bool take(struct loop *loop, struct lane *lane) {
         uint64_t id = lane_look(lane);
         if (id == EMPTY)
             return true;
-        struct parcel *it = lane->first++;
+        struct parcel *it = lane->reader.first++;
         if (id == POST)
             it->post->run(it->post);
         else
@@ -370,24 +361,13 @@ static bool feed_from(struct loop *loop, struct lane *lane) {
         uint64_t id = lane_look(lane);
         if (id == EMPTY)
             return false;
-        if (id == POST || !lane->arrived(loop, id, lane->first->message, false))
+        if (id == POST || !lane->arrived(loop, id, lane->reader.first->message, false))
             return true;
-        lane->first++;
-        loop->fed = lane;
+        lane->reader.first++;
+        loop->fed = &lane->reader;
         loop->heard = loop->now;
     }
     return false;
-}
-
-bool team_hand_over(struct loop *loop, struct coro *coro) {
-    struct lane *lane = loop->fed;
-    struct parcel *it = lane->first;
-    if (it == lane->first_end || __atomic_load_n(&it->id, __ATOMIC_ACQUIRE) != coro->id)
-        return false;
-    *(ac_value *)coro->wait_for = it->message;
-    lane->first = it + 1;
-    coro->wait = NULL;
-    return true;
 }
 
 void team_feed(struct loop *loop) {

@@ -40,8 +40,7 @@ static void bury(struct coro *coro, ac_value message);
 static void end_state(struct loop *loop, void *it);
 
 // coro->wait_for is the variable of the receiver.
-static const struct wait_kind receiving = {
-    .name = "receive", .abandon = leave_receive, .receives = true};
+static const struct wait_kind receiving = {.name = "receive", .abandon = leave_receive};
 
 // ---- sending ----
 
@@ -288,6 +287,8 @@ int ac_receive(ac_value *message, ac_time deadline) {
         return take_first(coro, message);
     if (deadline != AC_FOREVER)
         return receive_slowly(coro, message, deadline);
+    if (unlikely(!coro->loop->ready_head) && team_take(coro->loop, coro, message))
+        return 0;
     coro->wait_for = message;
     return coro_wait_for_ever(coro, &receiving);
 }

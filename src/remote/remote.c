@@ -176,7 +176,7 @@ static bool is_closed(struct remote *remote) {
 static ac_value say_goodbye(ac_value argument) {
     struct remote *remote = ac_pointer_of(argument);
     ac_time until = ac_after(STOP_SECONDS);
-    while ((remote->parcels > 0 || outbox_is_busy(remote)) && ac_now() < until)
+    while ((remote->carriers > 0 || outbox_is_busy(remote)) && ac_now() < until)
         (void)ac_sleep(0.001);
     close_fabric(remote, until);
     for (double pause = 0.0002;; pause = pause < 0.005 ? pause * 2 : pause) {

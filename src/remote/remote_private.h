@@ -228,7 +228,7 @@ struct remote {
     struct map watched;  // struct watcher -> struct near_monitor
     struct map outboxes; // peer -> struct outbox
     uint32_t farewells;  // that found no memory and are tried again
-    uint32_t parcels;    // coroutines that send large exit notices
+    uint32_t carriers;   // coroutines that send large exit notices
     uint64_t stream;     // number of the last large message sent
 };
 

@@ -169,7 +169,7 @@ void watch_done(struct remote *remote) {
 // An exit notice for which there is no room, which is too large for one frame, or before which
 // messages of channels wait: sent by a coroutine of its own, which can wait, and for which the
 // goodbye waits.
-struct parcel {
+struct carrier {
     struct remote *remote;
     uint64_t peer;
     struct head head;
@@ -177,33 +177,33 @@ struct parcel {
 };
 
 static ac_value carry(ac_value argument) {
-    struct parcel *parcel = ac_pointer_of(argument);
+    struct carrier *carrier = ac_pointer_of(argument);
     uint8_t scratch[16];
-    int err = send_frame(parcel->remote, parcel->peer, FRAME_EXIT, &parcel->head,
-                         value_encoded(parcel->value, scratch), AC_FOREVER);
+    int err = send_frame(carrier->remote, carrier->peer, FRAME_EXIT, &carrier->head,
+                         value_encoded(carrier->value, scratch), AC_FOREVER);
     if (err < 0)
         trace(TRACE_REMOTE, "an exit notice was not sent: %s", ac_strerror(err));
-    parcel->remote->parcels--;
-    ac_drop(parcel->value);
-    memory_release(parcel);
+    carrier->remote->carriers--;
+    ac_drop(carrier->value);
+    memory_release(carrier);
     return ac_nil;
 }
 
 static int carry_off(struct remote *remote, uint64_t peer, const struct head *head,
                      ac_value value) {
-    struct parcel *parcel = memory_allocate(sizeof *parcel);
-    if (!parcel)
+    struct carrier *carrier = memory_allocate(sizeof *carrier);
+    if (!carrier)
         return -ENOMEM;
-    *parcel = (struct parcel){
+    *carrier = (struct carrier){
         .remote = remote, .peer = peer, .head = *head, .value = ac_hold(value)};
     int err = 0;
     static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
-    if (coro_create(remote->host, carry, ac_of_pointer(parcel), &options, true, &err)) {
-        remote->parcels++;
+    if (coro_create(remote->host, carry, ac_of_pointer(carrier), &options, true, &err)) {
+        remote->carriers++;
         return 0;
     }
-    ac_drop(parcel->value);
-    memory_release(parcel);
+    ac_drop(carrier->value);
+    memory_release(carrier);
     return err;
 }
 
