@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef uint64_t (*measure_work)(uint64_t n);
 
@@ -35,6 +36,7 @@ enum {
     MEASURE_RING = 503,          // coroutines of `ring-503`
     MEASURE_CROWD = 1000 * 1000, // coroutines of the figures of many; leaves of `skynet-1m`
     MEASURE_CHILDREN = 10,       // of a node of `skynet-1m`
+    MEASURE_POLL_US = 50,        // how long a server of `echo-1-polling` polls before it sleeps
     MEASURE_CANNOT = 77          // exit status of a program that cannot measure the figure
 };
 
@@ -52,30 +54,34 @@ static inline double measure_cpu_ms(void) {
            (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e3;
 }
 
-// The bytes behind a field of /proc/self/status, "VmRSS" say.
-static inline double measure_status_bytes(const char *field) {
-    FILE *file = fopen("/proc/self/status", "r");
-    char line[256];
+// The bytes behind a field of /proc/PID/status, "VmRSS" say.
+static inline double measure_status_bytes(int pid, const char *field) {
+    char path[64], line[256];
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    FILE *file = fopen(path, "r");
     double kib = -1;
     size_t length = strlen(field);
     while (file && fgets(line, sizeof line, file))
         if (strncmp(line, field, length) == 0 && line[length] == ':')
             kib = atof(line + length + 1);
     if (!file || kib < 0) {
-        fprintf(stderr, "no %s in /proc/self/status\n", field);
+        fprintf(stderr, "no %s in %s\n", field, path);
         exit(1);
     }
     fclose(file);
     return kib * 1024;
 }
 
-// What the process has of memory now, with the tables by which the processor finds it.
-static inline double measure_memory_bytes(void) {
-    return measure_status_bytes("VmRSS") + measure_status_bytes("VmPTE");
+// What a process has of memory now, with the tables by which the processor finds it.
+static inline double measure_memory_bytes_of(int pid) {
+    return measure_status_bytes(pid, "VmRSS") + measure_status_bytes(pid, "VmPTE");
 }
 
+// The same of this process.
+static inline double measure_memory_bytes(void) { return measure_memory_bytes_of(getpid()); }
+
 // The most it ever had, in megabytes, without those tables.
-static inline double measure_peak_mb(void) { return measure_status_bytes("VmHWM") / 1e6; }
+static inline double measure_peak_mb(void) { return measure_status_bytes(getpid(), "VmHWM") / 1e6; }
 
 // The next of a sequence of numbers below `end` that is the same in every run (xorshift64*).
 static inline uint64_t measure_random(uint64_t end) {

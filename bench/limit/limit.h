@@ -67,4 +67,8 @@ uint64_t cross_roundtrip_work(uint64_t n);
 void cross_oneway_prepare(void);
 uint64_t cross_oneway_work(uint64_t n);
 
+// Servers of echo.c; they never return.
+double echo_serve(void);
+double echo_serve_polling(void);
+
 #endif

@@ -39,6 +39,7 @@ var figures = map[string]figure{
 	"idle-cost":       {value: idleCost},
 	"cross-roundtrip": {prepare: func() { apart(echo) }, work: roundtrips},
 	"cross-oneway":    {prepare: func() { apart(drain) }, work: oneways},
+	"echo":            {value: echoServe},
 }
 
 var (
