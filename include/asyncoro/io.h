@@ -163,9 +163,42 @@ AC_API long ac_peek(ac_stream *stream, void *to, size_t bytes, size_t least,
                     ac_time deadline) AC_CHECKED;
 
 // Writes all bytes. Can wait. `bytes`; else the errors of ac_read or -EPIPE when the other side is
-// gone. `*put`, if not NULL, tells in each case how many bytes were handed to the system.
+// gone. `*put`, if not NULL, tells in each case how many bytes were handed to the system: so with
+// AC_NOW this writes as much as there is room for.
 AC_API long ac_write_all(ac_stream *stream, const void *from, size_t bytes, ac_time deadline,
                          size_t *put) AC_CHECKED;
+
+// A part of what ac_write_parts writes. Its bytes belong to the caller.
+typedef struct ac_part {
+    const void *from;
+    size_t bytes;
+} ac_part;
+
+// Writes all bytes of the parts, one part after the other: a head and a body, say, that lie in
+// different places. Connections and pipes take many parts with one call of the system; for other
+// streams small ones are joined in a buffer of 16 KiB. Can wait. How many bytes that were in all;
+// -EINVAL if they are more than LONG_MAX; -ENOMEM; else the errors of ac_write_all. `*put`, if not
+// NULL, tells in each case how many bytes of all parts were handed to the system.
+AC_API long ac_write_parts(ac_stream *stream, const ac_part *parts, size_t count, ac_time deadline,
+                           size_t *put) AC_CHECKED;
+
+// A frame is a message in a stream: four bytes that tell its length, the highest first, and then so
+// many bytes.
+
+// Reads the next frame, of at most `bytes_max` bytes, its length apart. Can wait. 1 when it lies in
+// `to` and its length in `*got`; 0 at the end of the stream; -EPROTO if the stream ends inside a
+// frame; -EMSGSIZE if the frame is longer than `bytes_max`, where `*got` tells its length and
+// nothing is consumed; -ENOMEM; else the errors of ac_read, after which what has come of the frame
+// is still there for the next call. Memory is asked for as the frame comes, not as its length says.
+AC_API int ac_read_frame(ac_stream *stream, void *to, size_t bytes_max, ac_time deadline,
+                         size_t *got) AC_CHECKED;
+
+// Writes a frame of so many bytes. Can wait. 0; -EMSGSIZE if it has more than 2^32 - 1 bytes; else
+// the errors of ac_write_all. `*put`, if not NULL, tells in each case how many bytes were handed to
+// the system, those of the length among them: a frame that was begun must be ended, and who will
+// not write what is missing of it can only close the stream.
+AC_API int ac_write_frame(ac_stream *stream, const void *from, size_t bytes, ac_time deadline,
+                          size_t *put) AC_CHECKED;
 
 // Says that nothing more will be written: the other side reads the end of the stream. 0 or an error
 // of the system.

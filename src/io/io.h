@@ -5,6 +5,7 @@
 //   stream.c   what streams are: making, closing, what lies below reading and writing
 //   read.c     reading
 //   write.c    writing
+//   frame.c    messages in a stream, each with its length before it
 //   socket.c   listening and accepting; options
 //   connect.c  connecting
 //   datagram.c datagrams

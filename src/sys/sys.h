@@ -303,6 +303,14 @@ enum sys_verb {
     SYS_WATCH    // result 0 as soon as the descriptor can be read: process handles and the like
 };
 
+// A part of what is written; laid out as the system's struct iovec.
+struct sys_part {
+    const void *bytes;
+    size_t count; // not 0
+};
+
+enum { SYS_PARTS_MAX = 1024 }; // of one operation
+
 struct sys_op {
     enum sys_verb verb;
     bool eager; // the caller is not going to wait: try, also if nothing was heard of the handle
@@ -311,6 +319,9 @@ struct sys_op {
     struct sys_handle *handle;
     void *bytes; // of SYS_WRITE and SYS_SEND they are only read
     size_t count;
+    const struct sys_part *parts; // of SYS_WRITE: written one after the other, in place of `bytes`;
+                                  // NULL: there are none
+    size_t parts_count;
     struct sys_address address;
     struct sys_unix *name; // of Unix sockets: where to; or room for where from, may be NULL
     int64_t result;        // 0 or more, or a negative errno value

@@ -9,6 +9,8 @@
 
 #include "io/connect.h"
 
+#include "io/io.h"
+
 struct model {
     uint64_t seed;  // of all that is random here; a failure names the first one
     uint64_t first; // the seed at the beginning
@@ -34,15 +36,17 @@ static inline size_t model_length(struct model *model, size_t limit) {
     return model_random(model, most < limit ? most : limit);
 }
 
-// Few different bytes, so that ends of lines, delimiters and beginnings of them are frequent.
+// Few different bytes, so that ends of lines, delimiters and beginnings of them are frequent, and
+// in one of three texts also short frames.
 static inline void model_init(struct model *model, uint64_t seed) {
     *model = (struct model){.seed = seed * 0x9e3779b97f4a7c15 + 1, .first = seed};
     model->count = model_length(model, MODEL_BYTES_MAX);
     model->bytes = malloc(model->count + 1);
-    const char *letters = model_random(model, 2) ? "aab\r\n" : "aaaaaaaaaaaaaaab";
-    size_t different = strlen(letters);
+    static const char letters[][16] = {"aab\r\naab\r\naab\r\n", "aaaaaaaaaaaaaab",
+                                       "\0\0\0\0\0\0\0\0\0\0\0\1\n"};
+    const char *few = letters[model_random(model, 3)];
     for (size_t i = 0; i < model->count; i++)
-        model->bytes[i] = (uint8_t)letters[model_random(model, different)];
+        model->bytes[i] = (uint8_t)few[model_random(model, 16)];
 }
 
 static inline void model_done(struct model *model) { free(model->bytes); }
@@ -144,10 +148,46 @@ static inline long model_peek(struct model *model, ac_stream *stream, uint8_t *t
     return result;
 }
 
+static inline long model_read_frame(struct model *model, ac_stream *stream, uint8_t *to,
+                                    ac_time until) {
+    size_t bytes_max = model_length(model, MODEL_BYTES_MAX), got;
+    long result = ac_read_frame(stream, to, bytes_max, until, &got);
+    if (result == -ETIMEDOUT)
+        return result;
+    size_t left = model_left(model), bytes = 0;
+    for (size_t i = 0; i < 4 && i < left; i++)
+        bytes = bytes << 8 | model->bytes[model->at + i];
+    bool is_too_long = left >= 4 && bytes > bytes_max;
+    if (left < 4 || is_too_long || left - 4 < bytes) {
+        model_assert(result == (left == 0 ? 0 : is_too_long ? -EMSGSIZE : -EPROTO));
+        model_assert(got == (is_too_long ? bytes : 0));
+        return left == 0 ? 0 : result;
+    }
+    model_assert(result == 1 && got == bytes);
+    model->at += 4;
+    model_compare(model, to, bytes, result);
+    model->at += bytes;
+    return result;
+}
+
+// A stream of that kind, in the loop that runs. Its handle does nothing.
+static inline ac_stream *open_kind(const struct stream_kind *kind, void *own) {
+    int ends[2];
+    ck_assert_int_eq(sys_pipe(ends), 0);
+    struct ac_stream *stream = stream_create(loop_here);
+    ck_assert_ptr_nonnull(stream);
+    sys_adopt(loop_here->sys, &stream->object.handle, ends[0], false);
+    sys_fd_close(ends[1]);
+    stream->kind = kind;
+    stream->own = own;
+    return stream;
+}
+
 // Reads all, in every way there is. `try_often`: every other call does not wait.
 static inline void model_read_all(struct model *model, ac_stream *stream, bool try_often) {
-    static long (*const ways[])(struct model *, ac_stream *, uint8_t *, ac_time) = {
-        model_read, model_read_exactly, model_read_line, model_read_until, model_peek};
+    static long (*const ways[])(struct model *, ac_stream *, uint8_t *,
+                                ac_time) = {model_read,       model_read_exactly, model_read_line,
+                                            model_read_until, model_read_frame,   model_peek};
     uint8_t *to = malloc(MODEL_BYTES_MAX + 1);
     long result;
     do {

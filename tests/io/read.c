@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Tests of src/io/read.c.
-#include <stdlib.h>
-
 #include "io/model.h"
-
-#include "io/io.h"
 
 static ac_stream *here, *there; // the two ends
 static int ended;
@@ -402,18 +398,6 @@ static int64_t cut_read(struct ac_stream *stream, void *to, size_t bytes, ac_tim
 static void cut_release(struct ac_stream *stream) { (void)stream; }
 
 static const struct stream_kind cut_kind = {.read = cut_read, .release = cut_release};
-
-static ac_stream *open_kind(const struct stream_kind *kind, void *own) {
-    int ends[2];
-    ck_assert_int_eq(sys_pipe(ends), 0);
-    struct ac_stream *stream = stream_create(loop_here);
-    ck_assert_ptr_nonnull(stream);
-    sys_adopt(loop_here->sys, &stream->object.handle, ends[0], false);
-    sys_fd_close(ends[1]);
-    stream->kind = kind;
-    stream->own = own;
-    return stream;
-}
 
 CORO_TEST(however_bytes_are_cut_all_ways_of_reading_agree_with_a_model) {
     static const size_t pieces[] = {1, 2, 10, 100, MODEL_BYTES_MAX};

@@ -37,6 +37,7 @@ static ac_value write_for_ever(ac_value unused) {
 
 CORO_TEST(a_second_reader_is_refused_and_closing_wakes_the_first) {
     char text[8];
+    size_t got;
     connect_pair(&here, &there);
     spawn(read_for_ever);
     spawn(write_for_ever);
@@ -44,7 +45,12 @@ CORO_TEST(a_second_reader_is_refused_and_closing_wakes_the_first) {
     ck_assert_int_eq(ac_read(here, text, 8, AC_FOREVER), -EBUSY);
     ck_assert_int_eq(ac_read_exactly(here, text, 8, AC_FOREVER, NULL), -EBUSY);
     ck_assert_int_eq(ac_read_line(here, text, 8, AC_FOREVER), -EBUSY);
+    ck_assert_int_eq(ac_read_until(here, ";", 1, text, 8, AC_FOREVER), -EBUSY);
+    ck_assert_int_eq(ac_peek(here, text, 8, 1, AC_FOREVER), -EBUSY);
+    ck_assert_int_eq(ac_read_frame(here, text, 8, AC_FOREVER, &got), -EBUSY);
     ck_assert_int_eq(ac_write_all(here, "x", 1, AC_FOREVER, NULL), -EBUSY);
+    ck_assert_int_eq(ac_write_parts(here, &(ac_part){"x", 1}, 1, AC_FOREVER, NULL), -EBUSY);
+    ck_assert_int_eq(ac_write_frame(here, "x", 1, AC_FOREVER, NULL), -EBUSY);
     ck_assert_int_eq(ended, 0);
     ac_close(here);
     ck_assert_int_eq(ended, 0); // they are woken, not run

@@ -313,6 +313,49 @@ TEST(a_full_socket_lets_the_writer_wait) {
     sys_destroy(sys);
 }
 
+TEST(parts_are_written_in_order) {
+    make();
+    const struct sys_part parts[] = {{"one", 3}, {", ", 2}, {"two", 3}};
+    char text[16];
+    for (int pipe_or_socket = 0; pipe_or_socket < 2; pipe_or_socket++) {
+        struct sys_handle handle;
+        int ends[2];
+        if (pipe_or_socket == 0) {
+            ck_assert_int_eq(pipe(ends), 0);
+            sys_adopt(sys, &handle, ends[1], false);
+        } else {
+            ends[0] = make_pair(&handle);
+        }
+        struct sys_op op = {
+            .verb = SYS_WRITE, .handle = &handle, .parts = parts, .parts_count = countof(parts)};
+        ck_assert(sys_start(&op));
+        ck_assert_int_eq(op.result, 8);
+        ck_assert_int_eq(read(ends[0], text, sizeof text), 8);
+        ck_assert_mem_eq(text, "one, two", 8);
+        sys_close(&handle);
+        close(ends[0]);
+    }
+    sys_destroy(sys);
+}
+
+TEST(of_parts_a_shared_descriptor_takes_the_first) {
+    make();
+    const struct sys_part parts[] = {{"one", 3}, {"two", 3}};
+    int ends[2];
+    char text[16];
+    struct sys_handle handle;
+    ck_assert_int_eq(pipe(ends), 0);
+    sys_adopt(sys, &handle, ends[1], true);
+    struct sys_op op = {
+        .verb = SYS_WRITE, .handle = &handle, .parts = parts, .parts_count = countof(parts)};
+    ck_assert(sys_start(&op));
+    ck_assert_int_eq(op.result, 3);
+    ck_assert_int_eq(read(ends[0], text, sizeof text), 3);
+    sys_close(&handle);
+    close(ends[0]);
+    sys_destroy(sys);
+}
+
 // ---- cancelling ----
 
 TEST(an_attempt_does_it_at_once_or_leaves_all_as_it_is) {
