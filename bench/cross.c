@@ -75,6 +75,7 @@ static ac_value run(ac_value unused) {
     static const struct measure_figure figures[] = {
         {"cross-roundtrip", cross_roundtrip_prepare, cross_roundtrip_work},
         {"cross-oneway", cross_oneway_prepare, cross_oneway_work},
+        {"cross-oneway-at-once", cross_oneway_prepare, cross_oneway_work}, // to another limit
         {NULL},
     };
     exit(measure_main(arguments_n, arguments, figures));

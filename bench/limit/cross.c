@@ -6,6 +6,9 @@
 // number goes to and fro, and every few messages when they come in bulk. Who finds nothing spins on
 // the index of the other for a while and then sleeps on it (futex).
 //
+// `cross-oneway-at-once` has no index: an entry is filled when its receiver is not 0, so each is
+// seen as soon as it is there. Its consumer only spins, and tells now and then how far it is.
+//
 // Receivers are stacks: who waits switches to the stack of its thread, which looks into the ring,
 // writes the value into the variable of the receiver and switches there. What is in the ring
 // already and is for the one who receives, it takes by itself.
@@ -22,6 +25,7 @@
 enum {
     ENTRIES = 2048, // a power of two that holds two batches
     PUBLISH = 64,   // messages of a batch that become visible together
+    TELL = 256,     // entries that are taken before the producer is told, where there is no index
     SPINS = 20000,  // before a thread sleeps
     LINE = 128      // two lines of the cache: the processor fetches them in pairs
 };
@@ -113,6 +117,34 @@ static inline struct entry *take(struct ring *ring) {
     return &ring->entries[ring->taken++ % ENTRIES];
 }
 
+// ---- the same without an index ----
+
+static __attribute__((noinline)) void put_at_once(struct ring *ring, uint64_t receiver,
+                                                  struct value value) {
+    // One entry stays empty: the one behind the last.
+    while (__builtin_expect(ring->put - ring->emptied_seen == ENTRIES - 1, 0)) {
+        relax();
+        ring->emptied_seen = __atomic_load_n(&ring->emptied, __ATOMIC_ACQUIRE);
+    }
+    struct entry *entry = &ring->entries[ring->put++ % ENTRIES];
+    __atomic_store_n(&ring->entries[ring->put % ENTRIES].receiver, 0, __ATOMIC_RELAXED);
+    entry->value = value;
+    __atomic_store_n(&entry->receiver, receiver, __ATOMIC_RELEASE);
+}
+
+// Whom the next entry is for; waits until there is one.
+static inline struct entry *look_at_once(struct ring *ring) {
+    struct entry *entry = &ring->entries[ring->taken % ENTRIES];
+    while (!__atomic_load_n(&entry->receiver, __ATOMIC_ACQUIRE))
+        relax();
+    return entry;
+}
+
+static inline void take_at_once(struct ring *ring) {
+    if (++ring->taken % TELL == 0)
+        __atomic_store_n(&ring->emptied, ring->taken, __ATOMIC_RELEASE);
+}
+
 // ---- a coroutine at each end ----
 
 // Hands what comes in to the coroutine of this thread, for ever or until it goes on by itself.
@@ -157,14 +189,49 @@ static void drain(void) {
     }
 }
 
-static void serve_near(void) { serve(&near); }
+static void *serve_at_once(struct end *me) {
+    for (;;) {
+        struct entry *entry = look_at_once(me->in);
+        struct end *receiver = (struct end *)entry->receiver;
+        *receiver->into = entry->value;
+        take_at_once(me->in);
+        limit_switch(&receiver->home_sp, receiver->sp);
+    }
+    return NULL;
+}
+
+static __attribute__((noinline)) struct value receive_at_once(struct end *me) {
+    struct ring *in = me->in;
+    struct entry *entry = &in->entries[in->taken % ENTRIES];
+    struct value value;
+    if (__atomic_load_n(&entry->receiver, __ATOMIC_ACQUIRE) == (uint64_t)me) {
+        value = entry->value;
+        take_at_once(in);
+        return value;
+    }
+    me->into = &value;
+    limit_switch(&me->sp, me->home_sp);
+    return value;
+}
+
+static void drain_at_once(void) {
+    for (;;) {
+        for (int i = 0; i < MEASURE_BATCH; i++)
+            sum += receive_at_once(&far).content;
+        put_at_once(far.out, (uint64_t)&near, (struct value){0});
+    }
+}
+
+static void *(*serve_with)(struct end *me) = serve;
+
+static void serve_near(void) { serve_with(&near); }
 
 static void *far_thread(void *entry) {
     cores_pin(1);
     struct stack *stack = limit_stacks(1);
     limit_prepare(stack, *(void (**)(void))entry);
     limit_switch(&far.home_sp, stack->sp); // until it waits
-    return serve(&far);
+    return serve_with(&far);
 }
 
 // The program's own stack is the coroutine of the measuring thread; its home has one of its own.
@@ -209,6 +276,21 @@ uint64_t cross_oneway_work(uint64_t n) {
         }
         publish(near.out);
         receive(&near);
+    }
+    return done;
+}
+
+void cross_at_once_prepare(void) {
+    serve_with = serve_at_once;
+    ends_prepare(drain_at_once);
+}
+
+uint64_t cross_at_once_work(uint64_t n) {
+    uint64_t done;
+    for (done = 0; done < n; done += MEASURE_BATCH) {
+        for (int i = 0; i < MEASURE_BATCH; i++)
+            put_at_once(near.out, (uint64_t)&far, (struct value){1, i});
+        receive_at_once(&near);
     }
     return done;
 }

@@ -133,6 +133,7 @@ int main(int argc, char **argv) {
         {"timers-1m-cpu", .value = timers_cpu_ms},
         {"cross-roundtrip", cross_roundtrip_prepare, cross_roundtrip_work},
         {"cross-oneway", cross_oneway_prepare, cross_oneway_work},
+        {"cross-oneway-at-once", cross_at_once_prepare, cross_at_once_work},
         {"echo", .value = echo_serve},
         {"echo-polling", .value = echo_serve_polling},
         {NULL},

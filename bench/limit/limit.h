@@ -66,6 +66,8 @@ void cross_roundtrip_prepare(void);
 uint64_t cross_roundtrip_work(uint64_t n);
 void cross_oneway_prepare(void);
 uint64_t cross_oneway_work(uint64_t n);
+void cross_at_once_prepare(void);
+uint64_t cross_at_once_work(uint64_t n);
 
 // Servers of echo.c; they never return.
 double echo_serve(void);
