@@ -14,6 +14,7 @@
 #include <asyncoro/message.h>
 #include <asyncoro/remote.h>
 #include <asyncoro/sync.h>
+#include <asyncoro/tls.h>
 #include <asyncoro/value.h>
 
 #endif

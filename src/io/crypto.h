@@ -3,7 +3,9 @@
 // hidden.
 //
 //   digest.c   SHA-256, HMAC-SHA-256, HKDF, comparing and wiping secrets
-//   tls.c      TLS 1.3 between two holders of the same secret, over bytes in memory
+//   tls.c      a TLS connection over bytes in memory, and its settings for two holders of the same
+//              secret
+//   trust.c    settings for certificates: ours, and whom to trust; sessions to resume
 //
 // No call waits, and none keeps anything in thread-local variables from one call to the next, so
 // that the same object may be used on one thread now and on another later, but never on two at
@@ -12,6 +14,8 @@
 #define IO_CRYPTO_H
 
 #include "base/base.h"
+
+struct ac_tls;
 
 enum { DIGEST_BYTES = 32, TLS_IDENTITY_BYTES_MAX = 127 };
 
@@ -73,22 +77,68 @@ void tls_destroy(struct tls *tls);
 // tls_came.
 uint8_t *tls_room(struct tls *tls, size_t *count);
 void tls_came(struct tls *tls, size_t count);
+// The same for bytes that lie elsewhere, and stay there until tls_read or tls_handshake says
+// -EAGAIN, as it has done last: all that came before has been read.
+void tls_feed(struct tls *tls, const uint8_t *bytes, size_t count);
 // Moves what is to be sent into `into`, which is empty: the two change buffers. Whoever has called
 // any other function of the connection looks here afterwards.
 void tls_output(struct tls *tls, struct buffer *into);
+// How many bytes that is.
+size_t tls_output_bytes(const struct tls *tls);
 bool tls_has_output(const struct tls *tls);
 
-// Goes on with the handshake. 0: done, and the other side holds the secret; -EAGAIN: more bytes
-// must come; -EACCES: the other side does not hold the secret or speaks something else; there may
-// be an alert to send. The client's handshake is done before the server has checked the client:
-// wait for its first word.
+// Goes on with the handshake. 0: done, and the other side holds the secret, or has the certificate
+// that was asked for; -EAGAIN: more bytes must come; else it has failed, and there may be an alert
+// to send. With a secret: -EACCES: the other side does not hold it or speaks something else. With
+// certificates: -EKEYREJECTED: that of the other side is not trusted; -EACCES: it does not trust
+// ours, or wants one; -EPROTO. -ENOMEM. The client's handshake is done before the server has
+// checked the client: wait for its first word.
 int tls_handshake(struct tls *tls);
-// Encrypts all the bytes. 0; -ENOMEM; -EPROTO. After a failure the connection is of no more use.
+// Encrypts all the bytes. 0; -ENOMEM; -EPROTO. After a failure of which tls_problem tells the
+// connection is of no more use; else nothing was encrypted.
 int tls_write(struct tls *tls, const void *bytes, size_t count);
 // Decrypts at most `count` bytes. How many; 0 when the other side has closed in order; -EAGAIN:
-// more bytes must come; -EPROTO: they were forged or garbled.
+// more bytes must come; -EPROTO: they were forged or garbled, or too many that hold no data;
+// -EACCES: the server does not trust our certificate; -ENOMEM.
 int64_t tls_read(struct tls *tls, void *to, size_t count);
 // What went wrong last, in OpenSSL's words; "" if nothing did. Constant text.
 const char *tls_problem(const struct tls *tls);
+// Has the end of what we write told to the other side (close_notify), once the handshake is done.
+void tls_end(struct tls *tls);
+// Has the keys changed under which we write, as tls_write does by itself in time.
+void tls_update_keys(struct tls *tls);
+
+// ---- trust.c ----
+
+// One more holder, who lets it go by ac_tls_destroy.
+void trust_hold(struct ac_tls *settings);
+// A connection under these settings, which stay until tls_destroy. A client: to `host`, which is
+// brought into its usual form, and stays until then too; NULL: not known. 0; -EINVAL: a server has
+// no certificate, the host cannot be one, or it is to be verified and not known; -ENOMEM.
+int trust_connect(struct ac_tls *settings, char *host, struct tls **tls);
+int trust_accept(struct ac_tls *settings, struct tls **tls);
+
+// What is known of it after the handshake. Texts stay as long as the connection.
+const char *trust_protocol(const struct ac_tls *settings, const struct tls *tls);
+const char *trust_server_name(const struct tls *tls);
+const char *trust_version(const struct tls *tls);
+const char *trust_cipher(const struct tls *tls);
+bool trust_resumed(const struct tls *tls);
+// 0; -ENODATA if the other side has shown no certificate; -EMSGSIZE; -ENOMEM.
+int trust_subject(const struct tls *tls, char *text, size_t bytes);
+int trust_fingerprint(const struct tls *tls, uint8_t digest[DIGEST_BYTES]);
+
+// ---- between tls.c and trust.c, which know OpenSSL ----
+
+struct bio_method_st;
+struct ssl_ctx_st;
+struct ssl_st;
+
+// The way of connections to their bytes. NULL if there is no memory.
+struct bio_method_st *tls_method_create(void);
+// A connection under settings of OpenSSL's, which it holds; the method stays. NULL if there is no
+// memory.
+struct tls *tls_over(struct ssl_ctx_st *settings, const struct bio_method_st *method, bool server);
+struct ssl_st *tls_ssl(const struct tls *tls);
 
 #endif

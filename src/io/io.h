@@ -13,6 +13,7 @@
 //   input.c    standard input
 //   file.c     regular files, pipes
 //   path.c     what is done with files by their names
+//   secure.c   TLS streams
 //   crypto.h   TLS and digests, over bytes in memory
 //
 // An object is closed by its owner while others may still be inside a call on it. So each call
@@ -31,6 +32,7 @@
 #include "coro/coro.h"
 
 #include <asyncoro/io.h>
+#include <asyncoro/tls.h>
 
 #include "io/crypto.h"
 
@@ -79,6 +81,7 @@ void io_close(struct io_object *object);
 struct io {
     struct list open;        // io_object.link
     struct ac_stream *input; // standard input, or NULL
+    ac_tls *tls;             // for TLS streams that name no settings, or NULL
 };
 // NULL if there is no memory.
 struct io *io_of(struct loop *loop);

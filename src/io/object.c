@@ -113,5 +113,6 @@ static void end_of_loop(struct loop *loop, void *state) {
         if (object->closed || (io->input && object == &io->input->object))
             object->release(object);
     }
+    ac_tls_destroy(io->tls);
     memory_release(io);
 }

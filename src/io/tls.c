@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
-// TLS 1.3 with a pre-shared secret (RFC 8446, "external PSK" with an X25519 exchange), by OpenSSL,
-// over bytes in memory.
+// TLS by OpenSSL, over bytes in memory; and the settings for TLS 1.3 with a pre-shared secret (RFC
+// 8446, "external PSK" with an X25519 exchange). Those for certificates are in trust.c.
 //
-// Both sides prove that they hold the secret and nothing is ever sent in clear but the identity,
-// which is the secret's name. There are no certificates: the store is empty and verification is
-// demanded, so that a handshake without the secret cannot succeed in any way. No tickets, no
-// resumption, no early data.
+// With a secret, both sides prove that they hold the secret and nothing is ever sent in clear but
+// the identity, which is the secret's name. There are no certificates: the store is empty and
+// verification is demanded, so that a handshake without the secret cannot succeed in any way. No
+// tickets, no resumption, no early data.
 //
 // OpenSSL reads and writes through a BIO of our own. It reads from `in` and, when that is empty,
 // says "come again"; it appends to `out`, which has no end, so that writing never has to be
-// repeated.
+// repeated. What is in `in` OpenSSL takes whole before it asks for more, a part of a record too.
+//
+// After the handshake the other side may change keys as often as it likes, which costs us more than
+// it: STEPS_MAX steps of such messages in a row, without data between them, are the end. We change
+// ours after KEY_BYTES, long before AES-GCM wants it (RFC 8446, 5.5: 2^24.5 records).
 //
 // Two traps, found by experiment: with SSL_VERIFY_PEER the server refuses ("session id context
 // uninitialized") unless it has a session id context; with one on the client, the client refuses.
@@ -26,14 +30,20 @@ static int find_session(SSL *ssl, const unsigned char *identity, size_t count, S
 static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identity, size_t *count,
                        SSL_SESSION **session);
 static int fail(struct tls *tls, int result, int otherwise);
+static int blame(struct tls *tls, int reason);
+static void count_step(const SSL *ssl, int where, int result);
 static int bio_read(BIO *bio, char *to, size_t count, size_t *done);
 static int bio_write(BIO *bio, const char *from, size_t count, size_t *done);
 static long bio_control(BIO *bio, int command, long number, void *pointer);
 
 enum {
     IN_BYTES_FIRST = 4 * 1024, // until the handshake is done: strangers shall not cost much
-    IN_BYTES = 32 * 1024
+    IN_BYTES = 32 * 1024,
+    RECORD_BYTES = 16 * 1024, // of plain text, at the most
+    RECORD_BYTES_MORE = 64,   // head, tag and what else a record has besides
+    STEPS_MAX = 192           // of a message two or three
 };
+#define KEY_BYTES ((uint64_t)64 << 30)
 
 struct tls_context {
     SSL_CTX *client;
@@ -44,16 +54,19 @@ struct tls_context {
 };
 
 struct tls {
-    struct tls_context *context;
+    struct tls_context *context; // NULL: certificates
     SSL *ssl;
-    uint8_t *in; // what came and OpenSSL has not read yet lies in in[in_begin..in_end)
+    const uint8_t *in; // what came and OpenSSL has not read yet lies in in[in_begin..in_end)
     size_t in_begin;
     size_t in_end;
-    size_t in_capacity;
+    uint8_t *room; // memory of its own for that, or NULL
+    size_t room_bytes;
     struct buffer out; // what is to be sent
     const char *problem;
-    bool done;      // the handshake
-    bool no_memory; // `out` could not grow
+    uint64_t key_bytes; // written under the present keys
+    uint32_t steps;     // of messages of the handshake, since there was data last
+    bool done;          // the handshake
+    bool no_memory;     // `out` could not grow
 };
 
 // ---- context ----
@@ -68,12 +81,9 @@ struct tls_context *tls_context_create(const uint8_t secret[32], const char *ide
         return NULL;
     strcpy(context->identity, identity);
     memcpy(context->secret, secret, sizeof context->secret);
-    context->method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "asyncoro memory");
+    context->method = tls_method_create();
     if (!context->method)
         goto destroy;
-    BIO_meth_set_read_ex(context->method, bio_read);
-    BIO_meth_set_write_ex(context->method, bio_write);
-    BIO_meth_set_ctrl(context->method, bio_control);
     context->client = context_side(context, false);
     context->server = context_side(context, true);
     if (context->client && context->server)
@@ -167,16 +177,22 @@ static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identit
 // ---- connection ----
 
 struct tls *tls_create(struct tls_context *context, bool server) {
+    struct tls *tls = tls_over(server ? context->server : context->client, context->method, server);
+    if (tls)
+        tls->context = context;
+    return tls;
+}
+
+struct tls *tls_over(SSL_CTX *settings, const BIO_METHOD *method, bool server) {
     struct tls *tls = memory_allocate_zeroed(sizeof *tls);
     if (!tls)
         return NULL;
-    tls->context = context;
     tls->problem = "";
     buffer_init(&tls->out);
     BIO *bio = NULL;
-    tls->ssl = SSL_new(server ? context->server : context->client);
+    tls->ssl = SSL_new(settings);
     if (tls->ssl)
-        bio = BIO_new(context->method);
+        bio = BIO_new(method);
     if (!bio) {
         ERR_clear_error();
         tls_destroy(tls);
@@ -185,6 +201,7 @@ struct tls *tls_create(struct tls_context *context, bool server) {
     BIO_set_data(bio, tls);
     BIO_set_init(bio, 1);
     SSL_set_bio(tls->ssl, bio, bio);
+    SSL_set_info_callback(tls->ssl, count_step);
     if (server)
         SSL_set_accept_state(tls->ssl);
     else
@@ -192,33 +209,54 @@ struct tls *tls_create(struct tls_context *context, bool server) {
     return tls;
 }
 
+SSL *tls_ssl(const struct tls *tls) { return tls->ssl; }
+
+static void count_step(const SSL *ssl, int where, int result) {
+    (void)result;
+    struct tls *tls = BIO_get_data(SSL_get_rbio(ssl));
+    if (where & SSL_CB_LOOP && tls->done)
+        tls->steps++;
+}
+
 void tls_destroy(struct tls *tls) {
     if (!tls)
         return;
+    // OpenSSL would take an end without goodbyes for a reason not to resume the session. What
+    // breaks the protocol it forgets by itself.
+    if (tls->ssl && tls->done)
+        SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(tls->ssl);
     buffer_done(&tls->out);
-    memory_release(tls->in);
+    memory_release(tls->room);
     memory_release(tls);
 }
 
 uint8_t *tls_room(struct tls *tls, size_t *count) {
     size_t wanted = tls->done ? IN_BYTES : IN_BYTES_FIRST;
-    if (tls->in_capacity < wanted) {
-        uint8_t *in = memory_resize(tls->in, wanted);
-        if (!in)
+    if (tls->room_bytes < wanted) {
+        uint8_t *room = memory_resize(tls->room, wanted);
+        if (!room)
             return NULL;
-        tls->in = in;
-        tls->in_capacity = wanted;
+        tls->room = room;
+        tls->room_bytes = wanted;
     }
+    tls->in = tls->room;
     if (tls->in_begin == tls->in_end)
         tls->in_begin = tls->in_end = 0;
-    *count = tls->in_capacity - tls->in_end;
-    return tls->in + tls->in_end;
+    *count = tls->room_bytes - tls->in_end;
+    return tls->room + tls->in_end;
 }
 
 void tls_came(struct tls *tls, size_t count) {
-    assert(count <= tls->in_capacity - tls->in_end);
+    assert(count <= tls->room_bytes - tls->in_end);
     tls->in_end += count;
+}
+
+void tls_feed(struct tls *tls, const uint8_t *bytes, size_t count) {
+    assert(tls->in_begin == tls->in_end);
+    tls->in = bytes;
+    tls->in_begin = 0;
+    tls->in_end = count;
 }
 
 void tls_output(struct tls *tls, struct buffer *into) {
@@ -228,6 +266,8 @@ void tls_output(struct tls *tls, struct buffer *into) {
     tls->out = empty;
 }
 
+size_t tls_output_bytes(const struct tls *tls) { return tls->out.length; }
+
 bool tls_has_output(const struct tls *tls) { return tls->out.length > 0; }
 
 int tls_handshake(struct tls *tls) {
@@ -236,7 +276,8 @@ int tls_handshake(struct tls *tls) {
     if (result != 1)
         return fail(tls, result, -EACCES);
     // A handshake that succeeded without the secret would be a mistake of ours: never let it pass.
-    if (!SSL_session_reused(tls->ssl) || SSL_version(tls->ssl) != TLS1_3_VERSION) {
+    if (tls->context &&
+        (!SSL_session_reused(tls->ssl) || SSL_version(tls->ssl) != TLS1_3_VERSION)) {
         tls->problem = "handshake without the shared secret";
         return -EACCES;
     }
@@ -246,6 +287,12 @@ int tls_handshake(struct tls *tls) {
 
 int tls_write(struct tls *tls, const void *bytes, size_t count) {
     const uint8_t *from = bytes;
+    size_t records = (count + RECORD_BYTES - 1) / RECORD_BYTES;
+    if (buffer_reserve(&tls->out, count + records * RECORD_BYTES_MORE) < 0)
+        return -ENOMEM;
+    tls->key_bytes += count;
+    if (tls->key_bytes > KEY_BYTES)
+        tls_update_keys(tls);
     while (count > 0) {
         size_t done = 0;
         ERR_clear_error();
@@ -258,15 +305,34 @@ int tls_write(struct tls *tls, const void *bytes, size_t count) {
     return 0;
 }
 
+void tls_update_keys(struct tls *tls) {
+    tls->key_bytes = 0;
+    if (SSL_version(tls->ssl) == TLS1_3_VERSION)
+        SSL_key_update(tls->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+    ERR_clear_error();
+}
+
 int64_t tls_read(struct tls *tls, void *to, size_t count) {
     size_t done = 0;
     ERR_clear_error();
     int result = SSL_read_ex(tls->ssl, to, count, &done);
-    if (result == 1)
+    if (tls->steps > STEPS_MAX) {
+        tls->problem = "too many messages without data";
+        return -EPROTO;
+    }
+    if (result == 1) {
+        tls->steps = 0;
         return (int64_t)done;
+    }
     if (SSL_get_error(tls->ssl, result) == SSL_ERROR_ZERO_RETURN)
         return 0;
     return fail(tls, result, -EPROTO);
+}
+
+void tls_end(struct tls *tls) {
+    if (tls->done && !(SSL_get_shutdown(tls->ssl) & SSL_SENT_SHUTDOWN))
+        SSL_shutdown(tls->ssl);
+    ERR_clear_error();
 }
 
 const char *tls_problem(const struct tls *tls) { return tls->problem; }
@@ -274,13 +340,46 @@ const char *tls_problem(const struct tls *tls) { return tls->problem; }
 static int fail(struct tls *tls, int result, int otherwise) {
     if (SSL_get_error(tls->ssl, result) == SSL_ERROR_WANT_READ)
         return -EAGAIN;
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    unsigned long code = ERR_peek_last_error();
+    const char *reason = ERR_reason_error_string(code);
     tls->problem = reason ? reason : "unknown error";
+    if (!tls->context)
+        otherwise = blame(tls, ERR_GET_REASON(code));
+    bool no_memory = tls->no_memory || ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE;
     ERR_clear_error();
-    return tls->no_memory ? -ENOMEM : otherwise;
+    return no_memory ? -ENOMEM : otherwise;
+}
+
+// With certificates: who does not trust whom.
+static int blame(struct tls *tls, int reason) {
+    switch (reason) {
+    case SSL_R_CERTIFICATE_VERIFY_FAILED:
+        tls->problem = X509_verify_cert_error_string(SSL_get_verify_result(tls->ssl));
+        return -EKEYREJECTED;
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: return -EKEYREJECTED;
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+    case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED: return -EACCES;
+    default: return -EPROTO;
+    }
 }
 
 // ---- the BIO ----
+
+BIO_METHOD *tls_method_create(void) {
+    BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "asyncoro memory");
+    if (!method)
+        return NULL;
+    BIO_meth_set_read_ex(method, bio_read);
+    BIO_meth_set_write_ex(method, bio_write);
+    BIO_meth_set_ctrl(method, bio_control);
+    return method;
+}
 
 static int bio_read(BIO *bio, char *to, size_t count, size_t *done) {
     struct tls *tls = BIO_get_data(bio);

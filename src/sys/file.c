@@ -57,20 +57,38 @@ int sys_file_read(const char *path, struct buffer *into, size_t bytes_max) {
     return fd < 0 ? -errno : read_and_close(fd, into, bytes_max);
 }
 
-int sys_file_read_secret(const char *path, struct buffer *into, size_t bytes_max) {
-    // Not blocking, because a pipe in the place of the file would make the open wait.
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK);
+// Not blocking, because a pipe in the place of the file would make the open wait.
+static int open_regular(const char *path, int flags, struct stat *facts) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags);
     if (fd < 0)
-        return errno == ELOOP ? -EACCES : -errno;
+        return errno == ELOOP && flags & O_NOFOLLOW ? -EACCES : -errno;
+    int err = fstat(fd, facts) < 0 ? -errno : S_ISREG(facts->st_mode) ? 0 : -EACCES;
+    if (!err)
+        return fd;
+    close(fd);
+    return err;
+}
+
+int sys_file_read_secret(const char *path, struct buffer *into, size_t bytes_max) {
     struct stat facts;
-    int err = fstat(fd, &facts) < 0 ? -errno : 0;
-    bool secret = !err && S_ISREG(facts.st_mode) && facts.st_uid == geteuid() &&
-                  (facts.st_mode & (S_IRWXG | S_IRWXO)) == 0;
-    if (!secret) {
-        close(fd);
-        return err ? err : -EACCES;
-    }
-    return read_and_close(fd, into, bytes_max);
+    int fd = open_regular(path, O_NOFOLLOW, &facts);
+    if (fd < 0)
+        return fd;
+    if (facts.st_uid == geteuid() && (facts.st_mode & (S_IRWXG | S_IRWXO)) == 0)
+        return read_and_close(fd, into, bytes_max);
+    close(fd);
+    return -EACCES;
+}
+
+int sys_file_read_guarded(const char *path, struct buffer *into, size_t bytes_max) {
+    struct stat facts;
+    int fd = open_regular(path, 0, &facts);
+    if (fd < 0)
+        return fd;
+    if ((facts.st_mode & S_IRWXO) == 0)
+        return read_and_close(fd, into, bytes_max);
+    close(fd);
+    return -EACCES;
 }
 
 // ---- creating ----
@@ -87,6 +105,13 @@ static int write_all(int fd, const char *bytes, size_t count) {
     }
     return 0;
 }
+
+int sys_file_open_log(const char *path) {
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, S_IRUSR | S_IWUSR);
+    return fd < 0 ? -errno : fd;
+}
+
+int sys_file_add(int fd, const void *bytes, size_t count) { return write_all(fd, bytes, count); }
 
 // Gives the file its real name unless that is taken. Not every file system can rename this way, and
 // not every one knows hard links.

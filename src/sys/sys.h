@@ -596,6 +596,13 @@ int sys_file_read(const char *path, struct buffer *into, size_t bytes_max);
 // As sys_file_read for a file that must belong to this user and be readable by nobody else: -EACCES
 // if not.
 int sys_file_read_secret(const char *path, struct buffer *into, size_t bytes_max);
+// The same for a file of anybody's that its group, too, may read, but not everybody.
+int sys_file_read_guarded(const char *path, struct buffer *into, size_t bytes_max);
+// A file to which lines are added, by several programs maybe; made with mode 0600 if it is not
+// there. A descriptor or an error.
+int sys_file_open_log(const char *path);
+// All the bytes, in one piece if the system can. 0 or its error.
+int sys_file_add(int fd, const void *bytes, size_t count);
 // Makes a new file, mode 0600, with all its bytes or not at all. -EEXIST if there is one.
 int sys_file_create_secret(const char *path, const void *bytes, size_t count);
 // Makes a folder, mode 0700, and those above it. 0 also if it is there.

@@ -128,6 +128,45 @@ TEST(a_secret_is_no_link_pipe_or_folder) {
     remove_folder();
 }
 
+TEST(what_is_guarded_its_group_may_read_but_not_everybody) {
+    struct buffer buffer;
+    enter_folder();
+    buffer_init(&buffer);
+    write_file("it", "secret", 0640);
+    ck_assert_int_eq(symlink("it", "link"), 0);
+    ck_assert_int_eq(sys_file_read_guarded("link", &buffer, 100), 0);
+    ck_assert_uint_eq(buffer.length, 6);
+    for (mode_t mode = 0641; mode <= 0644; mode++) {
+        write_file("it", "secret", mode);
+        ck_assert_int_eq(sys_file_read_guarded("it", &buffer, 100), -EACCES);
+    }
+    ck_assert_int_eq(mkfifo("pipe", 0600), 0);
+    ck_assert_int_eq(sys_file_read_guarded("pipe", &buffer, 100), -EACCES);
+    ck_assert_int_eq(sys_file_read_guarded("none", &buffer, 100), -ENOENT);
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+TEST(a_log_is_made_for_its_owner_and_grows) {
+    struct buffer buffer;
+    struct stat facts;
+    enter_folder();
+    buffer_init(&buffer);
+    for (int i = 0; i < 2; i++) {
+        int fd = sys_file_open_log("log");
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(sys_file_add(fd, "line\n", 5), 0);
+        close(fd);
+    }
+    ck_assert_int_eq(stat("log", &facts), 0);
+    ck_assert_int_eq(facts.st_mode & 0777, 0600);
+    ck_assert_int_eq(sys_file_read("log", &buffer, 100), 0);
+    ck_assert_uint_eq(buffer.length, 10);
+    ck_assert_int_eq(sys_file_open_log("."), -EISDIR);
+    buffer_done(&buffer);
+    remove_folder();
+}
+
 TEST(a_secret_of_somebody_else_is_refused) {
     struct buffer buffer;
     if (geteuid() != 0)
