@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Faults under streams: what was written is read, whole and in order, or one of the two sides is
-// told.
+// Faults under streams and datagrams: what was written is read, whole and in order, or one of the
+// two sides is told.
 #include "faults.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { LINES = 20, BYTES = 300 << 10 }; // more than a socket holds
@@ -124,3 +128,127 @@ SCENARIO(a_line_of_input_is_read) {
     close(ends[1]);
     REQUIRE(net.lines == 1 || faults_errors() > 0);
 }
+
+// ---- Unix sockets ----
+
+static ac_value serve_byte(ac_value unused) {
+    (void)unused;
+    ac_stream *stream;
+    char byte;
+    struct ac_credentials credentials;
+    if (note(ac_accept(net.listener, &stream, patience())) == 0) {
+        if (strncmp(net.address, "unix:", 5) == 0)
+            note(ac_stream_credentials(stream, &credentials));
+        if (note(ac_read(stream, &byte, 1, patience())) == 1)
+            net.bytes++;
+        ac_close(stream);
+    }
+    return ac_nil;
+}
+
+static ac_value talk_in_folder(ac_value unused) {
+    (void)unused;
+    ac_stream *stream;
+    if (note(ac_listen(&net.listener, net.address, .replace = true, .mode = 0600,
+                       .send_buffer_bytes = 50000)) < 0)
+        return ac_nil;
+    if (ac_ref_is(note_ref(ac_spawn(serve_byte, ac_nil))) &&
+        note(ac_connect(&stream, net.address, patience())) == 0) {
+        note(ac_write_all(stream, "x", 1, patience(), NULL));
+        note(ac_sleep(0.0005));
+        ac_close(stream);
+    }
+    note(ac_sleep(0.0005));
+    ac_listener_close(net.listener);
+    return ac_nil;
+}
+
+// The file of a socket that was not removed.
+static void leave_file(const char *path) {
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    strcpy(un.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&un, sizeof un) < 0)
+        unlink(path); // there is none
+    close(fd);
+}
+
+SCENARIO(a_unix_socket_is_served_and_leaves_no_file) {
+    char folder[] = "/tmp/asyncoro-XXXXXX", path[64];
+    memset(&net, 0, sizeof net);
+    if (!mkdtemp(folder))
+        return;
+    snprintf(path, sizeof path, "%s/it", folder);
+    snprintf(net.address, sizeof net.address, "unix:%s", path);
+    leave_file(path);
+    note_ref(ac_spawn(talk_in_folder, ac_nil));
+    note(ac_run());
+    REQUIRE(net.bytes == 1 || faults_errors() > 0);
+    // Nobody is told of a file that could not be removed.
+    REQUIRE(unlink(path) < 0 || faults_what());
+    REQUIRE(rmdir(folder) == 0);
+}
+
+// ---- several addresses ----
+
+// Of the two addresses of this computer the first refuses.
+static ac_value talk_by_the_second(ac_value unused) {
+    (void)unused;
+    ac_stream *stream;
+    if (note(ac_listen(&net.listener, "[::1]:0")) < 0)
+        return ac_nil;
+    if (note(ac_listener_address(net.listener, net.address)) == 0 &&
+        ac_ref_is(note_ref(ac_spawn(serve_byte, ac_nil))) &&
+        note(ac_connect(&stream, strrchr(net.address, ':'), patience())) == 0) {
+        note(ac_write_all(stream, "x", 1, patience(), NULL));
+        note(ac_sleep(0.0005));
+        ac_close(stream);
+    }
+    note(ac_sleep(0.0005));
+    ac_listener_close(net.listener);
+    return ac_nil;
+}
+
+SCENARIO(addresses_are_tried_side_by_side) {
+    memset(&net, 0, sizeof net);
+    note_ref(ac_spawn(talk_by_the_second, ac_nil));
+    note(ac_run());
+    REQUIRE(net.bytes == 1 || faults_errors() > 0);
+}
+
+// ---- datagrams ----
+
+static void ask_and_answer(ac_datagrams *asks, ac_datagrams *answers, const char *to) {
+    char text[16], from[AC_ADDRESS_TEXT_BYTES];
+    if (note(ac_datagrams_send(asks, "question", 8, to, patience())) == 8 &&
+        note(ac_datagrams_receive(answers, text, sizeof text, from, patience())) == 8 &&
+        note(ac_datagrams_send(answers, "answer", 6, from, patience())) == 6 &&
+        note(ac_datagrams_receive(asks, text, sizeof text, NULL, patience())) == 6)
+        net.lines++;
+}
+
+static ac_value exchange(ac_value where) {
+    ac_datagrams *asks, *answers;
+    if (note(ac_datagrams_open(&answers, ac_text_of(where))) < 0)
+        return ac_nil;
+    if (note(ac_datagrams_address(answers, net.address)) == 0 &&
+        note(ac_datagrams_open(&asks, ac_text_of(where), .send_buffer_bytes = 50000)) == 0) {
+        ask_and_answer(asks, answers, net.address);
+        if (note(ac_datagrams_connect(asks, net.address, patience())) == 0)
+            ask_and_answer(asks, answers, NULL);
+        ac_datagrams_close(asks);
+    }
+    ac_datagrams_close(answers);
+    return ac_nil;
+}
+
+static void run_exchange(const char *where) {
+    memset(&net, 0, sizeof net);
+    note_ref(ac_spawn(exchange, ac_of_text(where)));
+    note(ac_run());
+    REQUIRE(net.lines == 2 || faults_errors() > 0);
+}
+
+SCENARIO(datagrams_are_answered) { run_exchange("127.0.0.1:0"); }
+
+SCENARIO(unix_datagrams_are_answered) { run_exchange("unix:@"); }
