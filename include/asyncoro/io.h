@@ -45,9 +45,9 @@ struct ac_socket_options {
     uint32_t mode;    // of a Unix socket: the rights of its file, such as 0600; default: as the
                       // process makes files
     uint32_t keep_alive_s; // after so many seconds of silence the other side is asked for a sign of
-                           // life, and after as many more without any the connection is over, with
-                           // -ETIMEDOUT; likewise if what was written is not acknowledged. At most
-                           // 32767; default: a peer that vanishes is not noticed
+                           // life, and after as many more without any the connection is over: then
+                           // -ECONNABORTED, as also if what was written is not acknowledged. At
+                           // most 32767; default: a peer that vanishes is not noticed
     uint32_t send_buffer_bytes;    // in the system, which may give other sizes; default: its own
     uint32_t receive_buffer_bytes; // likewise
     const char *local;             // to connect: the address to connect from, numeric; port 0: any
@@ -84,10 +84,11 @@ AC_API void ac_listener_close(ac_listener *listener);
 // are tried side by side (RFC 8305): in the order in which the system gives them, but IPv6 and IPv4
 // in turn, each 250 ms after the one before or as soon as that has failed; the first that connects
 // is taken. Options as for ac_listen: ac_connect(&stream, "host:80", ac_after(5), .delay = true).
-// Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -EINVAL for an address that cannot be understood or
-// an option out of range; -ENAMETOOLONG; -ENOENT for a name that nobody knows, or a Unix socket
-// that is not there; -EAGAIN if the name service does not answer; -EADDRNOTAVAIL if `local` is of
-// another family; -ECONNREFUSED and the like from the system; -ENOMEM.
+// Can wait. 0; -ETIMEDOUT, also when the system has waited in vain for minutes; -ECANCELED; -EPERM;
+// -EINVAL for an address that cannot be understood or an option out of range; -ENAMETOOLONG;
+// -ENOENT for a name that nobody knows, or a Unix socket that is not there; -EAGAIN if the name
+// service does not answer; -EADDRNOTAVAIL if `local` is of another family; -ECONNREFUSED and the
+// like from the system; -ENOMEM.
 #define ac_connect(stream, address, ...) AC_CONNECT_((stream), (address), __VA_ARGS__, )
 #define AC_CONNECT_(stream, address, deadline, ...)                                                \
     ac_connect_with(                                                                               \
