@@ -11,6 +11,8 @@
 static const char group[] = "239.255.83.21";
 static const char *port = "0", *interface = "lo";
 
+// ---- answering ----
+
 static long answer_one(ac_datagrams *clock) {
     char question[8], answer[32], from[AC_ADDRESS_TEXT_BYTES];
     long got = ac_datagrams_receive(clock, question, sizeof question, from, AC_FOREVER);
@@ -32,6 +34,8 @@ static ac_value serve(ac_value argument) {
     ac_datagrams_close(clock);
     return ac_result((int)err);
 }
+
+// ---- serving ----
 
 static ac_value until_quit(ac_value unused) {
     char command[256];
@@ -62,6 +66,8 @@ static int start_serving(void) {
     return 0;
 }
 
+// ---- asking ----
+
 static ac_value ask(ac_value unused) {
     char answer[32], from[AC_ADDRESS_TEXT_BYTES], to[AC_ADDRESS_TEXT_BYTES];
     ac_datagrams *socket;
@@ -81,6 +87,8 @@ static ac_value ask(ac_value unused) {
     ac_print("%s says %s\n", from, answer);
     return ac_nil;
 }
+
+// ---- either ----
 
 int main(int argc, char **argv) {
     bool serves = argc > 1 && strcmp(argv[1], "serve") == 0;
