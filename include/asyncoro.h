@@ -12,6 +12,7 @@
 #include <asyncoro/file.h>
 #include <asyncoro/io.h>
 #include <asyncoro/message.h>
+#include <asyncoro/process.h>
 #include <asyncoro/remote.h>
 #include <asyncoro/sync.h>
 #include <asyncoro/tls.h>

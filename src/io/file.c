@@ -604,6 +604,47 @@ int pipe_open(struct loop *loop, bool reads, ac_stream **ours, int *theirs) {
     return 0;
 }
 
+// ---- lending ----
+
+// A descriptor for another program, or an error.
+static int copy_for_others(struct ac_stream *stream) {
+    size_t ahead = stream->ahead.length - stream->ahead_taken;
+    const struct file *file = file_of(stream);
+    if (file) {
+        int err = file->writing ? -EBUSY : 0;
+        if (!err && !file->appends)
+            err = sys_file_seek(file->fd, file->at - ahead);
+        return err ? err : sys_fd_copy(file->fd);
+    }
+    if (stream->kind && stream->kind != &writer_kind)
+        return -ENOTSUP;
+    if (ahead > 0)
+        return -EBUSY;
+    const struct sys_handle *handle = &stream->object.handle;
+    int err = handle->shared ? 0 : sys_fd_set_blocking(handle->fd, true);
+    return err ? err : sys_fd_copy(handle->fd);
+}
+
+int stream_lend(struct ac_stream *stream) {
+    int err = io_enter(&stream->object, IO_READS | IO_WRITES);
+    if (err)
+        return err;
+    int copy = copy_for_others(stream);
+    if (copy < 0)
+        stream_return(stream, false);
+    return copy;
+}
+
+void stream_return(struct ac_stream *stream, bool taken) {
+    const struct sys_handle *handle = &stream->object.handle;
+    bool closed = stream->object.closed;
+    if (!taken && handle->sys && handle->fd >= 0 && !handle->shared)
+        (void)sys_fd_set_blocking(handle->fd, false);
+    io_leave(&stream->object, IO_READS | IO_WRITES);
+    if (taken && !closed)
+        ac_close(stream);
+}
+
 int ac_pipe(ac_stream **reader, ac_stream **writer) {
     if (!reader || !writer)
         return -EINVAL;

@@ -12,6 +12,9 @@
 //   name.c     from the text of an address to addresses
 //   input.c    standard input
 //   file.c     regular files, pipes
+//   process.c  starting programs, their ends
+//   communicate.c  feeding a process and reading its outputs
+//   signal.c   receivers of signals
 //   path.c     what is done with files by their names
 //   secure.c   TLS streams
 //   crypto.h   TLS and digests, over bytes in memory
@@ -146,6 +149,12 @@ void stream_take(struct ac_stream *stream, void *to, size_t bytes);
 // A new pipe: a stream for one end, and a descriptor for the other, which is blocking and is the
 // caller's. 0 or an error.
 int pipe_open(struct loop *loop, bool reads, struct ac_stream **ours, int *theirs);
+// Lends what a stream reads or writes to a process that is being started: a descriptor, which is
+// the caller's, made as a program expects it. Nobody else can use the stream until stream_return,
+// which gives it back to its owner or, if it is `taken`, closes it. Or the errors of io_enter;
+// -EBUSY if it has read ahead; -ENOTSUP if it has no descriptor of its own.
+int stream_lend(struct ac_stream *stream);
+void stream_return(struct ac_stream *stream, bool taken);
 
 // ---- socket.c ----
 

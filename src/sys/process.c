@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -58,6 +59,7 @@ int __clone(int (*run)(void *), void *stack, int flags, void *argument, ...);
 #define IN_CHILD __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined))
 
 static int run_child(void *argument);
+static void await_end(int handle);
 static int place_descriptors(const struct sys_process_options *how, int *executable);
 
 // ---- starting ----
@@ -82,13 +84,37 @@ int sys_process_start(struct sys_process *process, const struct sys_process_opti
         return err;
     *process = (struct sys_process){.id = id, .handle = handle};
     if (start.err) {
-        siginfo_t info;
-        while (waitid((idtype_t)WAIT_PIDFD, (id_t)handle, &info, WEXITED) < 0 && errno == EINTR)
-            continue;
-        close(handle);
+        await_end(handle);
         process->handle = -1;
     }
     return start.err;
+}
+
+const char *sys_program_paths(void) {
+    const char *paths = getenv("PATH");
+    return paths ? paths : "/usr/local/bin:/usr/bin:/bin";
+}
+
+int sys_program_find(const char *name, const char *paths, char *found, size_t bytes) {
+    int err = -ENOENT;
+    if (!*name)
+        return -ENOENT;
+    if (strchr(name, '/'))
+        return snprintf(found, bytes, "%s", name) < (int)bytes ? 0 : -ENAMETOOLONG;
+    for (const char *at = paths;; at++) {
+        size_t length = strcspn(at, ":");
+        // An empty one is the folder where we are.
+        int put = snprintf(found, bytes, "%.*s%s%s", (int)length, at, length ? "/" : "./", name);
+        struct stat facts;
+        if (put < (int)bytes && stat(found, &facts) == 0 && S_ISREG(facts.st_mode)) {
+            if (faccessat(AT_FDCWD, found, X_OK, AT_EACCESS) == 0)
+                return 0;
+            err = -EACCES;
+        }
+        at += length;
+        if (!*at)
+            return err;
+    }
 }
 
 // Through the system call: the sanitizers keep notes of sigaction, in the memory of the parent.
@@ -247,11 +273,26 @@ void sys_process_end(const struct sys_process *process, bool hard, bool whole_se
         continue;
 }
 
+int sys_process_signal(const struct sys_process *process, int number, bool whole_group) {
+    if (process->handle < 0)
+        return -ESRCH;
+    // It has not been reaped, so the number is still its own.
+    if (whole_group && getpgid(process->id) == process->id)
+        return kill(-process->id, number) < 0 ? -errno : 0;
+    return send_signal(process->handle, number);
+}
+
+static int64_t nanoseconds(struct timeval time) {
+    return (int64_t)time.tv_sec * 1000000000 + (int64_t)time.tv_usec * 1000;
+}
+
 int sys_process_reap(struct sys_process *process, struct sys_process_end *end) {
     siginfo_t info = {.si_pid = 0};
+    struct rusage used = {0};
     if (process->handle < 0)
         return -ECHILD;
-    if (waitid((idtype_t)WAIT_PIDFD, (id_t)process->handle, &info, WEXITED | WNOHANG) < 0) {
+    // The C library's function does not tell what was used.
+    if (syscall(SYS_waitid, WAIT_PIDFD, process->handle, &info, WEXITED | WNOHANG, &used) < 0) {
         int err = -errno;
         close(process->handle);
         process->handle = -1;
@@ -262,8 +303,55 @@ int sys_process_reap(struct sys_process *process, struct sys_process_end *end) {
     close(process->handle);
     process->handle = -1;
     *end = (struct sys_process_end){.by_signal = info.si_code != CLD_EXITED,
-                                    .code = info.si_status};
+                                    .code = info.si_status,
+                                    .user_ns = nanoseconds(used.ru_utime),
+                                    .system_ns = nanoseconds(used.ru_stime),
+                                    .memory_bytes_max = (uint64_t)used.ru_maxrss << 10};
     return 0;
+}
+
+// What a thread needs to wait for the end of a process.
+_Static_assert(SYS_SIGNAL_KILL == SIGKILL && SYS_SIGNAL_TERMINATE == SIGTERM, "see sys.h");
+
+struct mourner {
+    int handle;
+    struct sys_thread *thread; // atomic; NULL until its starter knows it
+};
+
+static void await_end(int handle) {
+    siginfo_t info;
+    while (waitid((idtype_t)WAIT_PIDFD, (id_t)handle, &info, WEXITED) < 0 && errno == EINTR)
+        continue;
+    close(handle);
+}
+
+static void mourn(void *argument) {
+    struct mourner *it = argument;
+    await_end(it->handle);
+    struct sys_thread *self;
+    while (!(self = __atomic_load_n(&it->thread, __ATOMIC_ACQUIRE)))
+        sched_yield();
+    memory_release(it);
+    sys_thread_detach(self);
+}
+
+void sys_process_abandon(struct sys_process *process, bool whole_group) {
+    struct sys_process_end end;
+    (void)sys_process_signal(process, SIGKILL, whole_group);
+    if (sys_process_reap(process, &end) != -EAGAIN)
+        return;
+    int handle = process->handle;
+    process->handle = -1;
+    struct mourner *it = memory_allocate_zeroed(sizeof *it);
+    struct sys_thread *thread;
+    if (it)
+        it->handle = handle;
+    if (it && sys_thread_start(&thread, mourn, it, CHILD_STACK_BYTES, "asyncoro-reap") == 0) {
+        __atomic_store_n(&it->thread, thread, __ATOMIC_RELEASE);
+        return;
+    }
+    memory_release(it);
+    await_end(handle); // it was killed, and will not be long
 }
 
 void sys_process_end_text(const struct sys_process_end *end, char *text, size_t bytes) {

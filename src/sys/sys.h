@@ -509,6 +509,7 @@ enum sys_process_lock {
     SYS_LOCK_BACKGROUND, // starting and ending the background
     SYS_LOCK_WATCHDOG,   // starting and ending the watchdog's thread
     SYS_LOCK_LOOPS,      // the list of all loops
+    SYS_LOCK_SIGNALS,    // opening and closing catchers of signals
     SYS_PROCESS_LOCKS    // one above the last
 };
 void sys_process_lock(enum sys_process_lock which);
@@ -565,10 +566,16 @@ struct sys_process_options {
     bool no_new_rights; // cannot gain rights by running set-user-id programs; makes no core files
 };
 
+// The numbers of two signals.
+enum { SYS_SIGNAL_KILL = 9, SYS_SIGNAL_TERMINATE = 15 };
+
 // How a process ended.
 struct sys_process_end {
     bool by_signal;
     int code; // exit code, or number of the signal
+    int64_t user_ns;
+    int64_t system_ns;
+    uint64_t memory_bytes_max;
 };
 
 // Starts a process. 0 or a negative error, also when the executable cannot be run.
@@ -577,6 +584,17 @@ int sys_process_start(struct sys_process *process, const struct sys_process_opti
 // Does nothing once the process was reaped: its number may be somebody else's then, so what a
 // session left behind is to be ended before that.
 void sys_process_end(const struct sys_process *process, bool hard, bool whole_session);
+// Sends a signal; with `whole_group` to all of the process group that it leads. 0; -ESRCH, also
+// once it was reaped; -EINVAL, -EPERM.
+int sys_process_signal(const struct sys_process *process, int number, bool whole_group);
+// Kills a process, with `whole_group` as above, of which nobody wants to know any more, and sees to
+// it that it is reaped: by a thread, if it has not ended at once.
+void sys_process_abandon(struct sys_process *process, bool whole_group);
+// Where a program lies that is sought as shells do, in the folders of `paths`, unless its name has
+// a "/". 0; -ENOENT; -EACCES if what was found may not be run; -ENAMETOOLONG.
+int sys_program_find(const char *name, const char *paths, char *found, size_t bytes);
+// $PATH, or what takes its place.
+const char *sys_program_paths(void);
 // Takes the end of a process whose handle was readable. Does not wait: -EAGAIN if it still runs;
 // -ECHILD if somebody else in this program has taken it.
 int sys_process_reap(struct sys_process *process, struct sys_process_end *end);
@@ -719,6 +737,19 @@ int sys_signals_next(int fd);
 // From now on this process, which leads a process group, ends with the process that started it, and
 // takes its whole group along. Uses the signal SIGRTMAX. 0 or an error.
 int sys_end_with_parent(void);
+
+// Catchers: each has some signals, which do then nothing else, and is told of each that comes.
+enum { SYS_CATCHERS_MAX = 64 };
+// Opens one for signals, whose numbers a 0 closes. Its number, and in *bell_fd an eventfd that the
+// handler rings and that the caller closes after the catcher; -EINVAL for no signal or one that
+// cannot be caught so; -EAGAIN when there are too many catchers; or the system's error. From any
+// thread, as the two that follow.
+int sys_catcher_open(const int *signals, int *bell_fd);
+// The lowest signal that has come and was not told of yet; 0 if there is none.
+int sys_catcher_next(int catcher);
+// Closes one. When it returns no handler will ring its bell any more. A signal without catchers
+// does again what it did before, unless somebody else has changed that meanwhile.
+void sys_catcher_close(int catcher);
 
 // Rings the bell of the process: the thread that waits for it, or the next that does, goes on. From
 // any thread, also in a signal handler.

@@ -84,7 +84,7 @@ void sys_mutex_destroy(struct sys_mutex *mutex) {
 }
 
 static pthread_mutex_t process_locks[SYS_PROCESS_LOCKS] = {
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
+    [0 ... SYS_PROCESS_LOCKS - 1] = PTHREAD_MUTEX_INITIALIZER};
 
 void sys_process_lock(enum sys_process_lock which) { pthread_mutex_lock(&process_locks[which]); }
 void sys_process_unlock(enum sys_process_lock which) {

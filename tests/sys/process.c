@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -317,4 +318,86 @@ TEST(an_end_by_a_signal_without_a_name_has_a_text) {
     struct sys_process_end end = {.by_signal = true, .code = 60};
     sys_process_end_text(&end, text, sizeof text);
     ck_assert_str_eq(text, "killed by signal 60");
+}
+
+TEST(a_signal_is_sent_to_one_or_to_its_group) {
+    char *arguments[4];
+    for (int group = 0; group < 2; group++) {
+        struct sys_process_options how = shell_options(arguments, group ? "sleep 100 & wait"
+                                                                        : "exec sleep 100");
+        struct sys_process process;
+        int ends[2];
+        ck_assert_int_eq(sys_pipe(ends), 0);
+        how.own_session = group;
+        how.output = ends[1];
+        ck_assert_int_eq(sys_process_start(&process, &how), 0);
+        sys_fd_close(ends[1]);
+        ck_assert_int_eq(sys_process_signal(&process, 1000, group), -EINVAL);
+        ck_assert_int_eq(sys_process_signal(&process, SIGKILL, true), 0);
+        ck_assert_int_eq(wait_for(&process).code, SIGKILL);
+        ck_assert_int_eq(sys_process_signal(&process, SIGKILL, group), -ESRCH);
+        char byte;
+        if (group)
+            ck_assert_int_eq(read(ends[0], &byte, 1), 0); // nobody holds the pipe
+        sys_fd_close(ends[0]);
+    }
+}
+
+TEST(what_was_used_is_told) {
+    char *arguments[4];
+    struct sys_process_options how = shell_options(
+        arguments, "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done");
+    struct sys_process process;
+    ck_assert_int_eq(sys_process_start(&process, &how), 0);
+    struct sys_process_end end = wait_for(&process);
+    ck_assert_int_gt(end.user_ns + end.system_ns, 1000000);
+    ck_assert_uint_gt(end.memory_bytes_max, 100000);
+}
+
+TEST(one_that_is_abandoned_is_killed_and_reaped) {
+    char *arguments[4];
+    struct sys_process_options how = shell_options(arguments, "exec sleep 100");
+    for (long n = 0; n < 3; n++) { // without memory for a thread it is waited for
+        struct sys_process process;
+        ck_assert_int_eq(sys_process_start(&process, &how), 0);
+        int id = process.id;
+        memory_fail_nth(n);
+        sys_process_abandon(&process, false);
+        memory_fail_nth(0);
+        ck_assert_int_eq(process.handle, -1);
+        sys_process_abandon(&process, false); // does nothing any more
+        while (kill(id, 0) == 0)
+            poll(NULL, 0, 1);
+    }
+    ck_assert_int_eq(waitpid(-1, NULL, 0), -1);
+    ck_assert_int_eq(errno, ECHILD);
+}
+
+TEST(programs_are_found_as_shells_find_them) {
+    char found[64], top[] = "/tmp/asyncoro-test.XXXXXX", paths[64];
+    ck_assert_int_eq(sys_program_find("sh", "/nowhere:/bin:/usr/bin", found, sizeof found), 0);
+    ck_assert_str_eq(found, "/bin/sh");
+    ck_assert_int_eq(sys_program_find("a/b", "/bin", found, sizeof found), 0);
+    ck_assert_str_eq(found, "a/b");
+    ck_assert_int_eq(sys_program_find("sh", "/nowhere", found, sizeof found), -ENOENT);
+    ck_assert_int_eq(sys_program_find("", "/bin", found, sizeof found), -ENOENT);
+    ck_assert_int_eq(sys_program_find("/bin/sh", "", found, 7), -ENAMETOOLONG);
+    ck_assert_int_eq(sys_program_find("sh", "/bin", found, 7), -ENOENT);
+    ck_assert_ptr_nonnull(mkdtemp(top));
+    ck_assert_int_eq(chdir(top), 0);
+    int fd = open("sh", O_CREAT | O_WRONLY, 0600);
+    ck_assert_int_ge(fd, 0);
+    snprintf(paths, sizeof paths, "%s", top);
+    ck_assert_int_eq(sys_program_find("sh", paths, found, sizeof found), -EACCES);
+    ck_assert_int_eq(sys_program_find("sh", "", found, sizeof found), -EACCES);
+    ck_assert_int_eq(fchmod(fd, 0700), 0);
+    ck_assert_int_eq(sys_program_find("sh", ":/bin", found, sizeof found), 0);
+    ck_assert_str_eq(found, "./sh");
+    close(fd);
+    ck_assert_int_eq(unlink("sh"), 0);
+    ck_assert_int_eq(rmdir(top), 0);
+    setenv("PATH", "/x", 1);
+    ck_assert_str_eq(sys_program_paths(), "/x");
+    unsetenv("PATH");
+    ck_assert_ptr_nonnull(strstr(sys_program_paths(), "/bin"));
 }

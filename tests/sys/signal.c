@@ -46,6 +46,47 @@ TEST(a_group_ends_with_the_parent_of_its_leader) {
         ck_assert_int_eq(poll(&handles[i], 1, 10000), 1);
 }
 
+// ---- catchers ----
+
+TEST(catchers_are_told_and_ring) {
+    int bells[2];
+    int one = sys_catcher_open((const int[]){SIGUSR1, SIGTERM, 0}, &bells[0]);
+    int two = sys_catcher_open((const int[]){SIGTERM, 0}, &bells[1]);
+    ck_assert_int_ge(one, 0);
+    ck_assert_int_ge(two, 0);
+    ck_assert_int_ne(one, two);
+    ck_assert_int_eq(sys_catcher_next(one), 0);
+    errno = 7;
+    ck_assert_int_eq(raise(SIGTERM), 0);
+    ck_assert_int_eq(errno, 7);
+    for (int i = 0; i < 2; i++) {
+        uint64_t rings;
+        ck_assert_int_eq(read(bells[i], &rings, sizeof rings), sizeof rings);
+        ck_assert_uint_eq(rings, 1);
+        ck_assert_int_eq(sys_catcher_next(i ? two : one), SIGTERM);
+        ck_assert_int_eq(sys_catcher_next(i ? two : one), 0);
+    }
+    sys_catcher_close(two);
+    ck_assert_int_eq(raise(SIGTERM), 0);
+    ck_assert_int_eq(sys_catcher_next(one), SIGTERM);
+    ck_assert_int_eq(sys_catcher_open((const int[]){0}, &bells[1]), -EINVAL);
+    ck_assert_int_eq(sys_catcher_open((const int[]){SIGUSR1, SIGKILL, 0}, &bells[1]), -EINVAL);
+    sys_fd_close(bells[1]);
+    sys_catcher_close(one);
+    sys_fd_close(bells[0]);
+}
+
+TEST(what_somebody_else_has_set_meanwhile_stays) {
+    int bell;
+    int one = sys_catcher_open((const int[]){SIGUSR1, 0}, &bell);
+    struct sigaction action = {.sa_handler = SIG_IGN}, now;
+    sigaction(SIGUSR1, &action, NULL);
+    sys_catcher_close(one);
+    sys_fd_close(bell);
+    ck_assert_int_eq(sigaction(SIGUSR1, NULL, &now), 0);
+    ck_assert(now.sa_handler == SIG_IGN);
+}
+
 // ---- the bell ----
 
 TEST(a_bell_that_rang_before_is_heard_once) {
