@@ -183,6 +183,16 @@ typedef struct ac_part {
 AC_API long ac_write_parts(ac_stream *stream, const ac_part *parts, size_t count, ac_time deadline,
                            size_t *put) AC_CHECKED;
 
+// Writes `count` bytes of a regular file (ac_file_open), from the one at `offset` on, whatever its
+// position; fewer if it ends before, so that SIZE_MAX means the rest of it. Where the file lies in
+// memory and bytes reach the stream as they are, the system moves them without a copy; else they
+// are read, by a helper thread if need be, and written. Can wait. How many bytes that were;
+// -EINVAL; -ENOTSUP if `file` is no regular file; -EBADF also if that is closed meanwhile; -ENOMEM;
+// else the errors of ac_file_read_at and of ac_write_all. `*put`, if not NULL, tells in each case
+// how many bytes were handed to the system.
+AC_API long ac_send_file(ac_stream *stream, ac_stream *file, uint64_t offset, size_t count,
+                         ac_time deadline, size_t *put) AC_CHECKED;
+
 // A frame is a message in a stream: four bytes that tell its length, the highest first, and then so
 // many bytes.
 

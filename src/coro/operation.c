@@ -16,6 +16,7 @@ static const struct wait_kind operation_waits[] = {
     [SYS_WRITE] = {"write", abandon_operation, .until_deadline = false},
     [SYS_RECEIVE] = {"datagram", abandon_operation, .until_deadline = false},
     [SYS_SEND] = {"datagram out", abandon_operation, .until_deadline = false},
+    [SYS_SEND_FILE] = {"send file", abandon_operation, .until_deadline = false},
     [SYS_WATCH] = {"watch", abandon_operation, .until_deadline = false},
 };
 

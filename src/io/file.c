@@ -281,6 +281,37 @@ long ac_file_read_at(ac_stream *stream, void *to, size_t bytes, uint64_t offset,
     return got < 0 ? (long)got : (long)count;
 }
 
+// ---- for who sends it ----
+
+int file_hold(struct ac_stream *stream, struct file **held) {
+    struct file *file = file_of(stream);
+    if (!file)
+        return -ENOTSUP;
+    if (file->closed)
+        return -EBADF;
+    __atomic_add_fetch(&file->holders, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&file->descriptor_holders, 1, __ATOMIC_RELAXED);
+    *held = file;
+    return 0;
+}
+
+void file_drop(struct file *held) {
+    drop_descriptor(held);
+    drop_file(held);
+}
+
+size_t file_in_memory(struct file *held, uint64_t offset, size_t count, int *fd) {
+    uint8_t byte;
+    if (held->closed || offset >= held->bytes)
+        return 0;
+    if (count > held->bytes - offset)
+        count = held->bytes - offset;
+    *fd = held->fd;
+    bool is_there = try_read(held, offset, &byte, 1) == 1 &&
+                    (count == 1 || try_read(held, offset + count - 1, &byte, 1) == 1);
+    return is_there ? count : 0;
+}
+
 // ---- writing ----
 
 // Has a thread write a copy. `moves` as in a transfer; otherwise as file_write.

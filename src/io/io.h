@@ -5,6 +5,7 @@
 //   stream.c   what streams are: making, closing, what lies below reading and writing
 //   read.c     reading
 //   write.c    writing
+//   send.c     sending files
 //   frame.c    messages in a stream, each with its length before it
 //   socket.c   listening and accepting; options
 //   connect.c  connecting
@@ -135,6 +136,14 @@ int64_t stream_operate(struct ac_stream *stream, struct sys_op *op, ac_time dead
 int64_t stream_read_handle(struct ac_stream *stream, void *to, size_t bytes, ac_time deadline);
 int64_t stream_write_handle(struct ac_stream *stream, const void *from, size_t bytes,
                             ac_time deadline);
+// Whether bytes reach the handle as they are, also if the stream has a kind.
+bool stream_is_written_by_handle(const struct ac_stream *stream);
+// Writes all bytes, which are counted in *put, too. 0 or an error of ac_write_all.
+int64_t stream_write_whole(struct ac_stream *stream, const void *from, size_t bytes,
+                           ac_time deadline, size_t *put);
+// Last thing in a call that has written: what a kind has kept back goes. 0 or an error of
+// ac_write_all.
+int64_t stream_flush(struct ac_stream *stream, ac_time deadline);
 // Reads ahead until at least `least` bytes lie there. How many do: fewer if the stream ends there;
 // the errors of ac_read, after which all of it stays there.
 int64_t stream_fill(struct ac_stream *stream, size_t least, ac_time deadline);
@@ -145,6 +154,16 @@ void stream_skip(struct ac_stream *stream, size_t bytes);
 void stream_take(struct ac_stream *stream, void *to, size_t bytes);
 
 // ---- file.c ----
+
+struct file;
+// Keeps what is behind a stream of a regular file, its descriptor open, until file_drop. 0;
+// -ENOTSUP for other streams; -EBADF if it is closed.
+int file_hold(struct ac_stream *stream, struct file **held);
+void file_drop(struct file *held);
+// How many bytes from `offset` on, at most `count`, are there and lie in memory, as far as that can
+// be told from the first and the last of them; 0: do not try. *fd: from where the system may read
+// them.
+size_t file_in_memory(struct file *held, uint64_t offset, size_t count, int *fd);
 
 // A new pipe: a stream for one end, and a descriptor for the other, which is blocking and is the
 // caller's. 0 or an error.

@@ -27,9 +27,20 @@ static int64_t write_some(struct ac_stream *stream, const void *from, size_t byt
                         : stream_write_handle(stream, from, bytes, deadline);
 }
 
-// What a kind has kept back goes before the call returns.
-static int flush(struct ac_stream *stream, ac_time deadline) {
+int64_t stream_flush(struct ac_stream *stream, ac_time deadline) {
     return stream->kind && stream->kind->flush ? stream->kind->flush(stream, deadline) : 0;
+}
+
+int64_t stream_write_whole(struct ac_stream *stream, const void *from, size_t bytes,
+                           ac_time deadline, size_t *put) {
+    for (size_t count = 0; count < bytes;) {
+        int64_t result = write_some(stream, (const char *)from + count, bytes - count, deadline);
+        if (result < 0)
+            return result;
+        count += (size_t)result;
+        *put += (size_t)result;
+    }
+    return 0;
 }
 
 long ac_write_all(ac_stream *stream, const void *from, size_t bytes, ac_time deadline,
@@ -42,14 +53,9 @@ long ac_write_all(ac_stream *stream, const void *from, size_t bytes, ac_time dea
     int err = io_enter(&stream->object, IO_WRITES);
     if (err)
         return err;
-    int64_t result = 0;
-    while (count < bytes && result >= 0) {
-        result = write_some(stream, (const char *)from + count, bytes - count, deadline);
-        if (result > 0)
-            count += (size_t)result;
-    }
+    int64_t result = stream_write_whole(stream, from, bytes, deadline, &count);
     if (result >= 0)
-        result = flush(stream, deadline);
+        result = stream_flush(stream, deadline);
     io_leave(&stream->object, IO_WRITES);
     if (put)
         *put = count;
@@ -58,8 +64,7 @@ long ac_write_all(ac_stream *stream, const void *from, size_t bytes, ac_time dea
 
 // ---- parts ----
 
-// Whether the kind of stream, if it has one, does not change how it is written.
-static bool is_written_by_handle(const struct ac_stream *stream) {
+bool stream_is_written_by_handle(const struct ac_stream *stream) {
     return !stream->kind || stream->kind->write == stream_write_handle;
 }
 
@@ -116,7 +121,7 @@ static int64_t write_rest(struct ac_stream *stream, struct rest *rest, ac_time d
     uint8_t *joined = NULL;
     int64_t result = 0;
     rest_advance(rest, 0);
-    bool by_handle = is_written_by_handle(stream);
+    bool by_handle = stream_is_written_by_handle(stream);
     if (!by_handle && rest->count > 1) {
         joined = memory_allocate(JOINED_BYTES_MAX);
         if (!joined)
@@ -161,7 +166,7 @@ long ac_write_parts(ac_stream *stream, const ac_part *parts, size_t count, ac_ti
     struct rest rest = {.parts = parts, .count = count};
     int64_t result = write_rest(stream, &rest, deadline, &done);
     if (result >= 0)
-        result = flush(stream, deadline);
+        result = stream_flush(stream, deadline);
     io_leave(&stream->object, IO_WRITES);
     if (put)
         *put = done;

@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -145,20 +146,40 @@ static bool attempt_read(struct sys_op *op) {
     return finish(op, got);
 }
 
-// As writev, but a pipe whose reader has gone gives EPIPE alone, as MSG_NOSIGNAL does for sockets,
-// and no SIGPIPE.
-static ssize_t write_quietly(int fd, const struct msghdr *what) {
-    sigset_t pipe_signal, old, pending;
+// What writes without MSG_NOSIGNAL stands between these two: a pipe or a connection whose reader
+// has gone gives EPIPE alone then, and no SIGPIPE.
+struct quiet {
+    sigset_t old;     // which signals were blocked
+    sigset_t pending; // which of these had come
+};
+
+static void quiet_begin(struct quiet *quiet) {
+    sigset_t pipe_signal;
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe_signal, &old);
-    sigpending(&pending);
-    ssize_t put = writev(fd, what->msg_iov, (int)what->msg_iovlen);
+    sigemptyset(&quiet->pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &quiet->old);
+    if (sigismember(&quiet->old, SIGPIPE)) // else it would have been taken when it came
+        sigpending(&quiet->pending);
+}
+
+// Leaves errno as it is.
+static void quiet_end(const struct quiet *quiet, ssize_t put) {
     int err = errno;
-    if (put < 0 && err == EPIPE && !sigismember(&pending, SIGPIPE))
+    sigset_t pipe_signal;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    if (put < 0 && err == EPIPE && !sigismember(&quiet->pending, SIGPIPE))
         (void)sigtimedwait(&pipe_signal, NULL, &(struct timespec){0});
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_sigmask(SIG_SETMASK, &quiet->old, NULL);
     errno = err;
+}
+
+static ssize_t write_quietly(int fd, const struct msghdr *what) {
+    struct quiet quiet;
+    quiet_begin(&quiet);
+    ssize_t put = writev(fd, what->msg_iov, (int)what->msg_iovlen);
+    quiet_end(&quiet, put);
     return put;
 }
 
@@ -197,6 +218,25 @@ _Static_assert(sizeof(struct sys_part) == sizeof(struct iovec) &&
                    offsetof(struct sys_part, count) == offsetof(struct iovec, iov_len) &&
                    SYS_PARTS_MAX <= IOV_MAX,
                "parts are handed to the system as they are");
+
+static bool attempt_send_file(struct sys_op *op) {
+    struct sys_handle *handle = op->handle;
+    if (handle->shared) { // its mode might make this wait
+        op->result = -EINVAL;
+        return true;
+    }
+    struct quiet quiet;
+    off_t offset = (off_t)op->offset;
+    ssize_t put;
+    quiet_begin(&quiet);
+    do
+        put = sendfile(handle->fd, op->file, &offset, op->count);
+    while (put < 0 && errno == EINTR);
+    quiet_end(&quiet, put);
+    if (put < 0 && would_wait())
+        return false;
+    return finish(op, put);
+}
 
 static bool attempt_accept(struct sys_op *op) {
     struct sockaddr_storage address;
@@ -303,6 +343,7 @@ static bool attempt(struct sys_op *op) {
     case SYS_WRITE: return attempt_write(op);
     case SYS_RECEIVE: return attempt_receive(op);
     case SYS_SEND: return attempt_send(op);
+    case SYS_SEND_FILE: return attempt_send_file(op);
     case SYS_WATCH: return attempt_watch(op);
     }
     op->result = -EINVAL;
@@ -312,7 +353,8 @@ static bool attempt(struct sys_op *op) {
 // ---- operations ----
 
 static bool is_writing(const struct sys_op *op) {
-    return op->verb == SYS_CONNECT || op->verb == SYS_WRITE || op->verb == SYS_SEND;
+    return op->verb == SYS_CONNECT || op->verb == SYS_WRITE || op->verb == SYS_SEND ||
+           op->verb == SYS_SEND_FILE;
 }
 
 // 0; 1 if the descriptor needs no watching; or a negative error.

@@ -300,7 +300,9 @@ enum sys_verb {
                  // address: from where
     SYS_SEND,    // a datagram; address: where to, or of family 0 where the socket is connected to;
                  // `interface` != 0: through that interface
-    SYS_WATCH    // result 0 as soon as the descriptor can be read: process handles and the like
+    SYS_SEND_FILE, // bytes of a regular file are written; result: how many, 0 where the file has
+                   // ended; -EINVAL if the system cannot do it from there to here
+    SYS_WATCH      // result 0 as soon as the descriptor can be read: process handles and the like
 };
 
 // A part of what is written; laid out as the system's struct iovec.
@@ -322,6 +324,8 @@ struct sys_op {
     const struct sys_part *parts; // of SYS_WRITE: written one after the other, in place of `bytes`;
                                   // NULL: there are none
     size_t parts_count;
+    int file;        // of SYS_SEND_FILE: the descriptor of the file, and where `count` bytes of it
+    uint64_t offset; // begin
     struct sys_address address;
     struct sys_unix *name; // of Unix sockets: where to; or room for where from, may be NULL
     int64_t result;        // 0 or more, or a negative errno value

@@ -183,6 +183,39 @@ static inline ac_stream *open_kind(const struct stream_kind *kind, void *own) {
     return stream;
 }
 
+// A kind of stream that keeps what is written, and takes no more than `most` at once.
+struct kept {
+    uint8_t *bytes;
+    size_t count;
+    size_t most;
+    int writes;
+    int flushes;
+};
+
+static inline int64_t kept_write(struct ac_stream *stream, const void *from, size_t bytes,
+                                 ac_time deadline) {
+    (void)deadline;
+    struct kept *kept = stream->own;
+    size_t count = bytes < kept->most ? bytes : kept->most;
+    memcpy(kept->bytes + kept->count, from, count);
+    kept->count += count;
+    kept->writes++;
+    return (int64_t)count;
+}
+
+static inline int kept_flush(struct ac_stream *stream, ac_time deadline) {
+    (void)deadline;
+    ((struct kept *)stream->own)->flushes++;
+    return 0;
+}
+
+static inline void kept_release(struct ac_stream *stream) {
+    free(((struct kept *)stream->own)->bytes);
+}
+
+static const struct stream_kind kept_kind
+    __attribute__((unused)) = {.write = kept_write, .flush = kept_flush, .release = kept_release};
+
 // Reads all, in every way there is. `try_often`: every other call does not wait.
 static inline void model_read_all(struct model *model, ac_stream *stream, bool try_often) {
     static long (*const ways[])(struct model *, ac_stream *, uint8_t *,

@@ -204,37 +204,6 @@ CORO_TEST(trying_parts_tells_how_much_there_was_room_for) {
     free(much);
 }
 
-// A kind of stream that keeps what is written, and takes no more than `most` at once.
-struct kept {
-    uint8_t *bytes;
-    size_t count;
-    size_t most;
-    int writes;
-    int flushes;
-};
-
-static int64_t kept_write(struct ac_stream *stream, const void *from, size_t bytes,
-                          ac_time deadline) {
-    (void)deadline;
-    struct kept *kept = stream->own;
-    size_t count = bytes < kept->most ? bytes : kept->most;
-    memcpy(kept->bytes + kept->count, from, count);
-    kept->count += count;
-    kept->writes++;
-    return (int64_t)count;
-}
-
-static int kept_flush(struct ac_stream *stream, ac_time deadline) {
-    (void)deadline;
-    ((struct kept *)stream->own)->flushes++;
-    return 0;
-}
-
-static void kept_release(struct ac_stream *stream) { free(((struct kept *)stream->own)->bytes); }
-
-static const struct stream_kind kept_kind = {
-    .write = kept_write, .flush = kept_flush, .release = kept_release};
-
 CORO_TEST(small_parts_are_joined_for_a_kind_of_stream_and_large_ones_are_not) {
     struct kept kept = {.bytes = malloc(MUCH), .most = SIZE_MAX};
     uint8_t *much = make_much();
