@@ -312,6 +312,13 @@ AC_API void ac_close(ac_stream *stream);
 // is no memory.
 AC_API ac_stream *ac_input(void);
 
+// Standard output and standard error as streams to write, likewise: who writes waits, and not the
+// others, while a terminal or the next program does not take more. What printf and ac_print hold
+// back goes out at its own time: fflush first, or use the one or the other. NULL if there is no
+// memory.
+AC_API ac_stream *ac_output(void);
+AC_API ac_stream *ac_error_output(void);
+
 #ifdef __cplusplus
 }
 #endif

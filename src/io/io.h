@@ -11,7 +11,7 @@
 //   connect.c  connecting
 //   datagram.c datagrams
 //   name.c     from the text of an address to addresses
-//   input.c    standard input
+//   standard.c standard input, output and error
 //   file.c     regular files, pipes
 //   process.c  starting programs, their ends
 //   communicate.c  feeding a process and reading its outputs
@@ -83,12 +83,19 @@ void io_close(struct io_object *object);
 
 // What the floor keeps in a loop.
 struct io {
-    struct list open;        // io_object.link
-    struct ac_stream *input; // standard input, or NULL
-    ac_tls *tls;             // for TLS streams that name no settings, or NULL
+    struct list open;              // io_object.link
+    struct ac_stream *standard[3]; // input, output, error; NULL: not asked for yet
+    ac_tls *tls;                   // for TLS streams that name no settings, or NULL
 };
 // NULL if there is no memory.
 struct io *io_of(struct loop *loop);
+
+// ---- standard.c ----
+
+// Whether an object is one of the three, which nobody but the loop frees.
+bool standard_is(const struct io *io, const struct io_object *object);
+// A stream is closed by its user: should it be one of them, it can be had anew.
+void standard_closed(struct io *io, const struct ac_stream *stream);
 
 // ---- stream.c ----
 

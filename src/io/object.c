@@ -110,7 +110,7 @@ static void end_of_loop(struct loop *loop, void *state) {
         object->taken = 0;
         begin_closing(object);
         close_handle(object);
-        if (object->closed || (io->input && object == &io->input->object))
+        if (object->closed || standard_is(io, object))
             object->release(object);
     }
     ac_tls_destroy(io->tls);

@@ -31,8 +31,8 @@ void ac_close(ac_stream *stream) {
     if (!stream)
         return;
     struct io *io = loop_here ? loop_here->extra[LOOP_IO].state : NULL;
-    if (io && io->input == stream)
-        io->input = NULL; // ac_input opens it anew
+    if (io)
+        standard_closed(io, stream);
     if (stream->kind && stream->kind->close && stream->object.handle.sys)
         stream->kind->close(stream);
     io_close(&stream->object);

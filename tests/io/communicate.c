@@ -133,6 +133,7 @@ CORO_TEST(it_can_be_cancelled_and_closed) {
     ck_assert_int_eq(ac_sleep(0.01), 0);
     struct ac_process_answer answer;
     ck_assert_int_eq(ac_process_communicate(talks, &answer, AC_FOREVER, .input = NULL), -EBUSY);
+    drop(&answer);
     ck_assert_int_eq(ac_cancel(talker), 0);
     ck_assert_int_eq(ac_join(talker, NULL, AC_FOREVER), 0);
     ck_assert_int_eq(result, -ECANCELED);

@@ -106,9 +106,11 @@ CORO_TEST(folders_are_made_listed_and_removed) {
     static const char *const expected[] = {".hidden", "b", "z", "\xff"};
     ck_assert_uint_eq(ac_count(names), countof(expected));
     for (uint32_t i = 0; i < countof(expected); i++) {
-        ac_span last = ac_span_of(ac_at(names, i));
-        ck_assert_uint_eq(last.bytes, strlen(expected[i]));
-        ck_assert_mem_eq(last.at, expected[i], last.bytes);
+        ac_value name = ac_at(names, i);
+        ac_span span = ac_span_of(name);
+        ck_assert_uint_eq(span.bytes, strlen(expected[i]));
+        ck_assert_mem_eq(span.at, expected[i], span.bytes);
+        ac_drop(name);
     }
     ac_drop(names);
     ck_assert_int_eq(ac_file_remove("a", AC_FOREVER), -ENOTEMPTY);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Tests of src/io/input.c. Each case runs in a process of its own, whose standard input it
+// Tests of src/io/standard.c. Each case runs in a process of its own, whose standard descriptors it
 // replaces.
 #include <fcntl.h>
 #include <stdlib.h>
@@ -153,6 +153,68 @@ TEST(each_loop_has_it_and_none_closes_descriptor_0) {
     char text[1];
     ck_assert_int_eq(read(0, text, 1), 1);
     ck_assert_int_eq(text[0], 'c');
+}
+
+// ---- output ----
+
+// Lets a descriptor lead into a pipe, and returns its other end.
+static int replace_by_pipe(int fd) {
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(dup2(ends[1], fd), fd);
+    close(ends[1]);
+    return ends[0];
+}
+
+static int other_end;
+static bool drained;
+
+static ac_value drain(ac_value bytes) {
+    char text[4096];
+    ck_assert_int_eq(ac_sleep(0.005), 0);
+    for (long left = (long)ac_int_of(bytes); left > 0;) {
+        ssize_t got = read(other_end, text, sizeof text);
+        ck_assert(got > 0 || (got < 0 && errno == EAGAIN));
+        left -= got > 0 ? got : 0;
+        ck_assert_int_eq(ac_sleep(got > 0 ? 0 : 0.001), 0);
+    }
+    drained = true;
+    return ac_nil;
+}
+
+CORO_TEST(who_writes_waits_alone_until_it_is_taken) {
+    enum { BYTES = 300000 };
+    static char much[BYTES];
+    int kept = dup(1);
+    other_end = replace_by_pipe(1);
+    ck_assert_int_eq(fcntl(other_end, F_SETFL, O_NONBLOCK), 0);
+    int before = fcntl(1, F_GETFL);
+    ck_assert_ptr_eq(ac_output(), ac_output());
+    ck_assert_ptr_ne(ac_output(), ac_error_output());
+    size_t put;
+    ck_assert_int_eq(ac_write_all(ac_output(), much, BYTES, ac_after(0.01), &put), -ETIMEDOUT);
+    ck_assert_uint_gt(put, 0);
+    ck_assert_uint_lt(put, BYTES);
+    ac_ref drainer = ac_spawn(drain, BYTES, .joinable = true);
+    long left = (long)(BYTES - put);
+    ck_assert_int_eq(ac_write_all(ac_output(), much, (size_t)left, AC_FOREVER, NULL), left);
+    ck_assert_int_eq(ac_join(drainer, NULL, AC_FOREVER), 0);
+    ck_assert(drained);
+    ck_assert_int_eq(fcntl(1, F_GETFL), before);
+    close(other_end);
+    ck_assert_int_eq(ac_write_all(ac_output(), much, 1, AC_FOREVER, NULL), -EPIPE);
+    dup2(kept, 1);
+}
+
+CORO_TEST(errors_go_to_their_own_descriptor_and_closing_leaves_it_open) {
+    char text[8];
+    int end = replace_by_pipe(2);
+    write_text(ac_error_output(), "one");
+    ac_close(ac_error_output());
+    write_text(ac_error_output(), "two");
+    ck_assert_int_eq(read(end, text, 8), 6);
+    ck_assert_mem_eq(text, "onetwo", 6);
+    close(end);
 }
 
 CORO_TEST(without_memory_there_is_none) {
