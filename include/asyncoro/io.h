@@ -77,6 +77,17 @@ AC_API int ac_accept(ac_listener *listener, ac_stream **stream, ac_time deadline
 // -EBADF if it is closed; or the system's error.
 AC_API int ac_listener_address(const ac_listener *listener, char text[AC_ADDRESS_TEXT_BYTES]);
 
+// Makes a listener of a socket that listens already, such as one that was inherited from the
+// program that started this one. It belongs to the listener from then on, which sets it to
+// non-blocking mode, also for others who have copies of it; a file of it is not removed. Does not
+// wait. 0; -EBADF if it is not open; -EINVAL if it does not listen for streams; -ENOMEM; after an
+// error the descriptor is the caller's.
+AC_API int ac_listener_adopt(ac_listener **listener, int descriptor) AC_CHECKED;
+
+// The descriptor under a listener, for setsockopt and the like; it stays the listener's. -EINVAL
+// for NULL; -EBADF if it is closed.
+AC_API int ac_listener_descriptor(const ac_listener *listener);
+
 // Closes it; one that waits in ac_accept gets -EBADF at once. NULL is ignored.
 AC_API void ac_listener_close(ac_listener *listener);
 

@@ -20,11 +20,15 @@ enum { RIGHTS_MAX = 0777 };
 struct ac_datagrams {
     struct io_object object;
     struct io_socket_file file;
-    uint8_t family; // 4, 6 or SYS_UNIX
+    struct coro *pausing; // who waits to try to send again, or NULL
+    uint8_t family;       // 4, 6 or SYS_UNIX
 };
 
 static void release(struct io_object *object);
 static void closing(struct io_object *object);
+static bool abandon_pause(struct coro *coro);
+
+static const struct wait_kind pause_wait = {"datagram out", abandon_pause, .until_deadline = true};
 
 // ---- opening and closing ----
 
@@ -112,6 +116,9 @@ static void release(struct io_object *object) {
 static void closing(struct io_object *object) {
     struct ac_datagrams *it = container_of(object, struct ac_datagrams, object);
     sys_socket_file_remove(&it->file.name, it->file.is);
+    if (it->pausing)
+        coro_wake(it->pausing, -EBADF);
+    it->pausing = NULL;
 }
 
 void ac_datagrams_close(ac_datagrams *datagrams) {
@@ -212,6 +219,23 @@ static int64_t send_once(struct ac_datagrams *it, const void *from, size_t bytes
     return io_operate(&it->object, &op, deadline);
 }
 
+static bool abandon_pause(struct coro *coro) {
+    struct ac_datagrams *it = coro->wait_for;
+    it->pausing = NULL;
+    return true;
+}
+
+// Waits for the moment. 0; -EBADF if the socket is closed meanwhile; -ECANCELED.
+static int pause_until(struct ac_datagrams *it, ac_time until) {
+    struct coro *self = coro_here();
+    int err = coro_may_wait(self, AC_FOREVER);
+    if (err)
+        return err;
+    it->pausing = self;
+    self->wait_for = it;
+    return coro_wait(self, &pause_wait, until);
+}
+
 static int64_t send_to_name(struct ac_datagrams *it, const void *from, size_t bytes,
                             const struct io_address *to, ac_time deadline) {
     struct sys *sys = coro_here()->loop->sys;
@@ -220,7 +244,7 @@ static int64_t send_to_name(struct ac_datagrams *it, const void *from, size_t by
         ac_time now = sys_now(sys);
         if (put != -ETIMEDOUT || deadline <= now)
             return put;
-        int err = ac_sleep_until(deadline - now < pause ? deadline : now + pause);
+        int err = pause_until(it, deadline - now < pause ? deadline : now + pause);
         if (err)
             return err;
     }

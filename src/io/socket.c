@@ -92,6 +92,15 @@ int io_local_text(const struct io_object *object, char text[AC_ADDRESS_TEXT_BYTE
 
 // ---- listening ----
 
+static struct ac_listener *create(struct loop *loop) {
+    struct ac_listener *it = memory_allocate_zeroed(sizeof *it);
+    if (it && io_prepare(loop, &it->object, release) < 0) {
+        memory_release(it);
+        return NULL;
+    }
+    return it;
+}
+
 int ac_listen_with(ac_listener **listener, const char *address,
                    const struct ac_socket_options *options) {
     struct sys_open how = {.transport = SYS_STREAM, .listen = true};
@@ -103,20 +112,34 @@ int ac_listen_with(ac_listener **listener, const char *address,
     struct loop *loop = err ? NULL : loop_need(&err);
     if (!loop)
         return err;
-    struct ac_listener *it = memory_allocate_zeroed(sizeof *it);
+    struct ac_listener *it = create(loop);
     if (!it)
         return -ENOMEM;
     it->send_buffer_bytes = how.send_buffer_bytes;
     it->receive_buffer_bytes = how.receive_buffer_bytes;
-    err = io_prepare(loop, &it->object, release);
-    if (!err)
-        err = io_open_at(loop, &it->object.handle, address, &how, &it->file);
+    err = io_open_at(loop, &it->object.handle, address, &how, &it->file);
     trace(TRACE_IO, "listen on %s: %d", address, err);
     if (err) {
         io_close(&it->object);
         return err;
     }
     it->object.closing = closing;
+    *listener = it;
+    return 0;
+}
+
+int ac_listener_adopt(ac_listener **listener, int descriptor) {
+    if (!listener)
+        return -EINVAL;
+    *listener = NULL;
+    int err = sys_fd_is_listener(descriptor);
+    struct loop *loop = err ? NULL : loop_need(&err);
+    if (!loop)
+        return err;
+    struct ac_listener *it = create(loop);
+    if (!it)
+        return -ENOMEM;
+    sys_adopt(loop->sys, &it->object.handle, descriptor, false);
     *listener = it;
     return 0;
 }
@@ -133,6 +156,12 @@ static void closing(struct io_object *object) {
 
 int ac_listener_address(const ac_listener *listener, char text[AC_ADDRESS_TEXT_BYTES]) {
     return listener && text ? io_local_text(&listener->object, text) : -EINVAL;
+}
+
+int ac_listener_descriptor(const ac_listener *listener) {
+    if (!listener)
+        return -EINVAL;
+    return listener->object.handle.sys ? listener->object.handle.fd : -EBADF;
 }
 
 void ac_listener_close(ac_listener *listener) {

@@ -323,19 +323,27 @@ static int get_option(int fd, int option) {
     return getsockopt(fd, SOL_SOCKET, option, &value, &bytes) < 0 ? -errno : value;
 }
 
+// Of a socket for streams: whether it listens. -EINVAL if it is another one; or the system's error.
+static int is_listening(int fd) {
+    int type = get_option(fd, SO_TYPE);
+    if (type < 0)
+        return type;
+    return type == SOCK_STREAM ? get_option(fd, SO_ACCEPTCONN) : -EINVAL;
+}
+
 int sys_fd_is_stream(int fd) {
     struct stat facts;
     if (fstat(fd, &facts) < 0)
         return -errno;
     if (S_ISDIR(facts.st_mode))
         return -EINVAL;
-    if (!S_ISSOCK(facts.st_mode))
-        return 0;
-    int type = get_option(fd, SO_TYPE);
-    int listens = type < 0 ? type : get_option(fd, SO_ACCEPTCONN);
-    if (listens < 0)
-        return listens;
-    return type == SOCK_STREAM && !listens ? 0 : -EINVAL;
+    int listens = S_ISSOCK(facts.st_mode) ? is_listening(fd) : 0;
+    return listens > 0 ? -EINVAL : listens;
+}
+
+int sys_fd_is_listener(int fd) {
+    int listens = is_listening(fd);
+    return listens == 0 || listens == -ENOTSOCK ? -EINVAL : listens > 0 ? 0 : listens;
 }
 
 int sys_fd_credentials(int fd, struct sys_credentials *credentials) {

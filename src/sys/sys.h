@@ -480,6 +480,8 @@ int sys_fd_credentials(int fd, struct sys_credentials *credentials);
 // Whether bytes can be read from or written to it as from a stream: 0; -EBADF if it is not open;
 // -EINVAL for folders, and sockets that listen or are for datagrams.
 int sys_fd_is_stream(int fd);
+// Whether connections can be accepted from it: 0; -EBADF if it is not open; else -EINVAL.
+int sys_fd_is_listener(int fd);
 // The sizes of its buffers, 0 leaving one as it is. 0 or the system's error.
 int sys_fd_set_buffers(int fd, uint32_t send_bytes, uint32_t receive_bytes);
 

@@ -238,6 +238,29 @@ CORO_TEST(a_full_queue_of_a_unix_socket_is_waited_for) {
     close_both();
 }
 
+static ac_value send_until(ac_value err) {
+    ck_assert_int_eq(ac_datagrams_send(here, "x", 1, at, AC_FOREVER), ac_int_of(err));
+    ended++;
+    return ac_nil;
+}
+
+CORO_TEST(waiting_for_a_full_queue_ends_with_its_coroutine_and_with_the_socket) {
+    there = open_at("unix:@", at);
+    here = open_at("unix:@", from);
+    fill(at);
+    ac_ref sending = ac_spawn(send_until, -ECANCELED);
+    ck_assert_int_eq(ac_yield(), 0);
+    ck_assert_int_eq(ac_cancel(sending), 0);
+    ck_assert_int_eq(ac_yield(), 0);
+    ck_assert_int_eq(ended, 1);
+    ck_assert_int_eq(ac_ref_error(ac_spawn(send_until, -EBADF)), 0);
+    ck_assert_int_eq(ac_yield(), 0);
+    ac_datagrams_close(here);
+    ck_assert_int_eq(ac_yield(), 0);
+    ck_assert_int_eq(ended, 2);
+    ac_datagrams_close(there);
+}
+
 CORO_TEST(a_full_queue_of_the_one_chosen_is_waited_for) {
     there = open_at("unix:@", at);
     here = open_at("unix:@", from);

@@ -59,6 +59,7 @@ TEST(what_is_listened_on_when_the_loop_ends_can_still_be_closed) {
     listener = listen_at(":0", address);
     ck_assert_int_eq(ac_run(), 0);
     ck_assert_int_eq(ac_listener_address(listener, address), -EBADF);
+    ck_assert_int_eq(ac_listener_descriptor(listener), -EBADF);
     ac_listener_close(listener);
 }
 
@@ -630,6 +631,31 @@ CORO_TEST(an_open_descriptor_becomes_a_stream) {
     ck_assert_int_eq(ac_stream_credentials(ours, &credentials), -ENOTSUP);
     close(ends[1]);
     ac_close(ours);
+}
+
+CORO_TEST(a_socket_that_listens_already_becomes_a_listener) {
+    ac_stream *client, *server;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    ck_assert_int_eq(ac_listener_adopt(&listener, fd), -EINVAL); // not yet
+    ck_assert_ptr_null(listener);
+    ck_assert_int_eq(listen(fd, 5), 0);
+    memory_fail_nth(1);
+    ck_assert_int_eq(ac_listener_adopt(&listener, fd), -ENOMEM);
+    memory_fail_nth(0);
+    ck_assert_int_eq(ac_listener_adopt(&listener, fd), 0);
+    ck_assert_int_eq(ac_listener_descriptor(listener), fd);
+    ck_assert_int_eq(ac_listener_address(listener, address), 0);
+    ck_assert_int_eq(ac_accept(listener, &server, ac_after(0.01)), -ETIMEDOUT);
+    ck_assert_int_eq(ac_connect(&client, address, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_accept(listener, &server, AC_FOREVER), 0);
+    ac_close(client);
+    ac_close(server);
+    ac_listener_close(listener);
+    ck_assert_int_eq(ac_listener_adopt(&listener, fd), -EBADF);
+    ck_assert_int_eq(ac_listener_adopt(NULL, fd), -EINVAL);
+    ck_assert_int_eq(ac_listener_descriptor(NULL), -EINVAL);
 }
 
 TEST(what_cannot_be_a_stream_is_refused_and_stays_its_owners) {

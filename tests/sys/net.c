@@ -330,7 +330,7 @@ TEST(a_name_is_chosen_where_there_is_none) {
 
 // ---- descriptors of others ----
 
-TEST(streams_are_told_from_what_is_none) {
+TEST(streams_and_listeners_are_told_from_what_is_none) {
     int pair[2];
     int folder_fd = open("/", O_RDONLY | O_DIRECTORY), null = open("/dev/null", O_RDWR);
     int listener = open_bound(SYS_STREAM, "127.0.0.1:0", true, false);
@@ -342,6 +342,11 @@ TEST(streams_are_told_from_what_is_none) {
     ck_assert_int_eq(sys_fd_is_stream(datagrams), -EINVAL);
     ck_assert_int_eq(sys_fd_is_stream(folder_fd), -EINVAL);
     ck_assert_int_eq(sys_fd_is_stream(-1), -EBADF);
+    ck_assert_int_eq(sys_fd_is_listener(listener), 0);
+    ck_assert_int_eq(sys_fd_is_listener(pair[0]), -EINVAL);
+    ck_assert_int_eq(sys_fd_is_listener(null), -EINVAL);
+    ck_assert_int_eq(sys_fd_is_listener(datagrams), -EINVAL);
+    ck_assert_int_eq(sys_fd_is_listener(-1), -EBADF);
     close(pair[0]);
     close(pair[1]);
     close(folder_fd);
