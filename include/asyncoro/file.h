@@ -43,9 +43,10 @@ struct ac_file_options {
 // -ENOENT, -EACCES, -EEXIST, -EISDIR and the like from the system; -EMFILE, -ENFILE when
 // descriptors have run out; -EINVAL for another mode, or NULL; -ETIMEDOUT; -ECANCELED; -EPERM
 // outside coroutines; -EAGAIN if no thread can be made; -ENOMEM.
-#define ac_file_open(stream, path, mode, deadline, ...)                                            \
+#define ac_file_open(stream, path, mode, ...) AC_FILE_OPEN_((stream), (path), (mode), __VA_ARGS__, )
+#define AC_FILE_OPEN_(stream, path, mode, deadline, ...)                                           \
     ac_file_open_with(                                                                             \
-        (stream), (path), (mode), (deadline),                                                      \
+        stream, path, mode, (deadline),                                                            \
         &(struct ac_file_options){.size = sizeof(struct ac_file_options), __VA_ARGS__})
 AC_API int ac_file_open_with(ac_stream **stream, const char *path, const char *mode,
                              ac_time deadline, const struct ac_file_options *options) AC_CHECKED;

@@ -63,9 +63,11 @@ struct ac_process_options {
 // -EBUSY for a stream that is in use or has read ahead; -ENOTSUP for a stream that has no
 // descriptor of its own, or of another loop; -E2BIG; -EMFILE, -ENFILE; -EAGAIN if the system has no
 // room for a process or a thread; -ETIMEDOUT; -ECANCELED; -EPERM outside coroutines; -ENOMEM.
-#define ac_process_start(process, arguments, deadline, ...)                                        \
+#define ac_process_start(process, arguments, ...)                                                  \
+    AC_PROCESS_START_((process), (arguments), __VA_ARGS__, )
+#define AC_PROCESS_START_(process, arguments, deadline, ...)                                       \
     ac_process_start_with(                                                                         \
-        (process), (arguments), (deadline),                                                        \
+        process, arguments, (deadline),                                                            \
         &(struct ac_process_options){.size = sizeof(struct ac_process_options), __VA_ARGS__})
 AC_API int ac_process_start_with(ac_process **process, const char *const *arguments,
                                  ac_time deadline,
@@ -143,9 +145,11 @@ struct ac_process_answer {
 // child of the process holds them open, not before that has ended. Can wait. 0; -EMSGSIZE if it
 // writes more than it may, and runs on; -EBUSY if another coroutine is at its streams; else the
 // errors of ac_process_wait and of ac_read; -ENOMEM.
-#define ac_process_communicate(process, answer, deadline, ...)                                     \
+#define ac_process_communicate(process, answer, ...)                                               \
+    AC_PROCESS_COMMUNICATE_((process), (answer), __VA_ARGS__, )
+#define AC_PROCESS_COMMUNICATE_(process, answer, deadline, ...)                                    \
     ac_process_communicate_with(                                                                   \
-        (process), (answer), (deadline),                                                           \
+        process, answer, (deadline),                                                               \
         &(struct ac_process_talk){.size = sizeof(struct ac_process_talk), __VA_ARGS__})
 AC_API int ac_process_communicate_with(ac_process *process, struct ac_process_answer *answer,
                                        ac_time deadline,

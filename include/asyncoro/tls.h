@@ -87,7 +87,8 @@ struct ac_tls_options {
 // file that cannot be read, -EACCES also for a key that everybody may read; -EBADMSG for one that
 // holds no certificate, or no key, as PEM (or the password is wrong); -EKEYREJECTED if the key is
 // not that of the certificate; -ENOMEM. AC_TRACE=io has the words.
-#define ac_tls_create(tls, ...)                                                                    \
+#define ac_tls_create(...) AC_TLS_CREATE_(__VA_ARGS__, )
+#define AC_TLS_CREATE_(tls, ...)                                                                   \
     ac_tls_create_with(                                                                            \
         (tls), &(struct ac_tls_options){.size = sizeof(struct ac_tls_options), __VA_ARGS__})
 // The function under ac_tls_create. `options` may be NULL.

@@ -25,6 +25,29 @@ int map_get(void) { return 0; }
 
 int buffer_init(void) { return 0; }
 
+#ifndef __cplusplus
+// Calls whose options follow by name, with none: strict compilers allow that, too.
+ac_value without_options(ac_value argument);
+
+ac_value without_options(ac_value argument) {
+    ac_listener *listener = NULL;
+    ac_stream *stream = NULL;
+    ac_datagrams *datagrams = NULL;
+    ac_tls *tls = NULL;
+    ac_process *process = NULL;
+    struct ac_process_answer answer;
+    ac_spawn(without_options, argument);
+    int err = ac_listen(&listener, "127.0.0.1:0");
+    err = err ? err : ac_connect(&stream, "127.0.0.1:0", AC_NOW);
+    err = err ? err : ac_datagrams_open(&datagrams, NULL);
+    err = err ? err : ac_file_open(&stream, "/", "r", AC_NOW);
+    err = err ? err : ac_tls_create(&tls);
+    err = err ? err : ac_process_start(&process, AC_ARGUMENTS("true"), AC_NOW);
+    err = err ? err : ac_process_communicate(process, &answer, AC_NOW);
+    return ac_result(err);
+}
+#endif
+
 int main(void) {
     printf("asyncoro %s: %s\n", ac_version(), ac_strerror(-ETIMEDOUT));
     return strcmp(ac_version(), AC_VERSION) == 0 ? 0 : 1;
