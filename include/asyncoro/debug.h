@@ -8,6 +8,11 @@
 // written to standard error when the loop ends. AC_DEBUG=locks names there each coroutine that ends
 // with a lock held. A word that is not known is told of once, on standard error.
 //
+// AC_POLLER=uring has loops ask io_uring, not epoll, what happens outside. That needs Linux 6.1
+// and a library that was built with liburing. Where the kernel, a container or a filter of system
+// calls does not allow it, and for a word that is not known, they ask epoll, and AC_TRACE=sys says
+// why. AC_POLLER=epoll is the default.
+//
 // AC_TRACE=coro,message (any of sys, coro, message, io, fabric, remote, cluster; or all) tells
 // floor by floor what the library does, a line each on standard error: coroutines that begin, end
 // and are cancelled, their timers and new stacks; channels, subscriptions, monitors and messages

@@ -46,7 +46,7 @@ struct guest *guest_create(struct loop *host, const struct sys_driver *driver, i
     guest->wake = sys_condition_create();
     if (!guest->lock || !guest->wake)
         goto no_memory;
-    guest->loop = loop_create(driver, host->peer, err);
+    guest->loop = loop_create(driver->in_turn ? driver->in_turn : driver, host->peer, err);
     if (!guest->loop)
         goto no_memory;
     guest->loop->in = guest;

@@ -112,7 +112,7 @@ struct loop *loop_need(int *err) {
             *err = -EPERM; // nobody would run the loop, or end it
             return NULL;
         }
-        loop_here = loop_create(&sys_epoll, 0, err);
+        loop_here = loop_create(&sys_chosen, 0, err);
         if (loop_here) {
             watchdog_add(loop_here);
             loop_debug(loop_here);
@@ -267,7 +267,7 @@ int loop_turn(struct loop *loop) {
 }
 
 ac_time loop_due(const struct loop *loop) {
-    if (loop->ready_head || __atomic_load_n(&loop->inbox, __ATOMIC_RELAXED))
+    if (loop->ready_head || loop->sys->queued || __atomic_load_n(&loop->inbox, __ATOMIC_RELAXED))
         return AC_NOW;
     return heap_earliest(&loop->timers);
 }

@@ -43,7 +43,15 @@ int64_t coro_operate(struct sys_op *op, ac_time deadline) {
     bool over = deadline == AC_NOW ||
                 (deadline != AC_FOREVER && deadline <= sys_now(self->loop->sys));
     if (over) {
-        if (sys_cancel(op))
+        bool ended = sys_cancel(op);
+        // One whose time was up before it began is still tried, once.
+        if (ended && !op->eager && op->verb != SYS_CONNECT) {
+            op->eager = true;
+            if (sys_start(op))
+                return op->result;
+            ended = sys_cancel(op);
+        }
+        if (ended)
             return -ETIMEDOUT;
         self->early = -ETIMEDOUT;
         deadline = AC_FOREVER;

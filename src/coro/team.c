@@ -552,7 +552,7 @@ static void run_member(void *argument) {
     memory_release(argument);
     struct team *team = birth.team;
     int err = 0;
-    struct loop *loop = loop_create(&sys_epoll, team->loops[0]->peer, &err);
+    struct loop *loop = loop_create(&sys_chosen, team->loops[0]->peer, &err);
     if (loop) {
         loop_set_number(loop, birth.number);
         loop->team = team;

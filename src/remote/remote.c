@@ -123,7 +123,7 @@ int remote_start(struct loop *loop, const struct ac_network_options *options, co
     int err = message_set_door(loop, &message_up);
     if (err < 0)
         return explain(remote, err, ac_strerror(err));
-    remote->guest = guest_create(loop, &sys_epoll, &err);
+    remote->guest = guest_create(loop, &sys_chosen, &err);
     if (!remote->guest)
         return explain(remote, err, ac_strerror(err));
     char name[64];

@@ -143,10 +143,9 @@ static int set_group_interface(int fd, int family, unsigned interface) {
 }
 
 static int prepare_datagrams(int fd, int family, const struct sys_open *how) {
-    // Else it would hear each group of which any socket of this computer is a member.
-    int err = set_both(fd, family, IP_MULTICAST_ALL, IPV6_MULTICAST_ALL, 0);
+    int err = 0;
     // SO_REUSEPORT would refuse programs of other users.
-    if (!err && how->share_port)
+    if (how->share_port)
         err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (!err && how->broadcast)
         err = set_option(fd, SOL_SOCKET, SO_BROADCAST, 1);
@@ -229,20 +228,6 @@ static bool is_deserted(const struct sys_open *how) {
     return refused;
 }
 
-// Removes the file of a socket that nobody holds any more. As long as it is open here no other file
-// gets its number, also if somebody else replaces it at the same time.
-static bool remove_deserted(const struct sys_open *how, const char *path) {
-    struct stat facts;
-    int pin = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (pin < 0)
-        return false;
-    bool deserted = fstat(pin, &facts) == 0 && S_ISSOCK(facts.st_mode) && is_deserted(how);
-    if (deserted)
-        sys_socket_file_remove(how->name, (struct sys_socket_file){facts.st_dev, facts.st_ino});
-    close(pin);
-    return deserted;
-}
-
 // Binds to a name in a folder, which makes a file there, and notes which. The rights are narrowed
 // before anybody can see the file, and set after that, because the system takes away from the
 // first what the process's mask says.
@@ -253,8 +238,10 @@ static int bind_to_file(int fd, const struct sys_open *how) {
     if (how->mode != 0 && fchmod(fd, how->mode) < 0)
         return -errno;
     int err = bind_to(fd, how);
-    if (err == -EADDRINUSE && how->replace && remove_deserted(how, path))
+    if (err == -EADDRINUSE && how->replace && find_file(path, &file) == 0 && is_deserted(how)) {
+        sys_socket_file_remove(how->name, file);
         err = bind_to(fd, how);
+    }
     if (err)
         return err;
     if (how->mode != 0 && chmod(path, how->mode) < 0)

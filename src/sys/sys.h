@@ -2,7 +2,8 @@
 // The face of sys/: THE CONTRACT with the operating system. Nothing above includes a header of the
 // system.
 //
-//   epoll.c     the poller: operations that finish later, over edge-triggered epoll
+//   poller.c    the poller: operations that finish later; which one there is
+//   epoll.c     the poller over edge-triggered epoll; uring.c over io_uring
 //   address.c   addresses as bytes and text
 //   net.c       sockets and their options; the network interfaces; names
 //   clock.c     time and randomness
@@ -287,6 +288,7 @@ struct sys_handle {
     uint8_t registered;    // the poller watches it
     uint8_t shared;        // its mode may not be changed: wait for readiness before each attempt
     uint8_t always_ready;  // a regular file
+    uint8_t socket;        // known to be a socket
     struct sys_op *reader; // the operation that waits to read or accept
     struct sys_op *writer; // the operation that waits to write or connect
 };
@@ -333,6 +335,10 @@ struct sys_op {
     // start no operation and free nothing: it notes the result and makes its waiter ready.
     void (*finished)(struct sys_op *op);
     void *owner; // for `finished`
+    // Of the driver.
+    struct list link;
+    uint8_t stage;
+    bool cancelled; // sys_cancel has been called
 };
 
 enum sys_transport { SYS_STREAM, SYS_DATAGRAMS };
@@ -372,8 +378,11 @@ struct sys_open {
 // otherwise.
 struct sys_driver {
     const char *name;
-    // Makes a poller; NULL and *err (negative) if it cannot.
+    // Makes a poller; NULL and *err (negative) if it cannot. One thread drives it, the first that
+    // polls; others may only make, wake and nest it.
     struct sys *(*create)(int *err);
+    // Makes pollers that several threads drive, one after the other. NULL: this table does.
+    const struct sys_driver *in_turn;
     // All handles are closed by now.
     void (*destroy)(struct sys *sys);
     ac_time (*now)(struct sys *sys);
@@ -397,11 +406,18 @@ struct sys_driver {
 struct sys {
     const struct sys_driver *driver;
     bool inner_due; // set by sys_poll: the nested poller has something to do
+    // Set by sys_start and sys_poll: the system does not know yet of all that was started, and
+    // learns of it in the next sys_poll. Until then a nested poller may not notice what happens.
+    bool queued;
 };
 
-extern const struct sys_driver sys_epoll;
+extern const struct sys_driver sys_epoll; // works everywhere
+extern const struct sys_driver sys_uring; // if liburing was there when the library was built
+// Makes pollers as the environment asks for: AC_POLLER=epoll or uring. Where io_uring is not to be
+// had and for any other word they are epoll's, and the trace says why. Has no other functions.
+extern const struct sys_driver sys_chosen;
 
-// A new poller of the default driver.
+// A new poller.
 static inline struct sys *sys_create(const struct sys_driver *driver, int *err) {
     return driver->create(err);
 }
@@ -440,8 +456,8 @@ static inline int sys_poll(struct sys *sys, ac_time deadline) {
 }
 // Makes the present or the next sys_poll return. From any thread.
 static inline void sys_wake(struct sys *sys) { sys->driver->wake(sys); }
-// sys_poll of `outer` also returns, with inner_due set, when `inner` has something to do. NULL ends
-// this.
+// sys_poll of `outer` also returns, with inner_due set, when `inner` has something to do, which is
+// a poller of any driver's `in_turn`. NULL ends this.
 static inline int sys_nest(struct sys *outer, struct sys *inner) {
     return outer->driver->nest(outer, inner);
 }

@@ -80,13 +80,13 @@ static void world_begin(uint64_t seed) {
     int err = 0;
     world.seed = world.random = seed;
     world.now = 1000000;
-    world.driver = sys_epoll;
+    ck_assert_ptr_null(loop_here);
+    struct loop *loop = loop_create(&sys_chosen, 1, &err);
+    ck_assert_ptr_nonnull(loop);
+    world.driver = *loop->sys->driver;
     world.driver.now = world_now;
     world.driver.random = world_random;
     world.driver.poll = world_poll;
-    ck_assert_ptr_null(loop_here);
-    struct loop *loop = loop_create(&sys_epoll, 1, &err);
-    ck_assert_ptr_nonnull(loop);
     loop->sys->driver = &world.driver;
     loop->now = loop->asked = world.now;
     loop->random[0] = world_random(NULL);

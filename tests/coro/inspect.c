@@ -237,7 +237,7 @@ static void stop_guest(struct loop *loop, void *state) {
 
 static ac_value list_guest(ac_value unused) {
     int err = 0;
-    struct guest *guest = guest_create(loop_here, &sys_epoll, &err);
+    struct guest *guest = guest_create(loop_here, &sys_chosen, &err);
     loop_extend(loop_here, LOOP_REMOTE,
                 (struct loop_extra){.state = guest, .stopping = stop_guest, .done = end_guest});
     guest_enter(guest);

@@ -385,7 +385,7 @@ static void quit_and_read(void *unused) {
 
 static ac_value sleep_with_a_guest(ac_value number) {
     int err = 0;
-    struct guest *guest = guest_create(loop_here, &sys_epoll, &err);
+    struct guest *guest = guest_create(loop_here, &sys_chosen, &err);
     ck_assert_ptr_nonnull(guest);
     loop_extend(loop_here, LOOP_REMOTE, (struct loop_extra){.state = guest, .done = end_guest});
     return sleep_until_ended(number);

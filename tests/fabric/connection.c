@@ -26,7 +26,8 @@ TEST(a_connection_leaves_nothing_behind) {
     for (uint64_t i = 0; i < 20; i++) {
         ck_assert_int_eq(side_count(a, 2, i, 20), 0);
         rig_until(b->frames == i + 1, 5);
-        ck_assert(rig_in(a, fabric_cut(a->fabric, 2)));
+        // As soon as there is a connection: both sides may have opened one, and given both up.
+        rig_until(rig_in(a, fabric_cut(a->fabric, 2)), 5);
     }
     rig_until(peer_find(a->fabric, 2)->state == LINK_UP, 5);
     rig_until(peer_find(b->fabric, 1)->state == LINK_UP, 5);

@@ -518,8 +518,8 @@ TEST(opening_fails_cleanly_without_memory) {
     int err = 0;
     char text[256];
     struct side side = {0};
-    struct loop *host = loop_create(&sys_epoll, 1, &err);
-    struct guest *guest = guest_create(host, &sys_epoll, &err);
+    struct loop *host = loop_create(&sys_chosen, 1, &err);
+    struct guest *guest = guest_create(host, &sys_chosen, &err);
     options.no_discovery = false;
     options.discovery_port = 51777;
     struct fabric *fabric = NULL;

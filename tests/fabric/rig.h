@@ -126,9 +126,9 @@ static __attribute__((unused)) struct side *side_open(const struct fabric_option
     int err = 0;
     char text[256];
     struct side *side = calloc(1, sizeof *side);
-    side->host = loop_create(&sys_epoll, options->peer, &err);
+    side->host = loop_create(&sys_chosen, options->peer, &err);
     ck_assert_ptr_nonnull(side->host);
-    side->guest = guest_create(side->host, &sys_epoll, &err);
+    side->guest = guest_create(side->host, &sys_chosen, &err);
     ck_assert_ptr_nonnull(side->guest);
     guest_enter(side->guest);
     side->fabric = fabric_open(side->guest, options, &rig_door, side, &err, text);

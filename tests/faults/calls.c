@@ -344,6 +344,47 @@ int __wrap_epoll_wait(int fd, struct epoll_event *events, int count, int wait_ms
     return __real_epoll_wait(fd, events, count, wait_ms);
 }
 
+#ifdef SYS_URING
+// These give the error as they return, and enter no system call through the C library.
+struct io_uring;
+struct io_uring_params;
+
+int __real_io_uring_queue_init_params(unsigned count, struct io_uring *ring,
+                                      struct io_uring_params *how);
+int __wrap_io_uring_queue_init_params(unsigned count, struct io_uring *ring,
+                                      struct io_uring_params *how);
+int __wrap_io_uring_queue_init_params(unsigned count, struct io_uring *ring,
+                                      struct io_uring_params *how) {
+    if (comes(FAULT_CALL, "io_uring_queue_init_params"))
+        return -EMFILE;
+    return __real_io_uring_queue_init_params(count, ring, how);
+}
+
+int __real_io_uring_register(unsigned fd, unsigned verb, const void *argument, unsigned count);
+int __wrap_io_uring_register(unsigned fd, unsigned verb, const void *argument, unsigned count);
+int __wrap_io_uring_register(unsigned fd, unsigned verb, const void *argument, unsigned count) {
+    if (comes(FAULT_CALL, "io_uring_register"))
+        return -EACCES;
+    return __real_io_uring_register(fd, verb, argument, count);
+}
+
+// EBUSY: it has submitted nothing and waited for nothing.
+int __real_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags,
+                           sigset_t *how, size_t bytes);
+int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags,
+                           sigset_t *how, size_t bytes);
+int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags,
+                           sigset_t *how, size_t bytes) {
+    if (comes(FAULT_CALL, "io_uring_enter2"))
+        return -ENOMEM;
+    if (comes(FAULT_INTERRUPTED, "io_uring_enter2"))
+        return -EINTR;
+    if (comes(FAULT_WAIT, "io_uring_enter2"))
+        return -EBUSY;
+    return __real_io_uring_enter2(fd, submit, wait, flags, how, bytes);
+}
+#endif
+
 ssize_t __real_getrandom(void *to, size_t bytes, unsigned flags);
 ssize_t __wrap_getrandom(void *to, size_t bytes, unsigned flags);
 ssize_t __wrap_getrandom(void *to, size_t bytes, unsigned flags) {

@@ -162,6 +162,11 @@ void faults_run(const char *name, void (*scenario)(void), enum fault_kind kind) 
     run.name = name;
     run.kind = kind;
     run.report = dup(STDERR_FILENO);
+    // Which poller there is has been found out before anything fails.
+    int err;
+    struct sys *sys = sys_create(&sys_chosen, &err);
+    if (sys)
+        sys_destroy(sys);
     if (only) {
         ck_assert_int_ne(run_one(scenario, atol(only)), STATUS_WRONG);
         return;

@@ -45,7 +45,7 @@ TEST(a_port_that_is_taken_is_an_error_that_is_said) {
     struct sys_handle handle = {0};
     struct sys_address address;
     int err = 0;
-    struct sys *sys = sys_create(&sys_epoll, &err);
+    struct sys *sys = sys_create(&sys_chosen, &err);
     ck_assert(sys_address_parse("127.0.0.1:0", &address));
     ck_assert_int_eq(
         sys_open(sys, &handle,
