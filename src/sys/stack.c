@@ -13,7 +13,7 @@
 // be refused, or the first touch of a stack of 64 KiB costs all of it; but not to small stacks.
 //
 // Guards: MADV_GUARD_INSTALL marks a page as inaccessible without splitting the mapping
-// (Linux 6.13); up to 64 stacks ahead are guarded by one call. Where the kernel lacks it, mprotect
+// (Linux 6.13); up to 256 stacks ahead are guarded by one call. Where the kernel lacks it, mprotect
 // does the same but costs mappings, of which a process has vm.max_map_count: a quarter of them is
 // used. After that a canary word at the low end must do, which is checked when the coroutine ends.
 //
@@ -57,7 +57,11 @@ void __asan_unpoison_memory_region(void const volatile *at, size_t bytes) __attr
 #define MADV_GUARD_INSTALL 102
 #endif
 
-enum { COLOURS = 32, COLOURS_SMALL = 4, LINE = 64, GUARDS_AT_ONCE = 64, HUGE_PAGE_BYTES = 2 << 20 };
+enum { COLOURS = 32, COLOURS_SMALL = 4, LINE = 64, HUGE_PAGE_BYTES = 2 << 20 };
+
+// By one call, which takes 6 us and half a microsecond for each: with more of them there is little
+// left to gain, and whoever is ready waits longer.
+enum { GUARDS_AT_ONCE = 256 };
 
 static const uint64_t canary = 0x5ca1ab1e0ddba11;
 static const uint64_t paint = 0xc0a7c0a7c0a7c0a7;
@@ -135,9 +139,11 @@ int sys_stack_class(size_t bytes) {
 void *sys_stack_cut(struct sys_stacks *stacks, int class) {
     struct sys_slab *slab = stacks->latest[class]; // those before it are full
     if (!slab || slab->cut == slab->count) {
+        size_t before = slab ? slab->before + slab->count : 0;
         slab = slab_create(class);
         if (!slab)
             return NULL;
+        slab->before = before;
         slab->next = stacks->slabs;
         stacks->slabs = stacks->latest[class] = slab;
     }
@@ -371,10 +377,11 @@ static long mprotect_guards(void) {
     return maps / 8;
 }
 
-// Guards the next stacks of a slab by one call: as many again as have been cut, so that few are
-// guarded in vain. How many; 0 if that does not work here.
+// Guards the next stacks of a slab by one call: as many again as the pool has cut of this class, so
+// that few are guarded in vain. How many; 0 if that does not work here.
 static size_t guard_ahead(struct sys_slab *slab) {
-    size_t count = slab->guarded < GUARDS_AT_ONCE ? slab->guarded : GUARDS_AT_ONCE;
+    size_t count = slab->before + slab->guarded;
+    count = count < GUARDS_AT_ONCE ? count : GUARDS_AT_ONCE;
     count = count < slab->count - slab->guarded ? count : slab->count - slab->guarded;
     if (count < 2)
         return 0;

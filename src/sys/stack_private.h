@@ -14,6 +14,7 @@ struct sys_slab {
     struct sys_slab *next_here; // atomic: in the same place of the table of the process
     char *base;                 // aligned to SLAB_BYTES
     int class;
+    size_t before;  // stacks in the slabs of its class that the pool has filled before it
     size_t count;   // stacks that fit
     size_t cut;     // stacks cut so far
     size_t guarded; // how many, from the first on, have a guard page; what is cut beyond them has a

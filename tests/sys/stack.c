@@ -119,6 +119,22 @@ TEST(guards_made_ahead_are_there) {
     sys_stacks_done(&stacks);
 }
 
+// The first stack of a slab has the others guarded if there is a full one before it.
+TEST(no_more_guards_are_made_ahead_than_there_are_stacks) {
+    sys_stacks_init(&stacks);
+    const struct sys_slab *first = NULL, *slab = NULL;
+    for (size_t taken = 1; !slab || slab == first; taken++) {
+        slab = sys_slab_find(sys_stack_take(&stacks, KIB_256));
+        ck_assert_ptr_nonnull(slab);
+        first = first ? first : slab;
+        ck_assert_uint_le(slab->guarded, slab->cut + taken - 1);
+    }
+    ck_assert_uint_eq(slab->cut, 1);
+    if (sys_stack_guard() == SYS_GUARD_MARKER)
+        ck_assert_uint_eq(slab->guarded, slab->count);
+    sys_stacks_done(&stacks);
+}
+
 TEST(small_stacks_share_a_page_and_have_canaries) {
     sys_stacks_init(&stacks);
     char *tops[8];
