@@ -34,6 +34,12 @@ struct stack *limit_stacks(size_t n);
 // The same, of slots of that many bytes.
 struct stack *limit_stacks_of(size_t n, size_t slot_bytes);
 
+enum { LIMIT_GUARDS_AT_ONCE = 1024 }; // as many as the system takes
+
+// Makes the pages that lie behind these slots guards, into which the next one's stack would
+// overflow. n: LIMIT_GUARDS_AT_ONCE at the most; slots of whole pages only.
+void limit_guard(const struct stack *stacks, size_t n);
+
 // Lets `s` start with entry() when it is first switched to; entry never returns.
 void limit_prepare(struct stack *s, void (*entry)(void));
 
@@ -62,6 +68,7 @@ double skynet_mb(void);
 double idle_bytes(void);
 double idle_bytes_small(void);
 double timers_cpu_ms(void);
+double timers_guarded_cpu_ms(void);
 void cross_roundtrip_prepare(void);
 uint64_t cross_roundtrip_work(uint64_t n);
 void cross_oneway_prepare(void);
