@@ -19,7 +19,8 @@
 //
 // Ends. ac_shutdown tells the other side that nothing more will be written (close_notify) before it
 // ends that half of the connection: it can wait for room, 5 s at most, then -ETIMEDOUT. ac_close
-// tells it if that can be done without waiting. A stream that ends without having been told so was
+// tells it if that can be done without waiting; who has written much to one who reads slowly calls
+// ac_shutdown first. A stream that ends without having been told so was
 // cut off, maybe by an attacker: reading then gives -ECONNRESET and not 0. Some servers end so
 // after an answer whose length they have told; who has read all of it has lost nothing.
 //

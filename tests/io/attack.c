@@ -334,3 +334,68 @@ TLS_TEST(who_has_keys_changed_and_reads_no_answers_must_wait, .seconds_max = 120
     ck_assert_int_lt(reader.result, 0);
     ac_close(server);
 }
+
+// ---- no memory for OpenSSL ----
+
+static long scarce; // the allocation with this number, from now on, fails; 0: none
+
+static bool is_scarce(void) { return scarce > 0 && --scarce == 0; }
+
+static void *allocate(size_t bytes, const char *file, int line) {
+    (void)file, (void)line;
+    return is_scarce() ? NULL : malloc(bytes);
+}
+
+static void *resize(void *old, size_t bytes, const char *file, int line) {
+    (void)file, (void)line;
+    return is_scarce() ? NULL : realloc(old, bytes);
+}
+
+static void release(void *it, const char *file, int line) {
+    (void)file, (void)line;
+    free(it);
+}
+
+static ac_value accept_or_close(ac_value party) {
+    struct party *it = ac_pointer_of(party);
+    it->result = ac_tls_accept(it->stream, it->settings, it->deadline);
+    if (it->result == 0)
+        it->result = ac_write_all(it->stream, "hello", 5, it->deadline, NULL);
+    ac_close(it->stream);
+    ac_event_set(&it->done);
+    return ac_nil;
+}
+
+// Whether an allocation has failed.
+static bool talk_with_scarce_memory(long n) {
+    char text[8];
+    connect_pair(&client, &server);
+    struct party it = {.stream = server, .settings = of_server, .deadline = soon()};
+    ck_assert_int_eq(ac_ref_error(ac_spawn(accept_or_close, (void *)&it)), 0);
+    scarce = n;
+    long err = ac_tls_connect(client, of_client, "localhost", soon());
+    if (err == 0)
+        err = ac_read_exactly(client, text, 5, soon(), NULL);
+    bool failed = scarce == 0;
+    ac_close(client);
+    ck_assert_int_eq(ac_event_wait(&it.done, soon()), 0);
+    scarce = 0;
+    ck_assert_int_ne(err, 0);
+    ck_assert_int_ne(err, -ETIMEDOUT);
+    ck_assert(failed || (err == 5 && it.result == 5));
+    return failed;
+}
+
+static ac_value talk_and_talk(ac_value unused) {
+    (void)unused;
+    for (long n = 1; talk_with_scarce_memory(n); n += 1 + n / 24)
+        continue;
+    return ac_nil;
+}
+
+TEST(memory_that_openssl_cannot_have_is_an_error_and_nothing_worse, .seconds_max = 120) {
+    ck_assert_int_eq(CRYPTO_set_mem_functions(allocate, resize, release), 1);
+    make_settings();
+    run(talk_and_talk);
+    end_settings();
+}
