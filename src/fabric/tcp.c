@@ -280,7 +280,7 @@ static void admit(struct fabric *fabric, int fd, const struct sys_address *from)
     }
     it->stranger = true;
     fabric->strangers++;
-    sys_adopt(fabric->sys, &it->handle, fd, false);
+    sys_adopt_accepted(fabric->sys, &it->handle, fd);
     it->users++;
     if (connection_start(it, &it->reader, serve, "fabric reader") < 0)
         it->ended = true;

@@ -212,7 +212,7 @@ int ac_accept(ac_listener *listener, ac_stream **stream, ac_time deadline) {
         ac_close(new);
         return (int)result;
     }
-    sys_adopt(loop->sys, &new->object.handle, (int)result, false);
+    sys_adopt_accepted(loop->sys, &new->object.handle, (int)result);
     new->remote = op.address;
     if (op.address.family == SYS_UNIX)
         err = sys_fd_set_buffers((int)result, send_bytes, receive_bytes);

@@ -153,13 +153,24 @@ static bool is_ready(const struct sys_handle *handle, short events) {
     return poll(&ask, 1, 0) > 0;
 }
 
+// A socket is read quicker by the call of its own, all the more when the caches hold none of it.
+static ssize_t read_some(struct sys_handle *handle, void *to, size_t count) {
+    if (likely(!handle->no_socket)) {
+        ssize_t got = recvfrom(handle->fd, to, count, MSG_DONTWAIT, NULL, NULL);
+        if (got >= 0 || errno != ENOTSOCK)
+            return got;
+        handle->no_socket = true;
+    }
+    return read(handle->fd, to, count);
+}
+
 static bool attempt_read(struct sys_op *op) {
     struct sys_handle *handle = op->handle;
     if (handle->shared && !handle->always_ready && !is_ready(handle, POLLIN))
         return false;
     ssize_t got;
     do
-        got = read(handle->fd, op->bytes, op->count);
+        got = read_some(handle, op->bytes, op->count);
     while (got < 0 && errno == EINTR);
     if (got < 0 && would_wait())
         return false;

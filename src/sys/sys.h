@@ -289,12 +289,13 @@ struct sys_handle {
     uint8_t shared;        // its mode may not be changed: wait for readiness before each attempt
     uint8_t always_ready;  // a regular file
     uint8_t socket;        // known to be a socket
+    uint8_t no_socket;     // found not to be one: it is read by another call
     struct sys_op *reader; // the operation that waits to read or accept
     struct sys_op *writer; // the operation that waits to write or connect
 };
 
 enum sys_verb {
-    SYS_ACCEPT,  // result: a descriptor for sys_adopt; address: of the other side
+    SYS_ACCEPT,  // result: a descriptor for sys_adopt_accepted; address: of the other side
     SYS_CONNECT, // address: where to; result 0
     SYS_READ,    // result: bytes, 0 at the end of the stream
     SYS_WRITE,   // result: bytes, maybe fewer than asked
@@ -435,6 +436,10 @@ static inline int sys_open(struct sys *sys, struct sys_handle *handle, const str
 // mode.
 static inline void sys_adopt(struct sys *sys, struct sys_handle *handle, int fd, bool shared) {
     sys->driver->adopt(sys, handle, fd, shared);
+}
+// The same for what SYS_ACCEPT has given, and nobody else has touched.
+static inline void sys_adopt_accepted(struct sys *sys, struct sys_handle *handle, int fd) {
+    *handle = (struct sys_handle){.sys = sys, .fd = fd};
 }
 // Closes the handle. No operation may be pending on it.
 static inline void sys_close(struct sys_handle *handle) { handle->sys->driver->close(handle); }

@@ -54,7 +54,7 @@ TEST(a_connection_is_made_used_and_ended) {
     if (!accepting.finished)
         poll_until(&accepting);
     ck_assert_int_ge(accepting.op.result, 0);
-    sys_adopt(sys, &server, (int)accepting.op.result, false);
+    sys_adopt_accepted(sys, &server, (int)accepting.op.result);
     ck_assert_int_eq(sys_local(&client, &seen, NULL), 0);
     ck_assert(sys_address_equal(&seen, &accepting.op.address));
     ck_assert_int_eq(sys_remote(&client, &seen, NULL), 0);
