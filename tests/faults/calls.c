@@ -19,9 +19,11 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -252,6 +254,8 @@ int __wrap_waitid(idtype_t sort, id_t id, siginfo_t *info, int how) {
     return __real_waitid(sort, id, info, how);
 }
 
+ssize_t __real_send(int fd, const void *from, size_t bytes, int flags);
+
 // ---- calls that may also be interrupted or have to wait ----
 
 #define MAY_WAIT(name, err, parameters, fd, arguments)                                             \
@@ -267,8 +271,21 @@ int __wrap_waitid(idtype_t sort, id_t id, siginfo_t *info, int how) {
 MAY_WAIT(recvfrom, ENOMEM,
          (int fd, void *to, size_t bytes, int flags, struct sockaddr *from, socklen_t *length), fd,
          (fd, to, bytes, flags, from, length))
-MAY_WAIT(sendmsg, ENOBUFS, (int fd, const struct msghdr *message, int flags), fd,
-         (fd, message, flags))
+MAY_WAIT(sendfile64, EIO, (int fd, int from, off64_t *at, size_t bytes), fd,
+         (fd, from, at, comes(FAULT_SHORT, "sendfile64") ? 1 : bytes))
+MAY_WAIT(writev, EIO, (int fd, const struct iovec *parts, int count), fd, (fd, parts, count))
+
+ssize_t __real_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags) {
+    if (gives(FAULT_CALL, ENOBUFS, "sendmsg") || gives(FAULT_INTERRUPTED, EINTR, "sendmsg") ||
+        would_wait(fd, "sendmsg"))
+        return -1;
+    // Several parts are of a stream, where a few bytes may go alone.
+    bool is_short = message->msg_iovlen > 1 && comes(FAULT_SHORT, "sendmsg");
+    return is_short ? __real_send(fd, message->msg_iov[0].iov_base, 1, flags)
+                    : __real_sendmsg(fd, message, flags);
+}
 
 #define MAY_BE_SHORT(name, parameters, arguments, short_arguments)                                 \
     ssize_t __real_##name parameters;                                                              \
@@ -314,7 +331,6 @@ ssize_t __wrap_write(int fd, const void *from, size_t bytes) {
     return __real_write(fd, from, bytes);
 }
 
-ssize_t __real_send(int fd, const void *from, size_t bytes, int flags);
 ssize_t __wrap_send(int fd, const void *from, size_t bytes, int flags);
 ssize_t __wrap_send(int fd, const void *from, size_t bytes, int flags) {
     if (gives(FAULT_CALL, ENOBUFS, "send") || gives(FAULT_INTERRUPTED, EINTR, "send") ||

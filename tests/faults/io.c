@@ -252,3 +252,87 @@ static void run_exchange(const char *where) {
 SCENARIO(datagrams_are_answered) { run_exchange("127.0.0.1:0"); }
 
 SCENARIO(unix_datagrams_are_answered) { run_exchange("unix:@"); }
+
+// ---- parts, frames and files ----
+
+enum { FRAMES = 5, FRAME_BYTES = 3000, PART_BYTES = 5000, FILE_BYTES = 400 << 10 };
+
+static struct {
+    ac_listener *listener;
+    int frames;
+    long bytes; // behind the frames
+} taken;
+
+static void take_all(ac_stream *stream) {
+    static char bytes[FILE_BYTES];
+    size_t got;
+    while (taken.frames < FRAMES) {
+        if (note(ac_read_frame(stream, bytes, FRAME_BYTES, patience(), &got)) <= 0)
+            return;
+        REQUIRE(got == FRAME_BYTES && bytes[FRAME_BYTES - 1] == 'f');
+        taken.frames++;
+    }
+    if (note(ac_peek(stream, bytes, 2, 2, patience())) == 2)
+        REQUIRE(memcmp(bytes, "pq", 2) == 0);
+    long more = 1;
+    while (more > 0) {
+        more = note(ac_read(stream, bytes, sizeof bytes, patience()));
+        taken.bytes += more > 0 ? more : 0;
+    }
+}
+
+static ac_value take(ac_value unused) {
+    (void)unused;
+    ac_stream *stream;
+    if (note(ac_accept(taken.listener, &stream, patience())) == 0) {
+        take_all(stream);
+        ac_close(stream);
+    }
+    return ac_nil;
+}
+
+static void give_all(ac_stream *stream, ac_stream *file) {
+    static char frame[FRAME_BYTES], part[PART_BYTES];
+    size_t put;
+    memset(frame, 'f', sizeof frame);
+    memset(part, 'q', sizeof part);
+    for (int i = 0; i < FRAMES; i++)
+        if (note(ac_write_frame(stream, frame, sizeof frame, patience(), &put)) < 0)
+            return;
+    const ac_part parts[] = {{"p", 1}, {part, sizeof part}, {"r", 1}};
+    long done = note(ac_write_parts(stream, parts, countof(parts), patience(), &put));
+    REQUIRE(done < 0 || (size_t)done == put);
+    if (done < 0)
+        return;
+    done = note(ac_send_file(stream, file, 0, FILE_BYTES, patience(), &put));
+    REQUIRE(done < 0 || (size_t)done == put);
+    note(ac_shutdown(stream));
+}
+
+static ac_value give(ac_value unused) {
+    (void)unused;
+    char address[AC_ADDRESS_TEXT_BYTES];
+    ac_stream *stream, *file;
+    if (note(ac_listen(&taken.listener, "127.0.0.1:0")) < 0)
+        return ac_nil;
+    if (note(ac_listener_address(taken.listener, address)) == 0 &&
+        ac_ref_is(note_ref(ac_spawn(take, ac_nil))) &&
+        note(ac_connect(&stream, address, patience())) == 0) {
+        if (note(ac_file_open(&file, "/proc/self/exe", "r", patience())) == 0) {
+            give_all(stream, file);
+            ac_close(file);
+        }
+        ac_close(stream);
+    }
+    note(ac_sleep(0.0005));
+    ac_listener_close(taken.listener);
+    return ac_nil;
+}
+
+SCENARIO(parts_frames_and_files_arrive) {
+    memset(&taken, 0, sizeof taken);
+    note_ref(ac_spawn(give, ac_nil));
+    note(ac_run());
+    REQUIRE((taken.frames == FRAMES && taken.bytes == PART_BYTES + 2 + FILE_BYTES) ||
+            faults_errors() > 0);
+}

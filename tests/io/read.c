@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Tests of src/io/read.c.
 #include "io/model.h"
+#include "io/secure.h"
 
 static ac_stream *here, *there; // the two ends
 static int ended;
@@ -420,6 +421,7 @@ static ac_value write_model(ac_value argument) {
                          (long)piece);
         ck_assert_int_eq(ac_yield(), 0);
     }
+    ck_assert_int_eq(ac_shutdown(there), 0);
     ac_close(there);
     return ac_nil;
 }
@@ -429,6 +431,20 @@ CORO_TEST(over_a_connection_all_ways_of_reading_agree_with_a_model) {
         struct model model;
         model_init(&model, seed);
         connect_pair(&here, &there);
+        ac_spawn(write_model, (void *)&model);
+        model_read_all(&model, here, true);
+        ac_close(here);
+        model_done(&model);
+    }
+}
+
+TLS_TEST(over_tls_all_ways_of_reading_agree_with_a_model) {
+    for (uint64_t seed = 2000; seed < 2010; seed++) {
+        struct model model;
+        model_init(&model, seed);
+        connect_tls();
+        here = client;
+        there = server;
         ac_spawn(write_model, (void *)&model);
         model_read_all(&model, here, true);
         ac_close(here);

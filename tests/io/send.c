@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "io/model.h"
+#include "io/secure.h"
 
 #include <asyncoro/file.h>
 
@@ -64,7 +65,8 @@ static ac_value receive(ac_value unused) {
 }
 
 static void begin(void) {
-    connect_pair(&here, &there);
+    if (!here)
+        connect_pair(&here, &there);
     make_file();
     received = 0;
     spawn(receive);
@@ -112,6 +114,14 @@ CORO_TEST(and_what_the_system_cannot_send) {
 CORO_TEST(and_what_it_says_has_ended) {
     memory = HAS_SHRUNK;
     send_all();
+}
+
+TLS_TEST(a_file_is_sent_through_tls) {
+    connect_tls();
+    here = client;
+    there = server;
+    send_all();
+    ck_assert_int_eq(sent_by_system, 0);
 }
 
 static void send_part(void) {

@@ -3,6 +3,7 @@
 #include <limits.h>
 
 #include "io/model.h"
+#include "io/secure.h"
 
 static ac_stream *here, *there; // the two ends
 
@@ -166,13 +167,12 @@ static uint8_t *make_much(void) {
     return much;
 }
 
-CORO_TEST(many_parts_arrive_in_order) {
+static void write_many_parts(void) {
     struct model random = {.seed = 4711};
     uint8_t *much = make_much();
     size_t count, put;
     ac_part *parts = cut(&random, much, MUCH / 8, &count);
     ck_assert_uint_gt(count, 1024); // more than the system takes at once
-    connect_pair(&here, &there);
     spawn(read_all);
     ck_assert_int_eq(ac_write_parts(here, parts, count, AC_FOREVER, &put), MUCH / 8);
     ck_assert_uint_eq(put, MUCH / 8);
@@ -183,6 +183,18 @@ CORO_TEST(many_parts_arrive_in_order) {
     ac_close(here);
     free(parts);
     free(much);
+}
+
+CORO_TEST(many_parts_arrive_in_order) {
+    connect_pair(&here, &there);
+    write_many_parts();
+}
+
+TLS_TEST(many_parts_arrive_in_order_through_tls) {
+    connect_tls();
+    here = client;
+    there = server;
+    write_many_parts();
 }
 
 CORO_TEST(trying_parts_tells_how_much_there_was_room_for) {
