@@ -164,7 +164,8 @@ static int prepare(int fd, int family, const struct sys_open *how) {
     int err = sys_fd_set_buffers(fd, how->send_buffer_bytes, how->receive_buffer_bytes);
     if (err || family == AF_UNIX)
         return err;
-    if (family == AF_INET6)
+    // What connects is of the family of where to.
+    if (family == AF_INET6 && (how->bind || how->transport == SYS_DATAGRAMS))
         err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, how->ipv6_only);
     if (!err && how->spread_port)
         err = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
