@@ -46,8 +46,9 @@ struct ac_socket_options {
                       // process makes files
     uint32_t keep_alive_s; // after so many seconds of silence the other side is asked for a sign of
                            // life, and after as many more without any the connection is over: then
-                           // -ECONNABORTED, as also if what was written is not acknowledged. At
-                           // most 32767; default: a peer that vanishes is not noticed
+                           // -ECONNABORTED. So it is when the other side takes nothing of what was
+                           // written for twice the time. At most 32767; default: a peer that
+                           // vanishes is not noticed
     uint32_t send_buffer_bytes;    // in the system, which may give other sizes; default: its own
     uint32_t receive_buffer_bytes; // likewise
     const char *local;             // to connect: the address to connect from, numeric; port 0: any

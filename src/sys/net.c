@@ -143,9 +143,10 @@ static int set_group_interface(int fd, int family, unsigned interface) {
 }
 
 static int prepare_datagrams(int fd, int family, const struct sys_open *how) {
-    int err = 0;
+    // Else it would hear each group of which any socket of this computer is a member.
+    int err = set_both(fd, family, IP_MULTICAST_ALL, IPV6_MULTICAST_ALL, 0);
     // SO_REUSEPORT would refuse programs of other users.
-    if (how->share_port)
+    if (!err && how->share_port)
         err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (!err && how->broadcast)
         err = set_option(fd, SOL_SOCKET, SO_BROADCAST, 1);

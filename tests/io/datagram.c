@@ -331,6 +331,20 @@ CORO_TEST(what_is_sent_to_a_group_comes_to_its_members) {
     }
 }
 
+CORO_TEST(what_is_sent_to_a_group_comes_to_its_members_alone) {
+    ac_datagrams *another;
+    ck_assert_int_eq(ac_datagrams_open(&there, "0.0.0.0:0", .reuse_port = true), 0);
+    ck_assert_int_eq(ac_datagrams_address(there, at), 0);
+    ck_assert_int_eq(ac_datagrams_open(&another, at, .reuse_port = true), 0);
+    ck_assert_int_eq(ac_datagrams_open(&here, NULL, .interface = "lo"), 0);
+    ck_assert_int_eq(ac_datagrams_join(another, "239.255.77.7", "lo"), 0);
+    send_text(here, "to the member", group_at("239.255.77.7"));
+    expect_text(another, "to the member");
+    expect_nothing(there);
+    ac_datagrams_close(another);
+    close_both();
+}
+
 CORO_TEST(members_that_share_a_port_all_get_what_is_sent_to_the_group) {
     ac_datagrams *another;
     ck_assert_int_eq(ac_datagrams_open(&there, "0.0.0.0:0", .reuse_port = true), 0);
