@@ -230,6 +230,20 @@ static bool is_deserted(const struct sys_open *how) {
     return refused;
 }
 
+// Removes the file of a socket that nobody holds any more. As long as it is open here no other file
+// gets its number, also if somebody else replaces it at the same time.
+static bool remove_deserted(const struct sys_open *how, const char *path) {
+    struct stat facts;
+    int pin = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (pin < 0)
+        return false;
+    bool deserted = fstat(pin, &facts) == 0 && S_ISSOCK(facts.st_mode) && is_deserted(how);
+    if (deserted)
+        sys_socket_file_remove(how->name, (struct sys_socket_file){facts.st_dev, facts.st_ino});
+    close(pin);
+    return deserted;
+}
+
 // Binds to a name in a folder, which makes a file there, and notes which. The rights are narrowed
 // before anybody can see the file, and set after that, because the system takes away from the
 // first what the process's mask says.
@@ -240,10 +254,8 @@ static int bind_to_file(int fd, const struct sys_open *how) {
     if (how->mode != 0 && fchmod(fd, how->mode) < 0)
         return -errno;
     int err = bind_to(fd, how);
-    if (err == -EADDRINUSE && how->replace && find_file(path, &file) == 0 && is_deserted(how)) {
-        sys_socket_file_remove(how->name, file);
+    if (err == -EADDRINUSE && how->replace && remove_deserted(how, path))
         err = bind_to(fd, how);
-    }
     if (err)
         return err;
     if (how->mode != 0 && chmod(path, how->mode) < 0)
