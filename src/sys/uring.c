@@ -306,6 +306,8 @@ static void complete(struct uring_sys *self, struct sys_op *op, const struct io_
     } else if (op->cancelled) {
         leave(op, -ECANCELED);
     } else if (op->stage == AWAITING && cqe->res != -ECANCELED && poller_attempt_again(op)) {
+        // (Given up by the system it is not tried: a connection that is being made would seem
+        // made.)
         if (poller_writes(op))
             handle->writable = true;
         else
