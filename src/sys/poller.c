@@ -198,13 +198,13 @@ static void quiet_begin(struct quiet *quiet) {
         sigpending(&quiet->pending);
 }
 
-// Leaves errno as it is.
-static void quiet_end(const struct quiet *quiet, ssize_t put) {
+// `maybe`: the signal may have come. Leaves errno as it is.
+static void quiet_end(const struct quiet *quiet, bool maybe) {
     int err = errno;
     sigset_t pipe_signal;
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);
-    if (put < 0 && err == EPIPE && !sigismember(&quiet->pending, SIGPIPE))
+    if (maybe && !sigismember(&quiet->pending, SIGPIPE))
         (void)sigtimedwait(&pipe_signal, NULL, &(struct timespec){0});
     pthread_sigmask(SIG_SETMASK, &quiet->old, NULL);
     errno = err;
@@ -214,7 +214,7 @@ static ssize_t write_quietly(int fd, const struct msghdr *what) {
     struct quiet quiet;
     quiet_begin(&quiet);
     ssize_t put = writev(fd, what->msg_iov, (int)what->msg_iovlen);
-    quiet_end(&quiet, put);
+    quiet_end(&quiet, put < 0 && errno == EPIPE);
     return put;
 }
 
@@ -267,7 +267,9 @@ static bool attempt_send_file(struct sys_op *op) {
     do
         put = sendfile(handle->fd, op->file, &offset, op->count);
     while (put < 0 && errno == EINTR);
-    quiet_end(&quiet, put);
+    // It sends piece by piece: where a later one finds the connection gone, the signal comes with
+    // the number of bytes before it, and no error.
+    quiet_end(&quiet, put < 0 || (size_t)put < op->count);
     if (put < 0 && would_wait())
         return false;
     return finish(op, put);
