@@ -13,10 +13,13 @@
 //                    [FOLDER [ADDRESS]]
 #include "http_request.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 
 enum {
@@ -160,6 +163,14 @@ static void send_part(struct connection *it, const struct file *file, uint64_t f
     it->is_broken = bytes > 0;
 }
 
+// Whether the system waits for full packets: then the head of an answer goes together with the
+// beginning of the file.
+static void wait_for_full_packets(struct connection *it, int on) {
+    int descriptor = ac_stream_descriptor(it->stream);
+    if (descriptor >= 0)
+        setsockopt(descriptor, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
+
 static void reply_file(struct connection *it, const struct request *request,
                        const struct file *file) {
     char text[FIELDS_BYTES + 128];
@@ -185,9 +196,14 @@ static void reply_file(struct connection *it, const struct request *request,
         fields = part_of(text);
     if (file->content)
         body = (ac_part){file->content + first, (size_t)bytes};
+    bool follows = !file->content && !request->is_head && bytes > 0;
+    if (follows)
+        wait_for_full_packets(it, true);
     reply(it, request, status, fields, body);
-    if (!file->content && !request->is_head && !it->is_broken)
+    if (follows && !it->is_broken)
         send_part(it, file, first, bytes);
+    if (follows)
+        wait_for_full_packets(it, false);
 }
 
 static int status_of(int err) {
