@@ -143,7 +143,7 @@ static void describe(struct file *it) {
 
 // ---- files ----
 
-void file_drop(struct file *file) {
+void folder_let_go(struct file *file) {
     if (!file || --file->holders > 0)
         return;
     ac_close(file->stream);
@@ -217,7 +217,7 @@ static int look_again(struct folder *folder, const char *path, struct file *know
         err = create(&sight, file);
     struct file **place = place_of(folder, path);
     if (*place == known || err == 0) { // nobody else has been quicker, or ours is not older
-        file_drop(*place);
+        folder_let_go(*place);
         *place = NULL;
     }
     if (err == 0) {
@@ -240,7 +240,7 @@ int folder_find(struct folder *folder, const char *path, struct file **file) {
     if (known)
         known->looked = ac_now(); // meanwhile the others take what is kept
     int err = look_again(folder, path, known, file);
-    file_drop(known);
+    folder_let_go(known);
     return err;
 }
 
@@ -258,6 +258,6 @@ int folder_open(struct folder *folder, const char *path) {
 
 void folder_close(struct folder *folder) {
     for (size_t i = 0; i < FILES_KEPT; i++)
-        file_drop(folder->kept[i]);
+        folder_let_go(folder->kept[i]);
     close(folder->descriptor);
 }

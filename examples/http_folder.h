@@ -50,11 +50,11 @@ struct folder {
 int folder_open(struct folder *folder, const char *path);
 void folder_close(struct folder *folder);
 
-// Finds a file by its path in the folder ("pages/index.html"), to be dropped with file_drop. Can
-// wait. 0; -ENOENT, -EACCES and the like; -EISDIR for a folder; -EXDEV for what leads out of ours;
-// -EPERM for what is no regular file.
+// Finds a file by its path in the folder ("pages/index.html"), to be dropped with folder_let_go.
+// Can wait. 0; -ENOENT, -EACCES and the like; -EISDIR for a folder; -EXDEV for what leads out of
+// ours; -EPERM for what is no regular file.
 int folder_find(struct folder *folder, const char *path, struct file **file);
-void file_drop(struct file *file);
+void folder_let_go(struct file *file);
 
 // Writes a time as HTTP does. `seconds` since 1970, UTC.
 void date_format(char text[DATE_BYTES], int64_t seconds);

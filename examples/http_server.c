@@ -244,7 +244,7 @@ static void answer(struct connection *it, const struct request *request, int sta
         reply_folder(it, request);
     else
         reply_status(it, request, status, status == 405 ? "Allow: GET, HEAD\r\n" : "");
-    file_drop(file);
+    folder_let_go(file);
 }
 
 // ---- saying goodbye ----
