@@ -28,9 +28,11 @@ void test_add(struct test *test) {
 }
 
 int main(int argc, char **argv) {
-    // A shell has what it runs in the background ignore these, and tests want to see what they do.
+    // A shell has what it runs in the background ignore the first two, and nohup the third, and
+    // tests want to see what they do.
     signal(SIGINT, SIG_DFL);
     signal(SIGQUIT, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
     FILE *out = fdopen(dup(STDOUT_FILENO), "w");
     if (out == NULL || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
         perror("test runner");
