@@ -160,7 +160,7 @@ static void send_part(struct connection *it, const struct file *file, uint64_t f
         from += put;
         bytes -= put;
     } while (sent == -ETIMEDOUT && put >= PACE_BYTES);
-    it->is_broken = bytes > 0;
+    it->is_broken = sent < 0 || bytes > 0;
 }
 
 // Whether the system waits for full packets: then the head of an answer goes together with the

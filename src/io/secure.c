@@ -149,7 +149,8 @@ static int secure(struct ac_stream *stream, ac_tls *settings, bool server, const
     int err = io_enter(&stream->object, both);
     if (err)
         return err;
-    err = begin(stream, settings, server, host, deadline);
+    // Entering may have let another coroutine do the same.
+    err = stream->kind ? -EALREADY : begin(stream, settings, server, host, deadline);
     trace(TRACE_IO, "TLS %s: %d %s",
           server ? "accept"
           : host ? host
@@ -247,7 +248,7 @@ static int secure_flush(struct ac_stream *stream, ac_time deadline) {
 // Sends what reading has put out. 0, also if some of it must wait for the next call; or the errors
 // of ac_write_all.
 static int answer(struct ac_stream *stream, struct secure *it, ac_time deadline) {
-    if (!tls_has_output(it->tls))
+    if (unsent(it) == 0)
         return 0;
     (void)secure_flush(stream, AC_NOW);
     return tls_output_bytes(it->tls) > OUTPUT_BYTES_MAX ? secure_flush(stream, deadline) : 0;

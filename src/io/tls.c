@@ -297,8 +297,13 @@ int tls_write(struct tls *tls, const void *bytes, size_t count) {
         size_t done = 0;
         ERR_clear_error();
         int result = SSL_write_ex(tls->ssl, from, count, &done);
-        if (result != 1)
-            return fail(tls, result, -EPROTO);
+        if (result != 1) {
+            int err = fail(tls, result, -EPROTO);
+            if (err != -EAGAIN)
+                return err;
+            tls->problem = "a message of the protocol came in pieces";
+            return -EPROTO;
+        }
         from += done;
         count -= done;
     }

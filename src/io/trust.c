@@ -76,6 +76,7 @@ static void set_sessions(struct ac_tls *tls);
 static int choose_protocol(SSL *ssl, const unsigned char **chosen, unsigned char *bytes,
                            const unsigned char *offered, unsigned offered_bytes, void *settings);
 static int choose_certificate(SSL *ssl, void *settings);
+static int accept_name(SSL *ssl, int *alert, void *unused);
 static int keep_session(SSL *ssl, SSL_SESSION *session);
 static void log_secret(const SSL *ssl, const char *line);
 static void certificate_destroy(struct certificate *certificate);
@@ -306,6 +307,7 @@ static int set_certificate(struct ac_tls *tls, const struct ac_tls_options *opti
         return err;
     add(tls, it);
     SSL_CTX_set_cert_cb(tls->ssl, choose_certificate, tls);
+    SSL_CTX_set_tlsext_servername_callback(tls->ssl, accept_name);
     return SSL_CTX_use_cert_and_key(tls->ssl, it->leaf, it->key, it->chain, 1)
                ? 0
                : failed(options->certificate, -EKEYREJECTED);
@@ -367,6 +369,12 @@ static int choose_certificate(SSL *ssl, void *settings) {
     bool good = tls->certificates_count < 2 || use_certificates_of(tls, ssl, name);
     sys_mutex_unlock(tls->mutex);
     return good;
+}
+
+// Any name will do. Only names that were accepted are known again of resumed sessions (TLS 1.2).
+static int accept_name(SSL *ssl, int *alert, void *unused) {
+    (void)ssl, (void)alert, (void)unused;
+    return SSL_TLSEXT_ERR_OK;
 }
 
 // ---- protocols ----
@@ -523,7 +531,8 @@ static bool normalize(char *host) {
             return false;
         *at = (char)tolower((unsigned char)*at);
     }
-    return length > 0 && length <= HOST_BYTES_MAX;
+    // OpenSSL would take a name that begins with a dot for all names that end so.
+    return length > 0 && length <= HOST_BYTES_MAX && host[0] != '.';
 }
 
 // Says which host the certificate must bear, and tells the server which one is meant.
@@ -593,11 +602,13 @@ const char *trust_protocol(const struct ac_tls *tls, const struct tls *connectio
     SSL_get0_alpn_selected(tls_ssl(connection), &chosen, &bytes);
     if (bytes == 0)
         return "";
-    // The same text among ours, which has an end.
-    const char *name = tls->protocol_names;
-    while (strlen(name) != bytes || memcmp(name, chosen, bytes) != 0)
-        name += strlen(name) + 1;
-    return name;
+    // The same text among ours, which has an end. Not all versions of OpenSSL see to it that the
+    // server has chosen one of them.
+    const char *end = tls->protocol_names + tls->protocols_bytes;
+    for (const char *name = tls->protocol_names; name < end; name += strlen(name) + 1)
+        if (strlen(name) == bytes && memcmp(name, chosen, bytes) == 0)
+            return name;
+    return "";
 }
 
 const char *trust_server_name(const struct tls *connection) {

@@ -232,6 +232,7 @@ TLS_TEST(what_cannot_be_is_refused_and_leaves_the_stream_as_it_was) {
     ck_assert_int_eq(ac_tls_connect(client, of_client, "", soon()), -EINVAL);
     ck_assert_int_eq(ac_tls_connect(client, of_client, "local host", soon()), -EINVAL);
     ck_assert_int_eq(ac_tls_connect(client, of_client, "localhost:443", soon()), -EINVAL);
+    ck_assert_int_eq(ac_tls_connect(client, of_client, ".localhost", soon()), -EINVAL);
     char name[300];
     memset(name, 'a', sizeof name);
     name[256] = 0;
@@ -317,6 +318,7 @@ static bool resumes(ac_tls *settings, const char *host, ac_tls *others) {
     expect(client, "hello");
     bool resumed = ac_tls_resumed(client);
     ck_assert_int_eq(ac_tls_resumed(server), resumed);
+    ck_assert_str_eq(ac_tls_server_name(server), host[0] == '1' ? "" : "localhost");
     close_both();
     return resumed;
 }
