@@ -47,8 +47,10 @@ int64_t coro_operate(struct sys_op *op, ac_time deadline) {
         // One whose time was up before it began is still tried, once.
         if (ended && !op->eager && op->verb != SYS_CONNECT) {
             op->eager = true;
-            if (sys_start(op))
+            if (sys_start(op)) {
+                coro_go_on_fairly(self);
                 return op->result;
+            }
             ended = sys_cancel(op);
         }
         if (ended)

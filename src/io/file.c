@@ -492,7 +492,8 @@ static void run_open(struct work *work) {
     it->fd = sys_file_open_as(it->path, it->how, it->permissions, &it->facts);
     // Of other things than pipes it means what it says.
     struct sys_file_facts facts;
-    if (it->fd == -ENXIO && sys_file_look(it->path, &facts) == 0 && facts.sort == SYS_FILE_PIPE)
+    if (it->fd == -ENXIO && sys_file_look(it->path, true, &facts) == 0 &&
+        facts.sort == SYS_FILE_PIPE)
         it->fd = -EAGAIN;
 }
 
@@ -533,9 +534,11 @@ static int adopt(ac_stream **stream, struct loop *loop, const struct opening *it
     }
     *stream = new;
     if (!regular) {
-        // Nobody may have written to a pipe yet, which reads like its end: so who reads waits first
-        // until there is something, as on a descriptor that is shared.
-        bool asks_first = it->facts.sort == SYS_FILE_PIPE && !(it->how & SYS_FILE_WRITE);
+        // Nobody may have written to a pipe yet, which reads like its end; and a terminal gives a
+        // line at a time, however much is there. So who reads waits first until there is something,
+        // as on a descriptor that is shared.
+        bool asks_first = it->facts.sort == SYS_FILE_PIPE ? !(it->how & SYS_FILE_WRITE)
+                                                          : (it->how & SYS_FILE_READ) != 0;
         sys_adopt(loop->sys, &new->object.handle, it->fd, asks_first);
         return 0;
     }
@@ -588,16 +591,17 @@ int ac_file_open_with(ac_stream **stream, const char *path, const char *mode, ac
     if (!coro_here())
         return -EPERM;
     unsigned permissions = options && options->permissions ? options->permissions : 0666;
-    for (int retry_us = OPEN_RETRY_US_MIN;; retry_us *= 2) {
+    for (int retry_us = OPEN_RETRY_US_MIN;;) {
         bool no_reader = false;
         int err = open_once(stream, path, (unsigned)how, permissions, deadline, &no_reader);
         if (!no_reader)
             return err;
         if (ac_now() >= deadline)
             return -ETIMEDOUT;
-        err = ac_sleep((retry_us < OPEN_RETRY_US_MAX ? retry_us : OPEN_RETRY_US_MAX) / 1e6);
+        err = ac_sleep(retry_us / 1e6);
         if (err)
             return err;
+        retry_us = 2 * retry_us < OPEN_RETRY_US_MAX ? 2 * retry_us : OPEN_RETRY_US_MAX;
     }
 }
 

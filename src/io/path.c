@@ -68,7 +68,7 @@ static int make_simply(struct call *it, ac_time deadline) {
 
 // ---- the calls ----
 
-static int make_look(struct call *it) { return sys_file_look(it->path, &it->facts); }
+static int make_look(struct call *it) { return sys_file_look(it->path, false, &it->facts); }
 static int make_rename(struct call *it) { return sys_file_rename(it->path, it->other); }
 static int make_remove(struct call *it) { return sys_file_remove_any(it->path); }
 static int make_folder(struct call *it) { return sys_folder_make_with(it->path, it->permissions); }

@@ -13,6 +13,8 @@
 
 #include <asyncoro/process.h>
 
+static const double reap_retry_seconds = 0.01;
+
 enum { STREAMS = 3, PATH_BYTES_MAX = 4096, INPUT = 0, OUTPUT = 1, ERROR = 2 };
 
 struct ac_process {
@@ -223,7 +225,13 @@ static int start(ac_process **process, const char *const *arguments, ac_time dea
         ac_process_close(new);
         return -ENOMEM;
     }
-    int err = choose_all(it, new, options);
+    // It stays, also if it is closed meanwhile: its output is taken from it at the end.
+    ac_process *from = options->input_from;
+    int err = from ? io_enter(&from->object, IO_BESIDE) : 0;
+    if (err)
+        from = NULL;
+    else
+        err = choose_all(it, new, options);
     struct ac_stream *lent[STREAMS];
     memcpy(lent, it->lent, sizeof lent);
     bool done = err == 0;
@@ -236,9 +244,11 @@ static int start(ac_process **process, const char *const *arguments, ac_time dea
         err = take_over(new, it);
     if (!gone)
         starting_destroy(it);
-    if (!err && options->input_from)
-        options->input_from->streams[OUTPUT] = NULL;
+    if (!err && from)
+        from->streams[OUTPUT] = NULL;
     return_lent(lent, err == 0);
+    if (from)
+        io_leave(&from->object, IO_BESIDE);
     if (err)
         ac_process_close(new);
     else
@@ -266,7 +276,10 @@ static ac_value keep(ac_value argument) {
     struct ac_process *it = ac_pointer_of(argument);
     struct sys_op op = {.verb = SYS_WATCH};
     if (io_operate(&it->object, &op, AC_FOREVER) == 0) {
-        it->err = sys_process_reap(&it->process, &it->end);
+        // Who traces it, as a debugger does, is told first.
+        while ((it->err = sys_process_reap(&it->process, &it->end)) == -EAGAIN &&
+               !it->object.closed && ac_sleep(reap_retry_seconds) == 0)
+            continue;
         ac_event_set(&it->over);
     }
     io_leave(&it->object, IO_READS);

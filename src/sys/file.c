@@ -284,9 +284,9 @@ static void take_facts(const struct stat *from, struct sys_file_facts *facts) {
                                                     from->st_mtim.tv_nsec};
 }
 
-int sys_file_look(const char *path, struct sys_file_facts *facts) {
+int sys_file_look(const char *path, bool follow, struct sys_file_facts *facts) {
     struct stat found;
-    if (lstat(path, &found) < 0)
+    if ((follow ? stat(path, &found) : lstat(path, &found)) < 0)
         return -errno;
     take_facts(&found, facts);
     return 0;

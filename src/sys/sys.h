@@ -691,8 +691,8 @@ struct sys_file_facts {
 // -ENXIO. A descriptor, in non-blocking mode, and what it is; or an error: -EISDIR for a folder.
 int sys_file_open_as(const char *path, unsigned how, unsigned permissions,
                      struct sys_file_facts *facts);
-// What lies at a path, a link itself.
-int sys_file_look(const char *path, struct sys_file_facts *facts);
+// What lies at a path; of a link, what it is itself, or what it leads to (`follow`).
+int sys_file_look(const char *path, bool follow, struct sys_file_facts *facts);
 // Reads or writes at a place of a file what goes at once, from memory: how many bytes; -EAGAIN if
 // it would wait for the disk; -EOPNOTSUPP if kernel or file system do not offer this. Never blocks.
 int64_t sys_file_try_read(int fd, uint64_t offset, void *to, size_t count);

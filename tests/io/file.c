@@ -601,6 +601,8 @@ FILE_TEST(a_named_pipe_makes_nobody_else_wait) {
     ck_assert_int_eq(mkfifo("pipe", 0600), 0);
     ck_assert_int_eq(ac_file_open(&file, "pipe", "w", ac_after(0.01)), -ETIMEDOUT);
     ck_assert_ptr_null(file);
+    ck_assert_int_eq(symlink("pipe", "link"), 0);
+    ck_assert_int_eq(ac_file_open(&file, "link", "w", ac_after(0.01)), -ETIMEDOUT);
     ac_ref writer = ac_spawn(write_to_pipe, ac_nil); // waits until somebody reads
     ck_assert_int_eq(ac_sleep(0.01), 0);
     file = open_file("pipe", "r");
@@ -615,6 +617,25 @@ FILE_TEST(a_named_pipe_makes_nobody_else_wait) {
     ck_assert_int_eq(ac_read(file, text, 1, AC_FOREVER), 1);
     close(fd);
     ac_close(file);
+}
+
+static ac_value type_two_lines(ac_value master) {
+    const char text[] = "one\ntwo\n";
+    ck_assert_int_eq(write((int)ac_int_of(master), text, sizeof text - 1), sizeof text - 1);
+    return ac_nil;
+}
+
+FILE_TEST(a_terminal_gives_all_lines_that_came_at_once) {
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    ck_assert_int_ge(master, 0);
+    ck_assert_int_eq(grantpt(master), 0);
+    ck_assert_int_eq(unlockpt(master), 0);
+    ac_stream *file = open_file(ptsname(master), "r");
+    ac_spawn(type_two_lines, master); // when the first line is waited for
+    check_line(file, "one");
+    check_line(file, "two");
+    ac_close(file);
+    close(master);
 }
 
 // ---- pipes ----

@@ -274,13 +274,13 @@ TEST(files_are_opened_as_asked_for) {
     ck_assert_int_eq(sys_file_resize(fd, 1), 0);
     ck_assert_int_eq(sys_file_sync(fd), 0);
     ck_assert_int_eq(sys_file_seek(fd, 1), 0);
-    ck_assert_int_eq(sys_file_look("it", &facts), 0);
+    ck_assert_int_eq(sys_file_look("it", false, &facts), 0);
     ck_assert_uint_eq(facts.bytes, 1);
     sys_fd_close(fd);
     ck_assert_int_eq(sys_file_resize(fd, 1), -EBADF);
     ck_assert_int_eq(sys_file_sync(fd), -EBADF);
     ck_assert_int_eq(sys_file_seek(fd, 1), -EBADF);
-    ck_assert_int_eq(sys_file_look("none", &facts), -ENOENT);
+    ck_assert_int_eq(sys_file_look("none", false, &facts), -ENOENT);
     ck_assert_int_eq(mkfifo("pipe", 0600), 0);
     ck_assert_int_eq(sys_file_open_as("pipe", SYS_FILE_WRITE, 0, &facts), -ENXIO);
     fd = sys_file_open_as("pipe", SYS_FILE_READ, 0, &facts);
