@@ -20,6 +20,7 @@ enum { STREAMS = 3, PATH_BYTES_MAX = 4096, INPUT = 0, OUTPUT = 1, ERROR = 2 };
 struct ac_process {
     struct io_object object;    // its handle becomes readable when the process has ended
     struct sys_process process; // its handle is -1 once the end was taken
+    struct end_watch keeper;    // tells of its end
     bool own_session;
     struct ac_stream *streams[STREAMS]; // owned; NULL: no pipe
     struct ac_event over;               // set when it has ended, or was closed
@@ -43,6 +44,7 @@ struct starting {
 
 static void process_closing(struct io_object *object);
 static ac_value keep(ac_value argument);
+static void keeper_ended(struct end_watch *watch, const struct ac_exit *exit);
 
 // ---- on a helper thread ----
 
@@ -189,9 +191,10 @@ static int take_over(struct ac_process *process, struct starting *it) {
                                        .daemon = true};
     int err = 0;
     int copy = sys_fd_copy(it->process.handle);
+    struct coro *keeper = NULL;
     if (copy < 0)
         err = copy;
-    else if (!coro_create(loop, keep, ac_of_pointer(process), &options, true, &err))
+    else if (!(keeper = coro_create(loop, keep, ac_of_pointer(process), &options, true, &err)))
         sys_fd_close(copy);
     if (err) {
         sys_process_abandon(&it->process, it->how.own_session);
@@ -200,6 +203,9 @@ static int take_over(struct ac_process *process, struct starting *it) {
     process->process = it->process;
     process->own_session = it->how.own_session;
     process->object.closing = process_closing;
+    process->keeper.ended = keeper_ended;
+    list_init(&process->keeper.link);
+    coro_watch(keeper, &process->keeper);
     process->object.users++; // the keeper
     process->object.taken = IO_READS;
     sys_adopt(loop->sys, &process->object.handle, copy, true);
@@ -282,8 +288,18 @@ static ac_value keep(ac_value argument) {
             continue;
         ac_event_set(&it->over);
     }
-    io_leave(&it->object, IO_READS);
     return ac_nil;
+}
+
+// Perhaps it never ran, for want of memory for its stack. Then nobody will know the end.
+static void keeper_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    struct ac_process *it = container_of(watch, struct ac_process, keeper);
+    ac_drop(exit->value);
+    if (!ac_event_is_set(&it->over)) {
+        it->err = exit->reason ? exit->reason : -ENOMEM;
+        ac_event_set(&it->over);
+    }
+    io_leave(&it->object, IO_READS);
 }
 
 static void process_closing(struct io_object *object) {

@@ -52,9 +52,12 @@ struct start {
 // The sanitizers know nothing of this stack and of a child that shares their memory.
 // ThreadSanitizer's own clone takes the child for one of fork, which has a copy of the memory, and
 // then stops watching in it, that is, in ours.
+// And it keeps notes of descriptors, in our memory: those of the child, which bear the numbers of
+// ours, are none of its business.
 #ifdef SYS_TSAN
 int __clone(int (*run)(void *), void *stack, int flags, void *argument, ...);
 #define clone __clone
+#define dup2(from, to) ((int)syscall(SYS_dup3, from, to, 0))
 #endif
 #define IN_CHILD __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined))
 

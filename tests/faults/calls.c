@@ -229,6 +229,10 @@ FAILS(int, lstat64, EIO, (const char *path, struct stat64 *to), (path, to))
 FAILS(int, fsync, EIO, (int fd), (fd))
 FAILS(int, renameat2, EIO, (int a, const char *from, int b, const char *to, unsigned flags),
       (a, from, b, to, flags))
+FAILS(int, ftruncate64, EIO, (int fd, off64_t bytes), (fd, bytes))
+FAILS(int, rename, EIO, (const char *from, const char *to), (from, to))
+FAILS(int, remove, EIO, (const char *path), (path))
+FAILS(off64_t, lseek64, EIO, (int fd, off64_t offset, int from), (fd, offset, from))
 FAILS(int, memfd_create, EMFILE, (const char *name, unsigned flags), (name, flags))
 FAILS(int, signalfd, EMFILE, (int fd, const sigset_t *set, int flags), (fd, set, flags))
 FAILS(int, dup2, EBUSY, (int from, int to), (from, to))
@@ -242,6 +246,12 @@ DIR *__real_fdopendir(int fd);
 DIR *__wrap_fdopendir(int fd);
 DIR *__wrap_fdopendir(int fd) {
     return gives(FAULT_CALL, ENOMEM, "fdopendir") ? NULL : __real_fdopendir(fd);
+}
+
+DIR *__real_opendir(const char *path);
+DIR *__wrap_opendir(const char *path);
+DIR *__wrap_opendir(const char *path) {
+    return gives(FAULT_CALL, EMFILE, "opendir") ? NULL : __real_opendir(path);
 }
 
 int __real_waitid(idtype_t sort, id_t id, siginfo_t *info, int how);
@@ -301,6 +311,20 @@ MAY_BE_SHORT(pread64, (int fd, void *to, size_t bytes, off64_t at), (fd, to, byt
              (fd, to, 1, at))
 MAY_BE_SHORT(pwrite64, (int fd, const void *from, size_t bytes, off64_t at), (fd, from, bytes, at),
              (fd, from, 1, at))
+
+// Reading and writing a file at once, or not: EAGAIN sends the caller to a thread.
+#define MAY_NOT_BE_THERE(name)                                                                     \
+    ssize_t __real_##name(int fd, const struct iovec *parts, int count, off64_t at, int flags);    \
+    ssize_t __wrap_##name(int fd, const struct iovec *parts, int count, off64_t at, int flags);    \
+    ssize_t __wrap_##name(int fd, const struct iovec *parts, int count, off64_t at, int flags) {   \
+        if (gives(FAULT_CALL, EIO, #name) || gives(FAULT_INTERRUPTED, EINTR, #name) ||             \
+            gives(FAULT_WAIT, EAGAIN, #name))                                                      \
+            return -1;                                                                             \
+        return __real_##name(fd, parts, count, at, flags);                                         \
+    }
+
+MAY_NOT_BE_THERE(preadv64v2)
+MAY_NOT_BE_THERE(pwritev64v2)
 
 int __real_accept4(int fd, struct sockaddr *from, socklen_t *bytes, int flags);
 int __wrap_accept4(int fd, struct sockaddr *from, socklen_t *bytes, int flags);
@@ -472,13 +496,16 @@ int __wrap_getaddrinfo(const char *host, const char *service, const struct addri
     return __real_getaddrinfo(host, service, hints, found);
 }
 
-// Through this one the library asks for barriers; once it has them they cannot fail.
+// Through this one the library asks for barriers, which cannot fail once it has them, and for the
+// ends of processes.
 long __real_syscall(long number, long a, long b, long c, long d, long e, long f);
 long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
 long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f) {
     enum { REGISTER_PRIVATE_EXPEDITED = 16 };
     if (number == SYS_membarrier && a == REGISTER_PRIVATE_EXPEDITED &&
         gives(FAULT_CALL, ENOSYS, "membarrier"))
+        return -1;
+    if (number == SYS_waitid && gives(FAULT_CALL, ECHILD, "waitid"))
         return -1;
     return __real_syscall(number, a, b, c, d, e, f);
 }

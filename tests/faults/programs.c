@@ -83,13 +83,16 @@ SCENARIO(files_are_written_and_read) {
 // Those that were abandoned may take a moment.
 static void require_no_children(void) {
     siginfo_t info;
-    ac_time until = sys_clock() + (ac_time)5 * 1000 * 1000 * 1000;
+    ac_time until = sys_clock() + (ac_time)2 * 1000 * 1000 * 1000;
     while (sys_clock() < until) {
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD)
             return;
         usleep(500);
     }
-    REQUIRE(!"a process is left");
+    // One whose end was said to be lost is still there.
+    REQUIRE(faults_what() && strcmp(faults_what(), "waitid") == 0);
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0)
+        info.si_pid = 0;
 }
 
 static ac_value use_processes(ac_value unused) {

@@ -125,7 +125,7 @@ CORO_TEST(there_is_a_limit) {
 static ac_value receive(ac_value n) {
     ac_signals *signals;
     ck_assert_int_eq(ac_signals_open(&signals, SIGUSR1), 0);
-    results[ac_int_of(n)] = 1; // ready
+    __atomic_store_n(&results[ac_int_of(n)], 1, __ATOMIC_SEQ_CST); // ready
     int number = ac_signals_wait(signals, AC_FOREVER);
     ac_signals_close(signals);
     return ac_of_int(number);
@@ -165,7 +165,7 @@ static ac_value storm(ac_value unused) {
         ck_assert(number == SIGUSR1 || number == -ETIMEDOUT);
         ac_signals_close(signals);
     }
-    results[0] = 1;
+    __atomic_store_n(&results[0], 1, __ATOMIC_SEQ_CST);
     return ac_nil;
 }
 
