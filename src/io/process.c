@@ -294,7 +294,6 @@ static ac_value keep(ac_value argument) {
 // Perhaps it never ran, for want of memory for its stack. Then nobody will know the end.
 static void keeper_ended(struct end_watch *watch, const struct ac_exit *exit) {
     struct ac_process *it = container_of(watch, struct ac_process, keeper);
-    ac_drop(exit->value);
     if (!ac_event_is_set(&it->over)) {
         it->err = exit->reason ? exit->reason : -ENOMEM;
         ac_event_set(&it->over);
