@@ -341,12 +341,13 @@ release:
 static ac_value run(ac_value unused) {
     ac_ref servers[AC_LOOPS_MAX];
     ac_listener *first;
-    ac_signals *signals;
+    ac_signals *signals = NULL;
     int err = ac_signals_open(&signals, SIGINT, SIGTERM);
     if (err == 0)
         err = ac_listen(&first, options.address, .reuse_port = options.loops > 1);
     if (err < 0) {
         ac_print_to(stderr, "%s: %s\n", options.address, ac_strerror(err));
+        ac_signals_close(signals);
         return ac_result(err);
     }
     ac_listener_address(first, address);
