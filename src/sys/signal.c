@@ -134,7 +134,15 @@ static void end_all(const int *signals, size_t count) {
         end_catching(signals[--count]);
 }
 
-static int open_with_lock(const int *signals, int *bell_fd) {
+// Nobody tells it anything any more when this returns.
+static void leave_table(struct catcher *it) {
+    __atomic_store_n(&it->wants, 0, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&catchers.inside, __ATOMIC_SEQ_CST) > 0)
+        sched_yield();
+}
+
+// `wants`: the set of these signals.
+static int open_with_lock(const int *signals, uint64_t wants, int *bell_fd) {
     struct catcher *it = catchers.all;
     while (it < catchers.all + SYS_CATCHERS_MAX && it->wants != 0)
         it++;
@@ -143,22 +151,19 @@ static int open_with_lock(const int *signals, int *bell_fd) {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0)
         return -errno;
-    int err = 0;
-    size_t count = 0;
-    uint64_t wants = 0;
-    for (; !err && signals[count]; count++) {
-        bool again = wants & bit_of(signals[count]);
-        err = again ? -EINVAL : begin_catching(signals[count]);
-        wants |= bit_of(signals[count]);
-    }
-    if (err) {
-        end_all(signals, count - 1);
-        close(fd);
-        return err;
-    }
+    // Before the first handler is set: what comes from then on is told.
     __atomic_store_n(&it->has, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&it->bell, fd, __ATOMIC_SEQ_CST);
     __atomic_store_n(&it->wants, wants, __ATOMIC_SEQ_CST);
+    for (size_t count = 0; signals[count]; count++) {
+        int err = begin_catching(signals[count]);
+        if (err == 0)
+            continue;
+        end_all(signals, count);
+        leave_table(it);
+        close(fd);
+        return err;
+    }
     *bell_fd = fd;
     return (int)(it - catchers.all);
 }
@@ -166,11 +171,14 @@ static int open_with_lock(const int *signals, int *bell_fd) {
 int sys_catcher_open(const int *signals, int *bell_fd) {
     if (!signals[0])
         return -EINVAL;
-    for (size_t i = 0; signals[i]; i++)
-        if (!can_be_caught(signals[i]))
+    uint64_t wants = 0;
+    for (size_t i = 0; signals[i]; i++) {
+        if (!can_be_caught(signals[i]) || wants & bit_of(signals[i]))
             return -EINVAL;
+        wants |= bit_of(signals[i]);
+    }
     sys_process_lock(SYS_LOCK_SIGNALS);
-    int catcher = open_with_lock(signals, bell_fd);
+    int catcher = open_with_lock(signals, wants, bell_fd);
     sys_process_unlock(SYS_LOCK_SIGNALS);
     return catcher;
 }
@@ -192,9 +200,7 @@ void sys_catcher_close(int catcher) {
     for (int number = 1; number < SIGNALS; number++)
         if (wanted & bit_of(number))
             end_catching(number);
-    __atomic_store_n(&it->wants, 0, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&catchers.inside, __ATOMIC_SEQ_CST) > 0)
-        sched_yield();
+    leave_table(it);
     sys_process_unlock(SYS_LOCK_SIGNALS);
 }
 
