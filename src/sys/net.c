@@ -258,12 +258,12 @@ static int bind_to_file(int fd, const struct sys_open *how) {
         err = bind_to(fd, how);
     if (err)
         return err;
-    if (how->mode != 0 && chmod(path, how->mode) < 0)
+    err = find_file(path, &file);
+    // Not through a link that somebody has put in its place meanwhile.
+    if (!err && how->mode != 0 && fchmodat(AT_FDCWD, path, how->mode, AT_SYMLINK_NOFOLLOW) < 0)
         err = -errno;
-    if (!err)
-        err = find_file(path, &file);
     if (err)
-        (void)unlink(path);
+        sys_socket_file_remove(how->name, file);
     else if (how->file)
         *how->file = file;
     return err;
