@@ -13,15 +13,16 @@
 // A connected stream becomes a TLS one in place; what reads and writes streams does so afterwards,
 // and one coroutine may read while another writes.
 //
-// Trust. A client checks the server's certificate and its name, and a server that of a client if it
-// asks for one, unless the settings say `.no_verification`. With TLS 1.3 a client learns only by
-// reading that the server does not trust it: -EACCES.
+// Trust. A client checks the server's certificate and its name, unless its settings say
+// `.no_verification`; a server that of a client, if it asks for one. With TLS 1.3 a client learns
+// only by reading that the server does not trust it: -EACCES. With TLS 1.2 a server that demands a
+// certificate and gets none may give no reason: then that is -EPROTO.
 //
 // Ends. ac_shutdown tells the other side that nothing more will be written (close_notify) before it
 // ends that half of the connection: it can wait for room, 5 s at most, then -ETIMEDOUT. ac_close
 // tells it if that can be done without waiting; who has written much to one who reads slowly calls
-// ac_shutdown first. A stream that ends without having been told so was
-// cut off, maybe by an attacker: reading then gives -ECONNRESET and not 0. Some servers end so
+// ac_shutdown first. A stream that ends without having been told so was cut off, maybe by an
+// attacker: reading then gives -ECONNRESET and not 0. Some servers end so
 // after an answer whose length they have told; who has read all of it has lost nothing.
 //
 // Time-outs. What a write call has taken (`*put`) is encrypted and cannot be taken back: when it
@@ -73,10 +74,10 @@ struct ac_tls_options {
                              // Wireshark reads what was recorded: for debugging only
     enum ac_tls_minimum version_min; // default: AC_TLS_V12
     enum ac_tls_clients clients;     // default: not asked for a certificate; needs .trust
-    bool no_verification;            // of the other side: whoever sits between reads everything
-    bool key_readable_by_all;        // let the key's file be one that everybody may read
-    bool key_log_of_environment;     // add secrets to the file that SSLKEYLOGFILE names, if any
-    bool no_resumption;              // each connection begins anew
+    bool no_verification;        // of servers, by a client: whoever sits between reads everything
+    bool key_readable_by_all;    // let the key's file be one that everybody may read
+    bool key_log_of_environment; // add secrets to the file that SSLKEYLOGFILE names, if any
+    bool no_resumption;          // each connection begins anew
 };
 
 #define AC_TLS_CERTIFICATES_MAX 1024 // of one ac_tls
