@@ -6,7 +6,8 @@
 // that is closed while it runs, or that is open when its loop ends, is killed, and a thread waits
 // for its end if that is not at once. So whoever is to go on without us is not started here.
 //
-// A new program gets its three standard descriptors and no other one; its signals are all at their
+// A new program gets its three standard descriptors and no other one; before Linux 5.11 it also
+// gets those of this program that are not marked close-on-exec. Its signals are all at their
 // defaults and none is blocked. SIGCHLD is left alone. If the program ignores it, or waits for
 // children that it did not start, the ends of processes are lost (-ECHILD).
 #ifndef ASYNCORO_PROCESS_H
@@ -59,10 +60,11 @@ struct ac_process_options {
 // .output = AC_PIPE). Everything is copied. Can wait, for a helper thread that starts it; one that
 // was given up is killed. 0; -ENOENT if there is no such program or folder; -EACCES if it may not
 // be run; -ENOEXEC and the like from the system; -EINVAL for no arguments, for options without
-// their size, an error way as input or output, or a chain from what has no pipe for its output;
-// -EBUSY for a stream that is in use or has read ahead; -ENOTSUP for a stream that has no
-// descriptor of its own, or of another loop; -E2BIG; -EMFILE, -ENFILE; -EAGAIN if the system has no
-// room for a process or a thread; -ETIMEDOUT; -ECANCELED; -EPERM outside coroutines; -ENOMEM.
+// their size, an error way as input or output, a stream of another process (see .input_from), or a
+// chain from what has no pipe for its output; -EBUSY for a stream that is in use or has read ahead;
+// -ENOTSUP for a stream that has no descriptor of its own, or of another loop; -E2BIG; -EMFILE,
+// -ENFILE; -EAGAIN if the system has no room for a process or a thread; -ETIMEDOUT; -ECANCELED;
+// -EPERM outside coroutines; -ENOMEM.
 #define ac_process_start(process, arguments, ...)                                                  \
     AC_PROCESS_START_((process), (arguments), __VA_ARGS__, )
 #define AC_PROCESS_START_(process, arguments, deadline, ...)                                       \

@@ -641,6 +641,11 @@ int pipe_open(struct loop *loop, bool reads, ac_stream **ours, int *theirs) {
 
 // ---- lending ----
 
+// Whether the mode of its descriptor, blocking or not, is no business of other programs.
+static bool mode_is_ours(const struct ac_stream *stream) {
+    return !standard_is(io_of(coro_here()->loop), &stream->object);
+}
+
 // A descriptor for another program, or an error.
 static int copy_for_others(struct ac_stream *stream) {
     size_t ahead = stream->ahead.length - stream->ahead_taken;
@@ -655,9 +660,9 @@ static int copy_for_others(struct ac_stream *stream) {
         return -ENOTSUP;
     if (ahead > 0)
         return -EBUSY;
-    const struct sys_handle *handle = &stream->object.handle;
-    int err = handle->shared ? 0 : sys_fd_set_blocking(handle->fd, true);
-    return err ? err : sys_fd_copy(handle->fd);
+    int fd = stream->object.handle.fd;
+    int err = mode_is_ours(stream) ? sys_fd_set_blocking(fd, true) : 0;
+    return err ? err : sys_fd_copy(fd);
 }
 
 int stream_lend(struct ac_stream *stream) {
@@ -673,7 +678,7 @@ int stream_lend(struct ac_stream *stream) {
 void stream_return(struct ac_stream *stream, bool taken) {
     const struct sys_handle *handle = &stream->object.handle;
     bool closed = stream->object.closed;
-    if (!taken && handle->sys && handle->fd >= 0 && !handle->shared)
+    if (!taken && handle->sys && handle->fd >= 0 && mode_is_ours(stream))
         (void)sys_fd_set_blocking(handle->fd, false);
     io_leave(&stream->object, IO_READS | IO_WRITES);
     if (taken && !closed)

@@ -128,6 +128,7 @@ struct ac_stream {
     struct buffer ahead;            // what was read beyond what was asked for
     size_t ahead_taken;             // of these, how many bytes were given out
     int broken;                     // the error with which the connection broke, or 0
+    bool of_process;                // ac_process_close closes it
     struct sys_address remote;      // family 0: it is no connection
 };
 

@@ -141,13 +141,18 @@ static int choose(struct starting *it, struct ac_process *process, int i, enum a
     case AC_PIPE: {
         struct loop *loop = coro_here()->loop;
         int err = pipe_open(loop, i != INPUT, &process->streams[i], &it->owned[i]);
+        if (err)
+            return err;
+        process->streams[i]->of_process = true;
         *fd = it->owned[i];
-        return err;
+        return 0;
     }
     case AC_TO_OUTPUT: *fd = it->how.output; return i == ERROR ? 0 : -EINVAL;
     }
     return -EINVAL;
 }
+
+static bool is_of_process(const struct ac_stream *stream) { return stream && stream->of_process; }
 
 static int choose_all(struct starting *it, struct ac_process *process,
                       const struct ac_process_options *options) {
@@ -157,6 +162,9 @@ static int choose_all(struct starting *it, struct ac_process *process,
         if (!input || options->input_stream)
             return -EINVAL;
     }
+    if (is_of_process(options->input_stream) || is_of_process(options->output_stream) ||
+        is_of_process(options->error_stream))
+        return -EINVAL;
     int err = choose(it, process, INPUT, options->input, input, &it->how.input);
     if (!err)
         err = choose(it, process, OUTPUT, options->output, options->output_stream, &it->how.output);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -252,6 +253,55 @@ PROCESS_TEST(programs_are_chained) {
     ac_process_close(first);
     ac_process_close(second);
     ac_process_close(third);
+}
+
+static ac_value close_process(ac_value process) {
+    ac_process_close(ac_pointer_of(process));
+    return ac_nil;
+}
+
+PROCESS_TEST(the_first_of_a_chain_may_be_closed_while_the_next_starts) {
+    ac_process *first, *second;
+    START(first, AC_ARGUMENTS("sleep", "1000"), .output = AC_PIPE);
+    ac_spawn(close_process, (void *)first); // runs when the start below waits for its thread
+    START(second, AC_ARGUMENTS("cat"), .input_from = first, .output = AC_PIPE);
+    check_end_of(ac_process_output(second));
+    ck_assert_int_eq(await(second).code, 0);
+    ac_process_close(second);
+}
+
+PROCESS_TEST(streams_of_a_process_are_not_lent_to_another) {
+    ac_process *first, *second;
+    START(first, AC_ARGUMENTS("cat"), .input = AC_PIPE, .output = AC_PIPE);
+    ck_assert_int_eq(ac_process_start(&second, AC_ARGUMENTS("cat"), AC_FOREVER,
+                                      .input_stream = ac_process_output(first)),
+                     -EINVAL);
+    ck_assert_int_eq(ac_process_start(&second, AC_ARGUMENTS("cat"), AC_FOREVER,
+                                      .output_stream = ac_process_input(first)),
+                     -EINVAL);
+    write_text(ac_process_input(first), "still there\n");
+    check_line(ac_process_output(first), "still there");
+    ac_process_close(first);
+}
+
+PROCESS_TEST(a_named_pipe_that_is_lent_waits_for_its_writer) {
+    ac_stream *pipe;
+    ac_process *process;
+    char folder[] = "/tmp/asyncoro-test.XXXXXX", path[64];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/pipe", folder);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    ck_assert_int_eq(ac_file_open(&pipe, path, "r", AC_FOREVER), 0);
+    int writer = open(path, O_WRONLY | O_CLOEXEC);
+    ck_assert_int_ge(writer, 0);
+    ck_assert_int_eq(unlink(path) + rmdir(folder), 0);
+    START(process, AC_ARGUMENTS("cat"), .input_stream = pipe, .output = AC_PIPE);
+    ck_assert_int_eq(ac_process_wait(process, NULL, ac_after(0.05)), -ETIMEDOUT);
+    ck_assert_int_eq(write(writer, "hello\n", 6), 6);
+    close(writer);
+    check_line(ac_process_output(process), "hello");
+    ck_assert_int_eq(await(process).code, 0);
+    ac_process_close(process);
 }
 
 PROCESS_TEST(the_first_of_a_chain_learns_that_the_last_has_gone) {
