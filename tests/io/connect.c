@@ -16,6 +16,43 @@ static char address[AC_ADDRESS_TEXT_BYTES]; // of the listener
 static ac_listener *listener;
 static int ended;
 
+// ---- ports ----
+
+static struct sockaddr_in loopback_at(uint16_t port) {
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = htons(port)};
+}
+
+// A socket that holds a port, so that no other program has it, and lets who says SO_REUSEADDR, too,
+// listen there. Where nobody does, connecting is refused.
+static int hold(struct sockaddr *at, socklen_t bytes) {
+    int fd = socket(at->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes), 0);
+    if (bind(fd, at, bytes) == 0)
+        return fd;
+    ck_assert_int_eq(errno, EADDRINUSE);
+    close(fd);
+    return -1;
+}
+
+// A port that both addresses of this computer have for this test alone, until it ends.
+static uint16_t held_port(void) {
+    for (int i = 0; i < 100; i++) {
+        struct sockaddr_in four = loopback_at(0);
+        socklen_t bytes = sizeof four;
+        int fd = hold((struct sockaddr *)&four, bytes);
+        ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&four, &bytes), 0);
+        struct sockaddr_in6 six = {.sin6_family = AF_INET6,
+                                   .sin6_addr = IN6ADDR_LOOPBACK_INIT,
+                                   .sin6_port = four.sin_port};
+        if (hold((struct sockaddr *)&six, sizeof six) >= 0)
+            return ntohs(four.sin_port);
+        close(fd);
+    }
+    ck_abort_msg("no port is free at both addresses");
+    return 0;
+}
+
 // ---- one address ----
 
 static bool done;
@@ -32,17 +69,16 @@ static ac_value tick(ac_value unused) {
 
 CORO_TEST(where_nobody_listens_connecting_is_refused) {
     ac_stream *stream;
-    listener = listen_at("127.0.0.1:0", address);
-    ac_listener_close(listener);
+    uint16_t nobody = held_port();
+    snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)nobody);
     spawn(tick);
     for (int i = 0; i < 10; i++) {
         ck_assert_int_eq(ac_connect(&stream, address, AC_FOREVER), -ECONNREFUSED);
         ck_assert_ptr_null(stream);
         ck_assert_int_eq(ac_sleep(0.002), 0);
     }
-    char by_name[AC_ADDRESS_TEXT_BYTES];
-    snprintf(by_name, sizeof by_name, "localhost%s", strrchr(address, ':'));
-    ck_assert_int_eq(ac_connect(&stream, by_name, AC_FOREVER), -ECONNREFUSED);
+    snprintf(address, sizeof address, "localhost:%u", (unsigned)nobody);
+    ck_assert_int_eq(ac_connect(&stream, address, AC_FOREVER), -ECONNREFUSED);
     done = true;
     ck_assert_int_gt(ticks, 0);
 }
@@ -61,16 +97,11 @@ struct full {
     uint16_t port;
 };
 
-static struct sockaddr_in loopback_at(uint16_t port) {
-    return (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = htons(port)};
-}
-
 static void listen_full(struct full *full, uint16_t port) {
     struct sockaddr_in at = loopback_at(port);
     socklen_t bytes = sizeof at;
-    full->fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(full->fds[0], (struct sockaddr *)&at, sizeof at), 0);
+    full->fds[0] = hold((struct sockaddr *)&at, bytes);
+    ck_assert_int_ge(full->fds[0], 0);
     ck_assert_int_eq(listen(full->fds[0], 0), 0);
     ck_assert_int_eq(getsockname(full->fds[0], (struct sockaddr *)&at, &bytes), 0);
     for (int i = 1; i < 4; i++) {
@@ -264,13 +295,6 @@ static struct sys_address ours(uint16_t port) {
     return (struct sys_address){.family = 4, .port = port, .ip = {127, 0, 0, 1}};
 }
 
-// A port of this computer at which nobody listens.
-static uint16_t deserted(void) {
-    ac_listener *it = listen_at("127.0.0.1:0", address);
-    ac_listener_close(it);
-    return (uint16_t)atoi(strrchr(address, ':') + 1);
-}
-
 static uint16_t attended(void) {
     listener = listen_at("127.0.0.1:0", address);
     return (uint16_t)atoi(strrchr(address, ':') + 1);
@@ -300,8 +324,9 @@ CORO_TEST(a_name_with_a_silent_address_is_reached_by_the_other) {
     struct full full;
     ac_stream *client, *server;
     char text[AC_ADDRESS_TEXT_BYTES];
-    listener = listen_at("[::1]:0", address);
-    uint16_t port = (uint16_t)atoi(strrchr(address, ':') + 1);
+    uint16_t port = held_port();
+    snprintf(text, sizeof text, "[::1]:%u", (unsigned)port);
+    listener = listen_at(text, address);
     listen_full(&full, port);
     snprintf(text, sizeof text, ":%u", (unsigned)port);
     ck_assert_int_eq(ac_connect(&client, text, AC_FOREVER), 0);
@@ -314,10 +339,11 @@ CORO_TEST(a_name_with_a_silent_address_is_reached_by_the_other) {
     close_full(&full);
 }
 
-static void connect_both_ways(const char *listen_on) {
+static void connect_both_ways(const char *host) {
     ac_stream *client, *server;
     char text[AC_ADDRESS_TEXT_BYTES];
-    listener = listen_at(listen_on, address);
+    snprintf(text, sizeof text, "%s:%u", host, (unsigned)held_port());
+    listener = listen_at(text, address);
     snprintf(text, sizeof text, "%s", strrchr(address, ':'));
     ck_assert_int_eq(ac_connect(&client, text, AC_FOREVER), 0); // the other address is refused
     ck_assert_int_eq(ac_accept(listener, &server, AC_FOREVER), 0);
@@ -328,13 +354,13 @@ static void connect_both_ways(const char *listen_on) {
 }
 
 CORO_TEST(the_addresses_of_a_name_are_all_tried) {
-    connect_both_ways("127.0.0.1:0");
-    connect_both_ways("[::1]:0");
+    connect_both_ways("127.0.0.1");
+    connect_both_ways("[::1]");
 }
 
 CORO_TEST(one_that_fails_has_the_next_tried_at_once) {
     ac_stream *client;
-    uint16_t nobody = deserted();
+    uint16_t nobody = held_port();
     for (int i = 0; i < 15; i++)
         several[i] = ours(nobody);
     several[15] = ours(attended());
@@ -347,7 +373,7 @@ CORO_TEST(one_that_fails_has_the_next_tried_at_once) {
 
 CORO_TEST(where_all_fail_the_error_that_says_most_is_told) {
     ac_stream *client = NULL;
-    uint16_t nobody = deserted();
+    uint16_t nobody = held_port();
     several[0] = (struct sys_address){.family = 4, .port = 9, .ip = {127, 0, 0, 1}};
     several[0].family = 6; // 7f00:1::, to which there is no route
     several[1] = ours(nobody);
@@ -447,8 +473,7 @@ CORO_TEST(a_reset_right_after_connecting_is_told) {
     struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     struct sockaddr_in at = loopback_at(0);
     socklen_t bytes = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    int fd = hold((struct sockaddr *)&at, bytes);
     ck_assert_int_eq(listen(fd, 1), 0);
     ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
     ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
