@@ -211,3 +211,46 @@ bool sys_address_is_loopback(const struct sys_address *address) {
         return address->ip[0] == 127;
     return address->family == 6 && memcmp(address->ip, one, sizeof one) == 0;
 }
+
+// ---- networks ----
+
+// Whether the first `bits` bits are equal.
+static bool begins_alike(const uint8_t *a, const uint8_t *b, unsigned bits) {
+    unsigned whole = bits / 8, rest = bits % 8;
+    if (memcmp(a, b, whole) != 0)
+        return false;
+    return rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0;
+}
+
+bool sys_network_parse(const char *text, struct sys_network *network) {
+    char host[SYS_ADDRESS_TEXT_BYTES];
+    const char *slash = strchr(text, '/');
+    size_t bytes = slash ? (size_t)(slash - text) : strlen(text);
+    memset(network, 0, sizeof *network);
+    if (bytes == 0 || bytes >= sizeof host)
+        return false;
+    memcpy(host, text, bytes);
+    host[bytes] = 0;
+    struct sys_address *address = &network->address;
+    if (inet_pton(AF_INET, host, address->ip) == 1)
+        address->family = 4;
+    else if (inet_pton(AF_INET6, host, address->ip) == 1)
+        address->family = 6;
+    else
+        return false;
+    unsigned bits_max = address->family == 4 ? 32 : 128;
+    uint16_t bits = (uint16_t)bits_max;
+    if (slash && (!parse_port(slash + 1, &bits) || bits > bits_max))
+        return false;
+    network->bits = bits;
+    uint8_t first[16] = {0};
+    memcpy(first, address->ip, bits / 8);
+    if (bits % 8)
+        first[bits / 8] = address->ip[bits / 8] & (uint8_t)(0xff << (8 - bits % 8));
+    return memcmp(first, address->ip, sizeof first) == 0;
+}
+
+bool sys_network_holds(const struct sys_network *network, const struct sys_address *address) {
+    return network->address.family == address->family &&
+           begins_alike(network->address.ip, address->ip, network->bits);
+}

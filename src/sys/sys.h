@@ -247,6 +247,15 @@ bool sys_address_parse(const char *text, struct sys_address *address);
 void sys_address_text(const struct sys_address *address, char text[SYS_ADDRESS_TEXT_BYTES]);
 bool sys_address_equal(const struct sys_address *a, const struct sys_address *b);
 bool sys_address_is_loopback(const struct sys_address *address);
+
+// All addresses that begin with the same bits.
+struct sys_network {
+    struct sys_address address; // port and scope 0, and all bits behind the first ones
+    unsigned bits;
+};
+// "192.168.7.0/24", "fd00::/8", or one address. False if it is none, or has bits behind those.
+bool sys_network_parse(const char *text, struct sys_network *network);
+bool sys_network_holds(const struct sys_network *network, const struct sys_address *address);
 // An interface by its name or number; 0 if there is none of that name.
 uint32_t sys_interface_index(const char *text);
 // "unix:/run/it", "unix:@it"; "unix:@" is no name, for which the system chooses one when a socket

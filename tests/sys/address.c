@@ -210,3 +210,34 @@ TEST(interfaces_are_known_by_name_and_by_number) {
     ck_assert_uint_eq(sys_interface_index("no-such-card"), 0);
     ck_assert_uint_eq(sys_interface_index(""), 0);
 }
+
+static bool holds(const char *network, const char *address) {
+    struct sys_network it;
+    struct sys_address at;
+    ck_assert_msg(sys_network_parse(network, &it), "%s", network);
+    ck_assert_msg(sys_address_parse(address, &at), "%s", address);
+    return sys_network_holds(&it, &at);
+}
+
+TEST(a_network_holds_the_addresses_that_begin_as_it_does) {
+    ck_assert(holds("192.168.7.0/24", "192.168.7.255:1"));
+    ck_assert(!holds("192.168.7.0/24", "192.168.8.0:1"));
+    ck_assert(holds("10.0.0.128/25", "10.0.0.200:1"));
+    ck_assert(!holds("10.0.0.128/25", "10.0.0.127:1"));
+    ck_assert(holds("10.0.0.3", "10.0.0.3:9"));
+    ck_assert(!holds("10.0.0.3", "10.0.0.2:9"));
+    ck_assert(holds("0.0.0.0/0", "1.2.3.4:1"));
+    ck_assert(!holds("0.0.0.0/0", "[::1]:1"));
+    ck_assert(holds("fd00::/8", "[fd12::1]:1"));
+    ck_assert(!holds("fd00::/8", "[fe80::1]:1"));
+    ck_assert(holds("::1", "[::1]:1"));
+}
+
+TEST(what_is_no_network_is_refused) {
+    static const char *const wrong[] = {"",           "/8",       "10.0.0.0/33", "10.0.0.1/8",
+                                        "10.0.0.0/",  "10.0.0/8", "fd00::/129",  "fd00::1/8",
+                                        "10.0.0.0/x", "host/8",   "10.0.0.0/-1", "10.0.0.0/8/8"};
+    struct sys_network it;
+    for (size_t i = 0; i < countof(wrong); i++)
+        ck_assert_msg(!sys_network_parse(wrong[i], &it), "%s", wrong[i]);
+}
