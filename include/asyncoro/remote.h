@@ -31,6 +31,24 @@
 extern "C" {
 #endif
 
+// What another process may have done here. It goes for all processes of the network alike, and for
+// who has the key (or a certificate) alone: nobody else has anything done.
+enum ac_right {
+    AC_MAY_SEND = 1,        // send messages, subscribe to channels, monitor coroutines
+    AC_MAY_LOCATE = 2,      // locate names
+    AC_MAY_CALL = 4,        // call remote functions
+    AC_MAY_CANCEL = 8,      // cancel coroutines
+    AC_MAY_SEND_FILES = 16, // send files to a folder that the program has opened for that
+    AC_MAY_SHIP = 32,       // have code run that it sends along, where there is a node
+    AC_MAY_ALL = 63         // all of these
+};
+
+// What processes may have done here that are connected from certain addresses.
+struct ac_rights_rule {
+    const char *from; // "192.168.7.0/24", "fd00::/8", "10.0.0.3"; NULL: from anywhere
+    uint32_t may;     // of enum ac_right, together; 0: nothing
+};
+
 // How to take part in the network. Zero means the default everywhere.
 struct ac_network_options {
     size_t size;             // sizeof(struct ac_network_options); set by the macro
@@ -43,13 +61,19 @@ struct ac_network_options {
         key_file; // default: the variable ASYNCORO_KEY_FILE, else `key` in the configuration folder
     double heartbeat_s; // a peer not heard of for so many seconds hangs; default 10, at least 0.2
     double grace_s;     // how many seconds a broken connection may take to come back; default 10
+    // What other processes may have done here: the first rule decides that fits the address of the
+    // other end of the connection. Who fits none may do everything, so end with {NULL, 0} to refuse
+    // all others. Copied; at most 1024. Default: everybody may do everything.
+    const struct ac_rights_rule *rights;
+    size_t rights_count;
 };
 
 // Starts the network for the loop of this thread. May be called before ac_run or by a coroutine.
 // Does not wait (a key file is read or made). 0; -EALREADY if it is started; -EACCES if the key
-// file can be read by others, -EINVAL if it holds no key; -EADDRINUSE if a port that was asked for
-// is taken; -ENOTSUP on another loop than the first; -ENOMEM; or the system's error. Says on
-// standard error nothing; ac_network_error has the sentence.
+// file can be read by others, -EINVAL if it holds no key or a rule of rights no network;
+// -EADDRINUSE if a port that was asked for is taken; -ENOTSUP on another loop than the first;
+// -ENOMEM; or the system's error. Says on standard error nothing; ac_network_error has the
+// sentence.
 #define ac_network_start(...)                                                                      \
     ac_network_start_with(                                                                         \
         &(struct ac_network_options){.size = sizeof(struct ac_network_options), __VA_ARGS__})
@@ -94,6 +118,26 @@ struct ac_peer_info {
 // The peers known now, at most `max`. Does not wait. Returns how many there are; -ENOTCONN without
 // network; -ENOMEM.
 AC_API long ac_peers(struct ac_peer_info *peers, size_t max);
+
+// From now on, until it is lost, this peer may have done here what `may` says (enum ac_right,
+// together), whatever the rules of ac_network_start say. Coroutines that watch the peers come can
+// so decide for each. What it has begun goes on. Does not wait. 0; -EHOSTUNREACH if it is not
+// known; -ENOTCONN without network; -ENOTSUP on another loop than the first; -ENOMEM.
+AC_API int ac_set_peer_rights(uint64_t peer, uint32_t may);
+
+// What this peer may have done here, enum ac_right together; -EHOSTUNREACH if it is not known;
+// -ENOTCONN without network. Does not wait.
+//
+// What a peer may not do gives -EACCES there to who asked: ac_deliver, ac_channel_subscribe,
+// ac_invoke, ac_cancel at once; ac_monitor by an exit notice, lost with -EACCES; ac_locate when its
+// time is up and no other peer has the name. ac_send gives it as soon as the peer is known to
+// refuse, which it says first of all on its connection; a message that was under way before that is
+// refused there. Answers to what was asked from here are never refused.
+AC_API long ac_peer_rights(uint64_t peer);
+
+// How often something was refused here to peers that lack this right, since the network was
+// started. Does not wait.
+AC_API uint64_t ac_refusals(enum ac_right right);
 
 // Where a reference lives: "here", or the address of its process; "" if that is not known. Does not
 // wait. Returns 0 or -EHOSTUNREACH.

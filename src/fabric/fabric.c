@@ -469,6 +469,8 @@ static void describe(const struct peer *peer, struct fabric_peer *to) {
         .linked = peer->state == LINK_UP,
         .heard_seconds = -1,
     };
+    if (peer->connection)
+        to->remote = peer->connection->remote;
     if (peer->heard)
         to->heard_seconds = (double)(fabric_now(peer->fabric) - peer->heard) / 1e9;
     memcpy(to->name, peer->name, sizeof peer->name);

@@ -74,7 +74,8 @@ struct fabric_options {
 
 struct fabric_peer {
     uint64_t id;
-    struct sys_address address; // where it listens
+    struct sys_address address; // where it listens, as it says
+    struct sys_address remote;  // the other end of the connection; family 0 if there is none
     bool linked;
     double heard_seconds; // since it was last heard of; negative: never
     char name[64];

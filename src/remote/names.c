@@ -96,6 +96,13 @@ void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t numbe
         follower_add(remote, peer, number, name, once);
 }
 
+void names_refuse(struct remote *remote, const struct remote_peer *peer, uint64_t number) {
+    struct head head = {0};
+    head_put(&head, number);
+    head_put_signed(&head, -EACCES);
+    (void)remote_frame(remote, peer->id, FRAME_FOUND, &head, (ac_span){0}, FABRIC_ALWAYS);
+}
+
 void names_forget(struct remote *remote, struct remote_peer *peer, uint64_t number) {
     struct follower *follower = map_get_id(&peer->follows, number);
     if (follower)
@@ -356,7 +363,9 @@ static void answer_query(struct query *query, ac_ref holder) {
 
 void names_found(struct remote *remote, const struct arrival *arrival) {
     struct query *query = map_get_id(&remote->queries, arrival->number);
-    if (!query || arrival->to.peer != arrival->peer)
+    if (query && arrival->result < 0 && map_take_id(&query->asked, arrival->peer))
+        query->refused = true;
+    if (!query || arrival->result < 0 || arrival->to.peer != arrival->peer)
         return;
     if (query->waiter)
         map_take_id(&query->asked, arrival->peer);
@@ -417,7 +426,8 @@ int ac_locate(const char *text, ac_ref *holder, ac_time deadline) {
         return err;
     }
     self->wait_for = &query;
-    return coro_wait(self, &locate_wait, deadline);
+    err = coro_wait(self, &locate_wait, deadline);
+    return err == -ETIMEDOUT && query.refused ? -EACCES : err;
 }
 
 static void follower_ended(struct end_watch *watch, const struct ac_exit *exit) {

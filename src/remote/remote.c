@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The network of a loop: starting and stopping it; the frames that arrive and who handles them; the
-// way from the guest to the host. See remote_private.h for the two sides.
+// The network of a loop: starting and stopping it; the way from the guest to the host, and who
+// handles what has come it. See remote_private.h for the two sides.
 #include "remote/remote_private.h"
 
 #include <stdio.h>
@@ -8,17 +8,15 @@
 
 enum { STOP_SECONDS = 5, LIMIT_SECONDS_MAX = 1000000 };
 
-static void on_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes);
 static void on_met(void *up, uint64_t peer);
 static void on_linked(void *up, uint64_t peer);
 static void on_lost(void *up, uint64_t peer, int reason);
 static void on_room(void *up, uint64_t peer);
 static void on_reached(void *up, void *token, uint64_t peer, int err);
-static void call_host(struct remote *remote);
 static void run_arrivals(struct post *post);
 
 static const struct fabric_door fabric_door = {
-    .frame = on_frame,
+    .frame = incoming_frame,
     .met = on_met,
     .linked = on_linked,
     .lost = on_lost,
@@ -63,6 +61,9 @@ struct remote *remote_need(struct loop *loop) {
     list_init(&remote->begin);
     map_init(&remote->watched);
     map_init(&remote->outboxes);
+    map_init(&remote->grants);
+    map_init(&remote->guards);
+    map_init(&remote->limits);
     loop_extend(loop, LOOP_REMOTE, (struct loop_extra){remote, stopping, done});
     return remote;
 }
@@ -120,7 +121,13 @@ int remote_start(struct loop *loop, const struct ac_network_options *options, co
         return explain(remote, -ENOTSUP, "it is the first loop of a program that starts it");
     if (remote->fabric)
         return explain(remote, -EALREADY, "the network of this thread is started already");
-    int err = message_set_door(loop, &message_up);
+    int err = rights_begin(remote, options);
+    if (err < 0)
+        return explain(remote, err,
+                       err == -EINVAL ? "a rule of rights names no network, as "
+                                        "\"192.168.7.0/24\" does"
+                                      : ac_strerror(err));
+    err = message_set_door(loop, &message_up);
     if (err < 0)
         return explain(remote, err, ac_strerror(err));
     remote->guest = guest_create(loop, &sys_chosen, &err);
@@ -256,6 +263,7 @@ static void done(struct loop *loop, void *state) {
     watch_done(remote);
     release_all(&remote->watched);
     map_done(&remote->outboxes);
+    rights_done(remote);
     release_all(&remote->sending);
     loop->extra[LOOP_REMOTE].state = NULL;
     memory_release(remote);
@@ -293,12 +301,11 @@ struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, ui
     else
         remote->first = arrival;
     remote->last = arrival;
-    call_host(remote);
+    remote_call_host(remote);
     return arrival;
 }
 
-// Has the arrivals run on the host.
-static void call_host(struct remote *remote) {
+void remote_call_host(struct remote *remote) {
     if (remote->posted)
         return;
     remote->posted = true;
@@ -392,12 +399,14 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_CLOSED: subscribe_closed(remote, arrival); break;
     case ARRIVED_EXIT: watch_exit(remote, arrival); break;
     case ARRIVED_FOUND: names_found(remote, arrival); break;
+    case ARRIVED_RIGHTS: rights_told(remote, arrival); break;
     case ARRIVED_MET: names_met(remote, arrival->peer); break;
     case ARRIVED_LOST:
         send_lost(remote, arrival->peer);
         outbox_lost(remote, arrival->peer);
         watch_lost(remote, arrival->peer, (int)arrival->result);
         names_lost(remote, arrival->peer);
+        map_take_id(&remote->limits, arrival->peer);
         break;
     case ARRIVED_ROOM: send_room(remote, arrival->peer); break;
     case ARRIVED_REACHED: peers_reached(remote, arrival); break;
@@ -457,329 +466,19 @@ static void run_arrivals(struct post *post) {
     flush_taken(&taken);
 }
 
-// ---- frames in: guest side ----
-
-// A frame that is being taken apart.
-struct incoming {
-    struct remote *remote;
-    struct remote_peer *peer;
-    struct cbor_reader reader;
-    uint32_t bytes; // to be reported as taken once its arrival is handled; 0 once somebody answers
-                    // for them
-    size_t whole;   // of what came in pieces, of which `bytes` are the last; else 0
-};
-
-static struct remote_peer *peer_need(struct remote *remote, uint64_t id) {
-    struct remote_peer *peer = map_get_id(&remote->peers, id);
-    if (peer)
-        return peer;
-    peer = memory_allocate_zeroed(sizeof *peer);
-    if (!peer)
-        return NULL;
-    peer->id = id;
-    map_init(&peer->streams);
-    map_init(&peer->follows);
-    if (map_put_id(&remote->peers, id, peer) < 0) {
-        memory_release(peer);
-        return NULL;
-    }
-    return peer;
-}
-
-static void answer(struct incoming *in, uint64_t number, int64_t result) {
-    struct head head = {0};
-    head_put(&head, number);
-    head_put_signed(&head, result);
-    (void)remote_frame(in->remote, in->peer->id, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_URGENT);
-}
-
-// The bytes of the frame count as taken when the host has handled its arrival.
-static void hold_back(struct incoming *in, struct arrival *arrival) {
-    arrival->bytes = in->bytes;
-    arrival->whole = in->whole;
-    in->peer->whole_bytes += in->whole;
-    in->bytes = 0;
-}
-
-// A message that cannot be kept. `number` is that of a DELIVER, or 0.
-static void lose_message(struct incoming *in, uint64_t number, int err) {
-    if (number != 0)
-        answer(in, number, err);
-    if (err != -ENOMEM)
-        return;
-    in->remote->lost++;
-    call_host(in->remote);
-}
-
-// What the sender of a DELIVER can be told at once: that the receiver has ended, or that he has the
-// message, as it is on its way to his mailbox ahead of all that can happen to him from here on. 0
-// if the host alone knows: for what may be full, and for channels and answers.
-static int foresee(const struct remote *remote, uint64_t id) {
-    if (ref_sort(id) != REF_COROUTINE)
-        return 0;
-    const struct loop *at = team_loop(remote->host, ref_loop(id));
-    const struct coro *receiver = at ? coro_peek(at, id) : NULL;
-    if (!receiver)
-        return -ESRCH;
-    return mailbox_is_limited(receiver) ? 0 : 1;
-}
-
-static void got_message(struct incoming *in, bool deliver) {
-    uint64_t number = deliver ? cbor_read_unsigned(&in->reader) : 0;
-    uint64_t id = cbor_read_unsigned(&in->reader);
-    ac_value value = cbor_read_value(&in->reader, false);
-    if (!cbor_read_end(&in->reader) || value.kind == AC_INVALID) {
-        lose_message(in, number, value.kind == AC_INVALID ? ac_error_of(value) : -EBADMSG);
-        ac_drop(value);
-        return;
-    }
-    struct arrival *arrival = remote_arrival(in->remote, ARRIVED_MESSAGE, in->peer->id);
-    if (!arrival) {
-        ac_drop(value);
-        lose_message(in, number, -ENOMEM);
-        return;
-    }
-    arrival->to = (ac_ref){in->remote->host->peer, id};
-    arrival->value = value;
-    hold_back(in, arrival);
-    int known = deliver ? foresee(in->remote, id) : 0;
-    if (known != 0)
-        answer(in, number, known);
-    else
-        arrival->number = number;
-    arrival->result = known > 0;
-}
-
-static void got_answer(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    int64_t result = cbor_read_int(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_ANSWER, in->peer->id)
-                                  : NULL;
-    if (!arrival)
-        return;
-    arrival->number = number;
-    arrival->result = result;
-}
-
-static void got_monitor(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    uint64_t id = cbor_read_unsigned(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_MONITOR, in->peer->id)
-                                  : NULL;
-    if (!arrival)
-        return;
-    arrival->number = number;
-    arrival->to = (ac_ref){in->remote->host->peer, id};
-}
-
-static void got_subscribe(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    uint64_t channel = cbor_read_unsigned(&in->reader);
-    uint64_t who = cbor_read_unsigned(&in->reader);
-    bool on = cbor_read_bool(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_SUBSCRIBE, in->peer->id)
-                                  : NULL;
-    if (!arrival)
-        return;
-    arrival->number = number;
-    arrival->to = (ac_ref){in->remote->host->peer, channel};
-    arrival->who = (ac_ref){in->peer->id, who};
-    arrival->result = on;
-}
-
-static void got_closed(struct incoming *in) {
-    uint64_t channel = cbor_read_unsigned(&in->reader);
-    uint64_t id = cbor_read_unsigned(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_CLOSED, in->peer->id)
-                                  : NULL;
-    if (!arrival)
-        return;
-    arrival->to = (ac_ref){in->remote->host->peer, id};
-    arrival->who = (ac_ref){in->peer->id, channel};
-}
-
-static void got_unwatch(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_UNWATCH, in->peer->id)
-                                  : NULL;
-    if (arrival)
-        arrival->number = number;
-}
-
-static void got_exit(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    uint64_t how = cbor_read_unsigned(&in->reader);
-    int64_t reason = cbor_read_int(&in->reader);
-    ac_value value = cbor_read_value(&in->reader, false);
-    bool good = cbor_read_end(&in->reader) && how >= AC_FINISHED && how <= AC_LOST;
-    struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_EXIT, in->peer->id) : NULL;
-    if (!arrival) {
-        ac_drop(value);
-        return;
-    }
-    arrival->number = number;
-    arrival->how = (enum ac_end)how;
-    arrival->result = reason;
-    arrival->value = value;
-    if (in->bytes > LIGHT_BYTES_MAX || in->whole > 0)
-        hold_back(in, arrival);
-}
-
-static void got_locate(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    ac_span name = cbor_read_span(&in->reader);
-    bool once = cbor_read_bool(&in->reader);
-    if (cbor_read_end(&in->reader) && name.bytes > 0 && name.bytes <= NAME_BYTES_MAX)
-        names_asked(in->remote, in->peer, number, name, once);
-}
-
-static void got_found(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    ac_ref holder = cbor_read_ref(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_FOUND, in->peer->id)
-                                  : NULL;
-    if (!arrival)
-        return;
-    arrival->number = number;
-    arrival->to = holder;
-}
-
-static void got_forget(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    if (cbor_read_end(&in->reader))
-        names_forget(in->remote, in->peer, number);
-}
-
-static void got_piece(struct incoming *in);
-static void got_abort(struct incoming *in);
-
-// A dispatch: each type of frame has its handler.
-static void handle(struct incoming *in, unsigned type) {
-    switch (type) {
-    case FRAME_SEND: got_message(in, false); break;
-    case FRAME_DELIVER: got_message(in, true); break;
-    case FRAME_ANSWER: got_answer(in); break;
-    case FRAME_MONITOR: got_monitor(in); break;
-    case FRAME_EXIT: got_exit(in); break;
-    case FRAME_LOCATE: got_locate(in); break;
-    case FRAME_FOUND: got_found(in); break;
-    case FRAME_FORGET: got_forget(in); break;
-    case FRAME_PIECE: got_piece(in); break;
-    case FRAME_ABORT: got_abort(in); break;
-    case FRAME_SUBSCRIBE: got_subscribe(in); break;
-    case FRAME_CLOSED: got_closed(in); break;
-    case FRAME_UNWATCH: got_unwatch(in); break;
-    default:
-        trace(TRACE_REMOTE, "a frame of unknown type %u from peer %016llx", type,
-              (unsigned long long)in->peer->id);
-    }
-}
-
-static void drop_stream(struct remote_peer *peer, uint64_t number, struct stream *stream) {
-    map_take_id(&peer->streams, number);
-    peer->streams_bytes -= stream->total;
-    buffer_done(&stream->bytes);
-    memory_release(stream);
-}
-
-static struct stream *stream_open(struct remote_peer *peer, uint64_t number, unsigned type,
-                                  size_t total) {
-    if (map_count(&peer->streams) >= STREAMS_MAX ||
-        total > 2 * AC_VALUE_BYTES_MAX - peer->streams_bytes)
-        return NULL;
-    struct stream *stream = memory_allocate_zeroed(sizeof *stream);
-    if (!stream)
-        return NULL;
-    stream->type = type;
-    stream->total = total;
-    if (map_put_id(&peer->streams, number, stream) < 0) {
-        memory_release(stream);
-        return NULL;
-    }
-    peer->streams_bytes += total;
-    return stream;
-}
-
-// Pieces are taken when they come, because a message may be larger than the window. But while much
-// that was put together waits for the host, the window shall fill.
-static void withhold(struct incoming *in) {
-    if (in->peer->whole_bytes < FABRIC_WINDOW_BYTES)
-        return;
-    in->peer->withheld += in->bytes;
-    in->bytes = 0;
-}
-
-static void got_piece(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    uint64_t type = cbor_read_unsigned(&in->reader);
-    uint64_t total = cbor_read_unsigned(&in->reader);
-    uint64_t before = cbor_read_unsigned(&in->reader);
-    ac_span bytes = cbor_read_span(&in->reader);
-    // What is said of streams travels in no stream: it would end the one that carries it.
-    bool of_streams = type == FRAME_PIECE || type == FRAME_ABORT;
-    if (!cbor_read_end(&in->reader) || of_streams || type > 255 ||
-        total > AC_VALUE_BYTES_MAX + HEAD_BYTES_MAX)
-        return;
-    struct stream *stream = map_get_id(&in->peer->streams, number);
-    // What begins in the middle is the rest of a message whose beginning was lost with an earlier
-    // link.
-    if (!stream && before == 0)
-        stream = stream_open(in->peer, number, (unsigned)type, total);
-    if (!stream)
-        return;
-    if (before != stream->bytes.length || bytes.bytes > stream->total - stream->bytes.length ||
-        buffer_append(&stream->bytes, bytes.at, bytes.bytes) < 0) {
-        drop_stream(in->peer, number, stream);
-        return;
-    }
-    if (stream->bytes.length < stream->total) {
-        withhold(in);
-        return;
-    }
-    struct incoming whole = {
-        .remote = in->remote, .peer = in->peer, .bytes = in->bytes, .whole = stream->total};
-    in->bytes = 0;
-    cbor_reader_init(&whole.reader, stream->bytes.bytes, stream->bytes.length);
-    handle(&whole, stream->type);
-    in->bytes = whole.bytes;
-    drop_stream(in->peer, number, stream);
-}
-
-static void got_abort(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    struct stream *stream = map_get_id(&in->peer->streams, number);
-    if (cbor_read_end(&in->reader) && stream)
-        drop_stream(in->peer, number, stream);
-}
-
-static void on_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes) {
-    struct remote *remote = up;
-    struct incoming in = {
-        .remote = remote, .peer = peer_need(remote, peer), .bytes = (uint32_t)bytes};
-    if (in.peer) {
-        cbor_reader_init(&in.reader, payload, bytes);
-        handle(&in, type);
-    }
-    if (in.bytes > 0) // nobody waits for what it was
-        fabric_taken(remote->fabric, peer, in.bytes);
-}
+// ---- news of peers: guest side ----
 
 static void on_met(void *up, uint64_t peer) { (void)remote_arrival(up, ARRIVED_MET, peer); }
 
 static void on_linked(void *up, uint64_t peer) {
-    (void)up;
+    rights_linked(up, peer);
     trace(TRACE_REMOTE, "linked with peer %016llx", (unsigned long long)peer);
 }
 
 static void on_lost(void *up, uint64_t peer, int reason) {
     struct remote *remote = up;
     trace(TRACE_REMOTE, "lost peer %016llx: %s", (unsigned long long)peer, ac_strerror(reason));
+    rights_lost(remote, peer);
     struct remote_peer *gone = map_get_id(&remote->peers, peer);
     if (gone) {
         names_peer_gone(remote, gone);

@@ -2,7 +2,9 @@
 // The face of remote/: references, names and monitors across peers. It fills the door of message/
 // (values for references elsewhere) and the door of fabric/ (frames and news of peers).
 //
-//   remote.c     the network of a loop: start, stop; what crosses the threads; the frames that come
+//   remote.c     the network of a loop: start, stop; what crosses the threads
+//   incoming.c   the frames that come
+//   rights.c     what each peer may have done here
 //   send.c       send and deliver to other processes; large messages in pieces
 //   subscribe.c  channels with subscribers elsewhere
 //   watch.c      monitors across peers
@@ -31,6 +33,21 @@ struct sys_address remote_address(struct loop *loop);
 int remote_introduce(struct loop *loop, uint64_t peer, const struct sys_address *address);
 // Where a peer listens. From any loop of the program. False if it is not known.
 bool remote_find(struct loop *loop, uint64_t peer, struct sys_address *address);
+
+// THE CHECK of what a peer may have done here, for all that is not a frame of remote/ itself
+// (files, code). 0; -EACCES, which is counted under that right. From any loop of the program; does
+// not wait. One that is not linked is judged by what is known of it.
+int remote_may(struct loop *loop, uint64_t peer, enum ac_right right);
+// From now on what comes from other processes for this receiver, of any loop of the program, is
+// taken of peers alone that have that right, besides AC_MAY_SEND. A message does not say which peer
+// sent it, so this is how a coroutine can know that none came from one that may not. On the first
+// loop. 0; -ENOMEM.
+int remote_guard(struct loop *loop, ac_ref receiver, enum ac_right right);
+// No longer: to be called when it ends.
+void remote_unguard(struct loop *loop, ac_ref receiver);
+// Whether a peer lets us do that, as far as it has said: to tell -EACCES to who asks before
+// anything is sent. On the first loop.
+bool remote_lets_us(struct loop *loop, uint64_t peer, enum ac_right right);
 
 // From now on the running coroutine gets a message, a notice, for every holder of a name at any
 // peer, those known and those that appear later, once for each holder; also for a holder in this

@@ -32,8 +32,13 @@
 //                unsubscribe                       -> ANSWER
 //   28 CLOSED    channel id, id of a coroutine of the receiver's that was subscribed to it: behind
 //                all that went to it through the channel
+//   29 RIGHTS    enum ac_right, together: what the receiver may have done at the sender from now
+//   on;
+//                before the first one all of it
 //
-// Numbers are drawn by the one who asks.
+// Numbers are drawn by the one who asks. What its sender may not have done (rights.c) is refused
+// with -EACCES: a DELIVER and a SUBSCRIBE by their ANSWER, a MONITOR by an EXIT of the kind
+// AC_LOST, a LOCATE by a FOUND with the error in place of the reference.
 #ifndef REMOTE_REMOTE_PRIVATE_H
 #define REMOTE_REMOTE_PRIVATE_H
 
@@ -52,11 +57,13 @@ enum frame_type {
     FRAME_ABORT,
     FRAME_UNWATCH,
     FRAME_SUBSCRIBE,
-    FRAME_CLOSED
+    FRAME_CLOSED,
+    FRAME_RIGHTS
 };
 
 enum {
     NAME_BYTES_MAX = 255,
+    RIGHTS = 6,              // that there are
     PIECE_BYTES = 48 * 1024, // of a large message in one frame
     STREAMS_MAX = 64,        // large messages of one peer on their way at once
     SENDING_MAX = 32,        // and to one peer
@@ -77,7 +84,8 @@ enum arrival_kind {
     ARRIVED_EXIT,      // to monitor `number`
     ARRIVED_SUBSCRIBE, // `number`, of `who` to the channel `to`; `result`: 1, or 0 for its end
     ARRIVED_CLOSED,    // the peer's channel `who`, to which `to` was subscribed
-    ARRIVED_FOUND,     // to query `number`: `to`
+    ARRIVED_FOUND,     // to query `number`: `to`, or the error `result`
+    ARRIVED_RIGHTS,    // that the peer gives us: `result`
     ARRIVED_MET,       // the peer
     ARRIVED_LOST,      // the peer, for `result`
     ARRIVED_ROOM,      // at the peer
@@ -108,6 +116,7 @@ struct stream {
 // Guest side: what is kept for a peer while it is linked.
 struct remote_peer {
     uint64_t id;
+    uint32_t may;       // enum ac_right, together: what it may have done here
     struct map streams; // number -> struct stream
     size_t streams_bytes;
     struct map follows; // number -> struct follower: the LOCATEs of it that are open
@@ -151,6 +160,7 @@ struct query {
     struct remote *remote;
     struct map asked; // peers that were asked and have not answered
     struct map told;  // holders that were reported to a follower
+    bool refused;     // a peer has said that we may not know
     uint32_t bytes;
     char name[NAME_BYTES_MAX + 1];
 };
@@ -215,7 +225,12 @@ struct remote {
     struct arrival *last;
     struct post post; // runs the arrivals on the host
     bool posted;
-    uint64_t lost; // messages for which there was no memory, not yet told to the host
+    struct rule *rules;        // of rights.c; set before there is a fabric
+    size_t rule_count;         // of them
+    struct map grants;         // id of a peer -> struct grant
+    struct map guards;         // id of a receiver here -> the right that it wants besides
+    uint64_t refusals[RIGHTS]; // atomic: by right
+    uint64_t lost;             // messages for which there was no memory, not yet told to the host
     // ---- host side ----
     uint64_t number;     // the last one drawn
     struct map delivers; // number -> struct asker
@@ -227,6 +242,7 @@ struct remote {
     struct map sending;  // peer -> struct sending
     struct map watched;  // struct watcher -> struct near_monitor
     struct map outboxes; // peer -> struct outbox
+    struct map limits;   // peer -> the rights that it does not give us, as a number
     uint32_t farewells;  // that found no memory and are tried again
     uint32_t carriers;   // coroutines that send large exit notices
     uint64_t stream;     // number of the last large message sent
@@ -284,6 +300,50 @@ int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type,
 // Guest side: a new arrival at the end of the queue, to be filled in at once; NULL if there is no
 // memory.
 struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, uint64_t peer);
+
+// Has the arrivals run on the host. Guest side.
+void remote_call_host(struct remote *remote);
+
+// ---- incoming.c: guest side ----
+
+// A frame that is being taken apart.
+struct incoming {
+    struct remote *remote;
+    struct remote_peer *peer;
+    struct cbor_reader reader;
+    uint32_t bytes; // to be reported as taken once its arrival is handled; 0 once somebody answers
+                    // for them
+    size_t whole;   // of what came in pieces, of which `bytes` are the last; else 0
+};
+
+// What is kept for a peer, made if there is nothing. NULL if there is no memory.
+struct remote_peer *remote_peer_need(struct remote *remote, uint64_t id);
+// As the door's `frame`.
+void incoming_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes);
+// Answers a frame with a number.
+void incoming_answer(struct incoming *in, uint64_t number, int64_t result);
+
+// ---- rights.c ----
+
+// Reads the rules of a network that is to start. 0; -EINVAL; -ENOMEM.
+int rights_begin(struct remote *remote, const struct ac_network_options *options);
+// It has not started: forgets them.
+void rights_end(struct remote *remote);
+void rights_done(struct remote *remote);
+// Guest side. What the peer may have done, by the rules and by what the program has said.
+uint32_t rights_decide(struct remote *remote, uint64_t peer);
+void rights_linked(struct remote *remote, uint64_t peer);
+void rights_lost(struct remote *remote, uint64_t peer);
+// Whether a peer has a right, and may have a message put to a receiver here. If not, that is
+// counted.
+bool rights_check(struct remote *remote, const struct remote_peer *peer, enum ac_right right);
+bool rights_check_message(struct remote *remote, const struct remote_peer *peer, uint64_t to);
+// Host side: what a peer lets us do.
+void rights_told(struct remote *remote, const struct arrival *arrival);
+bool rights_missing_slowly(const struct remote *remote, uint64_t peer, enum ac_right right);
+static inline bool rights_missing(const struct remote *remote, uint64_t peer, enum ac_right right) {
+    return unlikely(map_count(&remote->limits) > 0) && rights_missing_slowly(remote, peer, right);
+}
 
 // ---- send.c: host side ----
 int send_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
@@ -355,6 +415,8 @@ int remote_ask_first(struct loop *loop, enum remote_verb verb, const char *text,
 // Guest side.
 void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name,
                  bool once);
+// It may not know.
+void names_refuse(struct remote *remote, const struct remote_peer *peer, uint64_t number);
 void names_forget(struct remote *remote, struct remote_peer *peer, uint64_t number);
 void names_peer_gone(struct remote *remote, struct remote_peer *peer);
 // Host side.

@@ -231,6 +231,12 @@ int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const
 
 // ---- send ----
 
+// What the peer has said that it will not take.
+static int refuse_to(const struct remote *remote, ac_ref to) {
+    return ref_sort(to.id) != REF_ANSWER && rights_missing(remote, to.peer, AC_MAY_SEND) ? -EACCES
+                                                                                         : 0;
+}
+
 static int refuse(ac_value message) {
     if (message.kind == AC_INVALID)
         return ac_error_of(message);
@@ -240,6 +246,8 @@ static int refuse(ac_value message) {
 int send_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline) {
     struct remote *remote = remote_linked(loop);
     int err = remote ? refuse(message) : -EHOSTUNREACH;
+    if (err == 0)
+        err = refuse_to(remote, to);
     if (err == 0) {
         uint8_t scratch[16];
         struct head head = {0};

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: MIT
+// The frames that arrive, on the guest side: each is taken apart and becomes an arrival for the
+// host, or is answered at once. What is not as remote_private.h says is dropped. Large messages are
+// put together from their pieces.
+#include "remote/remote_private.h"
+
+struct remote_peer *remote_peer_need(struct remote *remote, uint64_t id) {
+    struct remote_peer *peer = map_get_id(&remote->peers, id);
+    if (peer)
+        return peer;
+    peer = memory_allocate_zeroed(sizeof *peer);
+    if (!peer)
+        return NULL;
+    peer->id = id;
+    peer->may = rights_decide(remote, id);
+    map_init(&peer->streams);
+    map_init(&peer->follows);
+    if (map_put_id(&remote->peers, id, peer) < 0) {
+        memory_release(peer);
+        return NULL;
+    }
+    return peer;
+}
+
+void incoming_answer(struct incoming *in, uint64_t number, int64_t result) {
+    struct head head = {0};
+    head_put(&head, number);
+    head_put_signed(&head, result);
+    (void)remote_frame(in->remote, in->peer->id, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_URGENT);
+}
+
+// The bytes of the frame count as taken when the host has handled its arrival.
+static void hold_back(struct incoming *in, struct arrival *arrival) {
+    arrival->bytes = in->bytes;
+    arrival->whole = in->whole;
+    in->peer->whole_bytes += in->whole;
+    in->bytes = 0;
+}
+
+// A message that cannot be kept. `number` is that of a DELIVER, or 0.
+static void lose_message(struct incoming *in, uint64_t number, int err) {
+    if (number != 0)
+        incoming_answer(in, number, err);
+    if (err != -ENOMEM)
+        return;
+    in->remote->lost++;
+    remote_call_host(in->remote);
+}
+
+// What the sender of a DELIVER can be told at once: that the receiver has ended, or that he has the
+// message, as it is on its way to his mailbox ahead of all that can happen to him from here on. 0
+// if the host alone knows: for what may be full, and for channels and answers.
+static int foresee(const struct remote *remote, uint64_t id) {
+    if (ref_sort(id) != REF_COROUTINE)
+        return 0;
+    const struct loop *at = team_loop(remote->host, ref_loop(id));
+    const struct coro *receiver = at ? coro_peek(at, id) : NULL;
+    if (!receiver)
+        return -ESRCH;
+    return mailbox_is_limited(receiver) ? 0 : 1;
+}
+
+static void got_message(struct incoming *in, bool deliver) {
+    uint64_t number = deliver ? cbor_read_unsigned(&in->reader) : 0;
+    uint64_t id = cbor_read_unsigned(&in->reader);
+    if (in->reader.err == 0 && !rights_check_message(in->remote, in->peer, id)) {
+        lose_message(in, number, -EACCES);
+        return;
+    }
+    ac_value value = cbor_read_value(&in->reader, false);
+    if (!cbor_read_end(&in->reader) || value.kind == AC_INVALID) {
+        lose_message(in, number, value.kind == AC_INVALID ? ac_error_of(value) : -EBADMSG);
+        ac_drop(value);
+        return;
+    }
+    struct arrival *arrival = remote_arrival(in->remote, ARRIVED_MESSAGE, in->peer->id);
+    if (!arrival) {
+        ac_drop(value);
+        lose_message(in, number, -ENOMEM);
+        return;
+    }
+    arrival->to = (ac_ref){in->remote->host->peer, id};
+    arrival->value = value;
+    hold_back(in, arrival);
+    int known = deliver ? foresee(in->remote, id) : 0;
+    if (known != 0)
+        incoming_answer(in, number, known);
+    else
+        arrival->number = number;
+    arrival->result = known > 0;
+}
+
+static void got_answer(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    int64_t result = cbor_read_int(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_ANSWER, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->number = number;
+    arrival->result = result;
+}
+
+static void refuse_monitor(struct incoming *in, uint64_t number) {
+    struct head head = {0};
+    head_put(&head, number);
+    head_put(&head, AC_LOST);
+    head_put_signed(&head, -EACCES);
+    head.bytes[head.count++] = 0xf6; // CBOR nil
+    (void)remote_frame(in->remote, in->peer->id, FRAME_EXIT, &head, (ac_span){0}, FABRIC_ALWAYS);
+}
+
+static void got_monitor(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t id = cbor_read_unsigned(&in->reader);
+    if (cbor_read_end(&in->reader) && !rights_check(in->remote, in->peer, AC_MAY_SEND)) {
+        refuse_monitor(in, number);
+        return;
+    }
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_MONITOR, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->number = number;
+    arrival->to = (ac_ref){in->remote->host->peer, id};
+}
+
+static void got_subscribe(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t channel = cbor_read_unsigned(&in->reader);
+    uint64_t who = cbor_read_unsigned(&in->reader);
+    bool on = cbor_read_bool(&in->reader);
+    if (cbor_read_end(&in->reader) && !rights_check(in->remote, in->peer, AC_MAY_SEND)) {
+        incoming_answer(in, number, -EACCES);
+        return;
+    }
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_SUBSCRIBE, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->number = number;
+    arrival->to = (ac_ref){in->remote->host->peer, channel};
+    arrival->who = (ac_ref){in->peer->id, who};
+    arrival->result = on;
+}
+
+static void got_closed(struct incoming *in) {
+    uint64_t channel = cbor_read_unsigned(&in->reader);
+    uint64_t id = cbor_read_unsigned(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_CLOSED, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->to = (ac_ref){in->remote->host->peer, id};
+    arrival->who = (ac_ref){in->peer->id, channel};
+}
+
+static void got_unwatch(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_UNWATCH, in->peer->id)
+                                  : NULL;
+    if (arrival)
+        arrival->number = number;
+}
+
+static void got_exit(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t how = cbor_read_unsigned(&in->reader);
+    int64_t reason = cbor_read_int(&in->reader);
+    ac_value value = cbor_read_value(&in->reader, false);
+    bool good = cbor_read_end(&in->reader) && how >= AC_FINISHED && how <= AC_LOST;
+    struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_EXIT, in->peer->id) : NULL;
+    if (!arrival) {
+        ac_drop(value);
+        return;
+    }
+    arrival->number = number;
+    arrival->how = (enum ac_end)how;
+    arrival->result = reason;
+    arrival->value = value;
+    if (in->bytes > LIGHT_BYTES_MAX || in->whole > 0)
+        hold_back(in, arrival);
+}
+
+static void got_locate(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    ac_span name = cbor_read_span(&in->reader);
+    bool once = cbor_read_bool(&in->reader);
+    if (!cbor_read_end(&in->reader) || name.bytes == 0 || name.bytes > NAME_BYTES_MAX)
+        return;
+    if (rights_check(in->remote, in->peer, AC_MAY_LOCATE))
+        names_asked(in->remote, in->peer, number, name, once);
+    else
+        names_refuse(in->remote, in->peer, number);
+}
+
+static void got_found(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    bool refused = in->reader.at < in->reader.end && *in->reader.at >> 5 == 1; // a negative number
+    int64_t err = refused ? cbor_read_int(&in->reader) : 0;
+    ac_ref holder = refused ? ac_no_ref : cbor_read_ref(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_FOUND, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->number = number;
+    arrival->to = holder;
+    arrival->result = err;
+}
+
+static void got_forget(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    if (cbor_read_end(&in->reader))
+        names_forget(in->remote, in->peer, number);
+}
+
+static void got_rights(struct incoming *in) {
+    uint64_t may = cbor_read_unsigned(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_RIGHTS, in->peer->id)
+                                  : NULL;
+    if (arrival)
+        arrival->result = (int64_t)(may & AC_MAY_ALL);
+}
+
+static void got_piece(struct incoming *in);
+static void got_abort(struct incoming *in);
+
+// A dispatch: each type of frame has its handler.
+static void handle(struct incoming *in, unsigned type) {
+    switch (type) {
+    case FRAME_SEND: got_message(in, false); break;
+    case FRAME_DELIVER: got_message(in, true); break;
+    case FRAME_ANSWER: got_answer(in); break;
+    case FRAME_MONITOR: got_monitor(in); break;
+    case FRAME_EXIT: got_exit(in); break;
+    case FRAME_LOCATE: got_locate(in); break;
+    case FRAME_FOUND: got_found(in); break;
+    case FRAME_FORGET: got_forget(in); break;
+    case FRAME_PIECE: got_piece(in); break;
+    case FRAME_ABORT: got_abort(in); break;
+    case FRAME_SUBSCRIBE: got_subscribe(in); break;
+    case FRAME_CLOSED: got_closed(in); break;
+    case FRAME_RIGHTS: got_rights(in); break;
+    case FRAME_UNWATCH: got_unwatch(in); break;
+    default:
+        trace(TRACE_REMOTE, "a frame of unknown type %u from peer %016llx", type,
+              (unsigned long long)in->peer->id);
+    }
+}
+
+static void drop_stream(struct remote_peer *peer, uint64_t number, struct stream *stream) {
+    map_take_id(&peer->streams, number);
+    peer->streams_bytes -= stream->total;
+    buffer_done(&stream->bytes);
+    memory_release(stream);
+}
+
+static struct stream *stream_open(struct remote_peer *peer, uint64_t number, unsigned type,
+                                  size_t total) {
+    if (map_count(&peer->streams) >= STREAMS_MAX ||
+        total > 2 * AC_VALUE_BYTES_MAX - peer->streams_bytes)
+        return NULL;
+    struct stream *stream = memory_allocate_zeroed(sizeof *stream);
+    if (!stream)
+        return NULL;
+    stream->type = type;
+    stream->total = total;
+    if (map_put_id(&peer->streams, number, stream) < 0) {
+        memory_release(stream);
+        return NULL;
+    }
+    peer->streams_bytes += total;
+    return stream;
+}
+
+// Pieces are taken when they come, because a message may be larger than the window. But while much
+// that was put together waits for the host, the window shall fill.
+static void withhold(struct incoming *in) {
+    if (in->peer->whole_bytes < FABRIC_WINDOW_BYTES)
+        return;
+    in->peer->withheld += in->bytes;
+    in->bytes = 0;
+}
+
+static void got_piece(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t type = cbor_read_unsigned(&in->reader);
+    uint64_t total = cbor_read_unsigned(&in->reader);
+    uint64_t before = cbor_read_unsigned(&in->reader);
+    ac_span bytes = cbor_read_span(&in->reader);
+    // What is said of streams travels in no stream: it would end the one that carries it.
+    bool of_streams = type == FRAME_PIECE || type == FRAME_ABORT;
+    if (!cbor_read_end(&in->reader) || of_streams || type > 255 ||
+        total > AC_VALUE_BYTES_MAX + HEAD_BYTES_MAX)
+        return;
+    struct stream *stream = map_get_id(&in->peer->streams, number);
+    // What begins in the middle is the rest of a message whose beginning was lost with an earlier
+    // link.
+    if (!stream && before == 0)
+        stream = stream_open(in->peer, number, (unsigned)type, total);
+    if (!stream)
+        return;
+    if (before != stream->bytes.length || bytes.bytes > stream->total - stream->bytes.length ||
+        buffer_append(&stream->bytes, bytes.at, bytes.bytes) < 0) {
+        drop_stream(in->peer, number, stream);
+        return;
+    }
+    if (stream->bytes.length < stream->total) {
+        withhold(in);
+        return;
+    }
+    struct incoming whole = {
+        .remote = in->remote, .peer = in->peer, .bytes = in->bytes, .whole = stream->total};
+    in->bytes = 0;
+    cbor_reader_init(&whole.reader, stream->bytes.bytes, stream->bytes.length);
+    handle(&whole, stream->type);
+    in->bytes = whole.bytes;
+    drop_stream(in->peer, number, stream);
+}
+
+static void got_abort(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    struct stream *stream = map_get_id(&in->peer->streams, number);
+    if (cbor_read_end(&in->reader) && stream)
+        drop_stream(in->peer, number, stream);
+}
+
+void incoming_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes) {
+    struct remote *remote = up;
+    struct incoming in = {
+        .remote = remote, .peer = remote_peer_need(remote, peer), .bytes = (uint32_t)bytes};
+    if (in.peer) {
+        cbor_reader_init(&in.reader, payload, bytes);
+        handle(&in, type);
+    }
+    if (in.bytes > 0) // nobody waits for what it was
+        fabric_taken(remote->fabric, peer, in.bytes);
+}
