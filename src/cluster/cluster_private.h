@@ -131,7 +131,7 @@ const char *job_program_name(void);
 
 // What a node tells a worker process through descriptor 3.
 struct worker_start {
-    uint8_t key[32];
+    struct key_ring keys;
     ac_ref agent; // of the client: whom to tell that the worker is ready
     struct sys_address client;
     int64_t number; // of the worker on its node, from 1
@@ -158,7 +158,6 @@ struct node {
     bool loopback_only;
     bool stopping;
     char name[64];
-    uint8_t key[32];
     struct elf_place place;
 };
 

@@ -175,7 +175,6 @@ static int start_process(struct keeper *keeper) {
                                  .node = host->node->name};
     if (!remote_find(loop_here, host->agent.peer, &start.client))
         return -EHOSTUNREACH;
-    memcpy(start.key, host->node->key, sizeof start.key);
     int record[2], output[2];
     int err = sys_pipe(record);
     if (err)
@@ -183,8 +182,10 @@ static int start_process(struct keeper *keeper) {
     err = sys_pipe(output);
     if (err)
         goto close_record;
-    err = worker_start_write(record[1], &start);
-    digest_wipe(start.key, sizeof start.key);
+    err = remote_keys(loop_here, &start.keys);
+    if (!err)
+        err = worker_start_write(record[1], &start);
+    digest_wipe(&start.keys, sizeof start.keys);
     char *const arguments[] = {host->name, (char *)worker_mark, NULL};
     const struct sys_process_options how = {
         .executable = host->program,

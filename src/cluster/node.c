@@ -49,7 +49,6 @@ int node_run(const struct node_options *options, char text[256]) {
     elf_place_here(&node->place);
     int err = start_network(options, node, text);
     if (!err) {
-        memcpy(node->key, remote_key(loop_here), sizeof node->key);
         ac_ref main = ac_spawn(run_node, ac_of_pointer(&daemon), .name = "node",
                                .stack_bytes = 256 << 10);
         err = ac_ref_error(main);
@@ -58,7 +57,6 @@ int node_run(const struct node_options *options, char text[256]) {
     err = err ? err : later ? later : daemon.err;
     if (err && !text[0])
         snprintf(text, 256, "%s", ac_strerror(err));
-    digest_wipe(node->key, sizeof node->key);
     elf_place_done(&node->place);
     sys_fd_close(daemon.signals);
     return err;

@@ -6,7 +6,7 @@
 // descriptor 3 open on a pipe in which its start-up record lies: the letters "acworker", the length
 // of what follows (4 bytes, the lowest first), and the value
 //
-//     [key, agent, client's address, number, loopback only?, node's name]
+//     [keys, agent, client's address, number, loopback only?, node's name]
 //
 // Nothing of it stands in arguments or in the environment, where others could read it. The node
 // keeps the other end of the pipe open: when it ends, so does the worker. A program that a person
@@ -117,8 +117,9 @@ const struct ac_job_entry *job_entry_named(const char *name) {
 int worker_start_write(int fd, const struct worker_start *start) {
     char client[SYS_ADDRESS_TEXT_BYTES];
     sys_address_text(&start->client, client);
-    ac_value list = ac_list(ac_of_bytes(start->key, sizeof start->key), start->agent,
-                            (const char *)client, start->number, start->loopback_only, start->node);
+    ac_value list = ac_list(ac_of_bytes(start->keys.keys, start->keys.count * KEY_BYTES),
+                            start->agent, (const char *)client, start->number,
+                            start->loopback_only, start->node);
     void *encoded;
     size_t bytes;
     int err = ac_encode(list, &encoded, &bytes);
@@ -150,19 +151,22 @@ bool worker_start_read(int fd, struct worker_start *start, ac_value *held) {
         return false;
     *held = ac_decode(record, bytes);
     digest_wipe(record, sizeof record);
-    ac_span key;
+    ac_span keys;
     const char *client;
     *start = (struct worker_start){0};
     bool good = ac_count(*held) == RECORD_ITEMS &&
-                ac_unpack(*held, &key, &start->agent, &client, &start->number,
+                ac_unpack(*held, &keys, &start->agent, &client, &start->number,
                           &start->loopback_only, &start->node) == 0 &&
-                key.bytes == sizeof start->key && client && start->node &&
+                keys.bytes % KEY_BYTES == 0 && keys.bytes > 0 &&
+                keys.bytes <= sizeof start->keys.keys && client && start->node &&
                 sys_address_parse(client, &start->client);
-    if (good)
-        memcpy(start->key, key.at, sizeof start->key);
-    else
+    if (!good) {
         ac_drop(*held);
-    return good;
+        return false;
+    }
+    memcpy(start->keys.keys, keys.at, keys.bytes);
+    start->keys.count = keys.bytes / KEY_BYTES;
+    return true;
 }
 
 // ---- the process ----
@@ -176,8 +180,8 @@ static int start_process(struct loop *loop, struct worker *worker) {
         .loopback_only = worker->start.loopback_only,
         .no_discovery = true,
     };
-    int err = remote_start(loop, &options, worker->start.key);
-    digest_wipe(worker->start.key, sizeof worker->start.key);
+    int err = remote_start(loop, &options, &worker->start.keys);
+    digest_wipe(&worker->start.keys, sizeof worker->start.keys);
     if (!err)
         err = remote_introduce(loop, worker->start.agent.peer, &worker->start.client);
     const struct ac_spawn_options main = {.size = sizeof main, .name = "worker"};
@@ -195,7 +199,7 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     list_init(&worker.running);
     map_init(&worker.tasks);
     map_init(&worker.by_ref);
-    digest_wipe(start->key, sizeof start->key);
+    digest_wipe(&start->keys, sizeof start->keys);
     int err = 0;
     struct loop *loop = loop_need(&err);
     if (loop)

@@ -23,7 +23,7 @@ struct connection *connection_create(struct fabric *fabric, bool server,
     struct connection *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return NULL;
-    it->tls = tls_create(fabric->tls, server);
+    it->tls = identity_tls(fabric->identity, server);
     if (!it->tls) {
         memory_release(it);
         return NULL;
@@ -180,6 +180,8 @@ int connection_handshake(struct connection *it) {
         int done = tls_handshake(it->tls);
         int err = connection_flush(it, it->deadline);
         it->secured = done == 0;
+        if (done == 0 && !identity_is_good(it->fabric->identity, it->tls))
+            done = -EACCES; // it was when the handshake began
         if (done != -EAGAIN)
             return done ? done : err;
         if (err == 0)

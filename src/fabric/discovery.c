@@ -14,6 +14,8 @@
 //   32  8  0
 //   40 32  HMAC-SHA-256 of bytes 0 to 39, with a key derived from the shared one
 //
+// While the shared key is being rotated there are two, and a beacon goes out under each.
+//
 // A beacon introduces and nothing else: its sender becomes known, at the address from which it came
 // and the port in it. It proves neither that the sender is well nor who it is; TLS and the greeting
 // do. The numbers only keep an old beacon from changing the address of a peer that has been heard
@@ -127,8 +129,7 @@ static void match_sockets(struct fabric *fabric, const struct sys_interface *fou
 
 // ---- life ----
 
-int discovery_start(struct fabric *fabric, const struct fabric_options *options,
-                    const uint8_t key[KEY_BYTES], char text[256]) {
+int discovery_start(struct fabric *fabric, const struct fabric_options *options, char text[256]) {
     struct discovery *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return -ENOMEM;
@@ -136,9 +137,6 @@ int discovery_start(struct fabric *fabric, const struct fabric_options *options,
     it->port = options->discovery_port ? options->discovery_port : FABRIC_PORT;
     it->tokens = BEACONS_PER_S;
     it->filled = fabric_now(fabric);
-    it->mac = digest_mac_create(key, KEY_BYTES);
-    if (!it->mac)
-        return -ENOMEM;
     int err = open_socket(fabric, &it->sockets[0], 4, 0);
     if (err)
         snprintf(text, 256, "cannot hear beacons on UDP port %u: %s", (unsigned)it->port,
@@ -172,21 +170,20 @@ void discovery_free(struct fabric *fabric) {
     if (!it)
         return;
     discovery_stop(fabric);
-    digest_mac_destroy(it->mac);
     memory_release(it);
     fabric->discovery = NULL;
 }
 
 // ---- sending ----
 
-static int make_beacon(struct fabric *fabric, uint8_t beacon[BEACON_BYTES]) {
+static int make_beacon(struct fabric *fabric, size_t signer, uint8_t beacon[BEACON_BYTES]) {
     struct discovery *it = fabric->discovery;
     memset(beacon, 0, BEACON_BYTES);
     memcpy(beacon, magic, sizeof magic);
     frame_put_u64(beacon + 8, (uint64_t)WIRE_VERSION << 48 | (uint64_t)fabric->address.port << 32);
     frame_put_u64(beacon + 16, fabric->self);
     frame_put_u64(beacon + 24, ++it->sequence);
-    return digest_mac_of(it->mac, beacon, SIGNED_BYTES, beacon + SIGNED_BYTES);
+    return identity_sign(fabric->identity, signer, beacon, SIGNED_BYTES, beacon + SIGNED_BYTES);
 }
 
 static int send_to(struct beacon_socket *from, const struct sys_address *to, unsigned interface,
@@ -203,10 +200,11 @@ static int send_to(struct beacon_socket *from, const struct sys_address *to, uns
 
 // An interface may be gone or refuse: the others get their beacons all the same. -ECANCELED ends
 // it.
-static int send_beacons(struct fabric *fabric, const struct sys_interface *found, int count) {
+static int send_signed(struct fabric *fabric, size_t signer, const struct sys_interface *found,
+                       int count) {
     struct discovery *it = fabric->discovery;
     uint8_t beacon[BEACON_BYTES];
-    int err = make_beacon(fabric, beacon);
+    int err = make_beacon(fabric, signer, beacon);
     for (int i = 0; i < count && !err; i++) {
         if (found[i].broadcast.family != 4 || (fabric->loopback_only && !found[i].is_loopback))
             continue;
@@ -221,6 +219,14 @@ static int send_beacons(struct fabric *fabric, const struct sys_interface *found
             return -ECANCELED;
     }
     return 0;
+}
+
+// A beacon for each key, so that those who have not heard of a newer one hear of us.
+static int send_beacons(struct fabric *fabric, const struct sys_interface *found, int count) {
+    int err = 0;
+    for (size_t i = 0; !err && i < identity_signatures(fabric->identity); i++)
+        err = send_signed(fabric, i, found, count);
+    return err;
 }
 
 static ac_value send_all(ac_value argument) {
@@ -251,8 +257,10 @@ static ac_value send_all(ac_value argument) {
     }
 }
 
-static void send_soon(struct fabric *fabric) {
+void discovery_send_soon(struct fabric *fabric) {
     struct discovery *it = fabric->discovery;
+    if (!it)
+        return;
     ac_time now = fabric_now(fabric), when = it->last + ANSWER_NS;
     if (when < now)
         when = now;
@@ -278,10 +286,8 @@ static bool may_look(struct fabric *fabric) {
 }
 
 static bool is_genuine(struct fabric *fabric, const uint8_t *beacon, size_t bytes) {
-    uint8_t digest[DIGEST_BYTES];
     return bytes == BEACON_BYTES &&
-           digest_mac_of(fabric->discovery->mac, beacon, SIGNED_BYTES, digest) == 0 &&
-           digest_equal(digest, beacon + SIGNED_BYTES, sizeof digest) &&
+           identity_signed(fabric->identity, beacon, SIGNED_BYTES, beacon + SIGNED_BYTES) &&
            memcmp(beacon, magic, sizeof magic) == 0;
 }
 
@@ -312,7 +318,7 @@ static void take_beacon(struct fabric *fabric, const uint8_t *beacon,
     bool unknown = !peer->met;
     peer_meet(peer);
     if (unknown)
-        send_soon(fabric);
+        discovery_send_soon(fabric);
 }
 
 static ac_value hear_all(ac_value argument) {

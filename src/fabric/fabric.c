@@ -135,24 +135,17 @@ static int read_options(struct fabric *fabric, const struct fabric_options *opti
     fabric->heartbeat = limit_or(options->heartbeat, HEARTBEAT_NS, HEARTBEAT_NS_MIN);
     fabric->grace = limit_or(options->grace, GRACE_NS, NS_PER_MS);
     snprintf(fabric->name, sizeof fabric->name, "%s", options->name ? options->name : "");
-    return key_find(options, fabric->key, text);
+    return identity_open(&fabric->identity, options, text);
 }
 
 static int open_parts(struct fabric *fabric, const struct fabric_options *options, char text[256]) {
-    struct key_derived derived;
     int err = read_options(fabric, options, text);
-    if (err)
-        return err;
-    err = key_derive(fabric->key, &derived);
     if (!err)
-        fabric->tls = tls_context_create(derived.tls, derived.identity, &err);
-    if (!err || fabric->tls)
         err = tcp_listen(fabric, options, text);
     if (!err && !options->no_discovery)
-        err = discovery_start(fabric, options, derived.beacon, text);
+        err = discovery_start(fabric, options, text);
     if (!err)
         err = task_start(fabric, &fabric->ticker, tick, fabric, "fabric ticker");
-    digest_wipe(&derived, sizeof derived);
     return err;
 }
 
@@ -194,8 +187,7 @@ void fabric_free(struct fabric *fabric) {
         memory_release(peer);
     }
     map_done(&fabric->peers);
-    tls_context_destroy(fabric->tls);
-    digest_wipe(fabric->key, sizeof fabric->key);
+    identity_close(fabric->identity);
     memory_release(fabric);
 }
 
@@ -501,7 +493,10 @@ bool fabric_peer_find(const struct fabric *fabric, uint64_t id, struct fabric_pe
 struct sys_address fabric_address(const struct fabric *fabric) {
     return fabric->address;
 }
-const uint8_t *fabric_key(const struct fabric *fabric) { return fabric->key; }
+
+const struct key_ring *fabric_keys(const struct fabric *fabric) {
+    return identity_keys(fabric->identity);
+}
 
 // ---- the ticker ----
 
@@ -573,6 +568,30 @@ static void forgive(struct fabric *fabric, ac_time late) {
             peer->heard += late;
 }
 
+void fabric_doubt_identity(struct fabric *fabric) {
+    ac_time when = fabric->looked + AGAIN_NS;
+    if (when < fabric->look_at)
+        fabric->look_at = when;
+    fabric_tick_by(fabric, fabric->look_at);
+}
+
+// Takes up what has changed of the keys, and ends what they do not allow any more.
+static void tick_identity(struct fabric *fabric, ac_time now) {
+    if (now >= fabric->look_at) {
+        fabric->looked = now;
+        fabric->look_at = identity_has_files(fabric->identity) ? now + LOOK_NS : AC_FOREVER;
+        if (identity_look(fabric->identity)) {
+            list_each (link, &fabric->connections) {
+                struct connection *it = container_of(link, struct connection, link);
+                if (it->secured && !it->ended && !identity_is_good(fabric->identity, it->tls))
+                    connection_fail(it, -EKEYREJECTED);
+            }
+            discovery_send_soon(fabric);
+        }
+    }
+    fabric_tick_by(fabric, fabric->look_at);
+}
+
 static ac_value tick(ac_value argument) {
     struct fabric *fabric = ac_pointer_of(argument);
     for (;;) {
@@ -584,6 +603,7 @@ static ac_value tick(ac_value argument) {
         if (planned && now - planned > fabric->heartbeat / 4)
             forgive(fabric, now - planned);
         fabric->tick_at = now + IDLE_TICK_NS;
+        tick_identity(fabric, now);
         tick_reaches(fabric, now);
         while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL)))
             fabric_tick_by(fabric, tick_peer(peer, now));

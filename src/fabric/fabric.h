@@ -9,6 +9,7 @@
 //   tcp.c        listening, connecting, the greeting, one link per pair of peers
 //   discovery.c  beacons
 //   key.c        the key: finding it, making it at first use, what is derived from it
+//   identity.c   by what this process is let in and lets in; taking up what has changed of it
 //
 // A fabric runs in a guest loop (coro/guest.c): in turn on the thread of the host and on the
 // guardian thread, under the guest's lock. All functions below must be called inside the guest:
@@ -30,6 +31,8 @@
 #include "coro/coro.h"
 
 enum {
+    KEY_BYTES = 32,
+    KEYS_MAX = 2, // that are good at once
     FRAME_PAYLOAD_MAX = 64 * 1024 - 64, // bytes of payload in a frame
     FABRIC_PORT = 51350, // UDP: beacons; TCP: the first program of a computer listens here
     FABRIC_WINDOW_BYTES = 1024 * 1024, // in flight on a link
@@ -37,6 +40,12 @@ enum {
 };
 
 struct fabric;
+
+// Keys that are good at once, the newest first.
+struct key_ring {
+    uint8_t keys[KEYS_MAX][KEY_BYTES];
+    size_t count;
+};
 
 // Where frames and news of peers go: declared here, filled by remote/. Called inside the guest, on
 // whichever thread drives it; must not wait, and may call the functions below but fabric_close.
@@ -67,7 +76,8 @@ struct fabric_options {
     uint16_t discovery_port; // 0: FABRIC_PORT
     const char *key_path; // of the key file; NULL: the environment variable ASYNCORO_KEY_FILE, else
                           // `key` in the user's configuration folder, made if it is not there
-    const uint8_t *key;   // 32 bytes instead of a file, or NULL
+    const uint8_t *key;   // KEY_BYTES instead of a file, or NULL
+    size_t key_count;     // how many keys lie there, the newest first; 0: one
     ac_time heartbeat;    // ns: a peer not heard of for so long hangs; 0: 10 s; at least 0.2 s
     ac_time grace;        // ns: how long a broken connection may take to come back; 0: 10 s
 };
@@ -129,7 +139,39 @@ bool fabric_peer_find(const struct fabric *fabric, uint64_t peer, struct fabric_
 // Where this process listens.
 struct sys_address fabric_address(const struct fabric *fabric);
 
-// The key in use, 32 bytes, for handing to worker processes over a pipe.
-const uint8_t *fabric_key(const struct fabric *fabric);
+// The keys in use, for handing to worker processes over a pipe. It may change whenever the guest is
+// driven.
+const struct key_ring *fabric_keys(const struct fabric *fabric);
+
+// ---- key.c: the key file, for programs that look after it too. These calls block. ----
+
+enum {
+    KEY_PATH_BYTES = 4096,
+    KEY_TEXT_BYTES = KEYS_MAX * (2 * KEY_BYTES + 1) + 1, // with the NUL
+    KEY_FINGERPRINT_BYTES = 17                           // with the NUL
+};
+
+// Where the key file is, or will be: `given`, or what the environment says. `make_folder`: makes the
+// configuration folder, if it is to lie there. 0, or an error and a text.
+int key_path(const char *given, bool make_folder, char path[KEY_PATH_BYTES], char text[256]);
+// The keys of a file. 0, or an error and a text: -ENOENT; -EACCES: others can read it; -EINVAL.
+int key_load(const char *path, struct key_ring *ring, char text[256]);
+// The same, of a file that is made if it is not there.
+int key_find(const char *path, struct key_ring *ring, char text[256]);
+// A new one. 0 or the system's error.
+int key_draw(uint8_t key[KEY_BYTES]);
+// Makes a file that must not be there. 0; -EEXIST; or an error and a text.
+int key_create(const char *path, const struct key_ring *ring, char text[256]);
+// Changes a file, whole or not at all. 0; -ESTALE if it does not hold `before` any more; or an error
+// and a text.
+int key_replace(const char *path, const struct key_ring *before, const struct key_ring *ring,
+                char text[256]);
+// Reads the text of a key file. 0, or -EINVAL and an empty ring.
+int key_parse(const void *text, size_t bytes, struct key_ring *ring);
+// Writes it; returns its bytes.
+size_t key_print(const struct key_ring *ring, char text[KEY_TEXT_BYTES]);
+bool key_ring_has(const struct key_ring *ring, const uint8_t key[KEY_BYTES]);
+// What names a key without giving it away: 16 hexadecimal digits. 0 or -ENOMEM.
+int key_fingerprint(const uint8_t key[KEY_BYTES], char text[KEY_FINGERPRINT_BYTES]);
 
 #endif

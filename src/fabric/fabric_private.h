@@ -13,9 +13,9 @@
 #define NS_PER_MS ((ac_time)1000000)
 #define NS_PER_S ((ac_time)1000000000)
 #define GREETING_NS (5 * NS_PER_S) // for the handshake and the greeting
+#define LOOK_NS (2 * NS_PER_S)     // how often it is looked whether files of keys have changed
 
 enum {
-    KEY_BYTES = 32,
     NAME_BYTES_MAX = 63,
     URGENT_BYTES_MAX = 16 * 1024 * 1024,  // of frames that the window does not hold back
     TELL_BYTES = FABRIC_WINDOW_BYTES / 4, // after so many bytes the other side is told at once
@@ -155,9 +155,6 @@ void link_tell(struct link *link, uint8_t to[FRAME_HEADER_BYTES + TAKEN_BYTES]);
 
 // ---- key.c ----
 
-// Finds or makes the key. 0, or an error and a text.
-int key_find(const struct fabric_options *options, uint8_t key[KEY_BYTES], char text[256]);
-
 struct key_derived {
     uint8_t tls[KEY_BYTES];
     uint8_t beacon[KEY_BYTES];
@@ -165,6 +162,34 @@ struct key_derived {
 };
 // 0 or -ENOMEM.
 int key_derive(const uint8_t key[KEY_BYTES], struct key_derived *derived);
+
+// ---- identity.c ----
+
+struct identity;
+
+// What the options say. 0, or an error, and maybe a text.
+int identity_open(struct identity **identity, const struct fabric_options *options, char text[256]);
+void identity_close(struct identity *identity); // NULL is ignored
+// Whether there are files, which may change.
+bool identity_has_files(const struct identity *identity);
+// Looks at the files. True if they have changed and what they say is taken up.
+bool identity_look(struct identity *identity);
+const struct key_ring *identity_keys(const struct identity *identity);
+// TLS for a connection; NULL if there is no memory. It keeps what it needs of the identity.
+struct tls *identity_tls(struct identity *identity, bool server);
+// How many things a client can offer one after the other, when it is refused; and has the
+// connection, which was made just now, offer that one.
+size_t identity_offers(const struct identity *identity);
+void identity_offer(const struct identity *identity, struct tls *tls, size_t number);
+// Whether a connection whose handshake is over may still be used.
+bool identity_is_good(const struct identity *identity, const struct tls *tls);
+// How many ways there are to sign a beacon, and the signature of one of them. 0 or -ENOMEM.
+size_t identity_signatures(const struct identity *identity);
+int identity_sign(const struct identity *identity, size_t number, const void *bytes, size_t count,
+                  uint8_t signature[DIGEST_BYTES]);
+// Whether it is one of ours.
+bool identity_signed(const struct identity *identity, const void *bytes, size_t count,
+                     const uint8_t signature[DIGEST_BYTES]);
 
 // ---- tasks and bells (fabric.c): the fabric's coroutines, and how they wait for one another ----
 
@@ -282,7 +307,6 @@ struct discovery {
     struct task task;                                 // sends
     struct bell bell;                                 // rings when a beacon is to be sent earlier
     struct beacon_socket sockets[BEACON_SOCKETS_MAX]; // the first is IPv4
-    struct digest_mac *mac;
     uint64_t sequence; // of the last beacon sent
     ac_time last;      // when
     ac_time next;
@@ -298,9 +322,10 @@ struct fabric {
     struct fabric_door door;
     void *up;
     uint64_t self;
-    uint8_t key[KEY_BYTES];
     char name[NAME_BYTES_MAX + 1];
-    struct tls_context *tls;
+    struct identity *identity;
+    ac_time look_at;            // when it is to be looked whether that has changed
+    ac_time looked;             // when it was
     struct sys_address address; // where this process listens
     struct listener listeners[2];
     struct map peers; // by id: struct peer
@@ -330,6 +355,8 @@ struct fabric {
 ac_time fabric_now(const struct fabric *fabric);
 // Has the ticker look around at this moment or before.
 void fabric_tick_by(struct fabric *fabric, ac_time when);
+// Somebody was refused, or we were: our keys may have changed.
+void fabric_doubt_identity(struct fabric *fabric);
 struct peer *peer_find(const struct fabric *fabric, uint64_t id);
 // The peer of this id, remembered if it was not. NULL if there is no room or memory.
 struct peer *peer_need(struct fabric *fabric, uint64_t id);
@@ -384,8 +411,9 @@ ac_value tcp_dial(ac_value peer);
 ac_value tcp_reach(ac_value reach);
 
 // discovery.c
-int discovery_start(struct fabric *fabric, const struct fabric_options *options,
-                    const uint8_t key[KEY_BYTES], char text[256]);
+int discovery_start(struct fabric *fabric, const struct fabric_options *options, char text[256]);
+// Has a beacon sent soon.
+void discovery_send_soon(struct fabric *fabric);
 // Starts what does not run.
 void discovery_run(struct fabric *fabric);
 void discovery_stop(struct fabric *fabric);

@@ -1,29 +1,37 @@
 // SPDX-License-Identifier: MIT
-// The key: 32 random bytes that all programs of one user share, and that decide who may talk.
+// The key: 32 random bytes that all programs of one user share, and that decide who may talk; and,
+// while it is being rotated, the one before it.
 //
-// Where it is looked for: fabric_options.key; the file fabric_options.key_path; the file that
-// ASYNCORO_KEY_FILE names; the file `key` in the user's configuration folder. A file that is not
-// there is made, with a new key, readable by its owner alone; its folder is made only if it is the
-// configuration folder, so that a misspelt path is an error. Of two programs that make it at once
-// one succeeds and the other reads what that one made.
+// Where it is looked for: the file that the options name; the file that ASYNCORO_KEY_FILE names; the
+// file `key` in the user's configuration folder. A file that is not there is made, with a new key,
+// readable by its owner alone; its folder is made only if it is the configuration folder, so that a
+// misspelt path is an error. Of two programs that make it at once one succeeds and the other reads
+// what that one made.
 //
-// The file is text: 64 hexadecimal digits, and blanks and line ends around them. Lines that begin
-// with "#" are comments.
+// The file is text. Each line that is neither blank nor begins with "#" is a key, 64 hexadecimal
+// digits, with blanks anywhere: the newest first, KEYS_MAX at the most. It is never written in
+// place: a change is a new file that takes its name, so that who reads it sees one or the other.
 //
-// What is derived from it, by HKDF-SHA-256 with the salt "asyncoro/1":
+// Rotation. With two keys in its file a program takes both from others, signs beacons with both,
+// and offers the newer one first to whom it calls, and the older one if that is refused. So the
+// computers of a user may learn of a new key one after the other, and when all have, the old one is
+// retired.
+//
+// What is derived from each, by HKDF-SHA-256 with the salt "asyncoro/1":
 //   "tls psk"      32 bytes: the secret of TLS connections
 //   "beacon hmac"  32 bytes: the key that signs beacons
-//   "key id"        8 bytes: in hexadecimal, after "asyncoro/1/", the name under which TLS offers
-//                   the secret
+//   "key id"        8 bytes: in hexadecimal the fingerprint; after "asyncoro/1/" the name under
+//                   which TLS offers the secret, so that everybody on the way may know it
 // None of them tells anything of the others or of the key.
 #include "fabric/fabric_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PATH_BYTES = 4096, FILE_BYTES_MAX = 4096, TEXT_BYTES = 256, KEY_ID_BYTES = 8 };
+enum { FILE_BYTES_MAX = 4096, TEXT_BYTES = 256, KEY_ID_BYTES = 8 };
 
 static const char digits[] = "0123456789abcdef";
+static const char salt[] = "asyncoro/1";
 
 static void put_hex(char *to, const uint8_t *bytes, size_t count) {
     for (size_t i = 0; i < count; i++) {
@@ -31,6 +39,8 @@ static void put_hex(char *to, const uint8_t *bytes, size_t count) {
         *to++ = digits[bytes[i] & 15];
     }
 }
+
+// ---- the text of a key file ----
 
 static int digit_of(char it) {
     if (it >= '0' && it <= '9')
@@ -40,50 +50,66 @@ static int digit_of(char it) {
     return it >= 'A' && it <= 'F' ? it - 'A' + 10 : -1;
 }
 
-// Reads the text of a key file. False if there is anything but one key in it.
-static bool parse(const uint8_t *text, size_t bytes, uint8_t key[KEY_BYTES]) {
-    size_t found = 0;
-    bool comment = false, line_begins = true;
+// How many digits a line holds, of which at most those of a key are stored; -1 if there is anything
+// else in it.
+static int read_line(const char *line, size_t bytes, uint8_t key[KEY_BYTES]) {
+    int found = 0;
+    if (bytes > 0 && line[0] == '#')
+        return 0;
     for (size_t i = 0; i < bytes; i++) {
-        char it = (char)text[i];
-        comment = it != '\n' && (comment || (line_begins && it == '#'));
-        line_begins = it == '\n';
-        if (comment || it == '\n' || it == '\r' || it == ' ' || it == '\t')
+        if (line[i] == '\r' || line[i] == ' ' || line[i] == '\t')
             continue;
-        int digit = digit_of(it);
-        if (digit < 0 || found == 2 * (size_t)KEY_BYTES)
-            return false;
+        int digit = digit_of(line[i]);
+        if (digit < 0 || found == 2 * KEY_BYTES)
+            return -1;
         key[found / 2] = (uint8_t)(found % 2 ? key[found / 2] << 4 | digit : digit);
         found++;
     }
-    return found == 2 * (size_t)KEY_BYTES;
+    return found;
 }
 
-static int read_file(const char *path, uint8_t key[KEY_BYTES]) {
-    struct buffer text;
-    buffer_init(&text);
-    int err = sys_file_read_secret(path, &text, FILE_BYTES_MAX);
-    if (err == 0 && !parse(text.bytes, text.length, key))
-        err = -EINVAL;
-    if (text.bytes)
-        digest_wipe(text.bytes, text.length);
-    buffer_done(&text);
-    return err == -EFBIG ? -EINVAL : err;
-}
-
-static int make_file(const char *path) {
+int key_parse(const void *text, size_t bytes, struct key_ring *ring) {
+    const char *at = text, *end = at + bytes;
     uint8_t key[KEY_BYTES];
-    char text[2 * KEY_BYTES + 1];
-    int err = sys_random_bytes(key, sizeof key);
-    if (err)
-        return err;
-    put_hex(text, key, sizeof key);
-    text[2 * KEY_BYTES] = '\n';
-    err = sys_file_create_secret(path, text, sizeof text);
+    bool good = true;
+    *ring = (struct key_ring){0};
+    while (good && at < end) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        size_t length = (size_t)((stop ? stop : end) - at);
+        int found = read_line(at, length, key);
+        at += length + (stop ? 1 : 0);
+        if (found == 0)
+            continue;
+        good = found == 2 * KEY_BYTES && ring->count < KEYS_MAX && !key_ring_has(ring, key);
+        if (good)
+            memcpy(ring->keys[ring->count++], key, KEY_BYTES);
+    }
     digest_wipe(key, sizeof key);
-    digest_wipe(text, sizeof text);
-    return err == -EEXIST ? 0 : err; // another program was quicker: its key it is
+    if (good && ring->count > 0)
+        return 0;
+    digest_wipe(ring, sizeof *ring);
+    return -EINVAL;
 }
+
+size_t key_print(const struct key_ring *ring, char text[KEY_TEXT_BYTES]) {
+    char *at = text;
+    for (size_t i = 0; i < ring->count; i++) {
+        put_hex(at, ring->keys[i], KEY_BYTES);
+        at += 2 * KEY_BYTES;
+        *at++ = '\n';
+    }
+    *at = 0;
+    return (size_t)(at - text);
+}
+
+bool key_ring_has(const struct key_ring *ring, const uint8_t key[KEY_BYTES]) {
+    bool has = false;
+    for (size_t i = 0; i < ring->count; i++)
+        has |= digest_equal(ring->keys[i], key, KEY_BYTES);
+    return has;
+}
+
+// ---- the file ----
 
 static int explain(int err, const char *path, char text[TEXT_BYTES]) {
     const char *advice = ac_strerror(err);
@@ -102,21 +128,21 @@ static int explain(int err, const char *path, char text[TEXT_BYTES]) {
     return err;
 }
 
-// The path of the key file; makes the configuration folder if it lies there.
-static int find_path(const struct fabric_options *options, char path[PATH_BYTES],
-                     char text[TEXT_BYTES]) {
-    const char *given = options->key_path ? options->key_path : getenv("ASYNCORO_KEY_FILE");
+int key_path(const char *given, bool make_folder, char path[KEY_PATH_BYTES],
+             char text[TEXT_BYTES]) {
+    if (!given)
+        given = getenv("ASYNCORO_KEY_FILE");
     if (given && given[0]) {
-        int length = snprintf(path, PATH_BYTES, "%s", given);
-        return length < PATH_BYTES ? 0 : explain(-ENAMETOOLONG, given, text);
+        int length = snprintf(path, KEY_PATH_BYTES, "%s", given);
+        return length < KEY_PATH_BYTES ? 0 : explain(-ENAMETOOLONG, given, text);
     }
-    int err = sys_folder_config(path, PATH_BYTES - sizeof "/key");
+    int err = sys_folder_config(path, KEY_PATH_BYTES - sizeof "/key");
     if (err) {
         snprintf(text, TEXT_BYTES,
                  "no place for the key file: set HOME, or ASYNCORO_KEY_FILE to its path");
         return err;
     }
-    err = sys_folder_make(path);
+    err = make_folder ? sys_folder_make(path) : 0;
     if (err) {
         snprintf(text, TEXT_BYTES, "the folder %.128s cannot be made: %s", path, ac_strerror(err));
         return err;
@@ -125,36 +151,84 @@ static int find_path(const struct fabric_options *options, char path[PATH_BYTES]
     return 0;
 }
 
-int key_find(const struct fabric_options *options, uint8_t key[KEY_BYTES], char text[TEXT_BYTES]) {
-    char path[PATH_BYTES];
-    if (options->key) {
-        memcpy(key, options->key, KEY_BYTES);
-        return 0;
-    }
-    int err = find_path(options, path, text);
-    if (err)
-        return err;
-    err = read_file(path, key);
-    if (err == -ENOENT) {
-        err = make_file(path);
-        if (err == 0)
-            err = read_file(path, key);
-    }
+static int read_file(const char *path, struct key_ring *ring) {
+    struct buffer text;
+    buffer_init(&text);
+    int err = sys_file_read_secret(path, &text, FILE_BYTES_MAX);
+    if (err == 0)
+        err = key_parse(text.bytes, text.length, ring);
+    if (text.bytes)
+        digest_wipe(text.bytes, text.length);
+    buffer_done(&text);
+    return err == -EFBIG ? -EINVAL : err;
+}
+
+int key_load(const char *path, struct key_ring *ring, char text[TEXT_BYTES]) {
+    int err = read_file(path, ring);
     return err ? explain(err, path, text) : 0;
 }
 
+int key_draw(uint8_t key[KEY_BYTES]) { return sys_random_bytes(key, KEY_BYTES); }
+
+int key_create(const char *path, const struct key_ring *ring, char text[TEXT_BYTES]) {
+    char content[KEY_TEXT_BYTES];
+    int err = sys_file_create_secret(path, content, key_print(ring, content));
+    digest_wipe(content, sizeof content);
+    return err && err != -EEXIST ? explain(err, path, text) : err;
+}
+
+int key_replace(const char *path, const struct key_ring *before, const struct key_ring *ring,
+                char text[TEXT_BYTES]) {
+    char content[KEY_TEXT_BYTES];
+    struct key_ring there = {0};
+    int lock = sys_file_lock(path);
+    int err = lock < 0 ? lock : read_file(path, &there);
+    if (!err && memcmp(&there, before, sizeof there) != 0)
+        err = -ESTALE;
+    if (!err)
+        err = sys_file_replace_secret(path, content, key_print(ring, content));
+    sys_fd_close(lock);
+    digest_wipe(&there, sizeof there);
+    digest_wipe(content, sizeof content);
+    return err && err != -ESTALE ? explain(err, path, text) : err;
+}
+
+static int make_file(const char *path, char text[TEXT_BYTES]) {
+    struct key_ring ring = {.count = 1};
+    int err = key_draw(ring.keys[0]);
+    if (!err)
+        err = key_create(path, &ring, text);
+    digest_wipe(&ring, sizeof ring);
+    return err == -EEXIST ? 0 : err; // another program was quicker: its key it is
+}
+
+int key_find(const char *path, struct key_ring *ring, char text[TEXT_BYTES]) {
+    int err = read_file(path, ring);
+    if (err != -ENOENT)
+        return err ? explain(err, path, text) : 0;
+    err = make_file(path, text);
+    return err ? err : key_load(path, ring, text);
+}
+
+// ---- what is derived ----
+
 int key_derive(const uint8_t key[KEY_BYTES], struct key_derived *derived) {
-    static const char salt[] = "asyncoro/1", prefix[] = "asyncoro/1/";
-    uint8_t id[KEY_ID_BYTES];
+    static const char prefix[] = "asyncoro/1/";
     int err = digest_derive(key, KEY_BYTES, salt, "tls psk", derived->tls, KEY_BYTES);
     if (err == 0)
         err = digest_derive(key, KEY_BYTES, salt, "beacon hmac", derived->beacon, KEY_BYTES);
-    if (err == 0)
-        err = digest_derive(key, KEY_BYTES, salt, "key id", id, sizeof id);
     if (err)
         return err;
-    memset(derived->identity, 0, sizeof derived->identity);
     strcpy(derived->identity, prefix);
-    put_hex(derived->identity + strlen(prefix), id, sizeof id);
+    return key_fingerprint(key, derived->identity + strlen(prefix));
+}
+
+int key_fingerprint(const uint8_t key[KEY_BYTES], char text[KEY_FINGERPRINT_BYTES]) {
+    uint8_t id[KEY_ID_BYTES];
+    int err = digest_derive(key, KEY_BYTES, salt, "key id", id, sizeof id);
+    if (err)
+        return err;
+    put_hex(text, id, sizeof id);
+    text[2 * KEY_ID_BYTES] = 0;
     return 0;
 }

@@ -208,6 +208,8 @@ static int greet(struct connection *it) {
     int err = connection_handshake(it);
     if (err) {
         it->fabric->refused_strangers += err == -EACCES;
+        if (err == -EACCES)
+            fabric_doubt_identity(it->fabric);
         trace(TRACE_FABRIC, "stranger: %s %s", ac_strerror(err), tls_problem(it->tls));
         return err;
     }
@@ -465,6 +467,10 @@ static int introduce(struct connection *it, const struct greeting *hello, struct
     return answer->peer == it->fabric->self ? -ELOOP : 0;
 }
 
+static bool wants_dialing(const struct peer *peer) {
+    return peer->state == LINK_OPENING || peer->state == LINK_BROKEN;
+}
+
 // One attempt to bring the link up. `it` may be used up.
 static int dial_over(struct connection *it, struct peer *peer) {
     struct greeting hello, answer;
@@ -482,7 +488,7 @@ static int dial_over(struct connection *it, struct peer *peer) {
         return err;
     if (answer.peer != peer->id)
         return -ESRCH;
-    if (answer.link != link->id || (peer->state != LINK_OPENING && peer->state != LINK_BROKEN))
+    if (answer.link != link->id || !wants_dialing(peer))
         return -EALREADY;
     err = connection_start(it, &it->reader, connection_read_on, "fabric reader");
     if (err)
@@ -491,10 +497,11 @@ static int dial_over(struct connection *it, struct peer *peer) {
     return attach(it, peer, &answer);
 }
 
-static int dial_once(struct peer *peer) {
+static int dial_offering(struct peer *peer, size_t offer) {
     struct connection *it = connection_create(peer->fabric, false, &peer->address);
     if (!it)
         return -ENOMEM;
+    identity_offer(peer->fabric->identity, it->tls, offer);
     it->users++;
     it->deadline = fabric_now(peer->fabric) + DIAL_NS;
     int err = dial_over(it, peer);
@@ -504,11 +511,25 @@ static int dial_once(struct peer *peer) {
     return err;
 }
 
+// With each key, until one is taken.
+static int dial_once(struct peer *peer) {
+    struct identity *identity = peer->fabric->identity;
+    int err = dial_offering(peer, 0);
+    for (size_t i = 1; err == -EACCES && wants_dialing(peer) && i < identity_offers(identity); i++)
+        err = dial_offering(peer, i);
+    if (err == -EACCES)
+        fabric_doubt_identity(peer->fabric);
+    return err;
+}
+
 // Why a peer is lost after an attempt that ended so; 0: another attempt may do better.
 static int verdict(const struct peer *peer, int err) {
     switch (err) {
+    case -EACCES: // a process with another key listens there; or its key has changed, and ours will
+        if (peer->state == LINK_BROKEN)
+            return 0;
+        return peer->doubtful ? 0 : -ECONNRESET;
     case -ECONNREFUSED: // nobody listens there any more,
-    case -EACCES:       // or a process with another key,
     case -ESRCH:        // or another one with this key, or even this one
     case -ELOOP: return peer->doubtful ? 0 : -ECONNRESET;
     case -ESHUTDOWN: return -ECONNRESET;
@@ -524,8 +545,7 @@ ac_value tcp_dial(ac_value argument) {
     ac_time pause = RETRY_NS_MIN;
     for (;;) {
         int err = dial_once(peer);
-        if (err == 0 || err == -ECANCELED ||
-            (peer->state != LINK_OPENING && peer->state != LINK_BROKEN))
+        if (err == 0 || err == -ECANCELED || !wants_dialing(peer))
             return ac_nil;
         trace(TRACE_FABRIC, "dialling %016llx: %s", (unsigned long long)peer->id, ac_strerror(err));
         int reason = verdict(peer, err);
@@ -541,12 +561,12 @@ ac_value tcp_dial(ac_value argument) {
     }
 }
 
-// Asks who listens at an address. 0 and *answer.
-static int ask(struct reach *reach, struct greeting *answer) {
+static int ask_offering(struct reach *reach, struct greeting *answer, size_t offer) {
     struct greeting hello;
     struct connection *it = connection_create(reach->fabric, false, &reach->address);
     if (!it)
         return -ENOMEM;
+    identity_offer(reach->fabric->identity, it->tls, offer);
     it->users++;
     it->deadline += REACH_NS - GREETING_NS;
     if (it->deadline > reach->deadline)
@@ -558,6 +578,17 @@ static int ask(struct reach *reach, struct greeting *answer) {
     }
     it->ended = true;
     connection_leave(it);
+    return err;
+}
+
+// Asks who listens at an address. 0 and *answer.
+static int ask(struct reach *reach, struct greeting *answer) {
+    struct identity *identity = reach->fabric->identity;
+    int err = ask_offering(reach, answer, 0);
+    for (size_t i = 1; err == -EACCES && i < identity_offers(identity); i++)
+        err = ask_offering(reach, answer, i);
+    if (err == -EACCES)
+        fabric_doubt_identity(reach->fabric);
     return err;
 }
 

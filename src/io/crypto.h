@@ -17,7 +17,7 @@
 
 struct ac_tls;
 
-enum { DIGEST_BYTES = 32, TLS_IDENTITY_BYTES_MAX = 127 };
+enum { DIGEST_BYTES = 32, TLS_IDENTITY_BYTES_MAX = 127, TLS_SECRETS_MAX = 2 };
 
 // ---- digest.c ----
 
@@ -56,7 +56,7 @@ void digest_wipe(void *secret, size_t count);
 
 // ---- tls.c ----
 
-// What all connections under one secret share.
+// What all connections under the same secrets share. Counted: each connection is a holder, too.
 struct tls_context;
 // One connection: bytes from the wire go in by tls_room and tls_came, bytes for the wire come out
 // by tls_output.
@@ -65,11 +65,19 @@ struct tls;
 // For the 32-byte secret that goes by the name `identity`, which travels in clear. NULL and *err:
 // -ENOMEM, -EINVAL for an identity that is too long, -ENOSYS if OpenSSL lacks what is needed.
 struct tls_context *tls_context_create(const uint8_t secret[32], const char *identity, int *err);
-// All its connections are destroyed by now.
+// One secret more: a server takes it as well, a client offers it instead of the first one after
+// tls_offer. Before the first connection. 0; -EINVAL; -ENOSPC over TLS_SECRETS_MAX.
+int tls_context_add(struct tls_context *context, const uint8_t secret[32], const char *identity);
+// Lets it go; its connections keep it until they are destroyed. NULL is ignored.
 void tls_context_destroy(struct tls_context *context);
 
 // NULL if there is no memory.
 struct tls *tls_create(struct tls_context *context, bool server);
+// Which secret a client offers, counted from 0; before the handshake.
+void tls_offer(struct tls *tls, size_t number);
+// The name of the secret that both sides hold, after the handshake; "" with certificates. It stays
+// as long as the connection.
+const char *tls_identity(const struct tls *tls);
 void tls_destroy(struct tls *tls);
 
 // Where the next bytes from the wire are to be put and, in *count, how many at most: never 0 after

@@ -3,7 +3,8 @@
 // 8446, "external PSK" with an X25519 exchange). Those for certificates are in trust.c.
 //
 // With a secret, both sides prove that they hold the secret and nothing is ever sent in clear but
-// the identity, which is the secret's name. There are no certificates: the store is empty and
+// the identity, which is the secret's name. A client offers one secret, for OpenSSL knows no way to
+// offer two; a server finds that one among those it has. There are no certificates: the store is empty and
 // verification is demanded, so that a handshake without the secret cannot succeed in any way. No
 // tickets, no resumption, no early data.
 //
@@ -25,7 +26,7 @@
 #include <openssl/ssl.h>
 
 static SSL_CTX *context_side(struct tls_context *context, bool server);
-static SSL_SESSION *make_session(SSL *ssl);
+static SSL_SESSION *make_session(SSL *ssl, const struct secret *secret);
 static int find_session(SSL *ssl, const unsigned char *identity, size_t count, SSL_SESSION **found);
 static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identity, size_t *count,
                        SSL_SESSION **session);
@@ -45,16 +46,23 @@ enum {
 };
 #define KEY_BYTES ((uint64_t)64 << 30)
 
+struct secret {
+    char identity[TLS_IDENTITY_BYTES_MAX + 1];
+    uint8_t bytes[32];
+};
+
 struct tls_context {
     SSL_CTX *client;
     SSL_CTX *server;
     BIO_METHOD *method;
-    char identity[TLS_IDENTITY_BYTES_MAX + 1];
-    uint8_t secret[32];
+    struct secret secrets[TLS_SECRETS_MAX];
+    size_t count; // of these
+    size_t holders;
 };
 
 struct tls {
     struct tls_context *context; // NULL: certificates
+    const struct secret *secret; // of the context: that a client offers, that a server was offered
     SSL *ssl;
     const uint8_t *in; // what came and OpenSSL has not read yet lies in in[in_begin..in_end)
     size_t in_begin;
@@ -72,15 +80,15 @@ struct tls {
 // ---- context ----
 
 struct tls_context *tls_context_create(const uint8_t secret[32], const char *identity, int *err) {
-    *err = -EINVAL;
-    if (strlen(identity) > TLS_IDENTITY_BYTES_MAX)
-        return NULL;
     *err = -ENOMEM;
     struct tls_context *context = memory_allocate_zeroed(sizeof *context);
     if (!context)
         return NULL;
-    strcpy(context->identity, identity);
-    memcpy(context->secret, secret, sizeof context->secret);
+    context->holders = 1;
+    *err = tls_context_add(context, secret, identity);
+    if (*err)
+        goto destroy;
+    *err = -ENOMEM;
     context->method = tls_method_create();
     if (!context->method)
         goto destroy;
@@ -93,6 +101,18 @@ destroy:
     ERR_clear_error();
     tls_context_destroy(context);
     return NULL;
+}
+
+int tls_context_add(struct tls_context *context, const uint8_t secret[32], const char *identity) {
+    size_t length = strlen(identity);
+    if (length > TLS_IDENTITY_BYTES_MAX)
+        return -EINVAL;
+    if (context->count == TLS_SECRETS_MAX)
+        return -ENOSPC;
+    struct secret *it = &context->secrets[context->count++];
+    memcpy(it->identity, identity, length + 1);
+    memcpy(it->bytes, secret, sizeof it->bytes);
+    return 0;
 }
 
 static SSL_CTX *context_side(struct tls_context *context, bool server) {
@@ -124,23 +144,22 @@ static SSL_CTX *context_side(struct tls_context *context, bool server) {
 }
 
 void tls_context_destroy(struct tls_context *context) {
-    if (!context)
+    if (!context || --context->holders > 0)
         return;
     SSL_CTX_free(context->client);
     SSL_CTX_free(context->server);
     BIO_meth_free(context->method);
-    OPENSSL_cleanse(context->secret, sizeof context->secret);
+    OPENSSL_cleanse(context->secrets, sizeof context->secrets);
     memory_release(context);
 }
 
 // The secret, in the form in which OpenSSL wants it.
-static SSL_SESSION *make_session(SSL *ssl) {
+static SSL_SESSION *make_session(SSL *ssl, const struct secret *secret) {
     static const unsigned char aes_128_gcm_sha256[] = {0x13, 0x01};
-    const struct tls_context *context = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     const SSL_CIPHER *cipher = SSL_CIPHER_find(ssl, aes_128_gcm_sha256);
     SSL_SESSION *session = SSL_SESSION_new();
     if (session && cipher &&
-        SSL_SESSION_set1_master_key(session, context->secret, sizeof context->secret) &&
+        SSL_SESSION_set1_master_key(session, secret->bytes, sizeof secret->bytes) &&
         SSL_SESSION_set_cipher(session, cipher) &&
         SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION))
         return session;
@@ -153,24 +172,30 @@ static SSL_SESSION *make_session(SSL *ssl) {
 static int find_session(SSL *ssl, const unsigned char *identity, size_t count,
                         SSL_SESSION **found) {
     const struct tls_context *context = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    struct tls *tls = BIO_get_data(SSL_get_rbio(ssl));
     *found = NULL;
-    if (count != strlen(context->identity) || memcmp(identity, context->identity, count) != 0)
-        return 1;
-    *found = make_session(ssl);
-    return *found != NULL;
+    for (size_t i = 0; i < context->count; i++) {
+        const struct secret *it = &context->secrets[i];
+        if (count != strlen(it->identity) || memcmp(identity, it->identity, count) != 0)
+            continue;
+        tls->secret = it;
+        *found = make_session(ssl, it);
+        return *found != NULL;
+    }
+    return 1;
 }
 
 // Client: which secret to offer. `md` is set in a second round, when the digest is already agreed
 // on.
 static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identity, size_t *count,
                        SSL_SESSION **session) {
-    const struct tls_context *context = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    const struct secret *secret = ((struct tls *)BIO_get_data(SSL_get_rbio(ssl)))->secret;
     *session = NULL;
     if (md && EVP_MD_get_type(md) != NID_sha256)
         return 0;
-    *session = make_session(ssl);
-    *identity = (const unsigned char *)context->identity;
-    *count = strlen(context->identity);
+    *session = make_session(ssl, secret);
+    *identity = (const unsigned char *)secret->identity;
+    *count = strlen(secret->identity);
     return *session != NULL;
 }
 
@@ -178,9 +203,22 @@ static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identit
 
 struct tls *tls_create(struct tls_context *context, bool server) {
     struct tls *tls = tls_over(server ? context->server : context->client, context->method, server);
-    if (tls)
-        tls->context = context;
+    if (!tls)
+        return NULL;
+    context->holders++;
+    tls->context = context;
+    if (!server)
+        tls->secret = &context->secrets[0];
     return tls;
+}
+
+void tls_offer(struct tls *tls, size_t number) {
+    assert(tls->secret && number < tls->context->count);
+    tls->secret = &tls->context->secrets[number];
+}
+
+const char *tls_identity(const struct tls *tls) {
+    return tls->secret ? tls->secret->identity : "";
 }
 
 struct tls *tls_over(SSL_CTX *settings, const BIO_METHOD *method, bool server) {
@@ -226,6 +264,7 @@ void tls_destroy(struct tls *tls) {
     if (tls->ssl && tls->done)
         SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(tls->ssl);
+    tls_context_destroy(tls->context);
     buffer_done(&tls->out);
     memory_release(tls->room);
     memory_release(tls);

@@ -85,7 +85,7 @@ static ac_time limit_of(double seconds) {
 
 static struct fabric_options fabric_options_of(struct loop *loop,
                                                const struct ac_network_options *options,
-                                               const uint8_t *key, const char *name) {
+                                               const struct key_ring *keys, const char *name) {
     return (struct fabric_options){
         .peer = loop->peer,
         .name = name,
@@ -95,7 +95,8 @@ static struct fabric_options fabric_options_of(struct loop *loop,
         .discovery_port = options->discovery_port ? options->discovery_port
                                                   : default_discovery_port(),
         .key_path = options->key_file,
-        .key = key,
+        .key = keys ? keys->keys[0] : NULL,
+        .key_count = keys ? keys->count : 0,
         .heartbeat = limit_of(options->heartbeat_s),
         .grace = limit_of(options->grace_s),
     };
@@ -112,7 +113,8 @@ static int explain(struct remote *remote, int err, const char *why) {
     return err;
 }
 
-int remote_start(struct loop *loop, const struct ac_network_options *options, const uint8_t *key) {
+int remote_start(struct loop *loop, const struct ac_network_options *options,
+                 const struct key_ring *keys) {
     struct remote *remote = remote_need(loop);
     if (!remote)
         return -ENOMEM;
@@ -135,7 +137,7 @@ int remote_start(struct loop *loop, const struct ac_network_options *options, co
         return explain(remote, err, ac_strerror(err));
     char name[64];
     default_name(name);
-    struct fabric_options how = fabric_options_of(loop, options, key,
+    struct fabric_options how = fabric_options_of(loop, options, keys,
                                                   options->name ? options->name : name);
     guest_enter(remote->guest);
     struct fabric *fabric = fabric_open(remote->guest, &how, &fabric_door, remote, &err,
@@ -504,9 +506,14 @@ static void on_reached(void *up, void *token, uint64_t peer, int err) {
 
 bool remote_is_started(struct loop *loop) { return remote_linked(loop) != NULL; }
 
-const uint8_t *remote_key(struct loop *loop) {
+int remote_keys(struct loop *loop, struct key_ring *keys) {
     struct remote *remote = remote_linked(loop);
-    return remote ? fabric_key(remote->fabric) : NULL;
+    if (!remote)
+        return -ENOTCONN;
+    remote_enter(remote);
+    *keys = *fabric_keys(remote->fabric);
+    remote_leave(remote);
+    return 0;
 }
 
 struct sys_address remote_address(struct loop *loop) {

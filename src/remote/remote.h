@@ -19,13 +19,14 @@
 
 #include <asyncoro/remote.h>
 
-// As ac_network_start, for the library's own processes: with a key in memory (32 bytes) instead of
-// a file. `key` may be NULL.
-int remote_start(struct loop *loop, const struct ac_network_options *options, const uint8_t *key);
+// As ac_network_start, for the library's own processes: with keys in memory instead of a file.
+// `keys` may be NULL.
+int remote_start(struct loop *loop, const struct ac_network_options *options,
+                 const struct key_ring *keys);
 // True if the loop has a network.
 bool remote_is_started(struct loop *loop);
-// The key in use, 32 bytes; NULL without network. It stays the network's.
-const uint8_t *remote_key(struct loop *loop);
+// Copies the keys in use, which the caller wipes. 0 or -ENOTCONN without network.
+int remote_keys(struct loop *loop, struct key_ring *keys);
 // Where this process listens. From any loop of the program. Family 0 without network.
 struct sys_address remote_address(struct loop *loop);
 // Tells where a peer listens that this process has not met. 0; -ENOTCONN without network; -ENOMEM;

@@ -5,12 +5,14 @@
 // what is not is refused before a byte of it is read, and so is a symbolic link, which others may
 // have laid. It is written under a name of its own in the same folder and gets its real name when
 // all its bytes are on the disk: others see it whole or not at all, and of two programs that make
-// it at once one is told -EEXIST and reads the other's.
+// it at once one is told -EEXIST and reads the other's. Those that would change one take its lock
+// first; as the changed file is another one, whoever waited for the lock looks again.
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -139,11 +141,8 @@ static void sync_folder_of(char *path) {
     close(fd);
 }
 
-int sys_file_create_secret(const char *path, const void *bytes, size_t count) {
+static int write_secret(const char *path, const void *bytes, size_t count, bool replace) {
     static const char suffix[] = ".XXXXXX";
-    // Spares the common case the work, and says -EEXIST where the folder may not be written.
-    if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        return -EEXIST;
     size_t length = strlen(path);
     char *temporary = memory_allocate(length + sizeof suffix);
     if (!temporary)
@@ -160,7 +159,9 @@ int sys_file_create_secret(const char *path, const void *bytes, size_t count) {
         err = -errno;
     if (close(fd) < 0 && !err)
         err = -errno;
-    if (!err)
+    if (!err && replace)
+        err = rename(temporary, path) < 0 ? -errno : 0;
+    else if (!err)
         err = rename_new(temporary, path);
     if (err)
         unlink(temporary);
@@ -169,6 +170,48 @@ int sys_file_create_secret(const char *path, const void *bytes, size_t count) {
 release:
     memory_release(temporary);
     return err;
+}
+
+int sys_file_create_secret(const char *path, const void *bytes, size_t count) {
+    // Spares the common case the work, and says -EEXIST where the folder may not be written.
+    if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return -EEXIST;
+    return write_secret(path, bytes, count, false);
+}
+
+int sys_file_replace_secret(const char *path, const void *bytes, size_t count) {
+    return write_secret(path, bytes, count, true);
+}
+
+int sys_file_lock(const char *path) {
+    for (;;) {
+        struct stat locked, named;
+        int fd = open_regular(path, O_NOFOLLOW, &locked);
+        if (fd < 0)
+            return fd;
+        int err;
+        while ((err = flock(fd, LOCK_EX) < 0 ? -errno : 0) == -EINTR)
+            continue;
+        if (!err && lstat(path, &named) < 0)
+            err = -errno;
+        if (!err && named.st_ino == locked.st_ino && named.st_dev == locked.st_dev)
+            return fd;
+        close(fd);
+        if (err)
+            return err;
+    }
+}
+
+void sys_file_stamp(const char *path, struct sys_file_stamp *stamp) {
+    struct stat facts;
+    *stamp = (struct sys_file_stamp){0};
+    if (stat(path, &facts) == 0)
+        *stamp = (struct sys_file_stamp){
+            .device = facts.st_dev,
+            .inode = facts.st_ino,
+            .bytes = (uint64_t)facts.st_size,
+            .changed_ns = facts.st_ctim.tv_sec * (int64_t)1000000000 + facts.st_ctim.tv_nsec,
+        };
 }
 
 // ---- folders ----

@@ -659,6 +659,21 @@ int sys_file_open_log(const char *path);
 int sys_file_add(int fd, const void *bytes, size_t count);
 // Makes a new file, mode 0600, with all its bytes or not at all. -EEXIST if there is one.
 int sys_file_create_secret(const char *path, const void *bytes, size_t count);
+// The same in the place of one that may be there.
+int sys_file_replace_secret(const char *path, const void *bytes, size_t count);
+// Waits until nobody else holds this lock on the regular file that has the name then. A descriptor,
+// with which the lock goes, or an error.
+int sys_file_lock(const char *path);
+
+// What tells one state of a file from another: equal as long as nobody has changed or replaced it.
+struct sys_file_stamp {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t bytes;
+    int64_t changed_ns; // content, or who may read it
+};
+// All zero if it is not there, or cannot be seen.
+void sys_file_stamp(const char *path, struct sys_file_stamp *stamp);
 // Makes a folder, mode 0700, and those above it. 0 also if it is there.
 int sys_folder_make(const char *path);
 // Whether a folder belongs to this user and nobody else may write into it. 0; -EACCES if not; or

@@ -17,7 +17,18 @@ static const struct tool tools[] = {
      "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
      "  --key-file FILE      the key (default: key in the configuration folder)\n"
      "  Ends in order on SIGTERM, SIGINT and SIGHUP, and its workers with it.\n"},
-    {"key", tool_key, "show where the key lies, making it if there is none; `key path` only tells",
+    {"key", tool_key, "show where the key is and its fingerprint, or change it",
+     "Without a word: make a key if there is none. Else one of\n"
+     "  path                 tell where the key is, or would be\n"
+     "  make                 make it; fails if there is one\n"
+     "  show                 tell where it is and its fingerprint\n"
+     "  show --secret        tell the key itself, to a terminal or a pipe, for `key import`\n"
+     "  import               take it from standard input; one that is here stays valid beside it\n"
+     "  import --replace     the same, and end those that are here\n"
+     "  rotate               make a newer one; both are valid until\n"
+     "  retire               ends the older one\n"
+     "Programs that run take up what has changed within two seconds. Workers of a computation keep\n"
+     "the keys with which they were started, so retire a key when those have ended.\n"
      "  --key-file FILE      another file than key in the configuration folder\n"},
     {"peers", tool_peers, "list the programs of your key that answer within a second",
      "  --loopback           look on this computer only\n"

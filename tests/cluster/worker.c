@@ -52,12 +52,14 @@ TEST(the_start_up_record_comes_back_as_it_was_written) {
                         in;
     ac_value held;
     int ends[2];
-    memset(out.key, 0x5a, sizeof out.key);
+    out.keys.count = KEYS_MAX;
+    memset(out.keys.keys, 0x5a, sizeof out.keys.keys);
     ck_assert(sys_address_parse("127.0.0.1:77", &out.client));
     ck_assert_int_eq(sys_pipe(ends), 0);
     ck_assert_int_eq(worker_start_write(ends[1], &out), 0);
     ck_assert(worker_start_read(ends[0], &in, &held));
-    ck_assert_mem_eq(in.key, out.key, sizeof in.key);
+    ck_assert_uint_eq(in.keys.count, KEYS_MAX);
+    ck_assert_mem_eq(in.keys.keys, out.keys.keys, sizeof in.keys.keys);
     ck_assert(ac_ref_equal(in.agent, out.agent));
     ck_assert(sys_address_equal(&in.client, &out.client));
     ck_assert_int_eq(in.number, 3);

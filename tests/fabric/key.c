@@ -44,15 +44,22 @@ static void put_file(const char *path, const char *text, mode_t mode) {
     chmod(path, mode);
 }
 
-static int find(const char *path, uint8_t key[32]) {
-    char text[256] = "";
-    struct fabric_options options = {.key_path = path};
-    int err = key_find(&options, key, text);
+static int find(const char *given, uint8_t key[32]) {
+    char text[256] = "", path[KEY_PATH_BYTES];
+    struct key_ring ring;
+    int err = key_path(given, true, path, text);
+    if (!err)
+        err = key_find(path, &ring, text);
     ck_assert((err == 0) == (text[0] == 0));
+    if (!err) {
+        ck_assert_uint_eq(ring.count, 1);
+        memcpy(key, ring.keys[0], 32);
+    }
     return err;
 }
 
 #define HEX "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F"
+#define OTHER "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 
 TEST(a_key_is_made_at_first_use_and_found_later) {
     uint8_t first[32], second[32];
@@ -103,7 +110,7 @@ TEST(blanks_and_comments_are_skipped) {
     char path[256];
     fresh_folder();
     in_folder(path, "key");
-    put_file(path, "# the lab's key: abcdef\r\n  " HEX "\r\n\n# the end", 0600);
+    put_file(path, "# the lab's key: abcdef\r\n  " HEX "\t\r\n\n# the end", 0600);
     ck_assert_int_eq(find(path, key), 0);
     for (int i = 0; i < 32; i++)
         ck_assert_int_eq(key[i], i);
@@ -111,7 +118,9 @@ TEST(blanks_and_comments_are_skipped) {
 
 TEST(a_file_that_holds_no_key_is_refused) {
     static const char *const bad[] = {"",      "\n",    "00",       HEX "0",
-                                      HEX HEX, "g" HEX, HEX " # x", "#" HEX};
+                                      HEX HEX, "g" HEX, HEX " # x", "#" HEX,
+                                      HEX "\n" HEX,        HEX "\n0",
+                                      HEX "\n" OTHER "\n" "00" HEX};
     uint8_t key[32];
     char path[256];
     fresh_folder();
@@ -151,22 +160,91 @@ TEST(a_file_in_a_folder_that_is_not_there_is_not_made) {
 }
 
 TEST(without_a_home_the_text_says_what_to_do) {
-    char text[256] = "";
-    uint8_t key[32];
-    struct fabric_options options = {0};
+    char text[256] = "", path[KEY_PATH_BYTES];
     unsetenv("XDG_CONFIG_HOME");
     unsetenv("HOME");
     unsetenv("ASYNCORO_KEY_FILE");
-    ck_assert_int_lt(key_find(&options, key, text), 0);
+    ck_assert_int_lt(key_path(NULL, true, path, text), 0);
     ck_assert_ptr_nonnull(strstr(text, "ASYNCORO_KEY_FILE"));
 }
 
-TEST(a_given_key_needs_no_file) {
-    uint8_t key[32], given[32] = {7};
-    char text[256];
-    struct fabric_options options = {.key = given, .key_path = "/no/such/folder/key"};
-    ck_assert_int_eq(key_find(&options, key, text), 0);
-    ck_assert_mem_eq(key, given, 32);
+TEST(two_keys_are_read_as_they_were_written) {
+    struct key_ring ring, again;
+    char text[KEY_TEXT_BYTES];
+    ck_assert_int_eq(key_parse(HEX "\n" OTHER, 129, &ring), 0);
+    ck_assert_uint_eq(ring.count, 2);
+    ck_assert_uint_eq(ring.keys[0][0], 0);
+    ck_assert_uint_eq(ring.keys[1][0], 0xff);
+    ck_assert(key_ring_has(&ring, ring.keys[1]));
+    size_t bytes = key_print(&ring, text);
+    ck_assert_uint_eq(bytes, 130);
+    ck_assert_int_eq(key_parse(text, bytes, &again), 0);
+    ck_assert_mem_eq(&ring, &again, sizeof ring);
+    ck_assert_int_eq(key_parse(text, 65, &again), 0);
+    ck_assert(!key_ring_has(&again, ring.keys[1]));
+    ck_assert_int_eq(key_parse("x", 1, &again), -EINVAL);
+    ck_assert_uint_eq(again.count, 0);
+}
+
+TEST(a_file_is_replaced_only_if_it_is_as_it_was_read) {
+    struct key_ring before, after = {.count = 2}, now;
+    char path[256], text[256];
+    fresh_folder();
+    in_folder(path, "key");
+    ck_assert_int_eq(key_find(path, &before, text), 0);
+    ck_assert_int_eq(key_create(path, &before, text), -EEXIST);
+    ck_assert_int_eq(key_draw(after.keys[0]), 0);
+    memcpy(after.keys[1], before.keys[0], KEY_BYTES);
+    ck_assert_int_eq(key_replace(path, &before, &after, text), 0);
+    ck_assert_int_eq(key_load(path, &now, text), 0);
+    ck_assert_mem_eq(&now, &after, sizeof now);
+    ck_assert_int_eq(key_replace(path, &before, &before, text), -ESTALE);
+    ck_assert_int_eq(key_load(path, &now, text), 0);
+    ck_assert_mem_eq(&now, &after, sizeof now);
+    chmod(path, 0604);
+    ck_assert_int_eq(key_replace(path, &after, &before, text), -EACCES);
+    ck_assert_ptr_nonnull(strstr(text, "chmod 600"));
+    ck_assert_int_eq(key_replace("/no/such/key", &after, &before, text), -ENOENT);
+}
+
+TEST(of_many_that_rotate_at_once_one_succeeds) {
+    enum { RACERS = 8 };
+    struct key_ring before, now;
+    char path[256], text[256];
+    int winners = 0;
+    fresh_folder();
+    in_folder(path, "key");
+    ck_assert_int_eq(key_find(path, &before, text), 0);
+    for (int i = 0; i < RACERS; i++)
+        if (fork() == 0) {
+            struct key_ring after = {.count = 2};
+            memset(after.keys[0], i + 1, KEY_BYTES);
+            memcpy(after.keys[1], before.keys[0], KEY_BYTES);
+            int err = key_replace(path, &before, &after, text);
+            _exit(err == 0 ? i + 1 : err == -ESTALE ? 0 : 100);
+        }
+    for (int i = 0; i < RACERS; i++) {
+        int status;
+        wait(&status);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 100);
+        if (WEXITSTATUS(status))
+            winners = winners * 100 + WEXITSTATUS(status);
+    }
+    ck_assert_int_eq(key_load(path, &now, text), 0);
+    ck_assert_int_eq(now.keys[0][0], winners);
+}
+
+TEST(a_fingerprint_names_a_key) {
+    uint8_t key[32] = {1};
+    char one[KEY_FINGERPRINT_BYTES], two[KEY_FINGERPRINT_BYTES];
+    struct key_derived derived;
+    ck_assert_int_eq(key_fingerprint(key, one), 0);
+    ck_assert_uint_eq(strlen(one), 16);
+    ck_assert_int_eq(key_derive(key, &derived), 0);
+    ck_assert_str_eq(derived.identity + strlen("asyncoro/1/"), one);
+    key[0] = 2;
+    ck_assert_int_eq(key_fingerprint(key, two), 0);
+    ck_assert_str_ne(one, two);
 }
 
 TEST(what_is_derived_differs_by_purpose_and_by_key) {

@@ -77,6 +77,40 @@ TEST(another_secret_or_another_name_is_refused_by_both) {
     ck_assert_int_eq(server, -EACCES);
 }
 
+// While a secret is being replaced: who has both takes either, and offers the one or the other.
+TEST(a_server_takes_each_of_its_secrets) {
+    int err, one, two;
+    struct tls_context *both = tls_context_create(other_secret, "asyncoro/1/b", &err);
+    struct tls_context *old = tls_context_create(secret, "asyncoro/1/a", &err);
+    ck_assert_int_eq(tls_context_add(both, secret, "asyncoro/1/a"), 0);
+    ck_assert_int_eq(tls_context_add(both, secret, "asyncoro/1/c"), -ENOSPC);
+    struct tls_context *clients[] = {old, both, both}, *servers[] = {both, both, old};
+    static const char *const names[] = {"asyncoro/1/a", "asyncoro/1/b", "asyncoro/1/a"};
+    for (size_t i = 0; i < countof(clients); i++) {
+        struct tls *client = tls_create(clients[i], false), *server = tls_create(servers[i], true);
+        ck_assert_str_eq(tls_identity(server), "");
+        if (i == 2)
+            tls_offer(client, 1);
+        shake(client, server, &one, &two);
+        ck_assert_int_eq(one, 0);
+        ck_assert_int_eq(two, 0);
+        ck_assert_str_eq(tls_identity(client), names[i]);
+        ck_assert_str_eq(tls_identity(server), names[i]);
+        tls_destroy(client);
+        tls_destroy(server);
+    }
+    // The connection keeps the context that is let go.
+    struct tls *client = tls_create(both, false), *server = tls_create(old, true);
+    tls_context_destroy(both);
+    tls_context_destroy(old);
+    shake(client, server, &one, &two);
+    ck_assert_int_eq(one, -EACCES);
+    ck_assert_int_eq(two, -EACCES);
+    ck_assert_str_eq(tls_identity(client), "asyncoro/1/b");
+    tls_destroy(client);
+    tls_destroy(server);
+}
+
 TEST(a_name_that_is_too_long_is_refused) {
     char name[TLS_IDENTITY_BYTES_MAX + 2];
     int err = 0;

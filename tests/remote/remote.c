@@ -424,3 +424,50 @@ TEST(a_reference_works_wherever_it_is_sent) {
     child_end(peer);
     world_end();
 }
+
+// ---- keys ----
+
+static void replace_keys(const struct key_ring *before, const struct key_ring *after) {
+    char text[256];
+    must_be(key_replace(world.key_file, before, after, text), 0);
+}
+
+// Sends numbers for longer than it takes both processes to look at the file.
+static long send_numbers(ac_ref to, long from) {
+    ac_time until = ac_after(3);
+    while (ac_now() < until) {
+        for (int i = 0; i < 100; i++)
+            must_be(ac_send(to, from++), 0);
+        must_be(ac_sleep(0.001), 0);
+    }
+    return from;
+}
+
+static ac_value rotate_keys(ac_value unused) {
+    ac_ref server = find("server");
+    struct key_ring first, both = {.count = 2}, last = {.count = 1};
+    char text[256];
+    must_be(ac_monitor(server), 0);
+    must_be(key_load(world.key_file, &first, text), 0);
+    must_be(key_draw(both.keys[0]), 0);
+    memcpy(both.keys[1], first.keys[0], KEY_BYTES);
+    memcpy(last.keys[0], both.keys[0], KEY_BYTES);
+    replace_keys(&first, &both);
+    long sent = send_numbers(server, 0);
+    replace_keys(&both, &last);
+    sent = send_numbers(server, sent);
+    struct key_ring now;
+    must_be(remote_keys(loop_here, &now), 0);
+    must(memcmp(&now, &last, sizeof now) == 0);
+    must_be(server_count(server), sent); // in order, each once; and no notice came
+    return unused;
+}
+
+TEST(keys_are_rotated_between_processes_that_talk, .seconds_max = 120) {
+    world_begin();
+    struct child other = child(serving);
+    hear(other);
+    run(rotate_keys);
+    child_end(other);
+    world_end();
+}

@@ -254,6 +254,77 @@ TEST(of_many_that_make_a_secret_at_once_one_wins_and_all_read_it) {
     remove_folder();
 }
 
+TEST(a_secret_is_replaced_whole) {
+    struct buffer buffer;
+    struct stat facts;
+    enter_folder();
+    buffer_init(&buffer);
+    write_file("it", "old", 0644);
+    ck_assert_int_eq(sys_file_replace_secret("it", "newer", 5), 0);
+    ck_assert_int_eq(sys_file_read_secret("it", &buffer, 100), 0);
+    ck_assert_uint_eq(buffer.length, 5);
+    ck_assert_mem_eq(buffer.bytes, "newer", 5);
+    ck_assert_int_eq(stat("it", &facts), 0);
+    ck_assert_int_eq(facts.st_mode & 07777, 0600);
+    ck_assert_int_eq(sys_file_replace_secret("none/it", "newer", 5), -ENOENT);
+    ck_assert_int_eq(count_files(), 1);
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+// Each adds one to the number in the file, which is another file each time.
+TEST(of_many_that_change_a_secret_under_its_lock_none_is_forgotten) {
+    enum { PROCESSES = 6, ROUNDS = 20 };
+    struct buffer buffer;
+    enter_folder();
+    buffer_init(&buffer);
+    ck_assert_int_eq(sys_file_lock("it"), -ENOENT);
+    write_file("it", "000", 0600);
+    for (int i = 0; i < PROCESSES; i++) {
+        if (fork() != 0)
+            continue;
+        bool good = true;
+        for (int round = 0; round < ROUNDS && good; round++) {
+            char text[8] = "";
+            int lock = sys_file_lock("it");
+            buffer.length = 0;
+            good = lock >= 0 && sys_file_read("it", &buffer, 3) == 0 && buffer.length == 3;
+            if (good)
+                memcpy(text, buffer.bytes, 3);
+            snprintf(text, sizeof text, "%03d", atoi(text) + 1);
+            good = good && sys_file_replace_secret("it", text, 3) == 0;
+            sys_fd_close(lock);
+        }
+        _exit(good ? 0 : 1);
+    }
+    for (int i = 0; i < PROCESSES; i++) {
+        int status;
+        ck_assert_int_gt(wait(&status), 0);
+        ck_assert_int_eq(status, 0);
+    }
+    buffer.length = 0;
+    ck_assert_int_eq(sys_file_read("it", &buffer, 3), 0);
+    ck_assert_mem_eq(buffer.bytes, "120", 3);
+    buffer_done(&buffer);
+    remove_folder();
+}
+
+TEST(a_stamp_changes_with_the_file) {
+    struct sys_file_stamp none = {0}, one, two;
+    enter_folder();
+    sys_file_stamp("it", &one);
+    ck_assert_mem_eq(&one, &none, sizeof one);
+    write_file("it", "old", 0600);
+    sys_file_stamp("it", &one);
+    sys_file_stamp("it", &two);
+    ck_assert_mem_eq(&one, &two, sizeof one);
+    ck_assert_mem_ne(&one, &none, sizeof one);
+    ck_assert_int_eq(sys_file_replace_secret("it", "new", 3), 0);
+    sys_file_stamp("it", &two);
+    ck_assert_mem_ne(&one, &two, sizeof one);
+    remove_folder();
+}
+
 // ---- files as users have them ----
 
 TEST(files_are_opened_as_asked_for) {

@@ -5,7 +5,9 @@
 
 #include "cluster/world.h"
 
-static char tool_said[4096]; // on standard output and standard error
+static char tool_said[4096];  // on standard output and standard error
+static int tool_input = -1;   // what it reads, if that is not nothing
+static int tool_output = -1;  // where its standard output goes, if that is not kept
 
 // Returns its exit code.
 __attribute__((unused)) static int run_tool(const char *const *arguments) {
@@ -18,8 +20,8 @@ __attribute__((unused)) static int run_tool(const char *const *arguments) {
     struct sys_process process;
     const struct sys_process_options how = {.path = path,
                                             .arguments = all,
-                                            .input = -1,
-                                            .output = ends[1],
+                                            .input = tool_input,
+                                            .output = tool_output >= 0 ? tool_output : ends[1],
                                             .error = ends[1],
                                             .extra = -1,
                                             .dies_with_us = true};
