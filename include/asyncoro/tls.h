@@ -69,6 +69,9 @@ struct ac_tls_options {
     const char *password;    // of the key, if it is encrypted
     const char *trust;       // file with those who are trusted, as PEM, or a folder as c_rehash of
                              // OpenSSL makes it; default: those that the system trusts
+    const char *revoked;     // file with lists of revoked certificates, as PEM; needs .trust. There
+                             // must be a current one of each authority above a certificate, else
+                             // that is not trusted
     const char *protocols;   // for ALPN, what is liked best first: "h2,http/1.1"
     const char *key_log;     // file to which the secrets of each connection are added, with which
                              // Wireshark reads what was recorded: for debugging only

@@ -118,8 +118,8 @@ int worker_start_write(int fd, const struct worker_start *start) {
     char client[SYS_ADDRESS_TEXT_BYTES];
     sys_address_text(&start->client, client);
     ac_value list = ac_list(ac_of_bytes(start->keys.keys, start->keys.count * KEY_BYTES),
-                            start->agent, (const char *)client, start->number,
-                            start->loopback_only, start->node);
+                            start->agent, (const char *)client, start->number, start->loopback_only,
+                            start->node);
     void *encoded;
     size_t bytes;
     int err = ac_encode(list, &encoded, &bytes);

@@ -23,7 +23,7 @@ struct connection *connection_create(struct fabric *fabric, bool server,
     struct connection *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return NULL;
-    it->tls = identity_tls(fabric->identity, server);
+    it->tls = identity_tls(fabric->identity, server, &it->settings);
     if (!it->tls) {
         memory_release(it);
         return NULL;
@@ -54,6 +54,7 @@ void connection_leave(struct connection *it) {
     if (it->handle.sys)
         sys_close(&it->handle);
     tls_destroy(it->tls);
+    ac_tls_destroy(it->settings);
     buffer_done(&it->plain);
     buffer_done(&it->out);
     memory_release(it);

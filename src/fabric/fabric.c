@@ -142,7 +142,7 @@ static int open_parts(struct fabric *fabric, const struct fabric_options *option
     int err = read_options(fabric, options, text);
     if (!err)
         err = tcp_listen(fabric, options, text);
-    if (!err && !options->no_discovery)
+    if (!err && !options->no_discovery && identity_signatures(fabric->identity) > 0)
         err = discovery_start(fabric, options, text);
     if (!err)
         err = task_start(fabric, &fabric->ticker, tick, fabric, "fabric ticker");
@@ -466,6 +466,7 @@ static void describe(const struct peer *peer, struct fabric_peer *to) {
     if (peer->heard)
         to->heard_seconds = (double)(fabric_now(peer->fabric) - peer->heard) / 1e9;
     memcpy(to->name, peer->name, sizeof peer->name);
+    memcpy(to->certificate, peer->certificate, sizeof peer->certificate);
 }
 
 size_t fabric_peers(const struct fabric *fabric, struct fabric_peer *peers, size_t max) {
@@ -488,6 +489,11 @@ bool fabric_peer_find(const struct fabric *fabric, uint64_t id, struct fabric_pe
         return false;
     describe(peer, found);
     return true;
+}
+
+const char *fabric_certificate(const struct fabric *fabric, uint64_t id) {
+    const struct peer *peer = peer_find(fabric, id);
+    return peer ? peer->certificate : "";
 }
 
 struct sys_address fabric_address(const struct fabric *fabric) {
@@ -575,19 +581,27 @@ void fabric_doubt_identity(struct fabric *fabric) {
     fabric_tick_by(fabric, fabric->look_at);
 }
 
-// Takes up what has changed of the keys, and ends what they do not allow any more.
+// Ends the connections that would not be made any more.
+static void check_connections(struct fabric *fabric) {
+    list_each (link, &fabric->connections) {
+        struct connection *it = container_of(link, struct connection, link);
+        if (it->secured && !it->ended && !identity_is_good(fabric->identity, it->tls))
+            connection_fail(it, -EKEYREJECTED);
+    }
+}
+
+// Takes up what has changed of the keys and certificates.
 static void tick_identity(struct fabric *fabric, ac_time now) {
     if (now >= fabric->look_at) {
         fabric->looked = now;
         fabric->look_at = identity_has_files(fabric->identity) ? now + LOOK_NS : AC_FOREVER;
-        if (identity_look(fabric->identity)) {
-            list_each (link, &fabric->connections) {
-                struct connection *it = container_of(link, struct connection, link);
-                if (it->secured && !it->ended && !identity_is_good(fabric->identity, it->tls))
-                    connection_fail(it, -EKEYREJECTED);
-            }
-            discovery_send_soon(fabric);
+        bool changed = identity_look(fabric->identity);
+        if (changed || now - fabric->checked >= CHECK_NS) {
+            fabric->checked = now;
+            check_connections(fabric);
         }
+        if (changed)
+            discovery_send_soon(fabric);
     }
     fabric_tick_by(fabric, fabric->look_at);
 }

@@ -29,10 +29,11 @@
 #define FABRIC_FABRIC_H
 
 #include "coro/coro.h"
+#include "io/io.h"
 
 enum {
     KEY_BYTES = 32,
-    KEYS_MAX = 2, // that are good at once
+    KEYS_MAX = 2,                       // that are good at once
     FRAME_PAYLOAD_MAX = 64 * 1024 - 64, // bytes of payload in a frame
     FABRIC_PORT = 51350, // UDP: beacons; TCP: the first program of a computer listens here
     FABRIC_WINDOW_BYTES = 1024 * 1024, // in flight on a link
@@ -78,8 +79,14 @@ struct fabric_options {
                           // `key` in the user's configuration folder, made if it is not there
     const uint8_t *key;   // KEY_BYTES instead of a file, or NULL
     size_t key_count;     // how many keys lie there, the newest first; 0: one
-    ac_time heartbeat;    // ns: a peer not heard of for so long hangs; 0: 10 s; at least 0.2 s
-    ac_time grace;        // ns: how long a broken connection may take to come back; 0: 10 s
+    // Instead of a key; then one that is given only signs beacons, and without one there are none.
+    const char *certificate;     // file with ours, as of ac_tls_options; NULL: the key
+    const char *certificate_key; // file with its secret key; NULL: the same file
+    const char *authority;       // file with those whose certificates are trusted
+    const char *revoked;         // file with the lists of revoked certificates; NULL: none
+    const char *peer_names;      // patterns of the names that may link; NULL: all
+    ac_time heartbeat; // ns: a peer not heard of for so long hangs; 0: 10 s; at least 0.2 s
+    ac_time grace;     // ns: how long a broken connection may take to come back; 0: 10 s
 };
 
 struct fabric_peer {
@@ -89,6 +96,7 @@ struct fabric_peer {
     bool linked;
     double heard_seconds; // since it was last heard of; negative: never
     char name[64];
+    char certificate[TRUST_NAME_BYTES]; // the name in its certificate; "": it has shown none
 };
 
 // Starts a fabric in the guest: listens, and sends beacons. NULL and *err: -EADDRINUSE for a given
@@ -135,6 +143,10 @@ int fabric_introduce(struct fabric *fabric, uint64_t peer, const struct sys_addr
 // The peers known, at most `max`; returns how many there are.
 size_t fabric_peers(const struct fabric *fabric, struct fabric_peer *peers, size_t max);
 bool fabric_peer_find(const struct fabric *fabric, uint64_t peer, struct fabric_peer *found);
+// The name in the certificate of a peer that is or was linked, for who decides about its rights; ""
+// if it has shown none, or is not known. It stays the same for as long as the peer is known: who
+// has another certificate is not let in as this peer. Valid until the guest is left.
+const char *fabric_certificate(const struct fabric *fabric, uint64_t peer);
 
 // Where this process listens.
 struct sys_address fabric_address(const struct fabric *fabric);
@@ -151,8 +163,8 @@ enum {
     KEY_FINGERPRINT_BYTES = 17                           // with the NUL
 };
 
-// Where the key file is, or will be: `given`, or what the environment says. `make_folder`: makes the
-// configuration folder, if it is to lie there. 0, or an error and a text.
+// Where the key file is, or will be: `given`, or what the environment says. `make_folder`: makes
+// the configuration folder, if it is to lie there. 0, or an error and a text.
 int key_path(const char *given, bool make_folder, char path[KEY_PATH_BYTES], char text[256]);
 // The keys of a file. 0, or an error and a text: -ENOENT; -EACCES: others can read it; -EINVAL.
 int key_load(const char *path, struct key_ring *ring, char text[256]);
@@ -162,8 +174,8 @@ int key_find(const char *path, struct key_ring *ring, char text[256]);
 int key_draw(uint8_t key[KEY_BYTES]);
 // Makes a file that must not be there. 0; -EEXIST; or an error and a text.
 int key_create(const char *path, const struct key_ring *ring, char text[256]);
-// Changes a file, whole or not at all. 0; -ESTALE if it does not hold `before` any more; or an error
-// and a text.
+// Changes a file, whole or not at all. 0; -ESTALE if it does not hold `before` any more; or an
+// error and a text.
 int key_replace(const char *path, const struct key_ring *before, const struct key_ring *ring,
                 char text[256]);
 // Reads the text of a key file. 0, or -EINVAL and an empty ring.

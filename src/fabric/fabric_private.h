@@ -8,12 +8,12 @@
 #define FABRIC_FABRIC_PRIVATE_H
 
 #include "fabric/fabric.h"
-#include "io/io.h"
 
 #define NS_PER_MS ((ac_time)1000000)
 #define NS_PER_S ((ac_time)1000000000)
 #define GREETING_NS (5 * NS_PER_S) // for the handshake and the greeting
 #define LOOK_NS (2 * NS_PER_S)     // how often it is looked whether files of keys have changed
+#define CHECK_NS (600 * NS_PER_S)  // and whether certificates have expired
 
 enum {
     NAME_BYTES_MAX = 63,
@@ -175,8 +175,12 @@ bool identity_has_files(const struct identity *identity);
 // Looks at the files. True if they have changed and what they say is taken up.
 bool identity_look(struct identity *identity);
 const struct key_ring *identity_keys(const struct identity *identity);
-// TLS for a connection; NULL if there is no memory. It keeps what it needs of the identity.
-struct tls *identity_tls(struct identity *identity, bool server);
+// TLS for a connection; NULL if there is no memory. *settings, if that is not NULL then, is let go
+// by ac_tls_destroy after it.
+struct tls *identity_tls(struct identity *identity, bool server, struct ac_tls **settings);
+// The name in the certificate of the other side, after the handshake; "" with keys.
+void identity_name(const struct identity *identity, const struct tls *tls,
+                   char name[TRUST_NAME_BYTES]);
 // How many things a client can offer one after the other, when it is refused; and has the
 // connection, which was made just now, offer that one.
 size_t identity_offers(const struct identity *identity);
@@ -249,6 +253,7 @@ struct peer {
     ac_time beat_ns;   // how often it wants to hear from us
     uint64_t beacon;   // number of its latest beacon
     char name[NAME_BYTES_MAX + 1];
+    char certificate[TRUST_NAME_BYTES]; // the name in it, from its first link on; "": none
 };
 
 // One TCP connection, from its first byte on.
@@ -259,9 +264,10 @@ struct connection {
     struct sys_handle handle;
     struct sys_address remote;
     struct tls *tls;
-    struct buffer plain; // decrypted bytes, whose first is that of a frame
-    struct buffer out;   // encrypted bytes, being written
-    struct task reader;  // of an accepted connection it greets first
+    struct ac_tls *settings; // of `tls`; NULL: keys
+    struct buffer plain;     // decrypted bytes, whose first is that of a frame
+    struct buffer out;       // encrypted bytes, being written
+    struct task reader;      // of an accepted connection it greets first
     struct task writer;
     struct bell work; // rings when the writer has something to do
     unsigned users;   // tasks that use it
@@ -307,8 +313,8 @@ struct discovery {
     struct task task;                                 // sends
     struct bell bell;                                 // rings when a beacon is to be sent earlier
     struct beacon_socket sockets[BEACON_SOCKETS_MAX]; // the first is IPv4
-    uint64_t sequence; // of the last beacon sent
-    ac_time last;      // when
+    uint64_t sequence;                                // of the last beacon sent
+    ac_time last;                                     // when
     ac_time next;
     double tokens; // how many beacons may be looked at
     ac_time filled;
@@ -324,8 +330,9 @@ struct fabric {
     uint64_t self;
     char name[NAME_BYTES_MAX + 1];
     struct identity *identity;
-    ac_time look_at;            // when it is to be looked whether that has changed
-    ac_time looked;             // when it was
+    ac_time look_at; // when it is to be looked whether that has changed
+    ac_time looked;  // when it was
+    ac_time checked; // when all connections were looked at, whether they may still be used
     struct sys_address address; // where this process listens
     struct listener listeners[2];
     struct map peers; // by id: struct peer

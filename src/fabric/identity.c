@@ -1,36 +1,60 @@
 // SPDX-License-Identifier: MIT
-// By what this process is let in and lets others in: the keys. They are read when the network
-// starts, and again when their file has changed, which is looked at every LOOK_NS, and soon after
-// somebody was refused, because the keys may have changed there first. So a program takes part in a
-// rotation without being started again.
+// By what this process is let in and lets others in: keys, or a certificate. The files are read
+// when the network starts, and again when one has changed, which is looked at every LOOK_NS, and
+// soon after somebody was refused, because what it has may be newer. So a program takes part in a
+// rotation, in a revocation and in the renewal of its certificate without being started again.
 //
-// What has become of the file may be a mistake: missing, open to others, half copied. Then all stays
-// as it is until it changes once more. What was made by a key that is no longer good is ended: the
-// connection breaks and is made anew with one that is, so that between two that still belong
-// together nothing is lost; who has no other key is lost when the grace time is over.
+// What has become of a file may be a mistake: missing, open to others, half copied. Then all stays
+// as it is until it changes once more. A connection that would not be made any more is ended: with
+// a key that is not good any more, with a certificate that is revoked, has expired (CHECK_NS) or is
+// of nobody who is trusted now. Its link is resumed over a new connection if that can be made, so
+// that between two that still belong together nothing is lost; else the peer is lost when the grace
+// time is over.
 //
-// The file is looked at by the thread that drives the fabric, as it was read at the start: 2 us
-// where the file is of this computer.
+// With certificates a key that is given as well signs beacons and opens nothing; without one there
+// are none, as a signature that all could check would cost each a thousand times more to check than
+// to forge.
+//
+// The files are looked at by the thread that drives the fabric, as they are read at the start: 2 us
+// each where they are of this computer.
 #include "fabric/fabric_private.h"
+
+#include <stdio.h>
+
+enum { FILES_MAX = 5, NAMES_BYTES_MAX = 4096 };
+
+// A file, and as it was when it was read.
+struct watched {
+    char *path; // NULL: there is none
+    struct sys_file_stamp stamp;
+};
 
 // What follows from the files as they were read last.
 struct proof {
     struct key_ring keys;
     char names[KEYS_MAX][TLS_IDENTITY_BYTES_MAX + 1]; // under which TLS offers the keys
     struct digest_mac *beacons[KEYS_MAX];             // that sign with them
-    struct tls_context *tls;
+    struct tls_context *tls;                          // NULL: there is no key
+    struct ac_tls *certificates;                      // NULL: the keys let in
 };
 
 struct identity {
     struct proof now;
-    char *key_path; // NULL: the keys were given, and stay
-    struct sys_file_stamp key_stamp;
+    // The key, our certificate, its key, the authorities, the lists of what is revoked.
+    union {
+        struct watched all[FILES_MAX];
+        struct {
+            struct watched key, certificate, certificate_key, authority, revoked;
+        };
+    };
+    char *peer_names; // NULL: all
 };
 
 static void proof_done(struct proof *proof) {
     for (size_t i = 0; i < KEYS_MAX; i++)
         digest_mac_destroy(proof->beacons[i]);
     tls_context_destroy(proof->tls);
+    ac_tls_destroy(proof->certificates);
     digest_wipe(proof, sizeof *proof);
 }
 
@@ -40,22 +64,38 @@ static int add_key(struct proof *proof, size_t number) {
     if (err)
         return err;
     strcpy(proof->names[number], it.identity);
-    if (number == 0)
-        proof->tls = tls_context_create(it.tls, it.identity, &err);
-    else
+    if (number > 0)
         err = tls_context_add(proof->tls, it.tls, it.identity);
+    else
+        proof->tls = tls_context_create(it.tls, it.identity, &err);
+    if (proof->tls && number == 0)
+        err = 0;
     proof->beacons[number] = digest_mac_create(it.beacon, sizeof it.beacon);
     digest_wipe(&it, sizeof it);
-    if (number == 0 && !proof->tls)
-        return err;
-    return proof->beacons[number] ? err : -ENOMEM;
+    return err || proof->beacons[number] ? err : -ENOMEM;
 }
 
-// From the keys that are in it. On failure it is empty.
-static int proof_make(struct proof *proof) {
+static int read_certificates(const struct identity *it, struct proof *proof, char text[256]) {
+    if (!it->certificate.path)
+        return 0;
+    int err = ac_tls_create(&proof->certificates, .certificate = it->certificate.path,
+                            .key = it->certificate_key.path, .trust = it->authority.path,
+                            .revoked = it->revoked.path, .version_min = AC_TLS_V13,
+                            .clients = AC_TLS_DEMAND, .no_resumption = true);
+    if (err)
+        snprintf(text, 256, "certificate %.60s, its key, authority %.60s or revocation list: %s%s",
+                 it->certificate.path, it->authority.path, ac_strerror(err),
+                 err == -EACCES ? "; the key must be closed to all others: chmod 600" : "");
+    return err;
+}
+
+// From the keys that are in it and the files of certificates. On failure it is empty.
+static int proof_make(const struct identity *it, struct proof *proof, char text[256]) {
     int err = 0;
     for (size_t i = 0; i < proof->keys.count && !err; i++)
         err = add_key(proof, i);
+    if (!err)
+        err = read_certificates(it, proof, text);
     if (err)
         proof_done(proof);
     return err;
@@ -63,36 +103,68 @@ static int proof_make(struct proof *proof) {
 
 // ---- life ----
 
-static void give_keys(const struct fabric_options *options, struct key_ring *ring) {
-    ring->count = options->key_count ? options->key_count : 1;
-    assert(ring->count <= KEYS_MAX);
-    memcpy(ring->keys, options->key, ring->count * KEY_BYTES);
+static int watch(struct watched *it, const char *path) {
+    if (!path)
+        return 0;
+    it->path = memory_copy_text(path);
+    if (!it->path)
+        return -ENOMEM;
+    sys_file_stamp(path, &it->stamp);
+    return 0;
+}
+
+static int watch_certificates(struct identity *it, const struct fabric_options *options,
+                              char text[256]) {
+    const char *names = options->peer_names;
+    bool any = options->certificate_key || options->authority || options->revoked || names;
+    if (options->certificate ? !options->authority : any) {
+        snprintf(text, 256,
+                 "a certificate needs an authority for those of the peers, and what else "
+                 "is said of certificates needs one");
+        return -EINVAL;
+    }
+    if (names && strlen(names) > NAMES_BYTES_MAX)
+        return -EINVAL;
+    int err = watch(&it->certificate, options->certificate);
+    if (!err)
+        err = watch(&it->certificate_key, options->certificate_key);
+    if (!err)
+        err = watch(&it->authority, options->authority);
+    if (!err)
+        err = watch(&it->revoked, options->revoked);
+    if (!err && names) {
+        it->peer_names = memory_copy_text(names);
+        err = it->peer_names ? 0 : -ENOMEM;
+    }
+    return err;
 }
 
 static int find_keys(struct identity *it, const struct fabric_options *options, char text[256]) {
     char path[KEY_PATH_BYTES];
+    struct key_ring *ring = &it->now.keys;
     if (options->key) {
-        give_keys(options, &it->now.keys);
+        ring->count = options->key_count ? options->key_count : 1;
+        assert(ring->count <= KEYS_MAX);
+        memcpy(ring->keys, options->key, ring->count * KEY_BYTES);
         return 0;
     }
+    if (options->certificate && !options->key_path)
+        return 0;
     int err = key_path(options->key_path, true, path, text);
-    if (err)
-        return err;
-    it->key_path = memory_copy_text(path);
-    if (!it->key_path)
-        return -ENOMEM;
-    // One that is made now is another one when it is looked at, and read once more.
-    sys_file_stamp(path, &it->key_stamp);
-    return key_find(path, &it->now.keys, text);
+    if (!err)
+        err = watch(&it->key, path); // one that is made now will be looked at once more
+    return err ? err : key_find(path, ring, text);
 }
 
 int identity_open(struct identity **made, const struct fabric_options *options, char text[256]) {
     struct identity *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return -ENOMEM;
-    int err = find_keys(it, options, text);
+    int err = watch_certificates(it, options, text);
     if (!err)
-        err = proof_make(&it->now);
+        err = find_keys(it, options, text);
+    if (!err)
+        err = proof_make(it, &it->now, text);
     if (err)
         identity_close(it);
     else
@@ -104,39 +176,48 @@ void identity_close(struct identity *it) {
     if (!it)
         return;
     proof_done(&it->now);
-    memory_release(it->key_path);
+    for (size_t i = 0; i < FILES_MAX; i++)
+        memory_release(it->all[i].path);
+    memory_release(it->peer_names);
     memory_release(it);
 }
 
-bool identity_has_files(const struct identity *it) { return it->key_path != NULL; }
+// ---- changes ----
+
+bool identity_has_files(const struct identity *it) { return it->key.path || it->certificate.path; }
+
+// True, once, if a file is not as it was.
+static bool has_changed(struct identity *it) {
+    bool changed = false;
+    for (size_t i = 0; i < FILES_MAX; i++) {
+        struct sys_file_stamp stamp;
+        if (!it->all[i].path)
+            continue;
+        sys_file_stamp(it->all[i].path, &stamp);
+        changed |= memcmp(&stamp, &it->all[i].stamp, sizeof stamp) != 0;
+        it->all[i].stamp = stamp;
+    }
+    return changed;
+}
 
 bool identity_look(struct identity *it) {
-    struct sys_file_stamp stamp;
-    struct proof next = {0};
+    struct proof next = {.keys = it->now.keys};
     char text[256] = "";
-    if (!it->key_path)
+    if (!identity_has_files(it) || !has_changed(it))
         return false;
-    sys_file_stamp(it->key_path, &stamp);
-    if (memcmp(&stamp, &it->key_stamp, sizeof stamp) == 0)
-        return false;
-    it->key_stamp = stamp;
-    int err = key_load(it->key_path, &next.keys, text);
-    if (!err && memcmp(&next.keys, &it->now.keys, sizeof next.keys) == 0)
-        err = -EALREADY;
+    int err = it->key.path ? key_load(it->key.path, &next.keys, text) : 0;
     if (!err)
-        err = proof_make(&next);
+        err = proof_make(it, &next, text);
     if (err == -ENOMEM)
-        it->key_stamp = (struct sys_file_stamp){0}; // once more, later
+        it->all[0].stamp = it->all[1].stamp = (struct sys_file_stamp){0}; // once more, later
     if (err) {
-        if (err != -EALREADY)
-            trace(TRACE_FABRIC, "the key stays: %s", text[0] ? text : ac_strerror(err));
+        trace(TRACE_FABRIC, "keys and certificates stay: %s", text[0] ? text : ac_strerror(err));
         digest_wipe(&next, sizeof next);
         return false;
     }
+    trace(TRACE_FABRIC, "keys or certificates have changed: %zu keys", next.keys.count);
     proof_done(&it->now);
     it->now = next;
-    trace(TRACE_FABRIC, "the key file has changed: %zu keys, the newest is %s",
-          it->now.keys.count, it->now.names[0]);
     return true;
 }
 
@@ -144,18 +225,35 @@ bool identity_look(struct identity *it) {
 
 const struct key_ring *identity_keys(const struct identity *it) { return &it->now.keys; }
 
-struct tls *identity_tls(struct identity *it, bool server) {
-    return tls_create(it->now.tls, server);
+struct tls *identity_tls(struct identity *it, bool server, struct ac_tls **settings) {
+    struct tls *tls = NULL;
+    *settings = NULL;
+    if (!it->now.certificates)
+        return tls_create(it->now.tls, server);
+    if (trust_peer(it->now.certificates, server, it->peer_names, &tls) < 0)
+        return NULL;
+    *settings = it->now.certificates;
+    trust_hold(*settings);
+    return tls;
 }
 
-size_t identity_offers(const struct identity *it) { return it->now.keys.count; }
+void identity_name(const struct identity *it, const struct tls *tls, char name[TRUST_NAME_BYTES]) {
+    if (!it->now.certificates || !trust_peer_name(tls, it->peer_names, name))
+        name[0] = 0;
+}
+
+size_t identity_offers(const struct identity *it) {
+    return it->now.certificates ? 1 : it->now.keys.count;
+}
 
 void identity_offer(const struct identity *it, struct tls *tls, size_t number) {
-    (void)it;
-    tls_offer(tls, number);
+    if (!it->now.certificates)
+        tls_offer(tls, number);
 }
 
 bool identity_is_good(const struct identity *it, const struct tls *tls) {
+    if (it->now.certificates)
+        return trust_still(it->now.certificates, tls);
     for (size_t i = 0; i < it->now.keys.count; i++)
         if (strcmp(tls_identity(tls), it->now.names[i]) == 0)
             return true;

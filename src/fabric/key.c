@@ -2,11 +2,11 @@
 // The key: 32 random bytes that all programs of one user share, and that decide who may talk; and,
 // while it is being rotated, the one before it.
 //
-// Where it is looked for: the file that the options name; the file that ASYNCORO_KEY_FILE names; the
-// file `key` in the user's configuration folder. A file that is not there is made, with a new key,
-// readable by its owner alone; its folder is made only if it is the configuration folder, so that a
-// misspelt path is an error. Of two programs that make it at once one succeeds and the other reads
-// what that one made.
+// Where it is looked for: the file that the options name; the file that ASYNCORO_KEY_FILE names;
+// the file `key` in the user's configuration folder. A file that is not there is made, with a new
+// key, readable by its owner alone; its folder is made only if it is the configuration folder, so
+// that a misspelt path is an error. Of two programs that make it at once one succeeds and the other
+// reads what that one made.
 //
 // The file is text. Each line that is neither blank nor begins with "#" is a key, 64 hexadecimal
 // digits, with blanks anywhere: the newest first, KEYS_MAX at the most. It is never written in

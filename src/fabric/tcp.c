@@ -127,6 +127,7 @@ static void learn(struct connection *it, struct peer *peer, const struct greetin
                   bool accepted) {
     struct fabric *fabric = it->fabric;
     memcpy(peer->name, greeting->name, sizeof peer->name);
+    identity_name(fabric->identity, it->tls, peer->certificate);
     ac_time theirs = (ac_time)(greeting->heartbeat_ms % 1000000000) * NS_PER_MS;
     ac_time limit = theirs && theirs < fabric->heartbeat ? theirs : fabric->heartbeat;
     peer->beat_ns = limit < NS_PER_S / 5 ? NS_PER_S / 20 : limit / 4;
@@ -158,8 +159,17 @@ static int attach(struct connection *it, struct peer *peer, const struct greetin
 
 // ---- listening ----
 
+// Whether the certificate bears the name that this peer has had before, if it has been linked: else
+// whoever is let in could be whom he likes.
+static bool is_same_holder(const struct connection *it, const struct peer *peer) {
+    char name[TRUST_NAME_BYTES];
+    identity_name(it->fabric->identity, it->tls, name);
+    return !peer->certificate[0] || strcmp(name, peer->certificate) == 0;
+}
+
 // Whether the HELLO is refused; if not, *found is the peer, or NULL if it only asks who we are.
-static int judge(struct fabric *fabric, const struct greeting *hello, struct peer **found) {
+static int judge(const struct connection *it, const struct greeting *hello, struct peer **found) {
+    struct fabric *fabric = it->fabric;
     *found = NULL;
     if (hello->peer == fabric->self)
         return REFUSE_SELF;
@@ -168,6 +178,8 @@ static int judge(struct fabric *fabric, const struct greeting *hello, struct pee
     if (hello->link == 0)
         return fabric->closing ? REFUSE_CLOSING : 0;
     struct peer *peer = peer_find(fabric, hello->peer);
+    if (peer && !is_same_holder(it, peer))
+        return REFUSE_OTHER;
     bool here = peer && peer->state != LINK_NONE;
     bool same = here && peer->link.id == hello->link;
     if (fabric->closing && !same)
@@ -207,8 +219,9 @@ static int greet(struct connection *it) {
     struct peer *peer;
     int err = connection_handshake(it);
     if (err) {
-        it->fabric->refused_strangers += err == -EACCES;
-        if (err == -EACCES)
+        bool refused = err == -EACCES || err == -EKEYREJECTED || err == -EPROTO;
+        it->fabric->refused_strangers += refused;
+        if (refused)
             fabric_doubt_identity(it->fabric);
         trace(TRACE_FABRIC, "stranger: %s %s", ac_strerror(err), tls_problem(it->tls));
         return err;
@@ -219,7 +232,7 @@ static int greet(struct connection *it) {
     if (type != FRAME_HELLO)
         return type < 0 ? type : -EPROTO;
     connection_is_known(it);
-    int refusal = judge(it->fabric, &hello, &peer);
+    int refusal = judge(it, &hello, &peer);
     if (refusal) {
         refuse(it, (enum refusal)refusal);
         return -ECONNREFUSED;
@@ -486,7 +499,7 @@ static int dial_over(struct connection *it, struct peer *peer) {
     peer->hello_sent = false;
     if (err)
         return err;
-    if (answer.peer != peer->id)
+    if (answer.peer != peer->id || !is_same_holder(it, peer))
         return -ESRCH;
     if (answer.link != link->id || !wants_dialing(peer))
         return -EALREADY;
@@ -517,7 +530,7 @@ static int dial_once(struct peer *peer) {
     int err = dial_offering(peer, 0);
     for (size_t i = 1; err == -EACCES && wants_dialing(peer) && i < identity_offers(identity); i++)
         err = dial_offering(peer, i);
-    if (err == -EACCES)
+    if (err == -EACCES || err == -EKEYREJECTED)
         fabric_doubt_identity(peer->fabric);
     return err;
 }
@@ -526,6 +539,7 @@ static int dial_once(struct peer *peer) {
 static int verdict(const struct peer *peer, int err) {
     switch (err) {
     case -EACCES: // a process with another key listens there; or its key has changed, and ours will
+    case -EKEYREJECTED:
         if (peer->state == LINK_BROKEN)
             return 0;
         return peer->doubtful ? 0 : -ECONNRESET;
@@ -587,7 +601,7 @@ static int ask(struct reach *reach, struct greeting *answer) {
     int err = ask_offering(reach, answer, 0);
     for (size_t i = 1; err == -EACCES && i < identity_offers(identity); i++)
         err = ask_offering(reach, answer, i);
-    if (err == -EACCES)
+    if (err == -EACCES || err == -EKEYREJECTED)
         fabric_doubt_identity(reach->fabric);
     return err;
 }

@@ -126,6 +126,22 @@ void trust_hold(struct ac_tls *settings);
 int trust_connect(struct ac_tls *settings, char *host, struct tls **tls);
 int trust_accept(struct ac_tls *settings, struct tls **tls);
 
+enum { TRUST_NAME_BYTES = 256 }; // of a peer, with the NUL
+
+// A connection to a peer under settings without resumption: both sides show a certificate, which
+// must be trusted, and bear a name that is one of `names` (trust_name_is_among). The texts stay
+// until tls_destroy. 0; -EINVAL: the settings have no certificate; -ENOMEM.
+int trust_peer(struct ac_tls *settings, bool server, const char *names, struct tls **tls);
+// The first of the names in the other side's certificate that is among those: DNS names; the common
+// name where there is none. In small letters. False if there is none.
+bool trust_peer_name(const struct tls *tls, const char *names, char name[TRUST_NAME_BYTES]);
+// Whether these settings would trust the certificate that the other side has shown, now.
+bool trust_still(struct ac_tls *settings, const struct tls *tls);
+// `names`: patterns with commas between them, NULL for any name. A pattern is a name,
+// "*.example.org" for all that have one label more than "example.org", or "*". Large letters are as
+// small ones.
+bool trust_name_is_among(const char *name, const char *names);
+
 // What is known of it after the handshake. Texts stay as long as the connection.
 const char *trust_protocol(const struct ac_tls *settings, const struct tls *tls);
 const char *trust_server_name(const struct tls *tls);

@@ -4,9 +4,9 @@
 //
 // With a secret, both sides prove that they hold the secret and nothing is ever sent in clear but
 // the identity, which is the secret's name. A client offers one secret, for OpenSSL knows no way to
-// offer two; a server finds that one among those it has. There are no certificates: the store is empty and
-// verification is demanded, so that a handshake without the secret cannot succeed in any way. No
-// tickets, no resumption, no early data.
+// offer two; a server finds that one among those it has. There are no certificates: the store is
+// empty and verification is demanded, so that a handshake without the secret cannot succeed in any
+// way. No tickets, no resumption, no early data.
 //
 // OpenSSL reads and writes through a BIO of our own. It reads from `in` and, when that is empty,
 // says "come again"; it appends to `out`, which has no end, so that writing never has to be
@@ -25,6 +25,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+struct secret;
 static SSL_CTX *context_side(struct tls_context *context, bool server);
 static SSL_SESSION *make_session(SSL *ssl, const struct secret *secret);
 static int find_session(SSL *ssl, const unsigned char *identity, size_t count, SSL_SESSION **found);
@@ -217,9 +218,7 @@ void tls_offer(struct tls *tls, size_t number) {
     tls->secret = &tls->context->secrets[number];
 }
 
-const char *tls_identity(const struct tls *tls) {
-    return tls->secret ? tls->secret->identity : "";
-}
+const char *tls_identity(const struct tls *tls) { return tls->secret ? tls->secret->identity : ""; }
 
 struct tls *tls_over(SSL_CTX *settings, const BIO_METHOD *method, bool server) {
     struct tls *tls = memory_allocate_zeroed(sizeof *tls);

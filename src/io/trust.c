@@ -69,6 +69,7 @@ struct ac_tls {
 
 static int make(struct ac_tls *tls, const struct ac_tls_options *options);
 static int set_trust(struct ac_tls *tls, const char *path);
+static int set_revoked(struct ac_tls *tls, const char *path);
 static int set_certificate(struct ac_tls *tls, const struct ac_tls_options *options);
 static int set_protocols(struct ac_tls *tls, const char *text);
 static int set_log(struct ac_tls *tls, const struct ac_tls_options *options);
@@ -103,7 +104,7 @@ int ac_tls_create_with(ac_tls **tls, const struct ac_tls_options *options) {
         options = &defaults;
     if (options->size != sizeof *options || (unsigned)options->version_min > AC_TLS_V13 ||
         (unsigned)options->clients > AC_TLS_DEMAND || (options->clients && !options->trust) ||
-        (options->key && !options->certificate))
+        (options->revoked && !options->trust) || (options->key && !options->certificate))
         return -EINVAL;
     struct ac_tls *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
@@ -147,6 +148,8 @@ static int make(struct ac_tls *tls, const struct ac_tls_options *options) {
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ssl), X509_V_FLAG_PARTIAL_CHAIN);
     set_sessions(tls);
     int err = set_trust(tls, options->trust);
+    if (!err && options->revoked)
+        err = set_revoked(tls, options->revoked);
     if (!err)
         err = set_protocols(tls, options->protocols);
     if (!err)
@@ -263,6 +266,28 @@ static int set_trust(struct ac_tls *tls, const char *path) {
     }
     sk_X509_pop_free(all, X509_free);
     return err;
+}
+
+static int set_revoked(struct ac_tls *tls, const char *path) {
+    X509_STORE *store = SSL_CTX_get_cert_store(tls->ssl);
+    struct buffer bytes;
+    int err;
+    BIO *file = open_pem(path, false, &bytes, &err);
+    for (bool any = false; !err; any = true) {
+        X509_CRL *it = PEM_read_bio_X509_CRL(file, NULL, give_password, NULL);
+        if (it) {
+            err = X509_STORE_add_crl(store, it) ? 0 : failed(path, -ENOMEM);
+            X509_CRL_free(it);
+            continue;
+        }
+        bool end = any && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+        err = end ? 1 : failed(path, -EBADMSG);
+    }
+    ERR_clear_error();
+    close_pem(file, &bytes);
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(tls->ssl),
+                                X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+    return err > 0 ? 0 : err;
 }
 
 // ---- our certificates ----
@@ -592,6 +617,128 @@ int trust_accept(struct ac_tls *tls, struct tls **connection) {
     }
     *connection = it;
     return 0;
+}
+
+// ---- peers ----
+
+static bool pattern_fits(const char *pattern, size_t bytes, const char *name) {
+    if (bytes == 1 && pattern[0] == '*')
+        return true;
+    if (bytes > 2 && pattern[0] == '*' && pattern[1] == '.') {
+        name = strchr(name, '.');
+        pattern++;
+        bytes--;
+    }
+    if (!name || strlen(name) != bytes)
+        return false;
+    for (size_t i = 0; i < bytes; i++)
+        if (tolower((unsigned char)pattern[i]) != tolower((unsigned char)name[i]))
+            return false;
+    return true;
+}
+
+bool trust_name_is_among(const char *name, const char *names) {
+    for (const char *at = names; at; at = *at ? at + 1 : NULL) {
+        at += strspn(at, " \t");
+        size_t bytes = strcspn(at, ",");
+        const char *end = at + bytes;
+        while (bytes > 0 && (at[bytes - 1] == ' ' || at[bytes - 1] == '\t'))
+            bytes--;
+        if (bytes > 0 && pattern_fits(at, bytes, name))
+            return true;
+        at = end;
+    }
+    return !names;
+}
+
+// A name as it can be shown and compared. A wildcard names nobody, and a comma parts names.
+static bool take_name(const ASN1_STRING *from, char name[TRUST_NAME_BYTES]) {
+    const unsigned char *bytes = ASN1_STRING_get0_data(from);
+    int length = ASN1_STRING_length(from);
+    if (length <= 0 || length >= TRUST_NAME_BYTES)
+        return false;
+    for (int i = 0; i < length; i++) {
+        if (bytes[i] < ' ' || bytes[i] > '~' || bytes[i] == '*' || bytes[i] == ',')
+            return false;
+        name[i] = (char)tolower(bytes[i]);
+    }
+    name[length] = 0;
+    return true;
+}
+
+static bool find_common_name(const X509 *leaf, const char *names, char name[TRUST_NAME_BYTES]) {
+    const X509_NAME *subject = X509_get_subject_name(leaf);
+    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+    return at >= 0 && take_name(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)), name) &&
+           trust_name_is_among(name, names);
+}
+
+static bool find_name(const X509 *leaf, const char *names, char name[TRUST_NAME_BYTES]) {
+    GENERAL_NAMES *all = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+    bool any = false, found = false;
+    for (int i = 0; !found && i < sk_GENERAL_NAME_num(all); i++) {
+        const GENERAL_NAME *it = sk_GENERAL_NAME_value(all, i);
+        if (it->type != GEN_DNS)
+            continue;
+        any = true;
+        found = take_name(it->d.dNSName, name) && trust_name_is_among(name, names);
+    }
+    GENERAL_NAMES_free(all);
+    ERR_clear_error();
+    return any ? found : find_common_name(leaf, names, name);
+}
+
+bool trust_peer_name(const struct tls *connection, const char *names, char name[TRUST_NAME_BYTES]) {
+    const X509 *leaf = SSL_get0_peer_certificate(tls_ssl(connection));
+    return leaf && find_name(leaf, names, name);
+}
+
+// Asked for each certificate of a chain, the leaf last. The name is looked at here, so that who has
+// the wrong one is told as if his certificate were bad.
+static int check_name(int good, X509_STORE_CTX *check) {
+    char name[TRUST_NAME_BYTES];
+    if (!good || X509_STORE_CTX_get_error_depth(check) > 0)
+        return good;
+    SSL *ssl = X509_STORE_CTX_get_ex_data(check, SSL_get_ex_data_X509_STORE_CTX_idx());
+    if (find_name(X509_STORE_CTX_get_current_cert(check), SSL_get_app_data(ssl), name))
+        return 1;
+    X509_STORE_CTX_set_error(check, X509_V_ERR_HOSTNAME_MISMATCH);
+    return 0;
+}
+
+int trust_peer(struct ac_tls *tls, bool server, const char *names, struct tls **connection) {
+    static const unsigned char context[] = "asyncoro";
+    assert(!tls->resumes);
+    if (!tls->certificates_count)
+        return -EINVAL;
+    struct tls *it = tls_over(tls->ssl, tls->method, server);
+    if (!it)
+        return -ENOMEM;
+    SSL *ssl = tls_ssl(it);
+    SSL_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, check_name);
+    if (!SSL_set_app_data(ssl, (void *)(uintptr_t)names) ||
+        (server && !SSL_set_session_id_context(ssl, context, sizeof context - 1))) {
+        tls_destroy(it);
+        return failed("names", -ENOMEM);
+    }
+    *connection = it;
+    return 0;
+}
+
+bool trust_still(struct ac_tls *tls, const struct tls *connection) {
+    SSL *ssl = tls_ssl(connection);
+    X509 *leaf = SSL_get0_peer_certificate(ssl);
+    X509_STORE_CTX *check = X509_STORE_CTX_new();
+    bool good =
+        leaf && check &&
+        X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(tls->ssl), leaf,
+                            SSL_get_peer_cert_chain(ssl)) &&
+        X509_STORE_CTX_set_default(check, SSL_is_server(ssl) ? "ssl_client" : "ssl_server") &&
+        X509_VERIFY_PARAM_set1(X509_STORE_CTX_get0_param(check), SSL_CTX_get0_param(tls->ssl)) &&
+        X509_verify_cert(check) == 1;
+    X509_STORE_CTX_free(check);
+    ERR_clear_error();
+    return good;
 }
 
 // ---- what is known of a connection ----

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // `asyncoro key`: the key that this user's programs share, and its rotation.
 //
-// A key is never an argument, nor in the environment: both are seen by others. It comes from standard
-// input, and goes to standard output if that is asked for, but never into a file there, which would be
-// made with the rights that other files have.
+// A key is never an argument, nor in the environment: both are seen by others. It comes from
+// standard input, and goes to standard output if that is asked for, but never into a file there,
+// which would be made with the rights that other files have.
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -159,8 +159,8 @@ static int read_input(struct key_ring *ring) {
                : EXIT_GOOD;
 }
 
-// What was imported comes first. The newest key that was here stays beside it, so that programs that
-// run go on, unless it is told to go.
+// What was imported comes first. The newest key that was here stays beside it, so that programs
+// that run go on, unless it is told to go.
 static int import_beside(struct request *request, struct key_ring *here, struct key_ring *ring) {
     if (!request->replace && !key_ring_has(ring, here->keys[0])) {
         if (ring->count == KEYS_MAX)
@@ -208,7 +208,9 @@ int tool_key(int count, char **arguments) {
     if (verb == countof(verbs) || (request.secret && verbs[verb].run != show) ||
         (request.replace && verbs[verb].run != import)) {
         fprintf(stderr, "asyncoro key: '%s' is not understood; see: asyncoro help key\n",
-                word ? word : request.secret ? "--secret" : "--replace");
+                word             ? word
+                : request.secret ? "--secret"
+                                 : "--replace");
         return EXIT_USAGE;
     }
     char text[TEXT_BYTES];

@@ -27,8 +27,8 @@ static const struct tool tools[] = {
      "  import --replace     the same, and end those that are here\n"
      "  rotate               make a newer one; both are valid until\n"
      "  retire               ends the older one\n"
-     "Programs that run take up what has changed within two seconds. Workers of a computation keep\n"
-     "the keys with which they were started, so retire a key when those have ended.\n"
+     "Programs that run take up what has changed within two seconds. Workers of a computation\n"
+     "keep the keys with which they were started: retire a key when those have ended.\n"
      "  --key-file FILE      another file than key in the configuration folder\n"},
     {"peers", tool_peers, "list the programs of your key that answer within a second",
      "  --loopback           look on this computer only\n"

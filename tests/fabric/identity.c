@@ -38,9 +38,7 @@ static struct key_ring keys_of_file(void) {
     return ring;
 }
 
-static size_t keys_of(struct side *side) {
-    return rig_in(side, fabric_keys(side->fabric)->count);
-}
+static size_t keys_of(struct side *side) { return rig_in(side, fabric_keys(side->fabric)->count); }
 
 // The present key becomes the older one.
 static void rotate(void) {
@@ -113,8 +111,8 @@ TEST(who_has_two_keys_links_with_holders_of_either) {
             struct sys_address there = loopback(side_port(sides[then]));
             struct side *from = sides[first];
             from->reached = false;
-            ck_assert_int_eq(
-                rig_in(from, fabric_reach(from->fabric, &there, ac_after(10), from)), 0);
+            ck_assert_int_eq(rig_in(from, fabric_reach(from->fabric, &there, ac_after(10), from)),
+                             0);
             rig_until(from->reached, 10);
             ck_assert_int_eq(from->reach_err, first && then ? -EACCES : 0);
         }

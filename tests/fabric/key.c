@@ -117,10 +117,18 @@ TEST(blanks_and_comments_are_skipped) {
 }
 
 TEST(a_file_that_holds_no_key_is_refused) {
-    static const char *const bad[] = {"",      "\n",    "00",       HEX "0",
-                                      HEX HEX, "g" HEX, HEX " # x", "#" HEX,
-                                      HEX "\n" HEX,        HEX "\n0",
-                                      HEX "\n" OTHER "\n" "00" HEX};
+    static const char *const bad[] = {"",
+                                      "\n",
+                                      "00",
+                                      HEX "0",
+                                      HEX HEX,
+                                      "g" HEX,
+                                      HEX " # x",
+                                      "#" HEX,
+                                      HEX "\n" HEX,
+                                      HEX "\n0",
+                                      HEX "\n" OTHER "\n"
+                                          "00" HEX};
     uint8_t key[32];
     char path[256];
     fresh_folder();

@@ -285,7 +285,7 @@ TEST(of_many_that_change_a_secret_under_its_lock_none_is_forgotten) {
             continue;
         bool good = true;
         for (int round = 0; round < ROUNDS && good; round++) {
-            char text[8] = "";
+            char text[16] = "";
             int lock = sys_file_lock("it");
             buffer.length = 0;
             good = lock >= 0 && sys_file_read("it", &buffer, 3) == 0 && buffer.length == 3;

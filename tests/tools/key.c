@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// `asyncoro key`: the key is made once, shown only if that is asked for, imported and rotated; and a
-// bad one is told.
+// `asyncoro key`: the key is made once, shown only if that is asked for, imported and rotated; and
+// a bad one is told.
 #include "tools/tool.h"
 
 #include <fcntl.h>

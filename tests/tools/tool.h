@@ -5,9 +5,9 @@
 
 #include "cluster/world.h"
 
-static char tool_said[4096];  // on standard output and standard error
-static int tool_input = -1;   // what it reads, if that is not nothing
-static int tool_output = -1;  // where its standard output goes, if that is not kept
+static char tool_said[4096]; // on standard output and standard error
+static int tool_input = -1;  // what it reads, if that is not nothing
+static int tool_output = -1; // where its standard output goes, if that is not kept
 
 // Returns its exit code.
 __attribute__((unused)) static int run_tool(const char *const *arguments) {
