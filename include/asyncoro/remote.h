@@ -86,11 +86,12 @@ AC_API const char *ac_network_error(void);
 // Where this process listens, "192.168.1.7:51350". Does not wait. -ENOTCONN without network.
 AC_API int ac_network_address(char text[64]);
 
-// Gives a name to a coroutine or a channel of this process, by which all peers find it. The name
-// goes when the holder ends. A process gives a name once. Does not wait. 0; -EEXIST if the name is
-// given here; -EINVAL for an empty name or one of more than 255 bytes; -ESRCH if the holder has
-// ended (a channel of another loop than the caller's gets the name even so, and the name goes when
-// that loop says that it is closed); -ENOTSUP if it is not of this process; -ENOMEM.
+// Gives a name to a coroutine, a channel or a function of this process, by which all peers find it.
+// The name goes when the holder ends. A process gives a name once. Does not wait. 0; -EEXIST if the
+// name is given here; -EINVAL for an empty name or one of more than 255 bytes; -ESRCH if the holder
+// has ended (a channel of another loop than the caller's gets the name even so, and the name goes
+// when that loop says that it is closed); -ENOTSUP if it is not of this process; -EXDEV for a
+// function that another loop has opened; -ENOMEM.
 AC_API int ac_register(ac_ref holder, const char *name);
 
 // Takes a name back. 0; -ENOENT if it is not given here.
@@ -101,6 +102,65 @@ AC_API int ac_unregister(const char *name);
 // before others. Can wait; does not if the holder is here. 0; -ETIMEDOUT if nobody has given the
 // name by the deadline; -ECANCELED; -EPERM; -EINVAL; -ENOMEM.
 AC_API int ac_locate(const char *name, ac_ref *holder, ac_time deadline) AC_CHECKED;
+
+// ---- remote functions ----
+//
+// A program opens some of its functions for others to call, and no peer can have anything else run.
+// A call starts a coroutine where the function is, and gives its reference in one round trip: to
+// send messages to, to monitor, to cancel. A function is named by a reference, as a coroutine or a
+// channel is: it can be registered and located, and sent in messages; whoever has it can call it,
+// near and far alike.
+
+struct ac_function_options {
+    size_t size;          // sizeof(struct ac_function_options); set by the macro
+    const char *name;     // of the coroutines that calls run in, for people; kept, not copied
+    size_t stack_bytes;   // of these, as for ac_spawn
+    bool daemon;          // likewise
+    uint32_t at_once_max; // so many calls may run at once: more are refused; default: 65536
+};
+
+// Opens a function: it can be called from now on, each call a coroutine of this loop with the
+// argument that was given there, which is dropped when it ends. What it returns, and whether it
+// fails, is for the caller to watch; a failure is none of this program's (ac_run does not tell it).
+// To have a function run on several loops, open it on each. Does not wait. Returns its reference,
+// or none, and ac_ref_error tells: -EINVAL for a NULL function or options that make no sense;
+// -EAGAIN when this loop has opened 65536; -ENOMEM. It is closed with its loop at the latest.
+#define ac_function_open(function, ...)                                                            \
+    ac_function_open_with(                                                                         \
+        (function),                                                                                \
+        &(struct ac_function_options){.size = sizeof(struct ac_function_options), __VA_ARGS__})
+AC_API ac_ref ac_function_open_with(ac_function function,
+                                    const struct ac_function_options *options);
+
+// Closes it: later calls give -ESRCH, and its names are free. Calls that run go on. 0; -ESRCH if it
+// is closed; -ENOTSUP if it is no function of this loop.
+AC_API int ac_function_close(ac_ref function);
+
+struct ac_invoke_options {
+    size_t size;  // sizeof(struct ac_invoke_options); set by the macro
+    bool monitor; // as if ac_monitor had been called at the birth of the coroutine: the caller gets
+                  // exactly one exit notice for it, with its result, also if it ends at once
+};
+
+// Calls a function, here or at a peer: starts a coroutine there that runs it with this argument
+// (anything that ac_of takes; far, what can travel), and stores its reference; `coroutine` may be
+// NULL. It keeps its order with messages: what the caller has sent there before is there before it
+// runs. Takes the argument. Can wait, near too if the function is of another loop; on the loop of
+// the function it does not. 0. Nothing was started: -ESRCH there is no such function any more;
+// -EACCES this process may not call functions there; -EAGAIN too many of its calls run at once;
+// -EHOSTUNREACH its process is not known here or is lost; -ENOTSUP for a reference to something
+// else or an argument that cannot travel; -ENOMEM, here or there; -EPERM outside coroutines;
+// -ETIMEDOUT far, if the deadline was over already; the error of an argument or a reference that
+// could not be made. Unknown, it may run: -ETIMEDOUT; -ECONNRESET its process was lost meanwhile;
+// -ECANCELED. After an error there is no notice, also with .monitor.
+#define ac_invoke(function, argument, coroutine, deadline, ...)                                    \
+    ac_invoke_with(                                                                                \
+        (function), ac_of(argument), (coroutine), (deadline),                                      \
+        &(struct ac_invoke_options){.size = sizeof(struct ac_invoke_options), __VA_ARGS__})
+AC_API int ac_invoke_with(ac_ref function, ac_value argument, ac_ref *coroutine, ac_time deadline,
+                          const struct ac_invoke_options *options) AC_CHECKED;
+
+// ---- peers ----
 
 // Makes a process on another network known: "host", "192.168.7.1", "host:51350". Succeeds only if
 // it answered. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -ENOTCONN without network; -EINVAL;

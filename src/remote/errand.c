@@ -17,7 +17,7 @@ struct wish {
 static void fulfil(struct errand *errand) {
     struct wish *it = container_of(errand, struct wish, errand);
     switch (it->verb) {
-    case REMOTE_REGISTER: it->result = ac_register(it->ref, it->text); break;
+    case REMOTE_REGISTER: it->result = names_register(it->ref, it->text); break;
     case REMOTE_UNREGISTER: it->result = ac_unregister(it->text); break;
     case REMOTE_LOCATE: it->result = ac_locate(it->text, &it->ref, it->deadline); break;
     case REMOTE_PEER: it->result = ac_peer(it->text, it->deadline); break;

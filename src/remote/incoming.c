@@ -220,6 +220,44 @@ static void got_forget(struct incoming *in) {
         names_forget(in->remote, in->peer, number);
 }
 
+static void got_call(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t function = cbor_read_unsigned(&in->reader);
+    uint64_t watch = cbor_read_unsigned(&in->reader);
+    if (in->reader.err == 0 && !rights_check(in->remote, in->peer, AC_MAY_CALL)) {
+        incoming_answer(in, number, -EACCES);
+        return;
+    }
+    ac_value value = cbor_read_value(&in->reader, false);
+    bool good = cbor_read_end(&in->reader) && value.kind != AC_INVALID;
+    struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_CALL, in->peer->id) : NULL;
+    if (!arrival) {
+        incoming_answer(in, number,
+                        good                       ? -ENOMEM
+                        : value.kind == AC_INVALID ? ac_error_of(value)
+                                                   : -EBADMSG);
+        ac_drop(value);
+        return;
+    }
+    arrival->number = number;
+    arrival->watch = watch;
+    arrival->to = (ac_ref){in->remote->host->peer, function};
+    arrival->value = value;
+    hold_back(in, arrival);
+}
+
+static void got_started(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t id = cbor_read_unsigned(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_STARTED, in->peer->id)
+                                  : NULL;
+    if (!arrival)
+        return;
+    arrival->number = number;
+    arrival->to = (ac_ref){in->peer->id, id};
+}
+
 static void got_rights(struct incoming *in) {
     uint64_t may = cbor_read_unsigned(&in->reader);
     struct arrival *arrival = cbor_read_end(&in->reader)
@@ -247,6 +285,8 @@ static void handle(struct incoming *in, unsigned type) {
     case FRAME_ABORT: got_abort(in); break;
     case FRAME_SUBSCRIBE: got_subscribe(in); break;
     case FRAME_CLOSED: got_closed(in); break;
+    case FRAME_CALL: got_call(in); break;
+    case FRAME_STARTED: got_started(in); break;
     case FRAME_RIGHTS: got_rights(in); break;
     case FRAME_UNWATCH: got_unwatch(in); break;
     default:

@@ -180,6 +180,8 @@ static int watch_elsewhere(struct loop *loop, struct name *name) {
 
 // The name goes when its holder ends. 0; -ESRCH; -ENOTSUP; -ENOMEM.
 static int watch_holder(struct loop *loop, struct name *name) {
+    if (ref_sort(name->holder.id) == REF_FUNCTION) // its loop tells when it is closed
+        return 0;
     if (!ref_is_here(loop, name->holder))
         return watch_elsewhere(loop, name);
     return ref_sort(name->holder.id) == REF_COROUTINE ? watch_coroutine(loop, name)
@@ -188,7 +190,8 @@ static int watch_holder(struct loop *loop, struct name *name) {
 
 static void unwatch_holder(struct name *name) {
     coro_unwatch(&name->watch);
-    elsewhere_unwatch(name->remote->host, name->holder, &name->far);
+    if (ref_sort(name->holder.id) != REF_FUNCTION)
+        elsewhere_unwatch(name->remote->host, name->holder, &name->far);
 }
 
 static int list_name(struct name *name) {
@@ -206,7 +209,7 @@ static int give(struct loop *loop, ac_ref holder, const char *text, size_t bytes
     struct remote *remote = remote_need(loop);
     if (!remote)
         return -ENOMEM;
-    if (holder.peer != loop->peer || ref_sort(holder.id) == REF_FUNCTION)
+    if (holder.peer != loop->peer)
         return -ENOTSUP;
     struct name *name = memory_allocate_zeroed(sizeof *name);
     if (!name)
@@ -233,6 +236,18 @@ release:
     return err;
 }
 
+int names_register(ac_ref holder, const char *text) {
+    size_t bytes;
+    return name_is_good(text, &bytes) ? give(loop_here, holder, text, bytes) : -EINVAL;
+}
+
+void names_holder_closed(struct remote *remote, ac_ref holder) {
+    struct name *name;
+    for (uint64_t cursor = 0; (name = map_next(&remote->names, &cursor, NULL, NULL));)
+        if (ac_ref_equal(name->holder, holder))
+            name_release(name);
+}
+
 int ac_register(ac_ref holder, const char *text) {
     int err = 0;
     size_t bytes;
@@ -241,6 +256,9 @@ int ac_register(ac_ref holder, const char *text) {
     struct loop *loop = loop_need(&err);
     if (!loop)
         return err;
+    if (ref_sort(holder.id) == REF_FUNCTION && holder.peer == loop->peer &&
+        !function_is_open(loop, holder))
+        return ref_is_here(loop, holder) ? -ESRCH : -EXDEV;
     if (remote_is_at_first(loop))
         return give(loop, holder, text, bytes);
     // Here it is known at once.

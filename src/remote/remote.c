@@ -61,6 +61,7 @@ struct remote *remote_need(struct loop *loop) {
     list_init(&remote->begin);
     map_init(&remote->watched);
     map_init(&remote->outboxes);
+    map_init(&remote->functions);
     map_init(&remote->grants);
     map_init(&remote->guards);
     map_init(&remote->limits);
@@ -265,6 +266,7 @@ static void done(struct loop *loop, void *state) {
     watch_done(remote);
     release_all(&remote->watched);
     map_done(&remote->outboxes);
+    functions_done(remote);
     rights_done(remote);
     release_all(&remote->sending);
     loop->extra[LOOP_REMOTE].state = NULL;
@@ -401,6 +403,8 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_CLOSED: subscribe_closed(remote, arrival); break;
     case ARRIVED_EXIT: watch_exit(remote, arrival); break;
     case ARRIVED_FOUND: names_found(remote, arrival); break;
+    case ARRIVED_CALL: function_called(remote, arrival); break;
+    case ARRIVED_STARTED: function_started(remote, arrival); break;
     case ARRIVED_RIGHTS: rights_told(remote, arrival); break;
     case ARRIVED_MET: names_met(remote, arrival->peer); break;
     case ARRIVED_LOST:

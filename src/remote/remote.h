@@ -7,6 +7,7 @@
 //   rights.c     what each peer may have done here
 //   send.c       send and deliver to other processes; large messages in pieces
 //   subscribe.c  channels with subscribers elsewhere
+//   function.c   remote functions
 //   watch.c      monitors across peers
 //   names.c      register, locate, follow
 //   peers.c      ac_peer, ac_peers, where references live

@@ -35,9 +35,12 @@
 //   29 RIGHTS    enum ac_right, together: what the receiver may have done at the sender from now
 //   on;
 //                before the first one all of it
+//   30 CALL      number, function id, number of a MONITOR on what it starts, or 0, value
+//                                                  -> STARTED, or ANSWER with an error
+//   31 STARTED   number, coroutine id
 //
 // Numbers are drawn by the one who asks. What its sender may not have done (rights.c) is refused
-// with -EACCES: a DELIVER and a SUBSCRIBE by their ANSWER, a MONITOR by an EXIT of the kind
+// with -EACCES: a DELIVER, a SUBSCRIBE and a CALL by their ANSWER, a MONITOR by an EXIT of the kind
 // AC_LOST, a LOCATE by a FOUND with the error in place of the reference.
 #ifndef REMOTE_REMOTE_PRIVATE_H
 #define REMOTE_REMOTE_PRIVATE_H
@@ -58,7 +61,9 @@ enum frame_type {
     FRAME_UNWATCH,
     FRAME_SUBSCRIBE,
     FRAME_CLOSED,
-    FRAME_RIGHTS
+    FRAME_RIGHTS,
+    FRAME_CALL,
+    FRAME_STARTED
 };
 
 enum {
@@ -85,6 +90,8 @@ enum arrival_kind {
     ARRIVED_SUBSCRIBE, // `number`, of `who` to the channel `to`; `result`: 1, or 0 for its end
     ARRIVED_CLOSED,    // the peer's channel `who`, to which `to` was subscribed
     ARRIVED_FOUND,     // to query `number`: `to`, or the error `result`
+    ARRIVED_CALL,      // `number`, of the function `to`; `watch`: the number of a monitor, or 0
+    ARRIVED_STARTED,   // for call `number`: `to`
     ARRIVED_RIGHTS,    // that the peer gives us: `result`
     ARRIVED_MET,       // the peer
     ARRIVED_LOST,      // the peer, for `result`
@@ -97,6 +104,7 @@ struct arrival {
     enum arrival_kind kind;
     uint64_t peer;
     uint64_t number;
+    uint64_t watch;
     ac_ref to;
     ac_ref who;
     int64_t result;
@@ -165,13 +173,14 @@ struct query {
     char name[NAME_BYTES_MAX + 1];
 };
 
-// Host side: a coroutine that waits for an answer with a number (deliver, reach).
+// Host side: a coroutine that waits for an answer with a number (deliver, reach, call).
 struct asker {
     uint64_t number;
     uint64_t peer; // which answers; 0: none in particular
     struct coro *coro;
-    struct map *in; // where it is listed by its number
-    uint64_t found; // the peer that was reached
+    struct map *in;              // where it is listed by its number
+    uint64_t found;              // the peer that was reached, or the coroutine that was started
+    struct far_monitor *expects; // that one, or NULL
 };
 
 // Host side: a coroutine that waits for its turn to send to a peer.
@@ -194,7 +203,8 @@ struct far_monitor {
     uint64_t number;
     ac_ref watcher;         // who gets a notice
     struct far_watch *told; // who is told instead; NULL: the watcher gets his notice
-    ac_ref of;              // with `told` also a channel, of which nothing is asked there
+    ac_ref of; // with `told` also a channel, of which nothing is asked there; its id is 0 until it
+               // is known what a call has started
 };
 
 // Host side: a peer's monitor on a coroutine here.
@@ -232,20 +242,22 @@ struct remote {
     uint64_t refusals[RIGHTS]; // atomic: by right
     uint64_t lost;             // messages for which there was no memory, not yet told to the host
     // ---- host side ----
-    uint64_t number;     // the last one drawn
-    struct map delivers; // number -> struct asker
-    struct map reaches;  // number -> struct asker
-    struct map monitors; // number -> struct far_monitor
-    struct map queries;  // number -> struct query
-    struct list room;    // struct room_waiter: for room in the window, first come first served
-    struct list begin;   // struct room_waiter: for the beginning of a large message, likewise
-    struct map sending;  // peer -> struct sending
-    struct map watched;  // struct watcher -> struct near_monitor
-    struct map outboxes; // peer -> struct outbox
-    struct map limits;   // peer -> the rights that it does not give us, as a number
-    uint32_t farewells;  // that found no memory and are tried again
-    uint32_t carriers;   // coroutines that send large exit notices
-    uint64_t stream;     // number of the last large message sent
+    uint64_t number;         // the last one drawn
+    struct map delivers;     // number -> struct asker
+    struct map reaches;      // number -> struct asker
+    struct map monitors;     // number -> struct far_monitor
+    struct map queries;      // number -> struct query
+    struct list room;        // struct room_waiter: for room in the window, first come first served
+    struct list begin;       // struct room_waiter: for the beginning of a large message, likewise
+    struct map sending;      // peer -> struct sending
+    struct map watched;      // struct watcher -> struct near_monitor
+    struct map outboxes;     // peer -> struct outbox
+    struct map functions;    // id -> struct function: what this loop has opened
+    uint32_t function_count; // opened ever
+    struct map limits;       // peer -> the rights that it does not give us, as a number
+    uint32_t farewells;      // that found no memory and are tried again
+    uint32_t carriers;       // coroutines that send large exit notices
+    uint64_t stream;         // number of the last large message sent
 };
 
 // The state of the loop; NULL if it has none, or no network.
@@ -365,11 +377,17 @@ int asker_wait(struct asker *asker, const struct wait_kind *kind, ac_time deadli
 extern const struct wait_kind deliver_wait;
 extern const struct wait_kind reach_wait;
 extern const struct wait_kind subscribe_wait;
+extern const struct wait_kind invoke_wait;
 
 // ---- watch.c: host side ----
 int monitor_far(struct loop *loop, ac_ref of);
 int watch_far(struct loop *loop, ac_ref of, struct far_watch *watch);
 void unwatch_far(struct far_watch *watch);
+// The monitor of what a call at the peer is to start: `watcher` gets the notice. NULL and *err.
+struct far_monitor *monitor_expect(struct remote *remote, uint64_t peer, ac_ref watcher, int *err);
+// Ends the monitor of a number, if there is one, without a notice; or one of a watcher.
+void monitor_forget(struct remote *remote, uint64_t number);
+void monitor_forget_of(struct remote *remote, ac_ref of, ac_ref watcher);
 void watch_asked(struct remote *remote, const struct arrival *arrival);
 void watch_left(struct remote *remote, const struct arrival *arrival);
 void watch_exit(struct remote *remote, struct arrival *arrival);
@@ -378,6 +396,13 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason);
 void watch_stop(struct remote *remote);
 // Releases all monitors. Nobody is told any more: loops of the program may be gone.
 void watch_done(struct remote *remote);
+
+// ---- function.c: host side ----
+bool function_is_open(struct loop *loop, ac_ref function);
+// Takes the value out of the arrival.
+void function_called(struct remote *remote, struct arrival *arrival);
+void function_started(struct remote *remote, const struct arrival *arrival);
+void functions_done(struct remote *remote);
 
 // ---- subscribe.c: host side ----
 int subscribe_far(struct loop *loop, ac_ref channel, ac_ref who, bool on);
@@ -412,6 +437,10 @@ int remote_ask_first(struct loop *loop, enum remote_verb verb, const char *text,
                      ac_time deadline);
 
 // ---- names.c ----
+// As ac_register at the first loop; a function of another loop is open.
+int names_register(ac_ref holder, const char *name);
+// What holds names, and of whose end nobody is told, has ended.
+void names_holder_closed(struct remote *remote, ac_ref holder);
 // Guest side.
 void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name,
                  bool once);

@@ -21,6 +21,7 @@ static bool abandon_room(struct coro *coro);
 const struct wait_kind deliver_wait = {"deliver", abandon_asker, .until_deadline = false};
 const struct wait_kind reach_wait = {"peer", abandon_asker, .until_deadline = false};
 const struct wait_kind subscribe_wait = {"subscribe", abandon_asker, .until_deadline = false};
+const struct wait_kind invoke_wait = {"invoke", abandon_asker, .until_deadline = false};
 static const struct wait_kind room_wait = {"window", abandon_room, .until_deadline = false};
 
 // ---- queues of senders ----

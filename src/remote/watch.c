@@ -7,6 +7,7 @@
 // monitor that tells a function instead.
 #include "remote/remote_private.h"
 
+static int send_monitor(struct far_monitor *monitor, enum frame_type type);
 static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, struct far_watch *told,
                                          int *err);
 static void monitor_stop(struct far_monitor *monitor);
@@ -60,9 +61,10 @@ static int send_monitor(struct far_monitor *monitor, enum frame_type type) {
                             FABRIC_ALWAYS);
 }
 
-// A monitor that nobody who ends watches over yet. NULL and *err.
-static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, struct far_watch *told,
-                                         int *err) {
+// A monitor that nobody who ends watches over yet, and of which the other side knows nothing. NULL
+// and *err.
+static struct far_monitor *monitor_create(struct remote *remote, ac_ref of, struct far_watch *told,
+                                          int *err) {
     struct far_monitor *monitor = memory_allocate(sizeof *monitor);
     *err = -ENOMEM;
     if (!monitor)
@@ -74,15 +76,51 @@ static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, struc
                                     .of = of};
     list_init(&monitor->watch.link);
     *err = map_put_id(&remote->monitors, monitor->number, monitor);
-    if (*err < 0)
-        goto release;
+    if (*err == 0)
+        return monitor;
+    memory_release(monitor);
+    return NULL;
+}
+
+// The same, and the other side is asked.
+static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, struct far_watch *told,
+                                         int *err) {
+    struct far_monitor *monitor = monitor_create(remote, of, told, err);
+    if (!monitor)
+        return NULL;
     *err = send_monitor(monitor, FRAME_MONITOR);
     if (*err == 0)
         return monitor;
     map_take_id(&remote->monitors, monitor->number);
-release:
     memory_release(monitor);
     return NULL;
+}
+
+struct far_monitor *monitor_expect(struct remote *remote, uint64_t peer, ac_ref watcher, int *err) {
+    struct far_monitor *monitor = monitor_create(remote, (ac_ref){peer, 0}, NULL, err);
+    if (!monitor)
+        return NULL;
+    monitor->watcher = watcher;
+    if (ref_is_here(remote->host, watcher))
+        coro_watch(coro_here(), &monitor->watch);
+    return monitor;
+}
+
+void monitor_forget(struct remote *remote, uint64_t number) {
+    struct far_monitor *monitor = map_get_id(&remote->monitors, number);
+    if (!monitor)
+        return;
+    coro_unwatch(&monitor->watch);
+    monitor_stop(monitor);
+}
+
+void monitor_forget_of(struct remote *remote, ac_ref of, ac_ref watcher) {
+    struct far_monitor *monitor;
+    for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, NULL, NULL));)
+        if (ac_ref_equal(monitor->of, of) && ac_ref_equal(monitor->watcher, watcher)) {
+            monitor_forget(remote, monitor->number);
+            return;
+        }
 }
 
 static void monitor_stop(struct far_monitor *monitor) {
@@ -106,7 +144,10 @@ static void notify(struct far_monitor *monitor, enum ac_end how, int reason, ac_
     struct ac_exit exit = {.who = monitor->of, .how = how, .reason = reason, .value = value};
     map_take_id(&remote->monitors, monitor->number);
     coro_unwatch(&monitor->watch);
-    int err = message_deliver_here(remote->host, monitor->watcher, message_exit_notice(&exit));
+    ac_value notice = message_exit_notice(&exit);
+    int err = ref_is_here(remote->host, monitor->watcher)
+                  ? message_deliver_here(remote->host, monitor->watcher, notice)
+                  : ac_try_send_value(monitor->watcher, notice);
     if (err < 0)
         trace(TRACE_REMOTE, "an exit notice is lost: %s", ac_strerror(err));
     memory_release(monitor);
@@ -119,7 +160,7 @@ static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit) {
 
 void watch_exit(struct remote *remote, struct arrival *arrival) {
     struct far_monitor *monitor = map_get_id(&remote->monitors, arrival->number);
-    if (!monitor || monitor->of.peer != arrival->peer)
+    if (!monitor || monitor->of.peer != arrival->peer || monitor->of.id == 0)
         return;
     if (monitor->told) {
         // It may also be that the other side could not watch: then nothing has ended.
@@ -138,6 +179,8 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason) {
             continue;
         if (monitor->told)
             tell(monitor, -ECONNRESET);
+        else if (monitor->of.id == 0) // the one who calls is told otherwise
+            monitor_forget(remote, monitor->number);
         else
             notify(monitor, AC_LOST, reason, ac_nil);
     }
