@@ -11,8 +11,6 @@
 // The last user frees the memory.
 #include "fabric/fabric_private.h"
 
-enum { PLAIN_BYTES_KEPT = 32 * 1024 };
-
 static void reader_ended(struct task *task);
 static void writer_ended(struct task *task);
 
@@ -105,6 +103,14 @@ static void writer_ended(struct task *task) {
     task_left(container_of(task, struct connection, writer));
 }
 
+void connection_rest(struct connection *it) {
+    link_rest(&it->peer->link);
+    if (it->plain.length == 0)
+        buffer_done(&it->plain);
+    if (it->out.length == 0)
+        buffer_done(&it->out);
+}
+
 bool fabric_cut(struct fabric *fabric, uint64_t id) {
     struct peer *peer = peer_find(fabric, id);
     if (!peer || !peer->connection)
@@ -166,8 +172,6 @@ int connection_pull(struct connection *it, ac_time deadline) {
         }
         if (got != -EAGAIN)
             return got ? (int)got : -ECONNRESET;
-        if (plain->length == 0 && plain->capacity > PLAIN_BYTES_KEPT)
-            buffer_done(plain);
         if (tls_has_output(it->tls))
             bell_ring(&it->work);
         err = connection_receive(it, deadline);

@@ -525,6 +525,7 @@ static ac_time tick_linked(struct peer *peer, ac_time now) {
     ac_time beat_at = connection->sent_at + peer->beat_ns;
     connection->tell |= link_owes(&peer->link) > 0;
     if (now >= beat_at) {
+        connection_rest(connection);
         connection->beat = true;
         beat_at = now + peer->beat_ns;
     }

@@ -97,12 +97,12 @@ void frame_put_u64(uint8_t to[8], uint64_t number);
 
 // ---- link.c ----
 
-// Bytes that come in at the end and go out at the beginning, always in one piece.
+// Whole frames that come in at the end and go out at the beginning.
+struct chunk;
 struct fifo {
-    uint8_t *bytes;
-    size_t begin;
-    size_t end;
-    size_t capacity;
+    struct chunk *first;
+    struct chunk *last;
+    size_t count; // of bytes
 };
 
 struct link {
@@ -110,6 +110,8 @@ struct link {
     struct fifo urgent; // whole frames that wait, without a number yet
     struct fifo normal;
     struct fifo sent;           // numbered frames that the peer is not known to have received
+    struct chunk *spare;        // memory for more of it, until the link rests
+    uint32_t spares;            // how many of them
     size_t given;               // bytes of `sent` that the present connection has been given
     uint64_t sequence;          // of the last frame in `sent`
     uint64_t acknowledged;      // the last one that the peer has received
@@ -127,12 +129,14 @@ struct link {
 void link_init(struct link *link);
 // Frees what it holds and makes it a new link without an id.
 void link_reset(struct link *link);
+// Nothing has travelled for a while: gives back what memory is not in use.
+void link_rest(struct link *link);
 // Queues a frame. 0; -EAGAIN; -EMSGSIZE; -ENOMEM; -ENOBUFS for an urgent one over the limit.
 int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t count,
                enum fabric_way way);
 // Numbers waiting frames, urgent ones first, until BATCH_BYTES are to be given to the connection or
-// none waits; *bytes whole frames lie at the pointer returned. The caller adds what it gives to
-// link->given.
+// none waits. Whole frames lie at the pointer returned, *bytes of them, 128 KiB at the most; 0:
+// there are none to be given. The caller adds what it gives to link->given.
 const uint8_t *link_load(struct link *link, size_t *bytes);
 // True if frames wait that have no number yet.
 bool link_waits(const struct link *link);
@@ -395,6 +399,8 @@ void connection_end(struct connection *connection);
 // It can be used no more: -EBADMSG for a breach of the protocol, else by accident. What becomes of
 // the link follows.
 void connection_fail(struct connection *connection, int err);
+// Nothing has travelled for a while: gives back what memory is not in use.
+void connection_rest(struct connection *connection);
 // Starts its reader or writer. 0 or -ENOMEM.
 int connection_start(struct connection *connection, struct task *task, ac_function run,
                      const char *name);

@@ -48,16 +48,22 @@ _Static_assert(CLEAR_BYTES + 9 * 9 + 3 * 3 + 16 + NAME_BYTES_MAX + REFUSAL_TEXT_
                    GREETING_BYTES_MAX,
                "every greeting fits");
 
+// Written out, which the compiler makes one instruction of.
 void frame_put_u64(uint8_t to[8], uint64_t number) {
-    for (int i = 7; i >= 0; i--, number >>= 8)
-        to[i] = (uint8_t)number;
+    to[0] = (uint8_t)(number >> 56);
+    to[1] = (uint8_t)(number >> 48);
+    to[2] = (uint8_t)(number >> 40);
+    to[3] = (uint8_t)(number >> 32);
+    to[4] = (uint8_t)(number >> 24);
+    to[5] = (uint8_t)(number >> 16);
+    to[6] = (uint8_t)(number >> 8);
+    to[7] = (uint8_t)number;
 }
 
 uint64_t frame_read_u64(const uint8_t from[8]) {
-    uint64_t number = 0;
-    for (int i = 0; i < 8; i++)
-        number = number << 8 | from[i];
-    return number;
+    return (uint64_t)from[0] << 56 | (uint64_t)from[1] << 48 | (uint64_t)from[2] << 40 |
+           (uint64_t)from[3] << 32 | (uint64_t)from[4] << 24 | (uint64_t)from[5] << 16 |
+           (uint64_t)from[6] << 8 | from[7];
 }
 
 void frame_put_header(uint8_t to[FRAME_HEADER_BYTES], const struct frame *frame) {

@@ -17,57 +17,99 @@
 // the receivers: what was queued here and is not taken there is in flight and fills the window. An
 // urgent frame is counted but not held back.
 //
+// The three queues are rows of chunks, each of whole frames: what is to be sent moves from one row
+// to the next with its chunk, and what comes to the end of its way makes room for more.
+//
 // Limits: FABRIC_WINDOW_BYTES bytes of payload in flight, or one frame; four times that on the
 // wire, so that very small frames cannot pile up; URGENT_BYTES_MAX of waiting urgent frames.
 #include "fabric/fabric_private.h"
 
-enum { QUEUED_BYTES_MAX = 4 * FABRIC_WINDOW_BYTES, FIFO_BYTES_KEPT = 16 * 1024 };
+enum {
+    QUEUED_BYTES_MAX = 4 * FABRIC_WINDOW_BYTES,
+    CHUNK_BYTES = 128 * 1024 - 64, // so that malloc does not ask the system for each
+    CHUNK_BYTES_LEAST = 2 * 1024,  // of the first of a row: most links have little to say at a time
+    SPARE_MAX = 32
+};
 
-// ---- bytes in a row ----
+_Static_assert((int)FRAME_BYTES_MAX <= (int)CHUNK_BYTES, "every frame fits a chunk");
 
-static size_t fifo_count(const struct fifo *fifo) { return fifo->end - fifo->begin; }
+// ---- frames in a row ----
 
-static void fifo_done(struct fifo *fifo) {
-    memory_release(fifo->bytes);
-    *fifo = (struct fifo){0};
-}
+// Whole frames, one behind the other.
+struct chunk {
+    struct chunk *next;
+    size_t begin; // frames lie in bytes[begin..end)
+    size_t end;
+    size_t capacity;
+    uint8_t bytes[];
+};
 
-// Makes room for `more` bytes behind the end. Bytes are moved only when half of the memory is free,
-// so that each is moved once or twice in all.
-static int fifo_reserve(struct fifo *fifo, size_t more) {
-    size_t count = fifo_count(fifo);
-    if (fifo->capacity - fifo->end >= more)
-        return 0;
-    if (fifo->begin >= fifo->capacity / 2 && fifo->capacity - count >= more) {
-        memmove(fifo->bytes, fifo->bytes + fifo->begin, count);
+static size_t fifo_count(const struct fifo *fifo) { return fifo->count; }
+
+// One that holds `bytes` at the least.
+static struct chunk *chunk_take(struct link *link, size_t bytes, size_t wanted) {
+    struct chunk *chunk = link->spare;
+    if (chunk && chunk->capacity >= bytes) {
+        link->spare = chunk->next;
+        link->spares--;
     } else {
-        size_t capacity = fifo->capacity ? fifo->capacity : 1024;
-        while (capacity < count + more)
-            capacity *= 2;
-        if (capacity == fifo->capacity) // mostly free at the front, but not by half
-            capacity *= 2;
-        uint8_t *bytes = memory_allocate(capacity);
-        if (!bytes)
-            return -ENOMEM;
-        if (count)
-            memcpy(bytes, fifo->bytes + fifo->begin, count);
-        memory_release(fifo->bytes);
-        fifo->bytes = bytes;
-        fifo->capacity = capacity;
+        size_t capacity = bytes > wanted ? CHUNK_BYTES : wanted;
+        chunk = memory_allocate(sizeof *chunk + capacity);
+        if (!chunk)
+            return NULL;
+        chunk->capacity = capacity;
     }
-    fifo->begin = 0;
-    fifo->end = count;
-    return 0;
+    chunk->next = NULL;
+    chunk->begin = chunk->end = 0;
+    return chunk;
 }
 
-static void fifo_take(struct fifo *fifo, size_t count) {
-    assert(count <= fifo_count(fifo));
-    fifo->begin += count;
-    if (fifo->begin < fifo->end)
+static void chunk_give(struct link *link, struct chunk *chunk) {
+    if (chunk->capacity < CHUNK_BYTES || link->spares >= SPARE_MAX) {
+        memory_release(chunk);
         return;
-    fifo->begin = fifo->end = 0;
-    if (fifo->capacity > FIFO_BYTES_KEPT)
-        fifo_done(fifo);
+    }
+    chunk->next = link->spare;
+    link->spare = chunk;
+    link->spares++;
+}
+
+static void fifo_append(struct fifo *fifo, struct chunk *chunk) {
+    if (fifo->last)
+        fifo->last->next = chunk;
+    else
+        fifo->first = chunk;
+    fifo->last = chunk;
+}
+
+static struct chunk *fifo_take(struct fifo *fifo) {
+    struct chunk *chunk = fifo->first;
+    fifo->first = chunk->next;
+    if (!fifo->first)
+        fifo->last = NULL;
+    chunk->next = NULL;
+    return chunk;
+}
+
+static void fifo_done(struct link *link, struct fifo *fifo) {
+    while (fifo->first)
+        chunk_give(link, fifo_take(fifo));
+    fifo->count = 0;
+}
+
+// Room for a frame at the end, which counts as there; NULL if there is no memory.
+static uint8_t *fifo_put(struct link *link, struct fifo *fifo, size_t bytes) {
+    struct chunk *last = fifo->last;
+    if (!last || last->capacity - last->end < bytes) {
+        last = chunk_take(link, bytes, last ? CHUNK_BYTES : CHUNK_BYTES_LEAST);
+        if (!last)
+            return NULL;
+        fifo_append(fifo, last);
+    }
+    uint8_t *at = last->bytes + last->end;
+    last->end += bytes;
+    fifo->count += bytes;
+    return at;
 }
 
 // The bytes of the frame at the beginning of what lies there.
@@ -84,10 +126,20 @@ static size_t frame_bytes_at(const uint8_t *at) {
 
 void link_init(struct link *link) { *link = (struct link){.refused = SIZE_MAX}; }
 
+void link_rest(struct link *link) {
+    while (link->spare) {
+        struct chunk *chunk = link->spare;
+        link->spare = chunk->next;
+        memory_release(chunk);
+    }
+    link->spares = 0;
+}
+
 void link_reset(struct link *link) {
-    fifo_done(&link->urgent);
-    fifo_done(&link->normal);
-    fifo_done(&link->sent);
+    fifo_done(link, &link->urgent);
+    fifo_done(link, &link->normal);
+    fifo_done(link, &link->sent);
+    link_rest(link);
     link_init(link);
 }
 
@@ -119,10 +171,9 @@ int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t co
     if (way != FABRIC_WINDOW &&
         fifo_count(fifo) + fifo_count(&link->sent) + payload > URGENT_BYTES_MAX)
         return -ENOBUFS;
-    int err = fifo_reserve(fifo, FRAME_HEADER_BYTES + payload);
-    if (err)
-        return err;
-    uint8_t *at = fifo->bytes + fifo->end;
+    uint8_t *at = fifo_put(link, fifo, FRAME_HEADER_BYTES + payload);
+    if (!at)
+        return -ENOMEM;
     frame_put_header(at, &(struct frame){.bytes = (uint32_t)payload, .type = (uint8_t)type});
     at += FRAME_HEADER_BYTES;
     for (size_t i = 0; i < count; i++) {
@@ -130,44 +181,49 @@ int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t co
             memcpy(at, parts[i].at, parts[i].bytes);
         at += parts[i].bytes;
     }
-    fifo->end += FRAME_HEADER_BYTES + payload;
     link->payload_out += payload;
     return 0;
 }
 
-// Moves frames from `from` into `sent` while less than BATCH_BYTES are to be given. What finds no
-// memory waits on.
-static void number(struct link *link, struct fifo *from) {
-    struct fifo *sent = &link->sent;
-    while (fifo_count(from) > 0 && fifo_count(sent) - link->given < BATCH_BYTES) {
-        const uint8_t *frame = from->bytes + from->begin;
-        size_t bytes = frame_bytes_at(frame);
-        if (fifo_reserve(sent, bytes) < 0)
-            return;
-        uint8_t *to = sent->bytes + sent->end;
-        memcpy(to, frame, bytes);
-        frame_put_u64(to + 8, ++link->sequence);
-        sent->end += bytes;
-        fifo_take(from, bytes);
-    }
+static void number_chunk(struct link *link, struct chunk *chunk) {
+    for (size_t at = chunk->begin; at < chunk->end; at += frame_bytes_at(chunk->bytes + at))
+        frame_put_u64(chunk->bytes + at + 8, ++link->sequence);
 }
 
-// The bytes of whole frames, at most BATCH_BYTES and one frame, that lie at `at`.
-static size_t whole_frames(const uint8_t *at, size_t there) {
-    size_t bytes = 0;
-    while (bytes < there && bytes < BATCH_BYTES)
-        bytes += frame_bytes_at(at + bytes);
-    assert(bytes <= there);
-    return bytes;
+// Moves frames from `from` into `sent`, a chunk at a time, while less than BATCH_BYTES are to be
+// given. Little is copied behind what is there, so that many little ones do not take a chunk each.
+static void number(struct link *link, struct fifo *from) {
+    struct fifo *sent = &link->sent;
+    while (from->count > 0 && sent->count - link->given < BATCH_BYTES) {
+        struct chunk *chunk = fifo_take(from), *last = sent->last;
+        size_t bytes = chunk->end - chunk->begin;
+        number_chunk(link, chunk);
+        from->count -= bytes;
+        sent->count += bytes;
+        if (last && last->capacity - last->end >= bytes) {
+            memcpy(last->bytes + last->end, chunk->bytes + chunk->begin, bytes);
+            last->end += bytes;
+            chunk_give(link, chunk);
+        } else {
+            fifo_append(sent, chunk);
+        }
+    }
 }
 
 const uint8_t *link_load(struct link *link, size_t *bytes) {
     number(link, &link->urgent);
     number(link, &link->normal);
-    size_t there = fifo_count(&link->sent) - link->given;
-    const uint8_t *at = link->sent.bytes + link->sent.begin + link->given;
-    *bytes = there ? whole_frames(at, there) : 0;
-    return at;
+    size_t before = link->given;
+    *bytes = 0;
+    for (const struct chunk *chunk = link->sent.first; chunk; chunk = chunk->next) {
+        size_t there = chunk->end - chunk->begin;
+        if (before < there) {
+            *bytes = there - before;
+            return chunk->bytes + chunk->begin + before;
+        }
+        before -= there;
+    }
+    return NULL;
 }
 
 bool link_waits(const struct link *link) {
@@ -188,11 +244,16 @@ bool link_is_taken(const struct link *link) {
 static int acknowledge(struct link *link, uint64_t received) {
     if (received < link->acknowledged || received > link->sequence)
         return -EPROTO;
-    size_t bytes = 0;
-    for (; link->acknowledged < received; link->acknowledged++)
-        bytes += frame_bytes_at(link->sent.bytes + link->sent.begin + bytes);
-    fifo_take(&link->sent, bytes);
-    link->given = link->given > bytes ? link->given - bytes : 0;
+    struct fifo *sent = &link->sent;
+    for (; link->acknowledged < received; link->acknowledged++) {
+        struct chunk *chunk = sent->first;
+        size_t bytes = frame_bytes_at(chunk->bytes + chunk->begin);
+        chunk->begin += bytes;
+        sent->count -= bytes;
+        link->given = link->given > bytes ? link->given - bytes : 0;
+        if (chunk->begin == chunk->end)
+            chunk_give(link, fifo_take(sent));
+    }
     return 0;
 }
 
