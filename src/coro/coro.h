@@ -313,6 +313,8 @@ void loop_run_posts(struct loop *loop);
 // ready coroutines until none is left or time is due. Sets loop_here meanwhile. 0 or the poller's
 // error.
 int loop_turn(struct loop *loop);
+// Of such a turn the last part alone. Sets loop_here meanwhile.
+void loop_run_ready(struct loop *loop);
 // When the loop next has something to do by itself: AC_NOW, a timer's deadline or AC_FOREVER.
 ac_time loop_due(const struct loop *loop);
 // From any thread: has post->run called on the loop's thread soon. The caller sees to it that the
@@ -877,6 +879,9 @@ void guest_enter(struct guest *guest);
 void guest_leave(struct guest *guest);
 // Drives the guest if it has something to do. Called by the host at home.
 int guest_drive(struct guest *guest);
+// Runs the guest's coroutines that are ready. Called by the host before it asks its poller: what is
+// sent in a turn is on its way when the host falls asleep, and neither poller is asked twice.
+void guest_run_ready(struct guest *guest);
 // When the host has to drive it next.
 ac_time guest_due(struct guest *guest);
 // The host has left its poller, in which it had waited. Private to coro/.

@@ -121,6 +121,16 @@ int guest_drive(struct guest *guest) {
     return err;
 }
 
+void guest_run_ready(struct guest *guest) {
+    if (guest_due(guest) != AC_NOW)
+        return;
+    sys_mutex_lock(guest->lock);
+    sys_context_of_thread(&guest->loop->home);
+    loop_run_ready(guest->loop);
+    note_due(guest);
+    sys_mutex_unlock(guest->lock);
+}
+
 ac_time guest_due(struct guest *guest) { return __atomic_load_n(&guest->due, __ATOMIC_SEQ_CST); }
 
 void guest_poke(struct guest *guest) {

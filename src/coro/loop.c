@@ -240,8 +240,10 @@ static int turn(struct loop *loop, ac_time deadline) {
         }
     }
     deadline = earlier(deadline, heap_earliest(&loop->timers));
-    if (loop->guest)
+    if (loop->guest) {
+        guest_run_ready(loop->guest);
         deadline = earlier(deadline, guest_due(loop->guest));
+    }
     int err = ask(loop, deadline);
     run_timers(loop);
     int later = loop->guest ? guest_drive(loop->guest) : 0;
@@ -249,6 +251,13 @@ static int turn(struct loop *loop, ac_time deadline) {
     loop->asked = loop->now;
     run_ready(loop);
     return err < 0 ? err : later;
+}
+
+void loop_run_ready(struct loop *loop) {
+    struct loop *outer = loop_here;
+    loop_here = loop;
+    run_ready(loop);
+    loop_here = outer;
 }
 
 int loop_turn(struct loop *loop) {
