@@ -29,7 +29,8 @@ struct far_watch {
     // Called once, on the loop's thread: -ESRCH, it has ended; -ECONNRESET, its process is lost.
     // Must not wait.
     void (*ended)(struct far_watch *watch, int reason);
-    void *state; // belongs to the door
+    void *state; // these two belong to the door
+    struct list link;
 };
 
 // A place in a queue of the door's.

@@ -55,6 +55,8 @@ struct remote *remote_need(struct loop *loop) {
     map_init(&remote->delivers);
     map_init(&remote->reaches);
     map_init(&remote->monitors);
+    map_init(&remote->common);
+    list_init(&remote->idle);
     map_init(&remote->queries);
     map_init(&remote->sending);
     list_init(&remote->room);

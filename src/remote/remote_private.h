@@ -73,7 +73,8 @@ enum {
     STREAMS_MAX = 64,        // large messages of one peer on their way at once
     SENDING_MAX = 32,        // and to one peer
     FOLLOWERS_MAX = 1 << 16, // open LOCATEs of one peer
-    HEAD_BYTES_MAX = 64,     // what stands before the value in a frame
+    IDLE_MONITORS_MAX = 64,  // kept for the next call
+    HEAD_BYTES_MAX = 96,     // what stands before the value in a frame, that of a piece included
     // The window does not hold back small exit notices, so that the end of a coroutine is known
     // also where nothing is taken in.
     LIGHT_BYTES_MAX = 256
@@ -196,15 +197,20 @@ struct sending {
     size_t bytes; // of all of them
 };
 
-// Host side: a monitor on a coroutine elsewhere.
+// Host side: a monitor on a coroutine elsewhere: of one watcher, who gets a notice, or *common*, of
+// all who are told instead. One that is common and of use to nobody just now is *idle*.
 struct far_monitor {
     struct end_watch watch; // of the watcher
     struct remote *remote;
     uint64_t number;
-    ac_ref watcher;         // who gets a notice
-    struct far_watch *told; // who is told instead; NULL: the watcher gets his notice
-    ac_ref of; // with `told` also a channel, of which nothing is asked there; its id is 0 until it
-               // is known what a call has started
+    ac_ref watcher;   // who gets a notice
+    bool common;      // who are told are in `told`, and no watcher
+    bool listed;      // common, and in remote->common
+    bool over;        // those in `told` are being told
+    struct list told; // struct far_watch
+    struct list idle; // in remote->idle
+    ac_ref of;        // if it is common also a channel, of which nothing is asked there; its id is 0
+                      // until it is known what a call has started
 };
 
 // Host side: a peer's monitor on a coroutine here.
@@ -246,6 +252,9 @@ struct remote {
     struct map delivers;     // number -> struct asker
     struct map reaches;      // number -> struct asker
     struct map monitors;     // number -> struct far_monitor
+    struct map common;       // ac_ref -> struct far_monitor: the common ones
+    struct list idle;        // of these, those of use to nobody, the oldest first
+    uint32_t idle_count;
     struct map queries;      // number -> struct query
     struct list room;        // struct room_waiter: for room in the window, first come first served
     struct list begin;       // struct room_waiter: for the beginning of a large message, likewise

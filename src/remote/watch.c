@@ -3,14 +3,20 @@
 // side watches its coroutine and sends EXIT at its end, in order behind all that the coroutine had
 // sent. Whichever comes first, the EXIT or the loss of the peer, takes the record out and gives the
 // one notice. If the one who asked ends before, it sends UNWATCH, so that a coroutine that lives
-// long does not gather the monitors of all who once looked at it. A far_watch of message/ is a
-// monitor that tells a function instead.
+// long does not gather the monitors of all who once looked at it.
+//
+// A far_watch of message/ has a function told instead. All of one coroutine share a monitor, which
+// is common to them. Each call has such a watch (ac_call), and the next one to the same coroutine
+// is likely: so the monitor stays when the last watch has gone, until IDLE_MONITORS_MAX others have
+// come to be idle after it.
 #include "remote/remote_private.h"
 
 static int send_monitor(struct far_monitor *monitor, enum frame_type type);
-static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, struct far_watch *told,
-                                         int *err);
+static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, int *err);
 static void monitor_stop(struct far_monitor *monitor);
+static void idle_begin(struct far_monitor *monitor);
+static void idle_end(struct far_monitor *monitor);
+static void monitor_release(struct far_monitor *monitor);
 static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit);
 static void report_end(struct end_watch *watch, const struct ac_exit *exit);
 static void near_release(struct near_monitor *near);
@@ -28,7 +34,7 @@ int monitor_far(struct loop *loop, ac_ref of) {
     if (ref_sort(of.id) != REF_COROUTINE)
         return -ENOTSUP;
     int err;
-    struct far_monitor *monitor = monitor_start(remote, of, NULL, &err);
+    struct far_monitor *monitor = monitor_start(remote, of, &err);
     if (!monitor)
         return err;
     monitor->watcher = coro_ref(self);
@@ -36,18 +42,75 @@ int monitor_far(struct loop *loop, ac_ref of) {
     return 0;
 }
 
+// The common monitor, made if there is none. NULL and *err.
+static struct far_monitor *common_need(struct remote *remote, ac_ref of, int *err) {
+    struct far_monitor *monitor = map_get(&remote->common, &of, sizeof of);
+    if (monitor)
+        return monitor;
+    monitor = monitor_start(remote, of, err);
+    if (!monitor)
+        return NULL;
+    *err = map_put(&remote->common, &of, sizeof of, monitor);
+    monitor->common = monitor->listed = *err == 0;
+    if (monitor->common)
+        return monitor;
+    monitor_stop(monitor);
+    return NULL;
+}
+
 int watch_far(struct loop *loop, ac_ref of, struct far_watch *watch) {
     struct remote *remote = remote_linked(loop);
     int err = -EHOSTUNREACH;
-    struct far_monitor *monitor = remote ? monitor_start(remote, of, watch, &err) : NULL;
+    struct far_monitor *monitor = remote ? common_need(remote, of, &err) : NULL;
     watch->state = monitor;
-    return monitor ? 0 : err;
+    if (!monitor)
+        return err;
+    idle_end(monitor);
+    list_append(&monitor->told, &watch->link);
+    return 0;
 }
 
 void unwatch_far(struct far_watch *watch) {
-    if (watch->state)
-        monitor_stop(watch->state);
+    struct far_monitor *monitor = watch->state;
+    if (!monitor)
+        return;
     watch->state = NULL;
+    list_remove(&watch->link);
+    if (!list_empty(&monitor->told) || monitor->over)
+        return;
+    if (monitor->listed)
+        idle_begin(monitor);
+    else
+        monitor_stop(monitor);
+}
+
+static void idle_begin(struct far_monitor *monitor) {
+    struct remote *remote = monitor->remote;
+    list_append(&remote->idle, &monitor->idle);
+    if (++remote->idle_count > IDLE_MONITORS_MAX)
+        monitor_stop(container_of(remote->idle.next, struct far_monitor, idle));
+}
+
+static void idle_end(struct far_monitor *monitor) {
+    if (list_empty(&monitor->idle))
+        return;
+    list_remove(&monitor->idle);
+    monitor->remote->idle_count--;
+}
+
+// Who comes from now on to watch the same begins another.
+static void unlist(struct far_monitor *monitor) {
+    if (monitor->listed)
+        map_take(&monitor->remote->common, &monitor->of, sizeof monitor->of);
+    monitor->listed = false;
+}
+
+// Takes it out of all that knows it, and frees it.
+static void monitor_release(struct far_monitor *monitor) {
+    idle_end(monitor);
+    unlist(monitor);
+    map_take_id(&monitor->remote->monitors, monitor->number);
+    memory_release(monitor);
 }
 
 static int send_monitor(struct far_monitor *monitor, enum frame_type type) {
@@ -63,18 +126,16 @@ static int send_monitor(struct far_monitor *monitor, enum frame_type type) {
 
 // A monitor that nobody who ends watches over yet, and of which the other side knows nothing. NULL
 // and *err.
-static struct far_monitor *monitor_create(struct remote *remote, ac_ref of, struct far_watch *told,
-                                          int *err) {
+static struct far_monitor *monitor_create(struct remote *remote, ac_ref of, int *err) {
     struct far_monitor *monitor = memory_allocate(sizeof *monitor);
     *err = -ENOMEM;
     if (!monitor)
         return NULL;
-    *monitor = (struct far_monitor){.watch.ended = watcher_ended,
-                                    .remote = remote,
-                                    .number = ++remote->number,
-                                    .told = told,
-                                    .of = of};
+    *monitor = (struct far_monitor){
+        .watch.ended = watcher_ended, .remote = remote, .number = ++remote->number, .of = of};
     list_init(&monitor->watch.link);
+    list_init(&monitor->told);
+    list_init(&monitor->idle);
     *err = map_put_id(&remote->monitors, monitor->number, monitor);
     if (*err == 0)
         return monitor;
@@ -83,21 +144,19 @@ static struct far_monitor *monitor_create(struct remote *remote, ac_ref of, stru
 }
 
 // The same, and the other side is asked.
-static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, struct far_watch *told,
-                                         int *err) {
-    struct far_monitor *monitor = monitor_create(remote, of, told, err);
+static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, int *err) {
+    struct far_monitor *monitor = monitor_create(remote, of, err);
     if (!monitor)
         return NULL;
     *err = send_monitor(monitor, FRAME_MONITOR);
     if (*err == 0)
         return monitor;
-    map_take_id(&remote->monitors, monitor->number);
-    memory_release(monitor);
+    monitor_release(monitor);
     return NULL;
 }
 
 struct far_monitor *monitor_expect(struct remote *remote, uint64_t peer, ac_ref watcher, int *err) {
-    struct far_monitor *monitor = monitor_create(remote, (ac_ref){peer, 0}, NULL, err);
+    struct far_monitor *monitor = monitor_create(remote, (ac_ref){peer, 0}, err);
     if (!monitor)
         return NULL;
     monitor->watcher = watcher;
@@ -125,24 +184,27 @@ void monitor_forget_of(struct remote *remote, ac_ref of, ac_ref watcher) {
 
 static void monitor_stop(struct far_monitor *monitor) {
     (void)send_monitor(monitor, FRAME_UNWATCH);
-    map_take_id(&monitor->remote->monitors, monitor->number);
-    memory_release(monitor);
+    monitor_release(monitor);
 }
 
-// Takes the monitor out and tells who is told instead of getting a notice.
+// Tells all of a common monitor and takes it out. They may let go of each other meanwhile, and
+// watch the same again, which begins another.
 static void tell(struct far_monitor *monitor, int reason) {
-    struct far_watch *told = monitor->told;
-    map_take_id(&monitor->remote->monitors, monitor->number);
-    memory_release(monitor);
-    told->state = NULL;
-    told->ended(told, reason);
+    struct list *link;
+    monitor->over = true;
+    unlist(monitor);
+    while ((link = list_take(&monitor->told))) {
+        struct far_watch *watch = container_of(link, struct far_watch, link);
+        watch->state = NULL;
+        watch->ended(watch, reason);
+    }
+    monitor_release(monitor);
 }
 
 // Takes the monitor out and gives the notice. Takes the value.
 static void notify(struct far_monitor *monitor, enum ac_end how, int reason, ac_value value) {
     struct remote *remote = monitor->remote;
     struct ac_exit exit = {.who = monitor->of, .how = how, .reason = reason, .value = value};
-    map_take_id(&remote->monitors, monitor->number);
     coro_unwatch(&monitor->watch);
     ac_value notice = message_exit_notice(&exit);
     int err = ref_is_here(remote->host, monitor->watcher)
@@ -150,7 +212,7 @@ static void notify(struct far_monitor *monitor, enum ac_end how, int reason, ac_
                   : ac_try_send_value(monitor->watcher, notice);
     if (err < 0)
         trace(TRACE_REMOTE, "an exit notice is lost: %s", ac_strerror(err));
-    memory_release(monitor);
+    monitor_release(monitor);
 }
 
 static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit) {
@@ -162,10 +224,14 @@ void watch_exit(struct remote *remote, struct arrival *arrival) {
     struct far_monitor *monitor = map_get_id(&remote->monitors, arrival->number);
     if (!monitor || monitor->of.peer != arrival->peer || monitor->of.id == 0)
         return;
-    if (monitor->told) {
+    if (monitor->common) {
         // It may also be that the other side could not watch: then nothing has ended.
         if (arrival->how != AC_LOST || arrival->result == -ESRCH)
             tell(monitor, -ESRCH);
+        else if (list_empty(&monitor->told))
+            monitor_release(monitor);
+        else
+            unlist(monitor);
         return;
     }
     notify(monitor, arrival->how, (int)arrival->result, arrival->value);
@@ -177,7 +243,7 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason) {
     for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, NULL, NULL));) {
         if (monitor->of.peer != peer)
             continue;
-        if (monitor->told)
+        if (monitor->common)
             tell(monitor, -ECONNRESET);
         else if (monitor->of.id == 0) // the one who calls is told otherwise
             monitor_forget(remote, monitor->number);
@@ -193,17 +259,19 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason) {
 void watch_stop(struct remote *remote) {
     struct far_monitor *monitor;
     for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, NULL, NULL));)
-        if (monitor->told)
+        if (monitor->common)
             tell(monitor, -ECONNRESET);
 }
 
 void watch_done(struct remote *remote) {
     struct far_monitor *monitor;
     for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, NULL, NULL));) {
-        if (monitor->told)
-            monitor->told->state = NULL;
+        struct list *link;
+        while ((link = list_take(&monitor->told)))
+            container_of(link, struct far_watch, link)->state = NULL;
         memory_release(monitor);
     }
+    map_done(&remote->common);
     map_done(&remote->monitors);
 }
 

@@ -269,6 +269,86 @@ TEST(those_who_have_ended_leave_no_monitors_behind) {
     world_end();
 }
 
+// ---- calls ----
+
+static ac_value answers(ac_value unused) {
+    ac_value request, body;
+    ac_ref to;
+    while (ac_receive(&request, AC_FOREVER) == 0) {
+        must_be(ac_unpack(request, &to, &body), 0);
+        must_be(ac_send(to, body), 0);
+        ac_drop(request);
+    }
+    return unused;
+}
+
+static ac_value call_many(ac_value unused) {
+    ac_ref at = find("server");
+    for (int i = 0; i < IDLE_MONITORS_MAX + 10; i++) {
+        ac_ref job = start_job(at, JOB_LIVES);
+        for (int times = 0; times < 3; times++) {
+            ac_value answer;
+            must_be(ac_call(job, i, &answer, ac_after(PATIENCE_S)), 0);
+            must_be(ac_int_of(answer), i);
+        }
+        must_be(map_count(&remote_of(loop_here)->monitors),
+                i < IDLE_MONITORS_MAX ? i + 1 : IDLE_MONITORS_MAX);
+    }
+    (void)start_job(at, JOB_FINISHES);
+    must_be(ac_int_of(next_message()), IDLE_MONITORS_MAX);
+    return unused;
+}
+
+TEST(calls_share_monitors_of_which_few_stay) {
+    world_begin();
+    server_jobs[JOB_FINISHES] = count_watchers;
+    server_jobs[JOB_LIVES] = answers;
+    peer = child(serving);
+    hear(peer);
+    run(call_many);
+    child_end(peer);
+    world_end();
+}
+
+// Each of two who wait for one that ends is told, also when the first lets go of the second.
+static ac_ref victim;
+
+static ac_value ask_victim(ac_value first) {
+    ac_value answer;
+    must_be(ac_call(victim, 1, &answer, ac_after(PATIENCE_S)), -ESRCH);
+    if (ac_ref_is(ac_ref_of(first)))
+        (void)!ac_cancel(ac_ref_of(first));
+    return ac_nil;
+}
+
+static ac_value end_the_called(ac_value unused) {
+    ac_ref at = find("server");
+    victim = start_job(at, JOB_TALKS);
+    ac_ref one = ac_spawn(ask_victim, ac_no_ref, .joinable = true, .stack_bytes = TEST_STACK);
+    ac_ref two = ac_spawn(ask_victim, one, .joinable = true, .stack_bytes = TEST_STACK);
+    must_be(ac_join(one, NULL, ac_after(PATIENCE_S)), 0);
+    must_be(ac_join(two, NULL, ac_after(PATIENCE_S)), 0);
+    must_be(map_count(&remote_of(loop_here)->monitors), 0);
+    return unused;
+}
+
+static ac_value ends_when_asked(ac_value unused) {
+    (void)unused;
+    ac_drop(wait_for_go());
+    ac_drop(wait_for_go());
+    return ac_nil;
+}
+
+TEST(all_who_call_one_that_ends_are_told) {
+    world_begin();
+    server_jobs[JOB_TALKS] = ends_when_asked;
+    peer = child(serving);
+    hear(peer);
+    run(end_the_called);
+    child_end(peer);
+    world_end();
+}
+
 // ---- lost processes ----
 
 static ac_value see_killed(ac_value unused) {
