@@ -209,8 +209,8 @@ struct far_monitor {
     bool over;        // those in `told` are being told
     struct list told; // struct far_watch
     struct list idle; // in remote->idle
-    ac_ref of;        // if it is common also a channel, of which nothing is asked there; its id is 0
-                      // until it is known what a call has started
+    ac_ref of; // if it is common also a channel, of which nothing is asked there; its id is 0
+               // until it is known what a call has started
 };
 
 // Host side: a peer's monitor on a coroutine here.
@@ -248,12 +248,12 @@ struct remote {
     uint64_t refusals[RIGHTS]; // atomic: by right
     uint64_t lost;             // messages for which there was no memory, not yet told to the host
     // ---- host side ----
-    uint64_t number;         // the last one drawn
-    struct map delivers;     // number -> struct asker
-    struct map reaches;      // number -> struct asker
-    struct map monitors;     // number -> struct far_monitor
-    struct map common;       // ac_ref -> struct far_monitor: the common ones
-    struct list idle;        // of these, those of use to nobody, the oldest first
+    uint64_t number;     // the last one drawn
+    struct map delivers; // number -> struct asker
+    struct map reaches;  // number -> struct asker
+    struct map monitors; // number -> struct far_monitor
+    struct map common;   // ac_ref -> struct far_monitor: the common ones
+    struct list idle;    // of these, those of use to nobody, the oldest first
     uint32_t idle_count;
     struct map queries;      // number -> struct query
     struct list room;        // struct room_waiter: for room in the window, first come first served

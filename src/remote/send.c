@@ -160,13 +160,18 @@ struct pieces {
     ac_time deadline; // AC_NOW: all of them at once or none
 };
 
-static int send_piece(struct pieces *it, ac_span part) {
+// The next piece: `head`, if it is the first one, and some of the value.
+static int send_piece(struct pieces *it, const struct head *head, ac_span part) {
     struct head piece = {0};
+    size_t bytes = head->count + part.bytes;
     head_put(&piece, it->stream);
     head_put(&piece, it->type);
     head_put(&piece, it->total);
     head_put(&piece, it->sent);
-    piece.count += cbor_put_head(piece.bytes + piece.count, 2, part.bytes);
+    piece.count += cbor_put_head(piece.bytes + piece.count, 2, bytes);
+    assert(piece.count + head->count <= sizeof piece.bytes);
+    memcpy(piece.bytes + piece.count, head->bytes, head->count);
+    piece.count += head->count;
     // Who does not wait needs room for the first piece only: what follows is bounded by what may be
     // sent so.
     int err = it->deadline == AC_NOW && it->sent > 0
@@ -174,7 +179,7 @@ static int send_piece(struct pieces *it, ac_span part) {
                   : send_one(it->remote, it->peer, FRAME_PIECE, &piece, part,
                              it->sent > 0 ? TURN_PASS : TURN_LAST, it->deadline);
     if (err == 0)
-        it->sent += part.bytes;
+        it->sent += bytes;
     return err;
 }
 
@@ -182,25 +187,19 @@ static size_t piece_of(size_t left) { return left < PIECE_BYTES ? left : PIECE_B
 
 // After a failure in the middle the other side is told to forget the beginning.
 static int send_all_pieces(struct pieces *it, const struct head *head, ac_span value) {
-    struct buffer first;
-    buffer_init(&first);
+    const struct head none = {0};
     const uint8_t *at = value.at;
     size_t share = piece_of(value.bytes);
-    int err = buffer_append(&first, head->bytes, head->count);
-    if (err == 0)
-        err = buffer_append(&first, at, share);
-    if (err == 0)
-        err = send_piece(it, (ac_span){first.bytes, first.length});
-    buffer_done(&first);
+    int err = send_piece(it, head, (ac_span){at, share});
     while (err == 0 && it->sent < it->total) {
         at += share;
         share = piece_of(it->total - it->sent);
-        err = send_piece(it, (ac_span){at, share});
+        err = send_piece(it, &none, (ac_span){at, share});
     }
     if (err < 0 && it->sent > 0) {
-        struct head none = {0};
-        head_put(&none, it->stream);
-        (void)remote_frame_now(it->remote, it->peer, FRAME_ABORT, &none, (ac_span){0},
+        struct head stream = {0};
+        head_put(&stream, it->stream);
+        (void)remote_frame_now(it->remote, it->peer, FRAME_ABORT, &stream, (ac_span){0},
                                FABRIC_ALWAYS);
     }
     return err;
