@@ -212,7 +212,8 @@ AC_API int ac_channel_close(ac_ref channel);
 //
 // Between loops and processes coroutines alone can subscribe. What is sent to the channel is queued
 // for the other loop or process in the turn of its sender and counts as reached then; it never
-// waits, and what finds no room on the way to another process is kept until there is. A value that
+// waits, and what finds no room on the way to another process is kept until there is. To another
+// process it goes in one copy, however many are subscribed there. A value that
 // cannot travel there gives the sender -ENOTSUP. A subscription to a channel elsewhere can wait: it
 // returns when that loop or process has answered; -EPERM outside coroutines; -EHOSTUNREACH;
 // -EAGAIN when 2^16 coroutines elsewhere subscribe there already; -ECONNRESET if that process is

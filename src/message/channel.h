@@ -90,9 +90,21 @@ void farewell_release(struct farewell *farewell);
 
 // ---- walk.c ----
 
+// What a walk has for the coroutines of one other process: it goes there in one copy when the walk
+// is over.
+struct bundle {
+    struct bundle *next;
+    uint64_t peer;
+    ac_value message; // owned
+    uint32_t count;
+    uint32_t room; // in `ids`
+    uint64_t *ids; // of the coroutines
+};
+
 // Channels that a walk has met and not yet looked into, the nearest first. One walk of a loop at a
 // time.
 struct walk {
+    struct bundle *bundles; // the latest first
     uint64_t mark;
     struct channel *from; // where it began
     struct channel *first;

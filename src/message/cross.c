@@ -70,29 +70,41 @@ static int send_to_loop(struct loop *from, struct loop *to, uint64_t id, ac_valu
     return put_on_lane(from->seen_lane, id, message);
 }
 
-// A message from a foreign thread; or one for another process, on its way to the first loop.
+// A message from a foreign thread; or one for coroutines of another process, on its way to the
+// first loop.
 struct letter {
     struct post post;
-    ac_ref to;
+    uint64_t peer;
     ac_value message;
+    uint32_t count;
+    uint64_t ids[];
 };
 
+// Takes the message.
+static void all_dead(struct loop *loop, uint64_t peer, const uint64_t *ids, uint32_t count,
+                     ac_value message) {
+    for (uint32_t i = 0; i < count; i++)
+        message_dead(loop, (ac_ref){peer, ids[i]}, ac_hold(message));
+    ac_drop(message);
+}
+
 static void letter_arrived(struct post *post) {
-    struct letter letter = *container_of(post, struct letter, post);
-    memory_release(container_of(post, struct letter, post));
+    struct letter *letter = container_of(post, struct letter, post);
     struct loop *loop = loop_here;
     const struct message_door *door = message_door(loop);
-    if (letter.to.peer == loop->peer)
-        (void)mailbox_arrived(loop, letter.to.id, letter.message, true);
+    if (letter->peer == loop->peer)
+        (void)mailbox_arrived(loop, letter->ids[0], letter->message, true);
     else if (!door)
-        message_dead(loop, letter.to, letter.message);
-    else if (door->pass(loop, letter.to, letter.message) == -ENOMEM)
-        message_lost(loop, 1);
+        all_dead(loop, letter->peer, letter->ids, letter->count, letter->message);
+    else if (door->pass(loop, letter->peer, letter->ids, letter->count, letter->message) == -ENOMEM)
+        message_lost(loop, letter->count);
+    memory_release(letter);
 }
 
 // `from` is NULL for a foreign thread, with the loop caught.
-static int post_letter(struct loop *from, struct loop *to, ac_ref ref, ac_value message) {
-    struct letter *letter = memory_allocate(sizeof *letter);
+static int post_letter(struct loop *from, struct loop *to, uint64_t peer, const uint64_t *ids,
+                       uint32_t count, ac_value message) {
+    struct letter *letter = memory_allocate(sizeof *letter + count * sizeof *ids);
     if (!letter)
         return refuse(message, -ENOMEM);
     message = value_detach(message);
@@ -100,7 +112,9 @@ static int post_letter(struct loop *from, struct loop *to, ac_ref ref, ac_value 
         memory_release(letter);
         return ac_error_of(message);
     }
-    *letter = (struct letter){.post.run = letter_arrived, .to = ref, .message = message};
+    *letter = (struct letter){
+        .post.run = letter_arrived, .peer = peer, .message = message, .count = count};
+    memcpy(letter->ids, ids, count * sizeof *ids);
     team_post(from, to, &letter->post);
     return 0;
 }
@@ -110,7 +124,7 @@ int elsewhere_send_foreign(ac_ref to, ac_value message) {
     if (!loop)
         return refuse(message, -ESRCH);
     int err = check_receiver(loop, to.id);
-    err = err < 0 ? refuse(message, err) : post_letter(NULL, loop, to, message);
+    err = err < 0 ? refuse(message, err) : post_letter(NULL, loop, to.peer, &to.id, 1, message);
     loop_let_go(loop);
     return err;
 }
@@ -121,15 +135,20 @@ int elsewhere_pass(struct loop *loop, ac_ref to, ac_value message) {
         struct lane *lane = team_lane(loop, there, mailbox_arrived);
         return lane ? put_on_lane(lane, to.id, message) : refuse(message, -ENOMEM);
     }
+    return elsewhere_pass_all(loop, to.peer, &to.id, 1, message);
+}
+
+int elsewhere_pass_all(struct loop *loop, uint64_t peer, const uint64_t *ids, uint32_t count,
+                       ac_value message) {
     if (value_is_local(message) || message.kind == AC_NOTICE)
         return refuse(message, -ENOTSUP);
     const struct message_door *door = message_door(loop);
     if (door)
-        return door->pass(loop, to, message);
+        return door->pass(loop, peer, ids, count, message);
     struct loop *first = first_of(loop);
     if (first != loop)
-        return post_letter(loop, first, to, message);
-    message_dead(loop, to, message);
+        return post_letter(loop, first, peer, ids, count, message);
+    all_dead(loop, peer, ids, count, message);
     return -ESRCH;
 }
 

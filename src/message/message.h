@@ -68,10 +68,12 @@ struct message_door {
     // As ac_channel_subscribe, and ac_channel_unsubscribe if not `on`: the channel is of another
     // process, the coroutine `who` of this program. May wait.
     int (*subscribe)(struct loop *loop, ac_ref channel, ac_ref who, bool on);
-    // As send, but neither waits nor refuses for want of room: what finds none is kept, and goes
-    // before all that is sent to that process later. Takes the message. 0: queued; -ESRCH: that
-    // process is lost, and a dead letter was counted; -ENOMEM; -ENOTSUP.
-    int (*pass)(struct loop *loop, ac_ref to, ac_value message);
+    // As send, to `count` coroutines of one process, which the message reaches in one copy; but
+    // neither waits nor refuses for want of room: what finds none is kept, and goes before all that
+    // is sent to that process later. Takes the message. 0: queued; -ESRCH: that process is lost,
+    // and a dead letter was counted for each; -ENOMEM; -ENOTSUP.
+    int (*pass)(struct loop *loop, uint64_t peer, const uint64_t *ids, uint32_t count,
+                ac_value message);
     // Has the coroutine told that the channel is closed, behind all that was passed to it. Takes
     // the farewell. Must not wait, and cannot fail.
     void (*closed)(struct loop *loop, struct farewell *farewell);

@@ -236,6 +236,9 @@ int elsewhere_monitor(struct loop *loop, ac_ref of);
 // was sent there before. Takes the message. 0: it is on its way; -ESRCH: nobody is there any more,
 // which was counted as a dead letter; -ENOMEM; -ENOTSUP.
 int elsewhere_pass(struct loop *loop, ac_ref to, ac_value message);
+// The same, to `count` coroutines of one other process at once.
+int elsewhere_pass_all(struct loop *loop, uint64_t peer, const uint64_t *ids, uint32_t count,
+                       ac_value message);
 // Sends a farewell behind all that was sent there before. Takes it.
 void elsewhere_close(struct loop *loop, struct farewell *farewell);
 // Of a channel that is not of this loop.

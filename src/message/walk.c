@@ -11,9 +11,15 @@
 // No coroutine runs during a walk. Transforms do, and hooks that a send calls: what they could do
 // to the graph, or to the queue and the marks of the walk, is refused with -EBUSY.
 //
+// What goes to other processes is gathered, and goes out when the walk is over, still in the turn
+// of its sender: each process gets a message once, with a list of those whom it is for. Where
+// transforms make several messages of one, it gets each of those once.
+//
 // Where one channel alone is concerned nothing is marked: a send runs along one array, and touches
 // nothing else but what it must, the mailboxes.
 #include "message/channel.h"
+
+enum { BUNDLE_FIRST = 16 };
 
 static int hand_on(struct walk *walk, struct channel *channel, int *missed);
 static bool change(struct channel *channel, ac_value *message, int *missed);
@@ -21,6 +27,7 @@ static int put_to_listeners(struct walk *walk, const struct channel *channel, ac
                             int *missed);
 static int put_to_relays(struct walk *walk, const struct channel *channel, ac_value message,
                          int *missed);
+static int send_bundles(struct loop *loop, struct walk *walk, int *missed);
 static inline bool meet(struct walk *walk, struct member *member);
 static void queue(struct walk *walk, struct channel *channel);
 static void queue_below(struct walk *walk, struct channel *channel, ac_value message);
@@ -40,6 +47,8 @@ int walk_down(struct channel *top, ac_value message, int *missed) {
     top->handed = message;
     for (struct channel *channel; (channel = next(&walk));)
         count += hand_on(&walk, channel, missed);
+    if (unlikely(walk.bundles != NULL))
+        count += send_bundles(top->loop, &walk, missed);
     top->walks->busy = false;
     return count;
 }
@@ -97,6 +106,60 @@ static int put_to_listeners(struct walk *walk, const struct channel *channel, ac
     return count;
 }
 
+// ---- bundles ----
+
+static bool same_message(ac_value a, ac_value b) { return memcmp(&a, &b, sizeof a) == 0; }
+
+static struct bundle *bundle_need(struct walk *walk, uint64_t peer, ac_value message) {
+    for (struct bundle *it = walk->bundles; it; it = it->next)
+        if (it->peer == peer && same_message(it->message, message))
+            return it;
+    struct bundle *it = memory_allocate_zeroed(sizeof *it);
+    if (!it)
+        return NULL;
+    it->peer = peer;
+    it->message = ac_hold(message);
+    it->next = walk->bundles;
+    walk->bundles = it;
+    return it;
+}
+
+// False: there is no memory.
+static bool gather(struct walk *walk, const struct member *member, ac_value message) {
+    struct bundle *it = bundle_need(walk, member->peer, message);
+    if (!it)
+        return false;
+    if (it->count == it->room) {
+        uint32_t room = it->room ? 2 * it->room : BUNDLE_FIRST;
+        uint64_t *ids = memory_resize(it->ids, room * sizeof *ids);
+        if (!ids)
+            return false;
+        it->ids = ids;
+        it->room = room;
+    }
+    it->ids[it->count++] = member->id;
+    return true;
+}
+
+static int send_bundles(struct loop *loop, struct walk *walk, int *missed) {
+    int count = 0;
+    while (walk->bundles) {
+        struct bundle *it = walk->bundles;
+        walk->bundles = it->next;
+        int err = 0;
+        if (it->count > 0)
+            err = elsewhere_pass_all(loop, it->peer, it->ids, it->count, it->message);
+        else
+            ac_drop(it->message);
+        count += err == 0 ? (int)it->count : 0;
+        if (err < 0 && err != -ESRCH)
+            *missed = err;
+        memory_release(it->ids);
+        memory_release(it);
+    }
+    return count;
+}
+
 // What goes to other loops and processes is queued for them now, in the turn of its sender: so what
 // he sends there directly comes behind it.
 static int put_to_relays(struct walk *walk, const struct channel *channel, ac_value message,
@@ -106,6 +169,8 @@ static int put_to_relays(struct walk *walk, const struct channel *channel, ac_va
         struct member *member = container_of(link, struct subscription, of_channel)->member;
         if (!meet(walk, member))
             continue;
+        if (member->peer != channel->loop->peer && gather(walk, member, message))
+            continue; // it is counted when it goes
         int err = relay_put(member, ac_hold(message));
         count += err == 0;
         if (err < 0 && err != -ESRCH)

@@ -90,6 +90,45 @@ static void got_message(struct incoming *in, bool deliver) {
     arrival->result = known > 0;
 }
 
+static bool may_spread(const struct incoming *in, const uint64_t *ids, uint32_t count) {
+    bool may = true;
+    if (map_count(&in->remote->guards) == 0)
+        return rights_check(in->remote, in->peer, AC_MAY_SEND);
+    for (uint32_t i = 0; i < count && may; i++)
+        may = rights_check_message(in->remote, in->peer, ids[i]);
+    return may;
+}
+
+// One copy of a message that is for many.
+static void got_spread(struct incoming *in) {
+    ac_span span = cbor_read_span(&in->reader);
+    uint32_t count = (uint32_t)(span.bytes / sizeof(uint64_t));
+    if (in->reader.err < 0 || count == 0 || span.bytes % sizeof(uint64_t) != 0 ||
+        count > SPREAD_MAX)
+        return;
+    uint64_t *ids = memory_allocate(span.bytes);
+    if (ids)
+        memcpy(ids, span.at, span.bytes);
+    if (ids && !may_spread(in, ids, count)) {
+        memory_release(ids);
+        return;
+    }
+    ac_value value = cbor_read_value(&in->reader, false);
+    bool good = cbor_read_end(&in->reader) && value.kind != AC_INVALID;
+    struct arrival *arrival = good && ids ? remote_arrival(in->remote, ARRIVED_SPREAD, in->peer->id)
+                                          : NULL;
+    if (!arrival) {
+        lose_message(in, 0, good || !ids ? -ENOMEM : ac_error_of(value));
+        ac_drop(value);
+        memory_release(ids);
+        return;
+    }
+    arrival->value = value;
+    arrival->ids = ids;
+    arrival->count = count;
+    hold_back(in, arrival);
+}
+
 static void got_answer(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     int64_t result = cbor_read_int(&in->reader);
@@ -275,6 +314,7 @@ static void handle(struct incoming *in, unsigned type) {
     switch (type) {
     case FRAME_SEND: got_message(in, false); break;
     case FRAME_DELIVER: got_message(in, true); break;
+    case FRAME_SPREAD: got_spread(in); break;
     case FRAME_ANSWER: got_answer(in); break;
     case FRAME_MONITOR: got_monitor(in); break;
     case FRAME_EXIT: got_exit(in); break;
@@ -338,7 +378,7 @@ static void got_piece(struct incoming *in) {
     // What is said of streams travels in no stream: it would end the one that carries it.
     bool of_streams = type == FRAME_PIECE || type == FRAME_ABORT;
     if (!cbor_read_end(&in->reader) || of_streams || type > 255 ||
-        total > AC_VALUE_BYTES_MAX + HEAD_BYTES_MAX)
+        total > AC_VALUE_BYTES_MAX + HEAD_BYTES_MAX + SPREAD_MAX * sizeof(uint64_t))
         return;
     struct stream *stream = map_get_id(&in->peer->streams, number);
     // What begins in the middle is the rest of a message whose beginning was lost with an earlier

@@ -23,8 +23,10 @@ enum { PLACE_MESSAGE, PLACE_FAREWELL, PLACE_SENDER };
 
 struct held {
     struct door_place place;
-    ac_ref to;
+    uint64_t peer;
     ac_value message; // owned
+    uint32_t count;
+    uint64_t ids[]; // of those whom it is for
 };
 
 struct turn {
@@ -99,17 +101,24 @@ static void retry_farewell(struct post *post) {
 // ---- the carrier ----
 
 // Nobody is there any more who could send it. Takes the message.
-static void lose(struct remote *remote, ac_ref to, ac_value message, int err) {
+static void lose(struct remote *remote, uint64_t peer, const uint64_t *ids, uint32_t count,
+                 ac_value message, int err) {
     trace(TRACE_REMOTE, "a message of a channel is lost: %s", ac_strerror(err));
-    message_dead(remote->host, to, message);
+    for (uint32_t i = 0; i < count; i++)
+        message_dead(remote->host, (ac_ref){peer, ids[i]}, ac_hold(message));
+    ac_drop(message);
+}
+
+static int send_held(struct remote *remote, const struct held *it) {
+    return send_past(remote, it->peer, it->ids, it->count, it->message, AC_FOREVER);
 }
 
 static void carry_message(struct remote *remote, struct held *it) {
-    int err = send_past(remote, it->to, it->message, AC_FOREVER);
+    int err = send_held(remote, it);
     while (err == -ENOMEM && ac_sleep(RETRY_S) == 0)
-        err = send_past(remote, it->to, it->message, AC_FOREVER);
+        err = send_held(remote, it);
     if (err < 0)
-        lose(remote, it->to, it->message, err);
+        lose(remote, it->peer, it->ids, it->count, it->message, err);
     else
         ac_drop(it->message);
     memory_release(it);
@@ -146,7 +155,7 @@ static void empty(struct outbox *it, int err) {
         struct door_place *place = container_of(link, struct door_place, link);
         if (place->kind == PLACE_MESSAGE) {
             struct held *held = container_of(place, struct held, place);
-            lose(it->remote, held->to, held->message, err);
+            lose(it->remote, held->peer, held->ids, held->count, held->message, err);
             memory_release(held);
         } else if (place->kind == PLACE_FAREWELL) {
             farewell_release(container_of(place, struct farewell, place));
@@ -200,31 +209,36 @@ bool outbox_is_busy(const struct remote *remote) {
 // ---- passing ----
 
 // Takes the message if it succeeds.
-static int hold(struct remote *remote, ac_ref to, ac_value message) {
-    struct held *held = memory_allocate(sizeof *held);
-    struct outbox *outbox = held ? outbox_need(remote, to.peer) : NULL;
+static int hold(struct remote *remote, uint64_t peer, const uint64_t *ids, uint32_t count,
+                ac_value message) {
+    struct held *held = memory_allocate(sizeof *held + count * sizeof *ids);
+    struct outbox *outbox = held ? outbox_need(remote, peer) : NULL;
     if (!outbox) {
         memory_release(held);
         return -ENOMEM;
     }
-    *held = (struct held){.place.kind = PLACE_MESSAGE, .to = to, .message = message};
+    *held = (struct held){
+        .place.kind = PLACE_MESSAGE, .peer = peer, .message = message, .count = count};
+    memcpy(held->ids, ids, count * sizeof *ids);
     list_append(&outbox->places, &held->place.link);
     return 0;
 }
 
-int pass_far(struct loop *loop, ac_ref to, ac_value message) {
+int pass_far(struct loop *loop, uint64_t peer, const uint64_t *ids, uint32_t count,
+             ac_value message) {
     struct remote *remote = remote_linked(loop);
-    int err = !remote                      ? -EHOSTUNREACH
-              : outbox_of(remote, to.peer) ? -EAGAIN
-                                           : send_past(remote, to, message, AC_NOW);
+    int err = !remote                   ? -EHOSTUNREACH
+              : outbox_of(remote, peer) ? -EAGAIN
+                                        : send_past(remote, peer, ids, count, message, AC_NOW);
     if (err == -EAGAIN) {
-        err = hold(remote, to, message);
+        err = hold(remote, peer, ids, count, message);
         if (err == 0)
             return 0;
     }
     if (err == -EHOSTUNREACH) {
-        message_dead(loop, to, message);
-        return -ESRCH;
+        for (uint32_t i = 0; i < count; i++)
+            message_dead(loop, (ac_ref){peer, ids[i]}, ac_hold(message));
+        err = -ESRCH;
     }
     ac_drop(message);
     return err;

@@ -239,12 +239,17 @@ static void release_all(struct map *map) {
     map_done(map);
 }
 
+static void arrival_release(struct arrival *arrival) {
+    ac_drop(arrival->value);
+    memory_release(arrival->ids);
+    memory_release(arrival);
+}
+
 static void drop_arrivals(struct remote *remote) {
     while (remote->first) {
         struct arrival *arrival = remote->first;
         remote->first = arrival->next;
-        ac_drop(arrival->value);
-        memory_release(arrival);
+        arrival_release(arrival);
     }
 }
 
@@ -279,8 +284,13 @@ static void done(struct loop *loop, void *state) {
 
 int remote_frame(struct remote *remote, uint64_t peer, enum frame_type type,
                  const struct head *head, ac_span value, enum fabric_way way) {
-    const ac_span parts[2] = {{head->bytes, head->count}, value};
-    return fabric_send(remote->fabric, peer, type, parts, value.bytes > 0 ? 2 : 1, way);
+    ac_span parts[3] = {{head->bytes, head->count}};
+    size_t count = 1;
+    if (head->more.bytes > 0)
+        parts[count++] = head->more;
+    if (value.bytes > 0)
+        parts[count++] = value;
+    return fabric_send(remote->fabric, peer, type, parts, count, way);
 }
 
 int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type,
@@ -394,10 +404,21 @@ static void take_message(struct remote *remote, struct arrival *arrival) {
         answer_from_host(remote, arrival->peer, arrival->number, count);
 }
 
+static void take_spread(struct remote *remote, const struct arrival *arrival) {
+    struct arrival one = {.peer = arrival->peer, .to.peer = remote->host->peer};
+    for (uint32_t i = 0; i < arrival->count; i++) {
+        one.to.id = arrival->ids[i];
+        one.value = ac_hold(arrival->value);
+        take_message(remote, &one);
+        ac_drop(one.value);
+    }
+}
+
 // A dispatch: each kind of arrival has its handler.
 static void take_arrival(struct remote *remote, struct arrival *arrival) {
     switch (arrival->kind) {
     case ARRIVED_MESSAGE: take_message(remote, arrival); break;
+    case ARRIVED_SPREAD: take_spread(remote, arrival); break;
     case ARRIVED_ANSWER: send_answered(remote, arrival); break;
     case ARRIVED_MONITOR: watch_asked(remote, arrival); break;
     case ARRIVED_UNWATCH: watch_left(remote, arrival); break;
@@ -467,8 +488,7 @@ static void run_arrivals(struct post *post) {
             taken.whole += arrival->whole;
         }
         take_arrival(remote, arrival);
-        ac_drop(arrival->value);
-        memory_release(arrival);
+        arrival_release(arrival);
         arrival = next;
     }
     flush_taken(&taken);

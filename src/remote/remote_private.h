@@ -38,6 +38,9 @@
 //   30 CALL      number, function id, number of a MONITOR on what it starts, or 0, value
 //                                                  -> STARTED, or ANSWER with an error
 //   31 STARTED   number, coroutine id
+//   32 SPREAD    ids of receivers, 8 bytes each with the lowest first, as one string of bytes,
+//   value:
+//                a SEND to each of them
 //
 // Numbers are drawn by the one who asks. What its sender may not have done (rights.c) is refused
 // with -EACCES: a DELIVER, a SUBSCRIBE and a CALL by their ANSWER, a MONITOR by an EXIT of the kind
@@ -63,7 +66,8 @@ enum frame_type {
     FRAME_CLOSED,
     FRAME_RIGHTS,
     FRAME_CALL,
-    FRAME_STARTED
+    FRAME_STARTED,
+    FRAME_SPREAD
 };
 
 enum {
@@ -77,13 +81,15 @@ enum {
     HEAD_BYTES_MAX = 96,     // what stands before the value in a frame, that of a piece included
     // The window does not hold back small exit notices, so that the end of a coroutine is known
     // also where nothing is taken in.
-    LIGHT_BYTES_MAX = 256
+    LIGHT_BYTES_MAX = 256,
+    SPREAD_MAX = 1 << 16 // receivers of one SPREAD
 };
 
 // What the guest side tells the host.
 enum arrival_kind {
     ARRIVED_MESSAGE,   // for `to`; `number` != 0: the host must answer that DELIVER; `result`: 1 if
                        // it was answered that the message is there
+    ARRIVED_SPREAD,    // for the `count` coroutines of `ids`
     ARRIVED_ANSWER,    // to deliver `number`: `result`
     ARRIVED_MONITOR,   // `number`, of to
     ARRIVED_UNWATCH,   // of the peer's monitor `number`
@@ -112,6 +118,8 @@ struct arrival {
     enum ac_end how;
     uint32_t bytes; // of payload to be reported as taken
     size_t whole;   // of the message, if it came in pieces
+    uint32_t count; // of `ids`
+    uint64_t *ids;  // owned; NULL: none
     ac_value value; // owned
 };
 
@@ -300,6 +308,7 @@ static inline void remote_leave(struct remote *remote) {
 struct head {
     uint8_t bytes[HEAD_BYTES_MAX];
     size_t count;
+    ac_span more; // behind that, and before the value
 };
 static inline void head_put(struct head *head, uint64_t number) {
     head->count += cbor_put_head(head->bytes + head->count, 0, number);
@@ -372,9 +381,11 @@ int deliver_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline
 // Sends a frame of any size from a coroutine, waiting for room. Can wait. As send_far.
 int send_frame(struct remote *remote, uint64_t peer, enum frame_type type, const struct head *head,
                ac_span value, ac_time deadline);
-// A message, past what waits in the outbox. Does not take it. As send_far, but with AC_NOW also
-// -EAGAIN for one that is too large for a frame, and where others wait for room.
-int send_past(struct remote *remote, ac_ref to, ac_value message, ac_time deadline);
+// A message to `count` coroutines, past what waits in the outbox. Does not take it. As send_far,
+// but with AC_NOW also -EAGAIN for one that is too large for a frame, and where others wait for
+// room.
+int send_past(struct remote *remote, uint64_t peer, const uint64_t *ids, uint32_t count,
+              ac_value message, ac_time deadline);
 void send_answered(struct remote *remote, const struct arrival *arrival);
 void send_room(struct remote *remote, uint64_t peer);
 void send_lost(struct remote *remote, uint64_t peer);
@@ -422,7 +433,8 @@ void subscribe_closed(struct remote *remote, const struct arrival *arrival);
 // ---- outbox.c: host side ----
 struct outbox;
 // As the door's.
-int pass_far(struct loop *loop, ac_ref to, ac_value message);
+int pass_far(struct loop *loop, uint64_t peer, const uint64_t *ids, uint32_t count,
+             ac_value message);
 void closed_far(struct loop *loop, struct farewell *farewell);
 // The outbox of a peer, in which something waits; NULL: nothing does.
 static inline struct outbox *outbox_of(const struct remote *remote, uint64_t peer) {

@@ -17,6 +17,8 @@
 
 static bool abandon_asker(struct coro *coro);
 static bool abandon_room(struct coro *coro);
+static int send_whole(struct remote *remote, uint64_t peer, enum frame_type type,
+                      const struct head *head, ac_span value, ac_time deadline);
 
 const struct wait_kind deliver_wait = {"deliver", abandon_asker, .until_deadline = false};
 const struct wait_kind reach_wait = {"peer", abandon_asker, .until_deadline = false};
@@ -205,10 +207,29 @@ static int send_all_pieces(struct pieces *it, const struct head *head, ac_span v
     return err;
 }
 
+// A frame with more than a head before its value, in pieces: these are cut from one run of bytes.
+static int send_joined(struct remote *remote, uint64_t peer, enum frame_type type,
+                       const struct head *head, ac_span value, ac_time deadline) {
+    struct head plain = *head;
+    plain.more = (ac_span){0};
+    struct buffer joined;
+    buffer_init(&joined);
+    int err = buffer_append(&joined, head->more.at, head->more.bytes);
+    if (err == 0)
+        err = buffer_append(&joined, value.at, value.bytes);
+    if (err == 0)
+        err = send_whole(remote, peer, type, &plain, (ac_span){joined.bytes, joined.length},
+                         deadline);
+    buffer_done(&joined);
+    return err;
+}
+
 // Past the outbox.
 static int send_whole(struct remote *remote, uint64_t peer, enum frame_type type,
                       const struct head *head, ac_span value, ac_time deadline) {
-    size_t total = head->count + value.bytes;
+    size_t total = head->count + head->more.bytes + value.bytes;
+    if (total > FRAME_PAYLOAD_MAX && head->more.bytes > 0)
+        return send_joined(remote, peer, type, head, value, deadline);
     if (total <= FRAME_PAYLOAD_MAX)
         return turn_end(remote, peer,
                         send_one(remote, peer, type, head, value, TURN_LAST, deadline));
@@ -260,17 +281,24 @@ int send_far(struct loop *loop, ac_ref to, ac_value message, ac_time deadline) {
     return err;
 }
 
-int send_past(struct remote *remote, ac_ref to, ac_value message, ac_time deadline) {
+int send_past(struct remote *remote, uint64_t peer, const uint64_t *ids, uint32_t count,
+              ac_value message, ac_time deadline) {
     int err = refuse(message);
     if (err < 0)
         return err;
     uint8_t scratch[16];
     struct head head = {0};
-    head_put(&head, to.id);
+    if (count == 1) {
+        head_put(&head, ids[0]);
+    } else {
+        _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "ids travel as they lie here");
+        head.more = (ac_span){ids, count * sizeof *ids};
+        head.count += cbor_put_head(head.bytes, 2, head.more.bytes);
+    }
     ac_span value = value_encoded(message, scratch);
-    if (deadline == AC_NOW && head.count + value.bytes > FRAME_PAYLOAD_MAX)
+    if (deadline == AC_NOW && head.count + head.more.bytes + value.bytes > FRAME_PAYLOAD_MAX)
         return -EAGAIN;
-    return send_whole(remote, to.peer, FRAME_SEND, &head, value, deadline);
+    return send_whole(remote, peer, count == 1 ? FRAME_SEND : FRAME_SPREAD, &head, value, deadline);
 }
 
 // ---- deliver, and waiting for answers ----

@@ -389,3 +389,113 @@ TEST(the_end_of_a_loop_is_no_close) {
     child_end(peer);
     world_end();
 }
+
+// ---- many in one process ----
+
+enum { CROWD = 150, ROUNDS = 4, LARGE_BYTES = 300 * 1000, LOOPS = 3 };
+
+static ac_ref crowd_channels[2];
+static ac_value kept[ROUNDS][CROWD];
+static int kept_count;
+
+// Half of them subscribe to the channel below the other one, some to both.
+static ac_value one_of_a_crowd(ac_value argument) {
+    int i = (int)ac_int_of(argument);
+    if (i % 2 == 0 || i % 10 == 1)
+        must_be(ac_channel_subscribe(crowd_channels[0], ac_self()), 0);
+    if (i % 2 == 1)
+        must_be(ac_channel_subscribe(crowd_channels[1], ac_self()), 0);
+    for (int round = 0; round < ROUNDS; round++, kept_count++)
+        kept[round][i] = next_message();
+    must_be(ac_int_of(next_message()), 7); // sent behind it, and to no more than one
+    return ac_nil;
+}
+
+// What came in one copy lies in one place.
+static ac_value be_a_crowd(ac_value unused) {
+    crowd_channels[0] = find("above");
+    crowd_channels[1] = find("below");
+    for (int i = 0; i < CROWD; i++)
+        must(ac_ref_is(ac_spawn(one_of_a_crowd, i, .stack_bytes = TEST_STACK)));
+    while (kept_count < ROUNDS * CROWD)
+        must_be(ac_sleep(0.002), 0);
+    for (int round = 0; round < ROUNDS; round++)
+        for (int i = 0; i < CROWD; i++) {
+            ac_span span = ac_span_of(kept[round][i]);
+            must_be(span.bytes, round % 2 ? LARGE_BYTES : 100);
+            must_be(*(const uint8_t *)span.at, round);
+            must(span.at == ac_span_of(kept[round][0]).at);
+        }
+    for (int i = 0; i < CROWD; i++)
+        for (int round = 0; round < ROUNDS; round++)
+            ac_drop(kept[round][i]);
+    return until_the_end(unused);
+}
+
+static ac_value speak_to_a_crowd(ac_value unused) {
+    static uint8_t bytes[LARGE_BYTES];
+    (void)unused;
+    ac_ref above = ac_channel_open("above"), below = ac_channel_open("below");
+    must_be(ac_channel_subscribe(above, below), 0);
+    must_be(ac_register(above, "above"), 0);
+    must_be(ac_register(below, "below"), 0);
+    must_be(ac_channel_wait(above, CROWD, ac_after(PATIENCE_S)), CROWD);
+    while (ac_channel_count(above) + ac_channel_count(below) < CROWD + CROWD / 10 + 1)
+        must_be(ac_sleep(0.002), 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        bytes[0] = (uint8_t)round;
+        size_t count = round % 2 ? LARGE_BYTES : 100; // in pieces, or in a frame
+        must_be(ac_deliver(above, ac_of_bytes(bytes, count), ac_after(PATIENCE_S)), CROWD);
+    }
+    must_be(ac_send(above, 7), 0);
+    must_be(ac_send(above, ac_of_pointer(&peer)), -ENOTSUP);
+    return ac_nil;
+}
+
+TEST(many_in_one_process_get_one_copy_of_a_message) {
+    world_begin();
+    peer = child(be_a_crowd);
+    run(speak_to_a_crowd);
+    child_end(peer);
+    world_end();
+}
+
+static ac_value speak_from_second(ac_value unused) {
+    must(ac_ref_is(ac_spawn(speak_to_a_crowd, ac_nil, .loop = 2, .stack_bytes = TEST_STACK)));
+    return unused;
+}
+
+TEST(from_every_loop) {
+    world_begin();
+    peer = child(be_a_crowd);
+    must_be(ac_network_start_with(&near), 0);
+    must(ac_ref_is(ac_spawn(speak_from_second, ac_nil)));
+    must_be(ac_run(.loops = LOOPS), 0);
+    child_end(peer);
+    world_end();
+}
+
+static ac_value lose_a_crowd(ac_value unused) {
+    ac_ref channel = ac_channel_open("above");
+    must_be(ac_register(channel, "above"), 0);
+    must_be(ac_register(ac_channel_open("below"), "below"), 0);
+    must_be(ac_channel_wait(channel, CROWD / 2, ac_after(PATIENCE_S)), CROWD / 2 + CROWD / 10);
+    child_freeze(peer);
+    uint64_t dead = ac_dead_letters(AC_DEAD_ENDED);
+    static uint8_t bytes[LARGE_BYTES];
+    for (int i = 0; i < 20; i++) // some of it finds no room in the window
+        must_be(ac_send(channel, ac_of_bytes(bytes, LARGE_BYTES)), 0);
+    child_kill(peer);
+    while (ac_channel_count(channel) > 0)
+        must_be(ac_sleep(0.002), 0);
+    must((ac_dead_letters(AC_DEAD_ENDED) - dead) % (CROWD / 2 + CROWD / 10) == 0);
+    must(ac_dead_letters(AC_DEAD_ENDED) > dead);
+    return unused;
+}
+
+TEST(what_many_do_not_get_is_counted_for_each) {
+    world_begin();
+    peer = child(be_a_crowd);
+    run(lose_a_crowd);
+    world_end();
+}
