@@ -426,6 +426,9 @@ extern const struct sys_driver sys_uring; // if liburing was there when the libr
 // Makes pollers as the environment asks for: AC_POLLER=epoll or uring. Where io_uring is not to be
 // had and for any other word they are epoll's, and the trace says why. Has no other functions.
 extern const struct sys_driver sys_chosen;
+// From now on sys_chosen makes pollers of this driver; NULL ends that. For who puts another world
+// in the place of the system: before there is any loop.
+void sys_choose(const struct sys_driver *driver);
 
 // A new poller.
 static inline struct sys *sys_create(const struct sys_driver *driver, int *err) {

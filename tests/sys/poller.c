@@ -777,6 +777,25 @@ TEST(processes_are_started_and_watched_meanwhile) {
     sys_destroy(sys);
 }
 
+// ---- a driver of somebody else's ----
+
+static struct sys *create_nothing(int *err) {
+    *err = -ENOTSUP;
+    return NULL;
+}
+
+TEST(who_puts_another_world_in_the_place_of_the_system_chooses_the_driver) {
+    static const struct sys_driver own = {.name = "own", .create = create_nothing};
+    int err = 0;
+    sys_choose(&own);
+    ck_assert_ptr_null(sys_create(&sys_chosen, &err));
+    ck_assert_ptr_null(sys_create(sys_chosen.in_turn, &err));
+    ck_assert_int_eq(err, -ENOTSUP);
+    sys_choose(NULL);
+    make();
+    sys_destroy(sys);
+}
+
 // ---- AC_POLLER ----
 
 TEST(a_poller_that_is_not_known_is_the_default_and_is_told) {
