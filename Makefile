@@ -9,6 +9,7 @@
 #   make test-asan  the same with the address and undefined-behaviour sanitizers, in build-asan/
 #   make test-tsan  the same with the thread sanitizer, in build-tsan/
 #   make bench    measure; ONLY="yield-2 spawn" measures these alone
+#   make sim      simulate worlds of processes with all that may befall them; SEEDS=1000 is how many
 #   make tidy     check the rules of docs/STYLE.md that a script can check
 #   make format   let clang-format lay out every C file, comments included
 #   make install  install to PREFIX (/usr/local), under DESTDIR if it is set
@@ -20,6 +21,7 @@ BUILD_TSAN ?= $(BUILD)-tsan
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 ONLY ?=
+SEEDS ?= 1000
 
 # $(call setup,DIRECTORY,OPTIONS): configures once; afterwards the build itself notices changes.
 setup = test -f $(1)/build.ninja || meson setup $(2) $(1)
@@ -53,6 +55,9 @@ test-tsan: packages-build packages-test
 bench: packages-bench all
 	bench/run $(BUILD) $(ONLY)
 
+sim: all
+	$(BUILD)/sim/sim --seeds=1-$(SEEDS) --jobs=$(JOBS)
+
 tidy: packages-test all
 	scripts/tidy --build $(BUILD)
 
@@ -71,4 +76,4 @@ packages-%:
 
 comma := ,
 
-.PHONY: all demo test test-asan test-tsan bench tidy format install clean
+.PHONY: all demo test test-asan test-tsan bench sim tidy format install clean

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// What the program of the simulated processes (story.c), the oracle and the faults share.
+#ifndef SIM_STORY_H
+#define SIM_STORY_H
+
+#include "sim.h"
+
+#include <asyncoro.h>
+
+// A place for a process: a name that is always held by the latest process that was started there.
+// A node is one such process.
+struct node {
+    uint32_t number; // of all nodes there have been, from 0
+    uint32_t place;
+    struct process *process;
+    ac_ref inbox;       // holder of "inbox-PLACE"; ac_no_ref: not yet
+    ac_ref publisher;   // holder of "publisher-PLACE"
+    ac_ref channel;     // holder of "channel-PLACE"
+    ac_ref watchman;    // who watches the inboxes to which talkers of this node send
+    struct view *views; // of other nodes, by number (oracle.c)
+    uint32_t view_count;
+    uint64_t published;
+    uint32_t speakers; // talkers that live
+    uint32_t readers;  // subscribers that live
+    uint32_t pings_due;
+    bool stopping;
+};
+
+// What befalls a run.
+enum weather {
+    WEATHER_CUTS = 1,   // connections break; one end learns of it soon
+    WEATHER_SILENT = 2, // and some of which no end learns
+    WEATHER_PARTITIONS = 4,
+    WEATHER_KILLS = 8,
+    WEATHER_POWER = 16, // computers go silent
+    WEATHER_FREEZES = 32,
+    WEATHER_SLOW = 64,   // processes get the processor late; the network is slow and loses
+    WEATHER_FLOOD = 128, // large messages without a pause
+    WEATHER_ALL = 255
+};
+
+enum phase { PHASE_TALK, PHASE_PING, PHASE_QUIET };
+
+struct story {
+    unsigned weather;
+    uint32_t places;
+    uint32_t neighbours; // with how many others each place has to do
+    double seconds;      // of faults
+    double heartbeat_s, grace_s;
+    enum phase phase;
+    struct node **nodes; // by number
+    uint32_t node_count;
+    struct node **at; // by place: the latest
+    ac_time fault_at; // the last one so far
+};
+extern struct story story;
+
+// story.c
+void story_begin(void);
+struct node *story_start(uint32_t place);
+// Plays the whole run and checks it. Frees all.
+void story_play(void);
+uint32_t story_host(uint32_t place);
+
+// fault.c
+void fault_begin(ac_time until);
+// All is well again: what was blocked is open, who was frozen goes on, who was killed is started.
+void fault_mend(void);
+
+// ---- oracle.c ----
+
+// One who sends numbered messages to inboxes.
+struct talker;
+
+enum fate {        // of a message
+    FATE_PENDING,  // it is being sent
+    FATE_SENT,     // arrives unless the peer is lost
+    FATE_FAILED,   // never will arrive
+    FATE_UNKNOWN,  // may
+    FATE_DELIVERED // is in the mailbox
+};
+
+void oracle_begin(void);
+void oracle_end(void);
+struct talker *oracle_talker(struct node *node);
+uint64_t oracle_id(const struct talker *talker);
+void oracle_is(struct talker *talker, ac_ref self);
+void oracle_ends(struct talker *talker);
+// A number for a message to the inbox of a node, and what has become of it.
+uint64_t oracle_sends(struct talker *talker, struct node *to);
+void oracle_sent(struct talker *talker, struct node *to, uint64_t number, enum fate fate);
+// A node has got a message. True if it does not watch the talker yet.
+bool oracle_received(struct node *at, uint64_t talker, uint64_t number);
+// A node watches a talker now, which sends to it; or a talker the inbox of a node.
+void oracle_watches_talker(struct node *at, uint64_t talker);
+void oracle_watches_inbox(struct talker *talker, struct node *of);
+bool oracle_is_watching(const struct talker *talker, const struct node *of);
+// An exit notice, of a talker at a node, or of an inbox at a talker.
+void oracle_notice_of_talker(struct node *at, const struct ac_exit *exit);
+struct node *oracle_notice_of_inbox(struct talker *talker, const struct ac_exit *exit);
+// The watchman of a node is to watch the inbox of another, watches it (or has
+// got an error), and gets a notice.
+bool oracle_is_to_watch(struct node *at, const struct node *of);
+void oracle_keeps_watch(struct node *at, const struct node *of, int err);
+void oracle_notice_of_node(struct node *at, const struct ac_exit *exit);
+// Of anybody of `of` that was lost for `reason`, seen at `at`.
+void oracle_lost(const struct node *at, const struct node *of, int reason);
+// A name was located: the node that holds it. `place`: UINT32_MAX for any.
+struct node *oracle_located(struct node *by, uint32_t place, ac_ref found, size_t which);
+// Nothing is under way any more, and all is well.
+void oracle_check_all(void);
+// Messages received in all.
+uint64_t oracle_count(void);
+
+#endif

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT
+// What the library asks of the system beside its poller, as simulated processes have it: the linker
+// puts these functions in the place of those whose names they carry (--wrap, see meson.build).
+//
+// Memory: each process has its own, so that what it has is known, what it leaves is known, and it
+// can be dropped whole. A chunk is a head in front of what the process sees:
+//
+//   base ... struct chunk | bytes
+//
+// Threads: there are none. A guest has no guardian, as the one who computes takes no time but what
+// looks at the clock cost; helpers are refused.
+#include "sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct chunk {
+    struct list link;        // in the memory of its process
+    struct process *process; // NULL: of none
+    void *base;              // what is to be freed
+    uint32_t bytes;
+    uint32_t mark;    // CHUNK
+    const void *from; // who has allocated it
+};
+#define CHUNK 0xa5c0c0a5
+_Static_assert(sizeof(struct chunk) == 48, "what follows it is aligned to 16");
+
+// What the linker gives these names to.
+#define REPLACES __attribute__((used))
+void *__wrap_memory_allocate(size_t bytes);
+void *__wrap_memory_allocate_zeroed(size_t bytes);
+void *__wrap_memory_allocate_lines(size_t bytes);
+void *__wrap_memory_resize(void *old, size_t bytes);
+void __wrap_memory_release(void *it);
+char *__wrap_memory_copy_text(const char *text);
+ac_time __wrap_sys_clock(void);
+int __wrap_sys_random_bytes(void *to, size_t bytes);
+int __wrap_sys_thread_start(struct sys_thread **thread, void (*run)(void *), void *argument,
+                            size_t stack_bytes, const char *name);
+void __wrap_sys_thread_join(struct sys_thread *thread);
+int __wrap_sys_interfaces(struct sys_interface *found, size_t found_max);
+void __wrap_sys_fd_close(int fd);
+int __wrap_sys_overflow_watch(size_t (*describe)(const void *owner, char *text, size_t bytes));
+void __wrap_sys_overflow_unwatch(void);
+void __wrap_watchdog_add(struct loop *loop);
+void __wrap_watchdog_remove(struct loop *loop);
+void __real_watchdog_add(struct loop *loop);
+void __real_watchdog_remove(struct loop *loop);
+
+// ---- memory ----
+
+static void *put_chunk(uint8_t *base, size_t before, size_t bytes, const void *from) {
+    if (!base || bytes > UINT32_MAX)
+        abort();
+    struct chunk *it = (struct chunk *)(base + before) - 1;
+    *it = (struct chunk){.process = sim.running,
+                         .base = base,
+                         .bytes = (uint32_t)bytes,
+                         .mark = CHUNK,
+                         .from = from};
+    list_append(sim.running ? &sim.running->memory : &sim.memory, &it->link);
+    if (it->process) {
+        it->process->bytes += bytes;
+        if (it->process->bytes > it->process->bytes_most)
+            it->process->bytes_most = it->process->bytes;
+    }
+    return it + 1;
+}
+
+static struct chunk *chunk_of(void *it) {
+    struct chunk *chunk = (struct chunk *)it - 1;
+    assert(chunk->mark == CHUNK);
+    return chunk;
+}
+
+REPLACES void *__wrap_memory_allocate(size_t bytes) {
+    return put_chunk(malloc(sizeof(struct chunk) + bytes), sizeof(struct chunk), bytes,
+                     __builtin_return_address(0));
+}
+
+REPLACES void *__wrap_memory_allocate_zeroed(size_t bytes) {
+    return put_chunk(calloc(1, sizeof(struct chunk) + bytes), sizeof(struct chunk), bytes,
+                     __builtin_return_address(0));
+}
+
+REPLACES void *__wrap_memory_allocate_lines(size_t bytes) {
+    bytes = (bytes + MEMORY_LINE_BYTES - 1) & ~(size_t)(MEMORY_LINE_BYTES - 1);
+    uint8_t *base = aligned_alloc(MEMORY_LINE_BYTES, MEMORY_LINE_BYTES + bytes);
+    if (base)
+        memset(base, 0, MEMORY_LINE_BYTES + bytes);
+    return put_chunk(base, MEMORY_LINE_BYTES, bytes, __builtin_return_address(0));
+}
+_Static_assert(sizeof(struct chunk) <= MEMORY_LINE_BYTES, "the head fits in front");
+
+static void release(struct chunk *it) {
+    list_remove(&it->link);
+    if (it->process)
+        it->process->bytes -= it->bytes;
+    it->mark = 0;
+    free(it->base);
+}
+
+REPLACES void *__wrap_memory_resize(void *old, size_t bytes) {
+    void *it = __wrap_memory_allocate(bytes);
+    if (old) {
+        struct chunk *chunk = chunk_of(old);
+        memcpy(it, old, chunk->bytes < bytes ? chunk->bytes : bytes);
+        release(chunk);
+    }
+    return it;
+}
+
+REPLACES void __wrap_memory_release(void *it) {
+    if (it)
+        release(chunk_of(it));
+}
+
+REPLACES char *__wrap_memory_copy_text(const char *text) {
+    if (!text)
+        return NULL;
+    size_t bytes = strlen(text) + 1;
+    return memcpy(__wrap_memory_allocate(bytes), text, bytes);
+}
+
+void wrap_list(const struct list *memory) {
+    list_each (link, memory) {
+        const struct chunk *it = container_of(link, struct chunk, link);
+        printf("# %u bytes for %p\n", it->bytes, it->from);
+    }
+}
+
+void wrap_forget(struct list *memory) {
+    list_each (link, memory)
+        release(container_of(link, struct chunk, link));
+}
+
+// ---- clock and chance without a poller ----
+
+REPLACES ac_time __wrap_sys_clock(void) {
+    return sim.running ? process_clock(sim.running) : sim.now;
+}
+
+REPLACES int __wrap_sys_random_bytes(void *to, size_t bytes) {
+    uint8_t *at = to;
+    for (size_t i = 0; i < bytes; i++)
+        at[i] = (uint8_t)random_step(sim.running ? &sim.running->random : &sim.random);
+    return 0;
+}
+
+// ---- threads ----
+
+REPLACES int __wrap_sys_thread_start(struct sys_thread **thread, void (*run)(void *),
+                                     void *argument, size_t stack_bytes, const char *name) {
+    (void)run, (void)argument, (void)stack_bytes;
+    *thread = NULL;
+    return strcmp(name, "ac-guardian") == 0 ? 0 : -EAGAIN;
+}
+
+REPLACES void __wrap_sys_thread_join(struct sys_thread *thread) { (void)thread; }
+
+// ---- the computer ----
+
+REPLACES int __wrap_sys_interfaces(struct sys_interface *found, size_t found_max) {
+    assert(sim.running && found_max >= 2);
+    (void)found_max;
+    found[0] = (struct sys_interface){.index = 1,
+                                      .is_loopback = true,
+                                      .address = {.family = 4, .ip = {127, 0, 0, 1}},
+                                      .broadcast = {.family = 4, .ip = {127, 255, 255, 255}},
+                                      .name = "lo"};
+    found[1] = (struct sys_interface){.index = 2,
+                                      .address = net_host_address(sim.running->host),
+                                      .broadcast = {.family = 4, .ip = {10, 255, 255, 255}},
+                                      .name = "eth0"};
+    return 2;
+}
+
+REPLACES void __wrap_sys_fd_close(int fd) { net_close(fd); }
+
+// ---- loops ----
+
+// The program watches for overflows, and not each process.
+REPLACES int __wrap_sys_overflow_watch(size_t (*describe)(const void *owner, char *text,
+                                                          size_t bytes)) {
+    (void)describe;
+    return 0;
+}
+
+REPLACES void __wrap_sys_overflow_unwatch(void) {}
+
+REPLACES void __wrap_watchdog_add(struct loop *loop) {
+    struct process *process = sim.running;
+    __real_watchdog_add(loop);
+    for (size_t i = 0; i < countof(process->made); i++)
+        if (!process->made[i]) {
+            process->made[i] = loop;
+            return;
+        }
+}
+
+REPLACES void __wrap_watchdog_remove(struct loop *loop) {
+    struct process *process = sim.running;
+    __real_watchdog_remove(loop);
+    for (size_t i = 0; i < countof(process->made); i++)
+        if (process->made[i] == loop)
+            process->made[i] = NULL;
+}
+
+void wrap_forget_loops(struct process *process) {
+    for (size_t i = 0; i < countof(process->made); i++) {
+        struct loop *loop = process->made[i];
+        if (!loop)
+            continue;
+        process->made[i] = NULL;
+        __real_watchdog_remove(loop);
+        sys_table_done(&loop->records);
+        sys_stacks_done(&loop->stacks);
+    }
+}
