@@ -9,6 +9,20 @@
 // for beacons; TCP 51350 for the first program of a computer, a port chosen by the system for the
 // others.
 //
+// The key can be rotated while programs run (`asyncoro key rotate`, then `retire`): with two keys
+// in its file a process takes both, and a process that runs takes up what has changed in the file
+// within two seconds. Connections are made anew where their key has gone, and lose nothing by it.
+//
+// Certificates are the other way to prove who one is (.certificate, .authority): each side of a
+// connection shows one that an authority has signed, for the use as client and as server if it says
+// for which, and with a name: a DNS name, or the common name where there is none. It is not revoked
+// (.revoked), its name is among .peer_names, and it is listed with the peer (ac_peers). The rights
+// of peers can go by it. These files, too, are looked at while the process runs: who is revoked, or
+// whose certificate has expired, is cut off. There are no beacons then, so peers are reached by
+// ac_peer or through peers; with .key_file as well they are signed with that key, which opens
+// nothing. Who holds a key and who holds a certificate do not come together, and computations
+// (cluster.h) go with keys alone. Whoever connects can see our certificate.
+//
 // A connection that breaks between two living processes is mended within the grace time and loses
 // and repeats nothing. After that the peer is lost: every monitor fires once, and nothing of that
 // connection arrives any more. The two may meet again.
@@ -43,10 +57,12 @@ enum ac_right {
     AC_MAY_ALL = 63         // all of these
 };
 
-// What processes may have done here that are connected from certain addresses.
+// What processes may have done here that are connected from certain addresses, and show
+// certificates with certain names.
 struct ac_rights_rule {
-    const char *from; // "192.168.7.0/24", "fd00::/8", "10.0.0.3"; NULL: from anywhere
-    uint32_t may;     // of enum ac_right, together; 0: nothing
+    const char *from;        // "192.168.7.0/24", "fd00::/8", "10.0.0.3"; NULL: from anywhere
+    uint32_t may;            // of enum ac_right, together; 0: nothing
+    const char *certificate; // names as in .peer_names; NULL: with any, or without one
 };
 
 // How to take part in the network. Zero means the default everywhere.
@@ -59,21 +75,31 @@ struct ac_network_options {
     uint16_t discovery_port; // UDP; default: the variable ASYNCORO_DISCOVERY_PORT, else 51350
     const char *
         key_file; // default: the variable ASYNCORO_KEY_FILE, else `key` in the configuration folder
+    const char *certificate;     // instead of the key: file with ours, then those between it and an
+                                 // authority, as PEM
+    const char *certificate_key; // file with its secret key; default: that of .certificate. One
+                                 // that everybody may read is refused
+    const char *authority;  // file with those who sign the certificates of peers, as PEM
+    const char *revoked;    // file with their lists of revoked certificates, as PEM; if there is
+                            // one, each authority must have a current list in it
+    const char *peer_names; // who may link: "*.lab.example.org, build7"; default: whoever has a
+                            // certificate. "*." stands for one label, "*" for any name
     double heartbeat_s; // a peer not heard of for so many seconds hangs; default 10, at least 0.2
     double grace_s;     // how many seconds a broken connection may take to come back; default 10
     // What other processes may have done here: the first rule decides that fits the address of the
-    // other end of the connection. Who fits none may do everything, so end with {NULL, 0} to refuse
-    // all others. Copied; at most 1024. Default: everybody may do everything.
+    // other end of the connection, and its certificate. Who fits none may do everything, so end
+    // with {.may = 0} to refuse all others. Copied; at most 1024. Default: everybody may do
+    // everything.
     const struct ac_rights_rule *rights;
     size_t rights_count;
 };
 
 // Starts the network for the loop of this thread. May be called before ac_run or by a coroutine.
 // Does not wait (a key file is read or made). 0; -EALREADY if it is started; -EACCES if the key
-// file can be read by others, -EINVAL if it holds no key or a rule of rights no network;
-// -EADDRINUSE if a port that was asked for is taken; -ENOTSUP on another loop than the first;
-// -ENOMEM; or the system's error. Says on standard error nothing; ac_network_error has the
-// sentence.
+// file can be read by others, -EINVAL if it holds no key, a rule of rights no network, or there is
+// a certificate without authority; with a certificate the errors of ac_tls_create; -EADDRINUSE if a
+// port that was asked for is taken; -ENOTSUP on another loop than the first; -ENOMEM; or the
+// system's error. Says on standard error nothing; ac_network_error has the sentence.
 #define ac_network_start(...)                                                                      \
     ac_network_start_with(                                                                         \
         &(struct ac_network_options){.size = sizeof(struct ac_network_options), __VA_ARGS__})
@@ -164,15 +190,17 @@ AC_API int ac_invoke_with(ac_ref function, ac_value argument, ac_ref *coroutine,
 
 // Makes a process on another network known: "host", "192.168.7.1", "host:51350". Succeeds only if
 // it answered. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -ENOTCONN without network; -EINVAL;
-// -ENOENT for an unknown host; -EACCES if it has another key; -EPROTO if it speaks another version;
+// -ENOENT for an unknown host; -EACCES if it has another key, or does not trust our certificate;
+// -EKEYREJECTED if its certificate is not trusted; -EPROTO if it speaks another version;
 // -ECONNREFUSED and the like.
 AC_API int ac_peer(const char *address, ac_time deadline) AC_CHECKED;
 
 struct ac_peer_info {
-    uint64_t id;      // as in references; another one whenever the program is started
-    char name[64];    // what it calls itself
-    char address[64]; // where it listens
-    bool linked;      // there is a connection
+    uint64_t id;           // as in references; another one whenever the program is started
+    char name[64];         // what it calls itself
+    char address[64];      // where it listens
+    bool linked;           // there is a connection
+    char certificate[256]; // the name in its certificate; "": it has shown none
 };
 
 // The peers known now, at most `max`. Does not wait. Returns how many there are; -ENOTCONN without

@@ -69,7 +69,7 @@ int ac_peer(const char *address, ac_time deadline) {
         err = reach(remote, &found[i], deadline);
         // Those who answered, but will not talk to us, know better than the silence at the other
         // addresses.
-        bool answered = err == 0 || err == -EACCES || err == -EPROTO;
+        bool answered = err == 0 || err == -EACCES || err == -EKEYREJECTED || err == -EPROTO;
         if (answered || coro_is_interruption(err) || err == -ETIMEDOUT)
             break;
     }
@@ -94,6 +94,7 @@ long ac_peers(struct ac_peer_info *peers, size_t max) {
         peers[i].id = found[i].id;
         peers[i].linked = found[i].linked;
         snprintf(peers[i].name, sizeof peers[i].name, "%s", found[i].name);
+        snprintf(peers[i].certificate, sizeof peers[i].certificate, "%s", found[i].certificate);
         sys_address_text(&found[i].address, peers[i].address);
     }
     memory_release(found);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What each peer may have done here. The rights of a peer are decided when its link is first up, by
-// the first rule that its address fits, and stay until it is lost or the program changes them. They
-// are looked at on the guest side, before what a frame carries is read; what is refused is counted
-// by the right that was missing, and answered with -EACCES where it has an answer.
+// the first rule that its address and its certificate fit, and stay until it is lost or the program
+// changes them. They are looked at on the guest side, before what a frame carries is read; what is
+// refused is counted by the right that was missing, and answered with -EACCES where it has an
+// answer.
 //
 // A peer that may not do everything is told so by a RIGHTS, first of all on its link. So its sends,
 // which have no answer, can fail there with -EACCES. That is a courtesy: what counts is the check
@@ -15,6 +16,7 @@ enum { RULES_MAX = 1024 };
 
 struct rule {
     struct sys_network from; // address.family 0: anywhere
+    char *certificate;       // patterns of names; NULL: it does not matter
     uint32_t may;
 };
 
@@ -31,6 +33,10 @@ static int read_rule(const struct ac_rights_rule *from, struct rule *to) {
     to->may = from->may & AC_MAY_ALL;
     if (from->from && !sys_network_parse(from->from, &to->from))
         return -EINVAL;
+    if (from->certificate) {
+        to->certificate = memory_copy_text(from->certificate);
+        return to->certificate ? 0 : -ENOMEM;
+    }
     return 0;
 }
 
@@ -45,15 +51,17 @@ int rights_begin(struct remote *remote, const struct ac_network_options *options
     if (!remote->rules)
         return -ENOMEM;
     remote->rule_count = count;
-    for (size_t i = 0; i < count; i++)
-        if (read_rule(&options->rights[i], &remote->rules[i]) < 0) {
-            rights_end(remote);
-            return -EINVAL;
-        }
-    return 0;
+    int err = 0;
+    for (size_t i = 0; i < count && !err; i++)
+        err = read_rule(&options->rights[i], &remote->rules[i]);
+    if (err)
+        rights_end(remote);
+    return err;
 }
 
 void rights_end(struct remote *remote) {
+    for (size_t i = 0; i < remote->rule_count; i++)
+        memory_release(remote->rules[i].certificate);
     memory_release(remote->rules);
     remote->rules = NULL;
     remote->rule_count = 0;
@@ -71,23 +79,29 @@ void rights_done(struct remote *remote) {
 
 // ---- deciding: guest side ----
 
-static uint32_t by_rules(const struct remote *remote, const struct sys_address *address) {
-    for (size_t i = 0; i < remote->rule_count; i++) {
-        const struct rule *rule = &remote->rules[i];
-        if (rule->from.address.family == 0 || sys_network_holds(&rule->from, address))
-            return rule->may;
-    }
+static bool fits(const struct rule *rule, const struct fabric_peer *peer) {
+    if (rule->from.address.family != 0 && !sys_network_holds(&rule->from, &peer->remote))
+        return false;
+    return !rule->certificate ||
+           (peer->certificate[0] && trust_name_is_among(peer->certificate, rule->certificate));
+}
+
+static uint32_t by_rules(const struct remote *remote, const struct fabric_peer *peer) {
+    for (size_t i = 0; i < remote->rule_count; i++)
+        if (fits(&remote->rules[i], peer))
+            return remote->rules[i].may;
     return AC_MAY_ALL;
 }
 
-// Where there are rules, whose address is not known fits those alone that are for all.
+// Where there are rules, whose address and certificate are not known fits those alone that are for
+// all.
 uint32_t rights_decide(struct remote *remote, uint64_t peer) {
     const struct grant *grant = map_get_id(&remote->grants, peer);
     if (grant)
         return grant->may;
     struct fabric_peer found = {0};
     (void)fabric_peer_find(remote->fabric, peer, &found);
-    return by_rules(remote, &found.remote);
+    return by_rules(remote, &found);
 }
 
 static void tell(struct remote *remote, const struct remote_peer *peer) {

@@ -161,3 +161,33 @@ TEST(settings_are_made_whole_or_not_at_all_when_memory_fails) {
     }
     certificates_end();
 }
+
+// ---- peers ----
+
+TEST(names_are_among_patterns) {
+    static const struct {
+        const char *name, *names;
+        bool among;
+    } cases[] = {
+        {"a.example", NULL, true},
+        {"a.example", "", false},
+        {"a.example", ",, ,", false},
+        {"a.example", "a.example", true},
+        {"a.example", "A.Example", true},
+        {"a.example", "b.example,a.example", true},
+        {"a.example", " b.example , a.example\t", true},
+        {"a.example", "a.example.org", false},
+        {"a.example", "xa.example", false},
+        {"a.example", "*.example", true},
+        {"b.a.example", "*.example", false},
+        {"example", "*.example", false},
+        {".example", "*.example", true}, // of no certificate that was asked for in order
+        {"a.example", "*", true},
+        {"a.example", "*.", false},
+        {"a.example", "*example", false},
+        {"a.example", "a.*", false},
+    };
+    for (size_t i = 0; i < countof(cases); i++)
+        ck_assert_msg(trust_name_is_among(cases[i].name, cases[i].names) == cases[i].among,
+                      "%s: %s", cases[i].name, cases[i].names);
+}

@@ -337,7 +337,7 @@ static ac_value be_refused(ac_value unused) {
 }
 
 TEST(who_may_not_call_is_refused) {
-    static const struct ac_rights_rule rules[] = {{NULL, AC_MAY_ALL & ~AC_MAY_CALL}};
+    static const struct ac_rights_rule rules[] = {{.may = AC_MAY_ALL & ~AC_MAY_CALL}};
     const struct ac_network_options options = {
         .size = sizeof options, .loopback_only = true, .rights = rules, .rights_count = 1};
     world_begin();

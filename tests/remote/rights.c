@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
 // Tests of src/remote/rights.c: what is refused to whom, what they are told, and what is counted.
+#include "io/certificates.h"
 #include "remote/remote_private.h"
 #include "world.h"
 
 static struct child peer;
 
-static const struct ac_rights_rule nothing[] = {{NULL, 0}};
-static const struct ac_rights_rule locating[] = {
-    {"10.0.0.0/8", AC_MAY_ALL}, {"127.0.0.0/8", AC_MAY_LOCATE}, {"::1", AC_MAY_LOCATE}, {NULL, 0}};
+static const struct ac_rights_rule nothing[] = {{.may = 0}};
+static const struct ac_rights_rule locating[] = {{.from = "10.0.0.0/8", .may = AC_MAY_ALL},
+                                                 {.from = "127.0.0.0/8", .may = AC_MAY_LOCATE},
+                                                 {.from = "::1", .may = AC_MAY_LOCATE},
+                                                 {.may = 0}};
 
 static void with_server(ac_function served, const struct ac_rights_rule *rules, size_t count,
                         ac_function client) {
@@ -137,7 +140,7 @@ TEST(rights_can_be_changed) { with_server(changes_its_mind, NULL, 0, feel_it); }
 
 // ---- guards ----
 
-static const struct ac_rights_rule no_code[] = {{NULL, AC_MAY_ALL & ~AC_MAY_SHIP}};
+static const struct ac_rights_rule no_code[] = {{.may = AC_MAY_ALL & ~AC_MAY_SHIP}};
 
 static ac_value guarded(ac_value unused) {
     (void)unused;
@@ -195,7 +198,7 @@ TEST(odd_questions_have_answers) {
 
 TEST(a_rule_that_names_no_network_is_refused) {
     world_begin();
-    const struct ac_rights_rule rules[] = {{"10.0.0.1/8", AC_MAY_ALL}};
+    const struct ac_rights_rule rules[] = {{.from = "10.0.0.1/8", .may = AC_MAY_ALL}};
     must_be(ac_network_start(.loopback_only = true, .rights = rules, .rights_count = 1), -EINVAL);
     must(strstr(ac_network_error(), "rights") != NULL);
     must_be(ac_network_start(.loopback_only = true, .rights_count = 1), -EINVAL);
@@ -205,4 +208,48 @@ TEST(a_rule_that_names_no_network_is_refused) {
     must_be(ac_peer_rights(7), -ENOTCONN);
     must_be(ac_run(), 0);
     world_end();
+}
+
+// ---- by certificate ----
+
+static const struct ac_rights_rule by_name[] = {
+    {.certificate = "carol.lab.example", .may = 0},
+    {.certificate = "nobody.example, bob.lab.example", .may = AC_MAY_LOCATE},
+    {.may = AC_MAY_ALL},
+};
+
+static ac_value may_locate_only(ac_value unused) {
+    struct ac_peer_info info;
+    ac_ref it = find("server");
+    must_be(ac_deliver(it, 1, ac_after(PATIENCE_S)), -EACCES);
+    must_be(ac_peers(&info, 1), 1);
+    must(strcmp(info.certificate, "alice.lab.example") == 0);
+    return unused;
+}
+
+// They find each other by beacons under a key, which gives no right to anything.
+TEST(rights_go_by_the_name_in_the_certificate) {
+    certificates_begin("ca");
+    certificates_add("alice", "DNS:alice.lab.example", "ca", 2);
+    certificates_add("bob", "DNS:bob.lab.example", "ca", 2);
+    world_begin();
+    const struct ac_network_options alice = {.size = sizeof alice,
+                                             .loopback_only = true,
+                                             .key_file = world.key_file,
+                                             .certificate = "alice.pem",
+                                             .certificate_key = "alice.key",
+                                             .authority = "ca.pem",
+                                             .rights = by_name,
+                                             .rights_count = countof(by_name)};
+    struct ac_network_options bob = alice;
+    bob.certificate = "bob.pem";
+    bob.certificate_key = "bob.key";
+    bob.rights = NULL;
+    bob.rights_count = 0;
+    peer = child_with(serving, &alice);
+    hear(peer);
+    run_with(may_locate_only, &bob);
+    child_end(peer);
+    world_end();
+    certificates_end();
 }
