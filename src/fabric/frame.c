@@ -122,14 +122,27 @@ size_t frame_put_greeting(uint8_t to[FRAME_HEADER_BYTES + GREETING_BYTES_MAX], e
     return FRAME_HEADER_BYTES + bytes;
 }
 
-// A text for people from outside: what could do harm on a terminal becomes a question mark.
-static bool read_text(struct cbor_reader *reader, char *to, size_t bytes_max) {
+// Bytes, or a text; {NULL, 0} for the other of the two, too.
+static ac_span read_span(struct cbor_reader *reader, unsigned major) {
+    bool right = reader->at < reader->end && *reader->at >> 5 == major;
     ac_span span = cbor_read_span(reader);
-    if (reader->err || span.bytes > bytes_max)
+    return right && !reader->err ? span : (ac_span){NULL, 0};
+}
+
+// A text for people from outside: what could do harm on a terminal becomes a question mark, also
+// the control characters from U+0080 to U+009F, which begin with c2.
+static bool read_text(struct cbor_reader *reader, char *to, size_t bytes_max) {
+    ac_span span = read_span(reader, MAJOR_TEXT);
+    if (!span.at || span.bytes > bytes_max)
         return false;
     const uint8_t *from = span.at;
-    for (size_t i = 0; i < span.bytes; i++)
-        to[i] = from[i] < 0x20 || from[i] == 0x7f ? '?' : (char)from[i];
+    for (size_t i = 0; i < span.bytes; i++) {
+        bool high = from[i] == 0xc2 && from[i + 1] < 0xa0; // it is UTF-8: another byte follows
+        bool control = from[i] < 0x20 || from[i] == 0x7f || high;
+        to[i] = control ? '?' : (char)from[i];
+        if (high)
+            to[++i] = '?';
+    }
     to[span.bytes] = 0;
     return true;
 }
@@ -142,8 +155,8 @@ static bool read_items(struct cbor_reader *reader, struct greeting *it) {
     it->taken = cbor_read_unsigned(reader);
     it->heartbeat_ms = cbor_read_unsigned(reader);
     uint64_t port = cbor_read_unsigned(reader);
-    ac_span ip = cbor_read_span(reader);
-    if (reader->err || resuming > 1 || port > UINT16_MAX)
+    ac_span ip = read_span(reader, MAJOR_BYTES);
+    if (!ip.at || resuming > 1 || port > UINT16_MAX)
         return false;
     if (ip.bytes != 0 && ip.bytes != 4 && ip.bytes != 16)
         return false;

@@ -121,3 +121,22 @@ TEST(a_refusal_is_read_whatever_its_version_and_its_text_is_harmless) {
     ck_assert_int_eq(read.peer, 5);
     ck_assert_str_eq(read.text, "new?[2Jer");
 }
+
+TEST(a_text_is_utf8_and_has_no_control_characters_of_two_bytes_either) {
+    uint8_t bytes[FRAME_HEADER_BYTES + GREETING_BYTES_MAX];
+    struct greeting refusal = {.peer = 5,
+                               .refusal = REFUSE_VERSION,
+                               .text = "a\xc2\x9b"
+                                       "1m\xc2\xa0"};
+    struct greeting read;
+    size_t count = frame_put_greeting(bytes, FRAME_REFUSE, &refusal) - FRAME_HEADER_BYTES;
+    uint8_t *payload = bytes + FRAME_HEADER_BYTES, *text = payload + 12;
+    ck_assert_int_eq(*text, 0x60 | 7);
+    ck_assert_int_eq(frame_read_greeting(FRAME_REFUSE, payload, count, &read), 0);
+    ck_assert_str_eq(read.text, "a??1m\xc2\xa0");
+    *text = 0x40 | 7; // bytes are no text
+    ck_assert_int_eq(frame_read_greeting(FRAME_REFUSE, payload, count, &read), -EPROTO);
+    *text = 0x60 | 7;
+    text[1] = 0x9b;
+    ck_assert_int_eq(frame_read_greeting(FRAME_REFUSE, payload, count, &read), -EPROTO);
+}
