@@ -8,6 +8,8 @@
 #   make test     build, then run every test; the last line says how many passed and failed
 #   make test-asan  the same with the address and undefined-behaviour sanitizers, in build-asan/
 #   make test-tsan  the same with the thread sanitizer, in build-tsan/
+#   make fuzz     have libFuzzer look at all that strangers may send; SECONDS=60 for each target,
+#                 TARGET="value frame" these alone
 #   make bench    measure; ONLY="yield-2 spawn" measures these alone
 #   make sim      simulate worlds of processes with all that may befall them; SEEDS=1000 is how many
 #   make tidy     check the rules of docs/STYLE.md that a script can check
@@ -18,10 +20,13 @@
 BUILD ?= build
 BUILD_ASAN ?= $(BUILD)-asan
 BUILD_TSAN ?= $(BUILD)-tsan
+BUILD_FUZZ ?= $(BUILD)-fuzz
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 ONLY ?=
 SEEDS ?= 1000
+SECONDS ?= 60
+TARGET ?=
 
 # $(call setup,DIRECTORY,OPTIONS): configures once; afterwards the build itself notices changes.
 setup = test -f $(1)/build.ninja || meson setup $(2) $(1)
@@ -52,6 +57,9 @@ test-tsan: packages-build packages-test
 	CK_TIMEOUT_MULTIPLIER=4 $(shell setarch -R true 2>/dev/null && echo setarch -R) \
 	    scripts/run-tests $(BUILD_TSAN) -- --timeout-multiplier 4
 
+fuzz: packages-build packages-fuzz
+	scripts/fuzz $(BUILD_FUZZ) $(SECONDS) $(TARGET)
+
 bench: packages-bench all
 	bench/run $(BUILD) $(ONLY)
 
@@ -69,11 +77,11 @@ install: all
 	meson install -C $(BUILD)
 
 clean:
-	rm -rf $(BUILD) $(BUILD_ASAN) $(BUILD_TSAN)
+	rm -rf $(BUILD) $(BUILD_ASAN) $(BUILD_TSAN) $(BUILD_FUZZ)
 
 packages-%:
 	@scripts/install-packages $*
 
 comma := ,
 
-.PHONY: all demo test test-asan test-tsan bench sim tidy format install clean
+.PHONY: all demo test test-asan test-tsan fuzz bench sim tidy format install clean
