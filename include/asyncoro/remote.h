@@ -223,8 +223,8 @@ AC_API int ac_set_peer_rights(uint64_t peer, uint32_t may);
 // refused there. Answers to what was asked from here are never refused.
 AC_API long ac_peer_rights(uint64_t peer);
 
-// How often something was refused here to peers that lack this right, since the network was
-// started. Does not wait.
+// Returns how often something was refused here to peers that lack this right, since the network was
+// started; 0 where it was not. Does not wait.
 AC_API uint64_t ac_refusals(enum ac_right right);
 
 // Where a reference lives: "here", or the address of its process; "" if that is not known. Does not
