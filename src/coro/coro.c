@@ -22,7 +22,7 @@ struct runner {
 };
 
 static void run_coroutines(void *argument);
-static inline void finish(struct coro *coro, ac_value result);
+static inline void finish(struct loop *loop, struct coro *coro, ac_value result);
 
 // ---- switching ----
 
@@ -76,10 +76,10 @@ static inline void give_runner(struct coro *coro, struct runner **runners) {
 static __attribute__((noinline)) struct sys_context *choose(struct loop *loop, bool at_home) {
     // First turns do not pass the count in park: without this one, who spawns all the time would
     // keep home from running.
-    if (loop->budget > 1)
+    if (loop->budget > 0)
         loop_spend(loop);
     bool feeds = loop->team && !at_home && !loop->ready_head;
-    if (loop->budget <= 1 && (loop->ready_head || feeds)) {
+    if (loop->budget <= 0 && (loop->ready_head || feeds)) {
         __atomic_store_n(&loop->budget, BUDGET, __ATOMIC_RELAXED);
         if (sys_now(loop->sys) - loop->asked > ASK_EVERY_NS) {
             loop_set_running(loop, NULL);
@@ -116,9 +116,9 @@ __attribute__((noinline)) int coro_park_slowly(struct coro *coro) {
     struct loop *loop = coro->loop;
     struct coro *next = loop->ready_head;
     // As coro_park, for one that has not run yet.
-    if (next && !next->context.sp) {
+    if (likely(next && !next->context.sp)) {
         struct runner **runners = &loop->runners[next->stack_class];
-        if (*runners && loop_spend(loop) > 1) {
+        if (likely(*runners && loop_spend(loop) > 0)) {
             run_next(loop, next);
             give_runner(next, runners);
             return sys_switch(&coro->context, &next->context);
@@ -162,7 +162,7 @@ void coro_run_ready(struct loop *loop) {
 // get it while this still runs on it. NULL: here, with the next one, which has not run yet.
 static inline struct sys_context *next_after_end(struct loop *loop, void *stack, int class) {
     struct coro *next = loop->ready_head;
-    if (unlikely(!next || loop_spend(loop) <= 1))
+    if (unlikely(!next || loop_spend(loop) <= 0))
         return choose(loop, false);
     if (likely(next->context.sp != NULL)) {
         fetch_after(next);
@@ -194,7 +194,7 @@ static void run_coroutines(void *argument) {
             self->cancel_known = true;
         if (unlikely(loop->stacks.checks != 0))
             coro_check_stack(self);
-        finish(self, result);
+        finish(loop, self, result);
         struct sys_context *to = next_after_end(loop, runner.stack, class);
         if (!to)
             continue;
@@ -224,12 +224,13 @@ void coro_end_runners(struct loop *loop) {
 
 // A record is free to be used again.
 static inline void record_give(struct coro *coro, struct coro **list) {
-    uint64_t id = coro->id + ref_id(0, 0, 0, 1);
+    uint64_t id;
+    bool used_up = __builtin_add_overflow(coro->id, ref_id(0, 0, 0, 1), &id);
     uint32_t life = (struct coro){.state = CORO_FREE, .mail_slow = true}.life;
     __atomic_store_n(&coro->life, life, __ATOMIC_RELAXED);
     __atomic_store_n(&coro->id, id, __ATOMIC_RELAXED);
-    if (unlikely(ref_generation(id) == 0))
-        return; // its generations are used up: it is never used again
+    if (unlikely(used_up))
+        return; // it has had all its generations: it is never used again
     coro->ready_next = *list;
     *list = coro;
 }
@@ -274,14 +275,14 @@ void coro_check_canary(const struct coro *coro) {
 }
 
 // The coroutine has returned `result`.
-static inline void finish(struct coro *coro, ac_value result) {
-    struct loop *loop = coro->loop;
+static inline void finish(struct loop *loop, struct coro *coro, ac_value result) {
     // Nobody wants its result. If that needs memory or is an error it is worth a longer way.
     if (unlikely(coro->end_slow || result.kind > AC_REAL)) {
         coro_end(coro, result);
         return;
     }
-    value_drop(coro->argument);
+    if (unlikely(coro->argument.form != 0))
+        ac_drop(coro->argument);
     loop->ended++;
     loop->alive -= !coro->daemon;
     record_give(coro, &loop->free);
@@ -445,13 +446,19 @@ int ac_set_daemon(bool daemon) {
     return 0;
 }
 
+static __attribute__((noinline)) int yield_slowly(struct coro *self) {
+    int err = coro_may_wait(self, AC_FOREVER);
+    if (err < 0)
+        return err;
+    self->context.result = 0;
+    coro_make_ready(self);
+    return coro_park(self);
+}
+
 int ac_yield(void) {
     struct coro *self = coro_here();
-    if (unlikely(!self || !coro_waits_plainly(self))) {
-        int err = coro_may_wait(self, AC_FOREVER);
-        if (err < 0)
-            return err;
-    }
+    if (unlikely(!self || !coro_waits_plainly(self)))
+        return yield_slowly(self);
     self->context.result = 0;
     // Who yields is not alone as a rule: the stack of the one after next is cold, and its turn
     // near.

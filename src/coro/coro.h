@@ -197,7 +197,7 @@ struct loop_extra {
 // then, and begins anew only with a turn or within the 50 us that follow one.
 struct stretch {
     const struct coro *coro; // that runs; NULL: home
-    uint32_t budget;
+    int32_t budget;
     uint64_t turns;
 };
 
@@ -223,7 +223,7 @@ struct loop {
     struct coro *running;     // atomic for other threads; NULL: home runs
     struct coro *free;        // records to use again, the latest first
     uint64_t peer;            // identity of this process, never 0
-    uint32_t budget;          // switches left before home runs; each switch changes it
+    int32_t budget;           // switches left before home runs; each switch changes it
     uint32_t mark;            // `now` in milliseconds
     uint16_t number;          // of the loop in its process
     uint8_t tag;              // how the ids of its coroutines end: the last byte of ref_id
@@ -449,8 +449,8 @@ static inline int coro_may_try(struct coro *coro, ac_time deadline) {
 static inline void loop_set_running(struct loop *loop, struct coro *coro) {
     __atomic_store_n(&loop->running, coro, __ATOMIC_RELEASE); // with its record, for the watchdog
 }
-static inline uint32_t loop_spend(struct loop *loop) {
-    uint32_t left = loop->budget - 1;
+static inline int32_t loop_spend(struct loop *loop) {
+    int32_t left = loop->budget - 1;
     __atomic_store_n(&loop->budget, left, __ATOMIC_RELAXED);
     return left;
 }
@@ -462,7 +462,7 @@ int coro_park_slowly(struct coro *coro);
 static inline __attribute__((always_inline)) int coro_park(struct coro *coro) {
     struct loop *loop = coro->loop;
     struct coro *next = loop->ready_head;
-    if (likely(next && next->context.sp && loop_spend(loop) > 1)) {
+    if (likely(next && next->context.sp && loop_spend(loop) > 0)) {
         loop->ready_head = next->ready_next;
         loop_set_running(loop, next);
         return sys_switch(&coro->context, &next->context);
@@ -537,7 +537,7 @@ void coro_step_back(struct coro *coro);
 // To be called by what can wait and has not: one whose calls never wait must keep neither the
 // others nor home from running.
 static inline void coro_go_on_fairly(struct coro *coro) {
-    if (coro->loop->budget <= 1 || --coro->loop->budget <= 1)
+    if (coro->loop->budget <= 0 || --coro->loop->budget <= 0)
         coro_step_back(coro);
 }
 // The wait of a coroutine ends early, for -ETIMEDOUT, -ECANCELED or -ERESTART. Private to coro/.
@@ -751,10 +751,11 @@ struct lane_end {
 // lane that was last taken from, if that is for it. Returns whether it has.
 static inline bool team_take(struct loop *loop, const struct coro *coro, ac_value *message) {
     struct lane_end *lane = loop->fed;
-    if (!lane || loop->budget <= 1)
+    if (!lane || loop->budget <= 0)
         return false;
     struct parcel *it = lane->first;
-    if (it == lane->first_end || __atomic_load_n(&it->id, __ATOMIC_ACQUIRE) != coro->id)
+    // The place behind the last of a chunk is for nobody.
+    if (__atomic_load_n(&it->id, __ATOMIC_ACQUIRE) != coro->id)
         return false;
     *message = it->message;
     lane->first = it + 1;

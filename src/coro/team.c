@@ -61,9 +61,9 @@ struct lane {
     // the writer's
     struct parcel *at;  // the next place
     struct parcel *end; // where messages stop
-    struct loop *to;
-    bool fences;       // as the team
+    const bool *look;   // atomic: whether to look if the reader is asleep
     bool for_messages; // `arrived` is set
+    struct loop *to;
     struct lane_chunk *tail;
     struct lane_chunk *next;         // behind `tail`; NULL: there is none yet
     struct lane_chunk **spare_taken; // of `spares`, the one to look at next
@@ -142,7 +142,7 @@ static struct lane *lane_make(struct loop *from, struct loop *to) {
     }
     lane->from = from;
     lane->to = to;
-    lane->fences = from->team->fences;
+    lane->look = from->team->fences ? &from->team->fences : &to->asleep;
     lane->spare_taken = lane->spare_given = lane->spares;
     lane_write_to(lane, chunk);
     lane_read_from(lane, chunk);
@@ -203,8 +203,7 @@ static inline int lane_put(struct lane *lane, uint64_t id) {
     __atomic_store_n(&at[1].id, EMPTY, __ATOMIC_RELAXED);
     __atomic_store_n(&at->id, id, __ATOMIC_RELEASE);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    bool look = __atomic_load_n(&lane->to->asleep, __ATOMIC_RELAXED) || lane->fences;
-    return unlikely(look) ? lane_wake(lane) : 0;
+    return unlikely(__atomic_load_n(lane->look, __ATOMIC_RELAXED)) ? lane_wake(lane) : 0;
 }
 
 struct lane *team_lane(struct loop *from, struct loop *to, team_arrived *arrived) {
@@ -309,12 +308,14 @@ bool team_has_parcels(struct loop *loop) {
 // rest without going through its mailbox.
 static bool take(struct loop *loop, struct lane *lane) {
     bool busy = loop->ready_head != NULL;
+    uint64_t last = EMPTY;
     for (uint32_t i = 0; i < TAKE_MAX; i++) {
-        if (i >= FEED_MAX && !busy && loop->ready_head)
-            return false;
         uint64_t id = lane_look(lane);
         if (id == EMPTY)
             return true;
+        if (id == last && id != POST && !busy && loop->ready_head)
+            return false;
+        last = id;
         struct parcel *it = lane->reader.first++;
         if (id == POST)
             it->post->run(it->post);
@@ -357,10 +358,12 @@ void team_receive(struct loop *loop) {
 
 // Returns whether there is something left that has to be taken at home.
 static bool feed_from(struct loop *loop, struct lane *lane) {
+    uint64_t last = EMPTY;
     for (uint32_t i = 0; i < FEED_MAX; i++) {
         uint64_t id = lane_look(lane);
-        if (id == EMPTY)
+        if (id == EMPTY || (id == last && loop->ready_head))
             return false;
+        last = id;
         if (id == POST || !lane->arrived(loop, id, lane->reader.first->message, false))
             return true;
         lane->reader.first++;
@@ -384,7 +387,7 @@ void team_feed(struct loop *loop) {
             return;
         sys_pause();
         // What is waited counts, so that home runs in time though messages keep coming.
-        if (looks % LOOKS_BY_BUDGET == 0 && loop->budget > 1)
+        if (looks % LOOKS_BY_BUDGET == 0 && loop->budget > 0)
             __atomic_store_n(&loop->budget, loop->budget - 1, __ATOMIC_RELAXED);
     }
 }

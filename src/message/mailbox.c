@@ -30,7 +30,6 @@ struct cell_chunk {
 static inline int put(struct coro *to, ac_value message, enum room room);
 static inline int hand_over(struct coro *to, ac_value message);
 static inline void append(struct coro *to, struct cell *cell, ac_value message);
-static int send_slowly(ac_ref to, ac_value message, ac_time deadline);
 static int deliver_to_channel(struct loop *loop, ac_ref to, ac_value message);
 static int receive_slowly(struct coro *coro, ac_value *message, ac_time deadline);
 static inline int take_first(struct coro *coro, ac_value *message);
@@ -46,12 +45,18 @@ static const struct wait_kind receiving = {.name = "receive", .abandon = leave_r
 
 int ac_send_value(ac_ref to, ac_value message) {
     struct loop *loop = loop_here;
+    if (unlikely(!loop || to.peer != loop->peer))
+        return message_send(to, message, AC_FOREVER);
     // One comparison sees both the sort and the number of the loop.
-    if (likely(loop != NULL) && likely(to.peer == loop->peer) &&
-        likely((uint8_t)to.id == loop->tag)) {
+    if (likely((uint8_t)to.id == loop->tag)) {
         struct coro *coro = coro_find_quickly(loop, to.id);
         if (likely(coro != NULL))
             return put(coro, message, ROOM_WAIT);
+    } else if (to.id == loop->seen_id && loop->seen_left > 0 && value_is_plain(message)) {
+        // To one on another loop who is known to live, and a value without memory: what is left to
+        // do is to write it down.
+        loop->seen_left--;
+        return team_send(loop->seen_lane, to.id, message);
     }
     return message_send(to, message, AC_FOREVER);
 }
@@ -231,19 +236,8 @@ int message_refuse(ac_value message, int err) {
     return err;
 }
 
-// To one on another loop who is known to live, and a value without memory: what is left to do is to
-// write it down. All else is a call in the last place here too.
-__attribute__((noinline)) int message_send(ac_ref to, ac_value message, ac_time deadline) {
-    struct loop *loop = loop_here;
-    if (likely(loop && elsewhere_is_seen(loop, to) && value_is_plain(message))) {
-        loop->seen_left--;
-        return team_send(loop->seen_lane, to.id, message);
-    }
-    return send_slowly(to, message, deadline);
-}
-
 // The ways that are not worth a fast one.
-static __attribute__((noinline)) int send_slowly(ac_ref to, ac_value message, ac_time deadline) {
+__attribute__((noinline)) int message_send(ac_ref to, ac_value message, ac_time deadline) {
     struct loop *loop = loop_here;
     if (message.kind == AC_INVALID)
         return ac_error_of(message);

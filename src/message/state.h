@@ -226,10 +226,6 @@ void dead_letter(struct loop *loop, enum ac_dead_reason reason, ac_ref to, ac_va
 // ---- cross.c: references that are not of this loop; as in struct message_door ----
 
 int elsewhere_send(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
-// Whether a reference is believed to name somebody on another loop, at the end of loop->seen_lane.
-static inline bool elsewhere_is_seen(const struct loop *loop, ac_ref to) {
-    return to.id == loop->seen_id && to.peer == loop->peer && loop->seen_left > 0;
-}
 int elsewhere_deliver(struct loop *loop, ac_ref to, ac_value message, ac_time deadline);
 int elsewhere_monitor(struct loop *loop, ac_ref of);
 // As elsewhere_send to a coroutine, but neither waits nor refuses for want of room: behind all that
