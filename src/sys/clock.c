@@ -11,6 +11,12 @@ ac_time sys_clock(void) {
     return (ac_time)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+int64_t sys_wall_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 int sys_random_bytes(void *to, size_t bytes) {
     char *at = to;
     while (bytes > 0) {

@@ -13,6 +13,7 @@
 //   thread.c    threads, mutexes, conditions
 //   process.c   starting, watching and ending processes
 //   file.c      small blocking calls on files, for start-up and helper threads
+//   beneath.c   the same for files beneath a folder, out of which nothing leads
 //   program.c   the same for executables and what is sent as one
 //   signal.c    the signals that ask a program to end; the bell that SIGQUIT rings
 //
@@ -521,6 +522,8 @@ int sys_fd_set_buffers(int fd, uint32_t send_bytes, uint32_t receive_bytes);
 // ---- clock and randomness without a poller (clock.c) ----
 
 ac_time sys_clock(void);
+// Nanoseconds since 1970, UTC, as files have them.
+int64_t sys_wall_now(void);
 // Unguessable bytes. 0 or a negative error.
 int sys_random_bytes(void *to, size_t bytes);
 
@@ -741,6 +744,46 @@ int sys_folder_make_with(const char *path, unsigned permissions);
 int sys_folder_list(const char *path, struct buffer *names);
 // Whether reading and writing may make its user wait: for all who share it. 0 or an error.
 int sys_fd_set_blocking(int fd, bool blocking);
+
+// ---- what lies beneath a folder (beneath.c): small blocking calls, which nothing leads out ----
+
+enum { SYS_PART_BYTES_MAX = 255 }; // of one part of a path
+
+// A folder, through whatever leads to it. A descriptor or an error.
+int sys_beneath_open(const char *path);
+// Keeps a file or folder for this descriptor, until it is closed. 0; -EBUSY if another one has it;
+// or an error.
+int sys_beneath_lock(int fd);
+// The folder that a path leads to, "a/b", or "" for the folder itself. What is missing is made if
+// so wished. A descriptor; -ELOOP for a link on the way, -ENOTDIR for a file; or the system's
+// error.
+int sys_beneath_walk(int folder, const char *path, bool make);
+// What a name in the folder is: a link is a link. 0 or an error.
+int sys_beneath_look(int folder, const char *name, struct sys_file_facts *facts);
+// Opens a regular file to read it. A descriptor; -ELOOP for a link; -EISDIR for a folder; -ENOTSUP
+// for what is neither; or an error.
+int sys_beneath_read(int folder, const char *name, struct sys_file_facts *facts);
+// Opens a regular file to read and write it, and keeps it; made with mode 0600 if it is not there.
+// A descriptor; -EBUSY if it is kept; -EACCES if it has another owner or another name; or an error.
+int sys_beneath_write(int folder, const char *name, struct sys_file_facts *facts);
+// What is open. 0 or an error.
+int sys_beneath_facts(int fd, struct sys_file_facts *facts);
+// Whether two descriptors are of the same file or folder.
+bool sys_beneath_is_same(int a, int b);
+// Sets the permissions of a file, of which only 0777 count. 0 or an error.
+int sys_beneath_permit(int fd, unsigned permissions);
+// Moves a file to another folder and name; what has that name is replaced, or it is -EEXIST. 0 or
+// an error.
+int sys_beneath_rename(int from, const char *name, int to, const char *as, bool replace);
+// Removes a file or link, or an empty folder. 0 or an error.
+int sys_beneath_remove(int folder, const char *name, bool is_folder);
+// Appends the names in the folder, each closed by a NUL, in no order. 0 or an error.
+int sys_beneath_list(int folder, struct buffer *names);
+// How many bytes lie beneath the folder, each file and folder counting so many at the least. 0 or
+// an error.
+int sys_beneath_count(int folder, uint64_t each_min, uint64_t *bytes);
+// How many bytes its disk has left for this user; UINT64_MAX where it does not tell. 0 or an error.
+int sys_beneath_free(int folder, uint64_t *bytes);
 
 // ---- executables and what is sent as one (program.c): small blocking calls on descriptors ----
 
