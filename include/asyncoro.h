@@ -16,6 +16,7 @@
 #include <asyncoro/remote.h>
 #include <asyncoro/sync.h>
 #include <asyncoro/tls.h>
+#include <asyncoro/transfer.h>
 #include <asyncoro/value.h>
 
 #endif

@@ -297,6 +297,29 @@ static void got_started(struct incoming *in) {
     arrival->to = (ac_ref){in->peer->id, id};
 }
 
+static void got_file(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t verb = cbor_read_unsigned(&in->reader);
+    int64_t argument = cbor_read_int(&in->reader);
+    if (in->reader.err == 0 && transfer_begins(verb) &&
+        !rights_check(in->remote, in->peer, AC_MAY_SEND_FILES)) {
+        transfer_refuse(in, number);
+        return;
+    }
+    ac_value value = cbor_read_value(&in->reader, false);
+    bool good = cbor_read_end(&in->reader) && value.kind != AC_INVALID && verb <= UINT32_MAX;
+    struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_FILE, in->peer->id) : NULL;
+    if (!arrival) {
+        ac_drop(value);
+        return;
+    }
+    arrival->number = number;
+    arrival->verb = (uint32_t)verb;
+    arrival->result = argument;
+    arrival->value = value;
+    hold_back(in, arrival);
+}
+
 static void got_rights(struct incoming *in) {
     uint64_t may = cbor_read_unsigned(&in->reader);
     struct arrival *arrival = cbor_read_end(&in->reader)
@@ -328,6 +351,7 @@ static void handle(struct incoming *in, unsigned type) {
     case FRAME_CALL: got_call(in); break;
     case FRAME_STARTED: got_started(in); break;
     case FRAME_RIGHTS: got_rights(in); break;
+    case FRAME_FILE: got_file(in); break;
     case FRAME_UNWATCH: got_unwatch(in); break;
     default:
         trace(TRACE_REMOTE, "a frame of unknown type %u from peer %016llx", type,

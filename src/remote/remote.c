@@ -269,6 +269,7 @@ static void done(struct loop *loop, void *state) {
     }
     drop_arrivals(remote);
     names_done(remote);
+    transfer_done(remote);
     struct remote_peer *peer;
     for (uint64_t cursor = 0; (peer = map_next(&remote->peers, &cursor, NULL, NULL));)
         release_peer(peer);
@@ -429,6 +430,7 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_UNWATCH: watch_left(remote, arrival); break;
     case ARRIVED_SUBSCRIBE: subscribe_asked(remote, arrival); break;
     case ARRIVED_CLOSED: subscribe_closed(remote, arrival); break;
+    case ARRIVED_FILE: transfer_arrived(remote, arrival); break;
     case ARRIVED_EXIT: watch_exit(remote, arrival); break;
     case ARRIVED_FOUND: names_found(remote, arrival); break;
     case ARRIVED_CALL: function_called(remote, arrival); break;
@@ -441,6 +443,7 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
         watch_lost(remote, arrival->peer, (int)arrival->result);
         names_lost(remote, arrival->peer);
         map_take_id(&remote->limits, arrival->peer);
+        transfer_lost(remote, arrival->peer);
         break;
     case ARRIVED_ROOM: send_room(remote, arrival->peer); break;
     case ARRIVED_REACHED: peers_reached(remote, arrival); break;

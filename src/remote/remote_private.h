@@ -41,6 +41,7 @@
 //   32 SPREAD    ids of receivers, 8 bytes each with the lowest first, as one string of bytes,
 //   value:
 //                a SEND to each of them
+//   40 FILE      number, verb, argument, value: of files, see transfer.h
 //
 // Numbers are drawn by the one who asks. What its sender may not have done (rights.c) is refused
 // with -EACCES: a DELIVER, a SUBSCRIBE and a CALL by their ANSWER, a MONITOR by an EXIT of the kind
@@ -67,7 +68,8 @@ enum frame_type {
     FRAME_RIGHTS,
     FRAME_CALL,
     FRAME_STARTED,
-    FRAME_SPREAD
+    FRAME_SPREAD,
+    FRAME_FILE = 40
 };
 
 enum {
@@ -100,6 +102,7 @@ enum arrival_kind {
     ARRIVED_CALL,      // `number`, of the function `to`; `watch`: the number of a monitor, or 0
     ARRIVED_STARTED,   // for call `number`: `to`
     ARRIVED_RIGHTS,    // that the peer gives us: `result`
+    ARRIVED_FILE,      // `verb`, `number`, `result` and `value`, of a FILE
     ARRIVED_MET,       // the peer
     ARRIVED_LOST,      // the peer, for `result`
     ARRIVED_ROOM,      // at the peer
@@ -116,6 +119,7 @@ struct arrival {
     ac_ref who;
     int64_t result;
     enum ac_end how;
+    uint32_t verb;
     uint32_t bytes; // of payload to be reported as taken
     size_t whole;   // of the message, if it came in pieces
     uint32_t count; // of `ids`
@@ -275,6 +279,7 @@ struct remote {
     uint32_t farewells;      // that found no memory and are tried again
     uint32_t carriers;       // coroutines that send large exit notices
     uint64_t stream;         // number of the last large message sent
+    struct transfers *transfers; // of files; NULL: there were none
 };
 
 // The state of the loop; NULL if it has none, or no network.
@@ -446,6 +451,16 @@ int outbox_wait(struct remote *remote, uint64_t peer, ac_time deadline);
 void outbox_lost(struct remote *remote, uint64_t peer);
 // Whether messages of channels wait to leave the process.
 bool outbox_is_busy(const struct remote *remote);
+
+// ---- transfer.c: files, host side ----
+struct transfers;
+void transfer_arrived(struct remote *remote, struct arrival *arrival);
+void transfer_lost(struct remote *remote, uint64_t peer);
+void transfer_done(struct remote *remote);
+// Whether a verb begins something, for which a right is needed. Guest side, as the next.
+bool transfer_begins(uint64_t verb);
+// It is refused.
+void transfer_refuse(struct incoming *in, uint64_t number);
 
 // ---- errand.c: what other loops of the program have the first one do, which has the network ----
 enum remote_verb { REMOTE_REGISTER, REMOTE_UNREGISTER, REMOTE_LOCATE, REMOTE_PEER };

@@ -19,6 +19,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,15 +98,17 @@ static uint16_t free_udp_port(void) {
     return ntohs(address.sin_port);
 }
 
+static int remove_one(const char *path, const struct stat *facts, int sort, struct FTW *place) {
+    (void)facts, (void)sort, (void)place;
+    (void)remove(path);
+    return 0;
+}
+
 static void keep(int life) {
     char byte;
     while (read(life, &byte, 1) > 0)
         continue;
-    DIR *folder = opendir(world.folder);
-    struct dirent *entry;
-    while (folder && (entry = readdir(folder)))
-        (void)unlinkat(dirfd(folder), entry->d_name, 0); // "." and ".." stay
-    rmdir(world.folder);
+    nftw(world.folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     _exit(EXIT_SUCCESS);
 }
 
