@@ -18,6 +18,10 @@
 // and are cancelled, their timers and new stacks; channels, subscriptions, monitors and messages
 // that nobody reads; connections, peers and jobs. Not each message.
 //
+// AC_TRACE=frame shows each frame that goes to a peer or comes from one: its type and number, what
+// has been acknowledged, its size, and for a message the receiver and the beginning of its value;
+// of handshakes nothing but that they took place. `all` does not include it.
+//
 // asyncoro-gdb.py, installed to share/asyncoro, shows coroutines and their backtraces in gdb, also
 // from a core file. docs/DEBUGGING.md says when to use which.
 #ifndef ASYNCORO_DEBUG_H

@@ -193,7 +193,8 @@ enum trace_floor {
     TRACE_IO,
     TRACE_FABRIC,
     TRACE_REMOTE,
-    TRACE_CLUSTER
+    TRACE_CLUSTER,
+    TRACE_FRAME // no floor: each frame between peers; "all" leaves it out
 };
 
 // One line to standard error if the environment variable AC_TRACE names the floor ("fabric", or

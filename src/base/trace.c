@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // AC_TRACE=floor[,floor...] or AC_TRACE=all: what the library does, as lines "asyncoro fabric:
-// text" on standard error. The variable is read once. Each line is written in one piece, so that
-// threads do not mix theirs; a line that is longer than LINE_BYTES_MAX ends in "...".
+// text" on standard error; `frame` adds each frame between peers, which `all` leaves out, as they
+// are many and tell what messages say. The variable is read once. Each line is written in one
+// piece, so that threads do not mix theirs; a line that is longer than LINE_BYTES_MAX ends in
+// "...".
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +15,7 @@ enum { LINE_BYTES_MAX = 1024 };
 static const char *const floor_names[] = {
     [TRACE_SYS] = "sys",         [TRACE_CORO] = "coro",     [TRACE_MESSAGE] = "message",
     [TRACE_IO] = "io",           [TRACE_FABRIC] = "fabric", [TRACE_REMOTE] = "remote",
-    [TRACE_CLUSTER] = "cluster",
+    [TRACE_CLUSTER] = "cluster", [TRACE_FRAME] = "frame",
 };
 
 // One bit a floor, and this one once the environment was read. The first threads may all read it:
@@ -64,7 +66,7 @@ static unsigned mask_from_environment(void) {
     while (at && *at) {
         size_t bytes = strcspn(at, ",");
         if (bytes == 3 && memcmp(at, "all", 3) == 0)
-            mask = MASK_KNOWN - 1;
+            mask |= (1u << TRACE_FRAME) - 1;
         for (size_t i = 0; i < countof(floor_names); i++)
             if (strlen(floor_names[i]) == bytes && memcmp(at, floor_names[i], bytes) == 0)
                 mask |= 1u << i;

@@ -227,6 +227,8 @@ static int take_told(struct connection *it, const struct frame *frame, const uin
 }
 
 static int take_frame(struct connection *it, const struct frame *frame, const uint8_t *payload) {
+    if (show_is_on())
+        show_frame(it, false, frame, payload);
     if (frame->type >= FRAME_UP)
         return take_up(it, frame, payload);
     switch (frame->type) {
@@ -289,6 +291,8 @@ ac_value connection_read_on(ac_value argument) {
 static int put_empty(struct connection *it, enum frame_type type) {
     uint8_t header[FRAME_HEADER_BYTES];
     frame_put_header(header, &(struct frame){.type = (uint8_t)type});
+    if (show_is_on())
+        show_frames(it, header, sizeof header);
     return tls_write(it->tls, header, sizeof header);
 }
 
@@ -300,10 +304,14 @@ static int gather(struct connection *it) {
     if (it->tell) {
         uint8_t told[FRAME_HEADER_BYTES + TAKEN_BYTES];
         link_tell(link, told);
+        if (show_is_on())
+            show_frames(it, told, sizeof told);
         err = tls_write(it->tls, told, sizeof told);
     }
     const uint8_t *frames = link_load(link, &count);
     if (!err && count > 0) {
+        if (show_is_on())
+            show_frames(it, frames, count);
         err = tls_write(it->tls, frames, count);
         link->given += count;
     }

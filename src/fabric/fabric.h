@@ -7,6 +7,7 @@
 //   link.c       one link: what was sent and not yet taken, what came, sequence numbers, resuming
 //   connection.c one TCP connection under TLS: its reader and its writer
 //   tcp.c        listening, connecting, the greeting, one link per pair of peers
+//   show.c       AC_TRACE=frame: each frame as a line
 //   discovery.c  beacons
 //   key.c        the key: finding it, making it at first use, what is derived from it
 //   identity.c   by what this process is let in and lets in; taking up what has changed of it
@@ -66,6 +67,11 @@ struct fabric_door {
     void (*room)(void *up, uint64_t peer);
     // The answer to fabric_reach: `peer` is linked, or `err` is negative and says why not.
     void (*reached)(void *up, void *token, uint64_t peer, int err);
+    // Called only while AC_TRACE names frame, for each frame that goes up, in both directions: the
+    // name of its type, constant; and what it says to the peer `to` that receives it, in one line of
+    // less than `max` bytes ended by a NUL. May be NULL.
+    const char *(*describe)(uint64_t to, unsigned type, const uint8_t *payload, size_t bytes,
+                            char *text, size_t max);
 };
 
 struct fabric_options {

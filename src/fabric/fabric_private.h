@@ -157,6 +157,17 @@ int link_owes(const struct link *link);
 // Writes what the peer is to be told into a whole frame of type TAKEN.
 void link_tell(struct link *link, uint8_t to[FRAME_HEADER_BYTES + TAKEN_BYTES]);
 
+// ---- show.c: AC_TRACE=frame ----
+
+struct connection;
+
+static inline bool show_is_on(void) { return unlikely(trace_on(TRACE_FRAME)); }
+// A line for a frame that goes out over the connection or has come in, and is still to be looked at.
+void show_frame(const struct connection *connection, bool out, const struct frame *frame,
+                const uint8_t *payload);
+// The same for whole frames that go out, one behind the other.
+void show_frames(const struct connection *connection, const uint8_t *frames, size_t bytes);
+
 // ---- key.c ----
 
 struct key_derived {
@@ -232,8 +243,6 @@ enum link_state {
     LINK_UP,      // has a connection
     LINK_BROKEN   // had one and may get another
 };
-
-struct connection;
 
 struct peer {
     uint64_t id;

@@ -66,6 +66,8 @@ static void fill_greeting(struct connection *it, struct greeting *to, uint64_t p
 static int say(struct connection *it, enum frame_type type, const struct greeting *greeting) {
     uint8_t bytes[FRAME_HEADER_BYTES + GREETING_BYTES_MAX];
     size_t count = frame_put_greeting(bytes, type, greeting);
+    if (show_is_on())
+        show_frames(it, bytes, count);
     return tls_write(it->tls, bytes, count);
 }
 
@@ -85,6 +87,8 @@ static int hear(struct connection *it, struct greeting *greeting) {
         if (err)
             return err;
     }
+    if (show_is_on())
+        show_frame(it, false, &frame, it->plain.bytes + FRAME_HEADER_BYTES);
     int err = frame_read_greeting(frame.type, it->plain.bytes + FRAME_HEADER_BYTES, frame.bytes,
                                   greeting);
     buffer_consume(&it->plain, FRAME_HEADER_BYTES + frame.bytes);

@@ -22,6 +22,7 @@ static const struct fabric_door fabric_door = {
     .lost = on_lost,
     .room = on_room,
     .reached = on_reached,
+    .describe = show_describe,
 };
 
 static const struct message_door message_up = {

@@ -10,6 +10,7 @@
 //   function.c   remote functions
 //   watch.c      monitors across peers
 //   names.c      register, locate, follow
+//   show.c       what a frame says, for AC_TRACE=frame
 //   peers.c      ac_peer, ac_peers, where references live
 #ifndef REMOTE_REMOTE_H
 #define REMOTE_REMOTE_H

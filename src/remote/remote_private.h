@@ -490,6 +490,11 @@ void names_met(struct remote *remote, uint64_t peer);
 void names_lost(struct remote *remote, uint64_t peer);
 void names_done(struct remote *remote);
 
+// ---- show.c: AC_TRACE=frame ----
+// As the door's.
+const char *show_describe(uint64_t to, unsigned type, const uint8_t *payload, size_t bytes,
+                          char *text, size_t max);
+
 // ---- peers.c: host side, but for what lists ----
 void peers_reached(struct remote *remote, const struct arrival *arrival);
 

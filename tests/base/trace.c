@@ -51,6 +51,17 @@ TEST(all_means_every_floor) {
         ck_assert(trace_on(floor));
 }
 
+TEST(frames_are_traced_only_where_they_are_named) {
+    setenv("AC_TRACE", "all", 1);
+    ck_assert(!trace_on(TRACE_FRAME));
+}
+
+TEST(frames_may_be_named_beside_all) {
+    setenv("AC_TRACE", "frame,all", 1);
+    ck_assert(trace_on(TRACE_FRAME));
+    ck_assert(trace_on(TRACE_CLUSTER));
+}
+
 TEST(other_words_mean_nothing) {
     setenv("AC_TRACE", "fabri,fabrics,allx,", 1);
     for (enum trace_floor floor = TRACE_SYS; floor <= TRACE_CLUSTER; floor++)
