@@ -92,6 +92,8 @@ struct ac_network_options {
     // everything.
     const struct ac_rights_rule *rights;
     size_t rights_count;
+    bool unseen; // answer no questions of tools (asyncoro top, asyncoro names); that this program
+                 // is there peers see nevertheless
 };
 
 // Starts the network for the loop of this thread. May be called before ac_run or by a coroutine.
@@ -201,6 +203,19 @@ struct ac_peer_info {
     char address[64];      // where it listens
     bool linked;           // there is a connection
     char certificate[256]; // the name in its certificate; "": it has shown none
+    // Of a round trip between the two processes, a running mean: of a few bytes from one library to
+    // the other and back, whatever the coroutines do. Measured when they link, from then on about
+    // once in heartbeat_s, and when a tool asks. Negative: it is not known.
+    double round_trip_s;
+    // Since the two linked: what went to and fro, counted in frames, which are messages (large ones
+    // several), answers, notices and the like; and their bytes. What was queued here counts in
+    // bytes_out at once, and in messages_out when it leaves.
+    uint64_t messages_in;
+    uint64_t messages_out;
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+    uint64_t queued_bytes; // of bytes_out, those that its receivers have not taken yet
+    uint64_t reconnects;   // how often the connection broke and was mended since
 };
 
 // The peers known now, at most `max`. Does not wait. Returns how many there are; -ENOTCONN without

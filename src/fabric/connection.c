@@ -226,6 +226,31 @@ static int take_told(struct connection *it, const struct frame *frame, const uin
     return 0;
 }
 
+// A heartbeat may ask for an answer, which tells the round trip. What waits at both ends in front
+// of connections counts, what waits for them does not, as heartbeats go first.
+static int take_heartbeat(struct connection *it, const struct frame *frame,
+                          const uint8_t *payload) {
+    struct peer *peer = it->peer;
+    if (frame->bytes == 0)
+        return 0;
+    if (frame->bytes != HEARTBEAT_BYTES)
+        return -EPROTO;
+    uint64_t number = frame_read_u64(payload + 1);
+    if (payload[0] == HEARTBEAT_ASKS) {
+        it->answer = true;
+        it->question = number;
+        bell_ring(&it->work);
+    } else if (payload[0] != HEARTBEAT_ANSWERS) {
+        return -EPROTO;
+    } else if (peer->answer_due && number == peer->question) {
+        ac_time took = fabric_now(it->fabric) - peer->asked_at;
+        peer->answer_due = false;
+        peer->round_trip = peer->round_trip ? (7 * peer->round_trip + took) / 8 : took;
+        peer->round_trip += peer->round_trip == 0; // 0 means that it was not measured
+    }
+    return 0;
+}
+
 static int take_frame(struct connection *it, const struct frame *frame, const uint8_t *payload) {
     if (show_is_on())
         show_frame(it, false, frame, payload);
@@ -233,7 +258,7 @@ static int take_frame(struct connection *it, const struct frame *frame, const ui
         return take_up(it, frame, payload);
     switch (frame->type) {
     case FRAME_TAKEN: return take_told(it, frame, payload);
-    case FRAME_HEARTBEAT: return 0;
+    case FRAME_HEARTBEAT: return take_heartbeat(it, frame, payload);
     case FRAME_GOODBYE: peer_lose(it->peer, -ECONNRESET); return 0;
     default: return -EPROTO;
     }
@@ -296,6 +321,30 @@ static int put_empty(struct connection *it, enum frame_type type) {
     return tls_write(it->tls, header, sizeof header);
 }
 
+static int put_heartbeat(struct connection *it, enum heartbeat what, uint64_t number) {
+    uint8_t frame[FRAME_HEADER_BYTES + HEARTBEAT_BYTES];
+    frame_put_header(frame, &(struct frame){.bytes = HEARTBEAT_BYTES, .type = FRAME_HEARTBEAT});
+    frame[FRAME_HEADER_BYTES] = (uint8_t)what;
+    frame_put_u64(frame + FRAME_HEADER_BYTES + 1, number);
+    if (show_is_on())
+        show_frames(it, frame, sizeof frame);
+    return tls_write(it->tls, frame, sizeof frame);
+}
+
+// Heartbeats that ask and answer.
+static int put_heartbeats(struct connection *it) {
+    struct peer *peer = it->peer;
+    int err = it->answer ? put_heartbeat(it, HEARTBEAT_ANSWERS, it->question) : 0;
+    if (!err && it->ask) {
+        peer->asked_at = fabric_now(it->fabric);
+        peer->answer_due = true;
+        err = put_heartbeat(it, HEARTBEAT_ASKS, ++peer->question);
+    }
+    it->beat &= !it->answer && !it->ask;
+    it->answer = it->ask = false;
+    return err;
+}
+
 // Encrypts what there is to send, at most about BATCH_BYTES, always whole frames.
 static int gather(struct connection *it) {
     struct link *link = &it->peer->link;
@@ -308,6 +357,8 @@ static int gather(struct connection *it) {
             show_frames(it, told, sizeof told);
         err = tls_write(it->tls, told, sizeof told);
     }
+    if (!err && (it->answer || it->ask))
+        err = put_heartbeats(it);
     const uint8_t *frames = link_load(link, &count);
     if (!err && count > 0) {
         if (show_is_on())

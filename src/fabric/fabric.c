@@ -35,6 +35,7 @@
 #define IDLE_TICK_NS (5 * NS_PER_S)
 #define REMEMBER_NS (600 * NS_PER_S)
 #define GONE_NS (60 * NS_PER_S)
+#define MEASURE_NS_MIN (NS_PER_S / 2)
 #define CLOSER_LOOKS_NS (20 * NS_PER_MS)
 
 static ac_value tick(ac_value argument);
@@ -304,9 +305,13 @@ void peer_linked(struct peer *peer, struct connection *connection) {
     }
     task_cancel(&peer->dial);
     peer->heard = connection->sent_at = fabric_now(fabric);
+    connection->ask = true;
     peer_set_state(peer, LINK_UP);
-    if (!first)
+    if (!first) {
+        peer->link.reconnects++;
         return;
+    }
+    peer->round_trip = 0;
     trace(TRACE_FABRIC, "linked with %016llx '%s'", (unsigned long long)peer->id, peer->name);
     peer->linked_at = peer->heard;
     peer_meet(peer);
@@ -455,14 +460,24 @@ int fabric_introduce(struct fabric *fabric, uint64_t id, const struct sys_addres
 }
 
 static void describe(const struct peer *peer, struct fabric_peer *to) {
+    const struct link *link = &peer->link;
     *to = (struct fabric_peer){
         .id = peer->id,
         .address = peer->address,
         .linked = peer->state == LINK_UP,
         .heard_seconds = -1,
+        .round_trip_seconds = -1,
+        .frames_in = link->received,
+        .frames_out = link->sequence,
+        .bytes_in = link->payload_in,
+        .bytes_out = link->payload_out,
+        .queued_bytes = link->payload_out - link->payload_out_taken,
+        .reconnects = link->reconnects,
     };
     if (peer->connection)
         to->remote = peer->connection->remote;
+    if (peer->round_trip && peer->state != LINK_NONE)
+        to->round_trip_seconds = (double)peer->round_trip / 1e9;
     if (peer->heard)
         to->heard_seconds = (double)(fabric_now(peer->fabric) - peer->heard) / 1e9;
     memcpy(to->name, peer->name, sizeof peer->name);
@@ -496,6 +511,17 @@ const char *fabric_certificate(const struct fabric *fabric, uint64_t id) {
     return peer ? peer->certificate : "";
 }
 
+void fabric_measure(struct fabric *fabric) {
+    uint64_t cursor = 0;
+    struct peer *peer;
+    ac_time now = fabric_now(fabric);
+    while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL)))
+        if (peer->state == LINK_UP && now - peer->asked_at >= MEASURE_NS_MIN) {
+            peer->connection->ask = true;
+            bell_ring(&peer->connection->work);
+        }
+}
+
 struct sys_address fabric_address(const struct fabric *fabric) {
     return fabric->address;
 }
@@ -524,13 +550,14 @@ static ac_time tick_linked(struct peer *peer, ac_time now) {
     }
     ac_time beat_at = connection->sent_at + peer->beat_ns;
     connection->tell |= link_owes(&peer->link) > 0;
+    connection->ask |= now - peer->asked_at >= fabric->heartbeat;
     if (now >= beat_at) {
         connection_rest(connection);
         connection->beat = true;
         beat_at = now + peer->beat_ns;
     }
     bool waits = link_waits(&peer->link);
-    if (connection->tell || connection->beat || waits)
+    if (connection->tell || connection->beat || connection->ask || waits)
         bell_ring(&connection->work);
     ac_time next = beat_at < hangs_at ? beat_at : hangs_at;
     return waits && next > now + AGAIN_NS ? now + AGAIN_NS : next;

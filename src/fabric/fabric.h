@@ -68,8 +68,8 @@ struct fabric_door {
     // The answer to fabric_reach: `peer` is linked, or `err` is negative and says why not.
     void (*reached)(void *up, void *token, uint64_t peer, int err);
     // Called only while AC_TRACE names frame, for each frame that goes up, in both directions: the
-    // name of its type, constant; and what it says to the peer `to` that receives it, in one line of
-    // less than `max` bytes ended by a NUL. May be NULL.
+    // name of its type, constant; and what it says to the peer `to` that receives it, in one line
+    // of less than `max` bytes ended by a NUL. May be NULL.
     const char *(*describe)(uint64_t to, unsigned type, const uint8_t *payload, size_t bytes,
                             char *text, size_t max);
 };
@@ -100,7 +100,15 @@ struct fabric_peer {
     struct sys_address address; // where it listens, as it says
     struct sys_address remote;  // the other end of the connection; family 0 if there is none
     bool linked;
-    double heard_seconds; // since it was last heard of; negative: never
+    double heard_seconds;      // since it was last heard of; negative: never
+    double round_trip_seconds; // of a frame and its answer, a running mean; negative: not measured
+    // Of the present link, or of the link that is to come:
+    uint64_t frames_in;    // that go up
+    uint64_t frames_out;   // likewise; also those sent that the peer has not received yet
+    uint64_t bytes_in;     // of their payload
+    uint64_t bytes_out;    // likewise; also what still waits here
+    uint64_t queued_bytes; // of these, what the peer's receivers have not taken yet
+    uint64_t reconnects;   // how often a connection broke and was mended
     char name[64];
     char certificate[TRUST_NAME_BYTES]; // the name in its certificate; "": it has shown none
 };
@@ -153,6 +161,11 @@ bool fabric_peer_find(const struct fabric *fabric, uint64_t peer, struct fabric_
 // if it has shown none, or is not known. It stays the same for as long as the peer is known: who
 // has another certificate is not let in as this peer. Valid until the guest is left.
 const char *fabric_certificate(const struct fabric *fabric, uint64_t peer);
+
+// Has the round trip to each linked peer measured anew, unless that was done less than half a
+// second ago. It is measured when a link comes up, too, and from then on once in the heartbeat
+// limit.
+void fabric_measure(struct fabric *fabric);
 
 // Where this process listens.
 struct sys_address fabric_address(const struct fabric *fabric);

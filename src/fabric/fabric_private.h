@@ -37,8 +37,11 @@ enum {
     WIRE_VERSION = 1,
     GREETING_BYTES_MAX = 512,
     REFUSAL_TEXT_BYTES = 200,
-    TAKEN_BYTES = 16
+    TAKEN_BYTES = 16,
+    HEARTBEAT_BYTES = 9 // of one that asks, or answers
 };
+
+enum heartbeat { HEARTBEAT_ASKS = 1, HEARTBEAT_ANSWERS };
 
 enum frame_type {
     FRAME_HELLO = 1,
@@ -124,6 +127,7 @@ struct link {
     uint64_t payload_taken;                        // of these, our receivers have taken
     uint64_t wire_in;                              // bytes of frames that came
     uint64_t told_received, told_taken, told_wire; // as they were when the peer was last told
+    uint64_t reconnects;                           // connections that took the place of broken ones
 };
 
 void link_init(struct link *link);
@@ -162,7 +166,8 @@ void link_tell(struct link *link, uint8_t to[FRAME_HEADER_BYTES + TAKEN_BYTES]);
 struct connection;
 
 static inline bool show_is_on(void) { return unlikely(trace_on(TRACE_FRAME)); }
-// A line for a frame that goes out over the connection or has come in, and is still to be looked at.
+// A line for a frame that goes out over the connection or has come in, and is still to be looked
+// at.
 void show_frame(const struct connection *connection, bool out, const struct frame *frame,
                 const uint8_t *payload);
 // The same for whole frames that go out, one behind the other.
@@ -257,14 +262,18 @@ struct peer {
     struct connection *connection; // while LINK_UP
     struct task dial;              // tries to connect while LINK_OPENING and LINK_BROKEN
     struct bell dial_bell;
-    bool hello_sent;   // by the dialer, whose answer has not come
-    int doom;          // the reason for which it is to be lost at the next tick; 0: none
-    ac_time since;     // when it came into LINK_OPENING or LINK_BROKEN
-    ac_time linked_at; // when the link was first up
-    ac_time heard;     // when anything last came from it; 0: never
-    ac_time forget_at; // when it may be forgotten, while LINK_NONE
-    ac_time beat_ns;   // how often it wants to hear from us
-    uint64_t beacon;   // number of its latest beacon
+    bool hello_sent;    // by the dialer, whose answer has not come
+    int doom;           // the reason for which it is to be lost at the next tick; 0: none
+    ac_time since;      // when it came into LINK_OPENING or LINK_BROKEN
+    ac_time linked_at;  // when the link was first up
+    ac_time heard;      // when anything last came from it; 0: never
+    ac_time forget_at;  // when it may be forgotten, while LINK_NONE
+    ac_time beat_ns;    // how often it wants to hear from us
+    uint64_t beacon;    // number of its latest beacon
+    ac_time round_trip; // a running mean; 0: not measured
+    ac_time asked_at;   // when a heartbeat last asked for an answer; 0: never
+    uint64_t question;  // its number
+    bool answer_due;    // to that one
     char name[NAME_BYTES_MAX + 1];
     char certificate[TRUST_NAME_BYTES]; // the name in it, from its first link on; "": none
 };
@@ -282,13 +291,16 @@ struct connection {
     struct buffer out;       // encrypted bytes, being written
     struct task reader;      // of an accepted connection it greets first
     struct task writer;
-    struct bell work; // rings when the writer has something to do
-    unsigned users;   // tasks that use it
-    bool stranger;    // accepted, and has not proved that it holds the key
-    bool ended;       // to be released when nobody uses it any more
-    bool tell;        // the writer shall send TAKEN
-    bool beat;        // the writer shall send HEARTBEAT
-    bool goodbye;     // the writer shall send GOODBYE and then end the stream
+    struct bell work;  // rings when the writer has something to do
+    unsigned users;    // tasks that use it
+    bool stranger;     // accepted, and has not proved that it holds the key
+    bool ended;        // to be released when nobody uses it any more
+    bool tell;         // the writer shall send TAKEN
+    bool beat;         // the writer shall send HEARTBEAT
+    bool ask;          // and one that asks for an answer
+    bool answer;       // and one that answers
+    uint64_t question; // which
+    bool goodbye;      // the writer shall send GOODBYE and then end the stream
     bool goodbye_sent;
     bool secured;          // the TLS handshake is over
     size_t stranger_bytes; // that came while it was a stranger, or not secured

@@ -21,7 +21,8 @@
 //    4 TAKEN      8 bytes: the last sequence number received; 8 bytes: how many bytes of payload
 //                 the receivers have taken since the link exists. Cumulative, so that a lost one
 //                 does no harm
-//    5 HEARTBEAT  nothing
+//    5 HEARTBEAT  nothing; or 1 byte: 1 asks for an answer, 2 answers; 8 bytes: a number drawn by
+//                 the one who asks
 //    6 GOODBYE    nothing, and nothing follows
 //
 // The payload of a greeting (1, 2, 3), whose first ten bytes are the same in all versions of the

@@ -93,6 +93,13 @@ long ac_peers(struct ac_peer_info *peers, size_t max) {
     for (size_t i = 0; i < count && i < max; i++) {
         peers[i].id = found[i].id;
         peers[i].linked = found[i].linked;
+        peers[i].round_trip_s = found[i].round_trip_seconds;
+        peers[i].messages_in = found[i].frames_in;
+        peers[i].messages_out = found[i].frames_out;
+        peers[i].bytes_in = found[i].bytes_in;
+        peers[i].bytes_out = found[i].bytes_out;
+        peers[i].queued_bytes = found[i].queued_bytes;
+        peers[i].reconnects = found[i].reconnects;
         snprintf(peers[i].name, sizeof peers[i].name, "%s", found[i].name);
         snprintf(peers[i].certificate, sizeof peers[i].certificate, "%s", found[i].certificate);
         sys_address_text(&found[i].address, peers[i].address);

@@ -75,6 +75,106 @@ TEST(an_idle_link_sends_heartbeats_and_little_else) {
     rig_close_all();
 }
 
+// ---- what is counted ----
+
+static struct fabric_peer peer_of(struct side *side, uint64_t id) {
+    struct fabric_peer found;
+    ck_assert(rig_in(side, fabric_peer_find(side->fabric, id, &found)));
+    return found;
+}
+
+TEST(frames_and_bytes_are_counted_on_both_sides) {
+    struct side *a, *b;
+    rig_pair(&a, &b);
+    ck_assert_uint_eq(peer_of(a, 2).frames_out, 0);
+    b->hold = true;
+    for (uint64_t i = 0; i < 3; i++)
+        ck_assert_int_eq(side_count(a, 2, i, 20), 0);
+    ck_assert_uint_eq(peer_of(a, 2).queued_bytes, 60);
+    rig_until(b->frames == 3, 5);
+    struct fabric_peer at_a = peer_of(a, 2), at_b = peer_of(b, 1);
+    ck_assert_uint_eq(at_a.frames_out, 3);
+    ck_assert_uint_eq(at_a.bytes_out, 60);
+    ck_assert_uint_eq(at_a.queued_bytes, 60); // nobody has taken them
+    ck_assert_uint_eq(at_a.frames_in + at_a.bytes_in, 0);
+    ck_assert_uint_eq(at_b.frames_in, 3);
+    ck_assert_uint_eq(at_b.bytes_in, 60);
+    ck_assert_uint_eq(at_b.frames_out + at_b.bytes_out + at_b.queued_bytes, 0);
+    guest_enter(b->guest);
+    fabric_taken(b->fabric, 1, 60);
+    guest_leave(b->guest);
+    rig_until(peer_of(a, 2).queued_bytes == 0, 5);
+    ck_assert_uint_eq(peer_of(a, 2).reconnects, 0);
+    rig_close_all();
+}
+
+TEST(connections_that_took_the_place_of_broken_ones_are_counted) {
+    struct side *a, *b;
+    rig_pair(&a, &b);
+    ck_assert_int_eq(side_count(a, 2, 0, 20), 0);
+    rig_until(b->frames == 1, 5);
+    for (uint64_t i = 1; i <= 2; i++) {
+        rig_until(rig_in(a, fabric_cut(a->fabric, 2)), 5);
+        ck_assert_int_eq(side_count(a, 2, i, 20), 0);
+        rig_until(b->frames == i + 1, 5);
+        rig_until(peer_of(a, 2).linked, 5);
+    }
+    ck_assert_uint_ge(peer_of(a, 2).reconnects, 2);
+    ck_assert_uint_eq(peer_of(a, 2).frames_out, 3);
+    rig_close_all();
+}
+
+TEST(the_round_trip_is_measured_when_a_link_comes_up) {
+    struct side *a, *b;
+    rig_pair(&a, &b);
+    ck_assert(peer_of(a, 2).round_trip_seconds < 0);
+    ck_assert_int_eq(side_count(a, 2, 0, 20), 0);
+    rig_until(peer_of(a, 2).round_trip_seconds > 0, 5);
+    rig_until(b->met && peer_of(b, 1).round_trip_seconds > 0, 5);
+    ck_assert(peer_of(a, 2).round_trip_seconds < 5);
+    rig_close_all();
+}
+
+TEST(the_round_trip_is_measured_again_when_it_is_asked_for) {
+    struct side *a, *b;
+    rig_pair(&a, &b);
+    ck_assert_int_eq(side_count(a, 2, 0, 20), 0);
+    struct peer *peer = peer_find(a->fabric, 2);
+    rig_until(rig_in(a, peer->round_trip) != 0, 5);
+    uint64_t asked = rig_in(a, peer->question);
+    rig_until(({
+                  guest_enter(a->guest);
+                  fabric_measure(a->fabric);
+                  bool again = peer->question > asked && !peer->answer_due;
+                  guest_leave(a->guest);
+                  again;
+              }),
+              5);
+    // Not again at once: nobody who asks often makes much of it.
+    asked = rig_in(a, peer->question);
+    guest_enter(a->guest);
+    ac_time before = peer->asked_at;
+    for (int i = 0; i < 10; i++)
+        fabric_measure(a->fabric);
+    bool soon = sys_clock() - before < NS_PER_S / 2; // the computer may have been busy
+    bool asks = peer->connection->ask;
+    guest_leave(a->guest);
+    ck_assert(!(soon && asks));
+    rig_close_all();
+}
+
+TEST(the_round_trip_is_measured_once_in_the_heartbeat_limit) {
+    struct fabric_options one = rig_options(1), two = rig_options(2);
+    one.heartbeat = NS_PER_S / 2;
+    struct side *a = side_open(&one), *b = side_open(&two);
+    side_introduce(a, 2, side_port(b));
+    ck_assert_int_eq(side_count(a, 2, 0, 20), 0);
+    struct peer *peer = peer_find(a->fabric, 2);
+    rig_until(rig_in(a, peer->question) >= 3, 20);
+    ck_assert_uint_eq(rig_in(b, peer_find(b->fabric, 1)->question), 1); // its limit is 10 s
+    rig_close_all();
+}
+
 // ---- when much goes wrong ----
 
 // Numbered frames over links that are lost and opened again: (link << 32 | number), the number from

@@ -85,6 +85,14 @@ static ac_value list_peers(ac_value unused) {
     must_be(ac_location(to, text), 0);
     must(strcmp(text, info[0].address) == 0);
     must(strncmp(text, "127.0.0.1:", 10) == 0 || strncmp(text, "[::1]:", 6) == 0);
+    must(info[0].messages_out >= 2 && info[0].bytes_out > 0); // the question for it, and this
+    must(info[0].messages_in >= 2 && info[0].bytes_in > 0);   // and the answers
+    must_be(info[0].reconnects, 0);
+    double end = seconds() + PATIENCE_S;
+    while (!(info[0].round_trip_s > 0 && info[0].queued_bytes == 0)) {
+        must(ac_sleep(0.005) == 0 && seconds() < end);
+        must_be(ac_peers(info, 1), 1);
+    }
     must_be(info[1].id, 0);
     must_be(ac_location((ac_ref){1, 2}, text), -EHOSTUNREACH);
     must(text[0] == '\0');
