@@ -329,6 +329,22 @@ static void got_rights(struct incoming *in) {
         arrival->result = (int64_t)(may & AC_MAY_ALL);
 }
 
+static void got_told(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    uint64_t parts = cbor_read_unsigned(&in->reader);
+    ac_value value = cbor_read_value(&in->reader, false);
+    bool good = cbor_read_end(&in->reader) && parts <= UINT16_MAX;
+    struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_TOLD, in->peer->id) : NULL;
+    if (!arrival) {
+        ac_drop(value);
+        return;
+    }
+    arrival->number = number;
+    arrival->result = (int64_t)parts;
+    arrival->value = value;
+    hold_back(in, arrival);
+}
+
 static void got_piece(struct incoming *in);
 static void got_abort(struct incoming *in);
 
@@ -352,6 +368,8 @@ static void handle(struct incoming *in, unsigned type) {
     case FRAME_STARTED: got_started(in); break;
     case FRAME_RIGHTS: got_rights(in); break;
     case FRAME_FILE: got_file(in); break;
+    case FRAME_ASK: ask_asked(in->remote, in->peer, &in->reader); break;
+    case FRAME_TOLD: got_told(in); break;
     case FRAME_UNWATCH: got_unwatch(in); break;
     default:
         trace(TRACE_REMOTE, "a frame of unknown type %u from peer %016llx", type,

@@ -59,6 +59,7 @@ struct remote *remote_need(struct loop *loop) {
     map_init(&remote->common);
     list_init(&remote->idle);
     map_init(&remote->queries);
+    map_init(&remote->questions);
     map_init(&remote->sending);
     list_init(&remote->room);
     list_init(&remote->begin);
@@ -144,6 +145,7 @@ int remote_start(struct loop *loop, const struct ac_network_options *options,
     remote->guest = guest_create(loop, &sys_chosen, &err);
     if (!remote->guest)
         return explain(remote, err, ac_strerror(err));
+    remote->unseen = options->unseen;
     char name[64];
     default_name(name);
     struct fabric_options how = fabric_options_of(loop, options, keys,
@@ -277,6 +279,7 @@ static void done(struct loop *loop, void *state) {
     map_done(&remote->peers);
     map_done(&remote->delivers);
     map_done(&remote->reaches);
+    map_done(&remote->questions);
     watch_done(remote);
     release_all(&remote->watched);
     map_done(&remote->outboxes);
@@ -433,6 +436,8 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_CLOSED: subscribe_closed(remote, arrival); break;
     case ARRIVED_FILE: transfer_arrived(remote, arrival); break;
     case ARRIVED_EXIT: watch_exit(remote, arrival); break;
+    case ARRIVED_ASKED: ask_arrived(remote, arrival); break;
+    case ARRIVED_TOLD: ask_told(remote, arrival); break;
     case ARRIVED_FOUND: names_found(remote, arrival); break;
     case ARRIVED_CALL: function_called(remote, arrival); break;
     case ARRIVED_STARTED: function_started(remote, arrival); break;
@@ -443,6 +448,7 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
         outbox_lost(remote, arrival->peer);
         watch_lost(remote, arrival->peer, (int)arrival->result);
         names_lost(remote, arrival->peer);
+        ask_lost(remote, arrival->peer);
         map_take_id(&remote->limits, arrival->peer);
         transfer_lost(remote, arrival->peer);
         break;
@@ -522,6 +528,7 @@ static void on_lost(void *up, uint64_t peer, int reason) {
         map_take_id(&remote->peers, peer);
         release_peer(gone);
     }
+    ask_note_loss(remote, reason);
     struct arrival *arrival = remote_arrival(remote, ARRIVED_LOST, peer);
     if (arrival)
         arrival->result = reason;

@@ -10,6 +10,7 @@
 //   function.c   remote functions
 //   watch.c      monitors across peers
 //   names.c      register, locate, follow
+//   ask.c        what a program tells of itself to tools of other processes
 //   show.c       what a frame says, for AC_TRACE=frame
 //   peers.c      ac_peer, ac_peers, where references live
 #ifndef REMOTE_REMOTE_H
@@ -59,5 +60,21 @@ bool remote_lets_us(struct loop *loop, uint64_t peer, enum ac_right right);
 int remote_follow(const char *name);
 // Takes the holder out of such a notice: true if the message is one. Does not take the message.
 bool remote_holder_of(ac_value message, ac_ref *holder);
+
+// What a program can be asked for.
+enum remote_question {
+    REMOTE_STATE = 1, // a map of its network ("what": "network"), and one of each of its loops
+    REMOTE_NAMES      // lists of [name, holder], as many as fit into a frame each; then how many
+                      // names there are, as an integer
+};
+
+// Asks a peer, which answers by itself unless its options forbid it. Stores the parts of the answer
+// as they come, at most `max`, to be dropped by the caller. Can wait. Returns how many there are,
+// which by the deadline may be some: those that a loop which computes has to give come last. Or
+// -ETIMEDOUT if none came; -EACCES if it does not answer such questions; -EBUSY if it was asked too
+// often; -EMSGSIZE if there are more parts; -ECONNRESET; -EHOSTUNREACH; -ENOTCONN without network;
+// -EPERM; -ECANCELED; -ENOMEM.
+long remote_ask(uint64_t peer, enum remote_question what, ac_value *answers, size_t max,
+                ac_time deadline);
 
 #endif

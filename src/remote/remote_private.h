@@ -33,15 +33,15 @@
 //   28 CLOSED    channel id, id of a coroutine of the receiver's that was subscribed to it: behind
 //                all that went to it through the channel
 //   29 RIGHTS    enum ac_right, together: what the receiver may have done at the sender from now
-//   on;
-//                before the first one all of it
+//                on; before the first one all of it
 //   30 CALL      number, function id, number of a MONITOR on what it starts, or 0, value
 //                                                  -> STARTED, or ANSWER with an error
 //   31 STARTED   number, coroutine id
 //   32 SPREAD    ids of receivers, 8 bytes each with the lowest first, as one string of bytes,
-//   value:
-//                a SEND to each of them
+//                value: a SEND to each of them
 //   40 FILE      number, verb, argument, value: of files, see transfer.h
+//   48 ASK       number, what                      -> TOLD, each part of the answer (ask.c)
+//   49 TOLD      number, how many parts there are or 0, value
 //
 // Numbers are drawn by the one who asks. What its sender may not have done (rights.c) is refused
 // with -EACCES: a DELIVER, a SUBSCRIBE and a CALL by their ANSWER, a MONITOR by an EXIT of the kind
@@ -69,7 +69,9 @@ enum frame_type {
     FRAME_CALL,
     FRAME_STARTED,
     FRAME_SPREAD,
-    FRAME_FILE = 40
+    FRAME_FILE = 40,
+    FRAME_ASK = 48,
+    FRAME_TOLD
 };
 
 enum {
@@ -103,6 +105,8 @@ enum arrival_kind {
     ARRIVED_STARTED,   // for call `number`: `to`
     ARRIVED_RIGHTS,    // that the peer gives us: `result`
     ARRIVED_FILE,      // `verb`, `number`, `result` and `value`, of a FILE
+    ARRIVED_ASKED,     // `number`: what the loops know is to be told
+    ARRIVED_TOLD,      // to question `number`, of `result` parts or an unknown number
     ARRIVED_MET,       // the peer
     ARRIVED_LOST,      // the peer, for `result`
     ARRIVED_ROOM,      // at the peer
@@ -143,6 +147,8 @@ struct remote_peer {
     struct map follows; // number -> struct follower: the LOCATEs of it that are open
     size_t whole_bytes; // of messages that came in pieces and wait among the arrivals
     size_t withheld;    // of pieces, not reported as taken because those are too many
+    double asks;        // how many questions of it may be answered
+    ac_time asks_filled;
 };
 
 // Somebody elsewhere who wants to know the holder of a name.
@@ -259,6 +265,10 @@ struct remote {
     struct map guards;         // id of a receiver here -> the right that it wants besides
     uint64_t refusals[RIGHTS]; // atomic: by right
     uint64_t lost;             // messages for which there was no memory, not yet told to the host
+    uint64_t lost_gone;        // peers that were lost because their process has ended,
+    uint64_t lost_cut;         // or the connection could not be mended,
+    uint64_t lost_hung;        // or nothing was heard of them
+    bool unseen;               // no question is answered; set before the network is there
     // ---- host side ----
     uint64_t number;     // the last one drawn
     struct map delivers; // number -> struct asker
@@ -268,6 +278,7 @@ struct remote {
     struct list idle;    // of these, those of use to nobody, the oldest first
     uint32_t idle_count;
     struct map queries;      // number -> struct query
+    struct map questions;    // number -> struct question of ask.c
     struct list room;        // struct room_waiter: for room in the window, first come first served
     struct list begin;       // struct room_waiter: for the beginning of a large message, likewise
     struct map sending;      // peer -> struct sending
@@ -489,6 +500,15 @@ void names_found(struct remote *remote, const struct arrival *arrival);
 void names_met(struct remote *remote, uint64_t peer);
 void names_lost(struct remote *remote, uint64_t peer);
 void names_done(struct remote *remote);
+
+// ---- ask.c ----
+// Guest side: a peer asks; one is lost, which is counted.
+void ask_asked(struct remote *remote, struct remote_peer *peer, struct cbor_reader *frame);
+void ask_note_loss(struct remote *remote, int reason);
+// Host side: it has come here; an answer has come, whose value may be taken; a peer is lost.
+void ask_arrived(struct remote *remote, const struct arrival *arrival);
+void ask_told(struct remote *remote, struct arrival *arrival);
+void ask_lost(struct remote *remote, uint64_t peer);
 
 // ---- show.c: AC_TRACE=frame ----
 // As the door's.

@@ -27,6 +27,13 @@ static const struct kind kinds[] = {
     [FRAME_UNWATCH] = {"UNWATCH", NO_RECEIVER},
     [FRAME_SUBSCRIBE] = {"SUBSCRIBE", 1},
     [FRAME_CLOSED] = {"CLOSED", 1},
+    [FRAME_RIGHTS] = {"RIGHTS", NO_RECEIVER},
+    [FRAME_CALL] = {"CALL", 1},
+    [FRAME_STARTED] = {"STARTED", NO_RECEIVER},
+    [FRAME_SPREAD] = {"SPREAD", NO_RECEIVER},
+    [FRAME_FILE] = {"FILE", NO_RECEIVER},
+    [FRAME_ASK] = {"ASK", NO_RECEIVER},
+    [FRAME_TOLD] = {"TOLD", NO_RECEIVER},
 };
 
 // A text that grows within a limit.
