@@ -359,7 +359,7 @@ static ac_value lack_the_right(ac_value unused) {
 }
 
 TEST(who_lacks_the_right_sends_nothing) {
-    static const struct ac_rights_rule rules[] = {{NULL, AC_MAY_ALL & ~AC_MAY_SEND_FILES}};
+    static const struct ac_rights_rule rules[] = {{.may = AC_MAY_ALL & ~AC_MAY_SEND_FILES}};
     static const struct ac_network_options options = {
         .size = sizeof options, .loopback_only = true, .rights = rules, .rights_count = 1};
     world_begin();
