@@ -127,9 +127,24 @@ AC_API int ac_unregister(const char *name);
 
 // Finds the holder of a name, here or at any peer: the first "yes", and those are asked too that
 // appear while it waits, and a name given later is found when it is given. A holder here goes
-// before others. Can wait; does not if the holder is here. 0; -ETIMEDOUT if nobody has given the
-// name by the deadline; -ECANCELED; -EPERM; -EINVAL; -ENOMEM.
+// before others, and one that was found is found again, without asking, until his process says that
+// he has the name no more, or is lost; so of several holders elsewhere it is the one that answered
+// first, and stays it as long as he has the name. Can wait; does not if the holder is known. 0;
+// -ETIMEDOUT if nobody has given the name by the deadline; -ECANCELED; -EPERM; -EINVAL; -ENOMEM.
 AC_API int ac_locate(const char *name, ac_ref *holder, ac_time deadline) AC_CHECKED;
+
+// The same at one peer alone: the process that listens at an address, as in ac_peers; as ac_peer
+// makes it known if it is not. Can wait. As ac_locate and ac_peer; -EHOSTUNREACH if the peer is
+// lost meanwhile; -EACCES at once if it refuses.
+AC_API int ac_locate_at(const char *name, const char *address, ac_ref *holder,
+                        ac_time deadline) AC_CHECKED;
+
+// Finds all who hold the name now, here (first) and at the peers that are known, and stores at most
+// `max`. Waits until each peer has answered or the deadline is over; one that has not, or is not to
+// tell us, counts as if it had no holder. Can wait. Returns how many there are; -ECANCELED; -EPERM;
+// -EINVAL; -ENOMEM.
+AC_API long ac_locate_all(const char *name, ac_ref *holders, size_t max,
+                          ac_time deadline) AC_CHECKED;
 
 // ---- remote functions ----
 //

@@ -3,7 +3,7 @@
 // (Messages and monitors for other processes go there by message/cross.c.)
 #include "remote/remote_private.h"
 
-enum { TEXT_BYTES_MAX = 511 };
+enum { TEXT_BYTES_MAX = 767 };
 
 struct wish {
     struct errand errand;
@@ -14,12 +14,19 @@ struct wish {
     char text[TEXT_BYTES_MAX + 1];
 };
 
+static void locate_at(struct wish *it) {
+    char *name = strchr(it->text, '\n');
+    *name++ = '\0';
+    it->result = ac_locate_at(name, it->text, &it->ref, it->deadline);
+}
+
 static void fulfil(struct errand *errand) {
     struct wish *it = container_of(errand, struct wish, errand);
     switch (it->verb) {
     case REMOTE_REGISTER: it->result = names_register(it->ref, it->text); break;
     case REMOTE_UNREGISTER: it->result = ac_unregister(it->text); break;
     case REMOTE_LOCATE: it->result = ac_locate(it->text, &it->ref, it->deadline); break;
+    case REMOTE_LOCATE_AT: locate_at(it); break;
     case REMOTE_PEER: it->result = ac_peer(it->text, it->deadline); break;
     }
 }
@@ -36,8 +43,9 @@ int remote_ask_first(struct loop *loop, enum remote_verb verb, const char *text,
     struct wish *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return -ENOMEM;
-    it->errand = (struct errand){
-        .run = fulfil, .orphaned = forget, .waits = verb == REMOTE_LOCATE || verb == REMOTE_PEER};
+    it->errand = (struct errand){.run = fulfil,
+                                 .orphaned = forget,
+                                 .waits = verb != REMOTE_REGISTER && verb != REMOTE_UNREGISTER};
     it->verb = verb;
     it->deadline = deadline;
     if (ref)
@@ -47,7 +55,7 @@ int remote_ask_first(struct loop *loop, enum remote_verb verb, const char *text,
     if (err < 0 && err != -ENOMEM)
         return err; // it is forgotten there
     err = err < 0 ? err : it->result;
-    if (err == 0 && verb == REMOTE_LOCATE)
+    if (err == 0 && (verb == REMOTE_LOCATE || verb == REMOTE_LOCATE_AT))
         *ref = it->ref;
     memory_release(it);
     return err;

@@ -229,28 +229,40 @@ static void got_exit(struct incoming *in) {
 static void got_locate(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     ac_span name = cbor_read_span(&in->reader);
-    bool once = cbor_read_bool(&in->reader);
-    if (!cbor_read_end(&in->reader) || name.bytes == 0 || name.bytes > NAME_BYTES_MAX)
+    uint64_t mode = cbor_read_unsigned(&in->reader);
+    if (!cbor_read_end(&in->reader) || name.bytes == 0 || name.bytes > NAME_BYTES_MAX ||
+        mode > LOCATE_NOW)
         return;
     if (rights_check(in->remote, in->peer, AC_MAY_LOCATE))
-        names_asked(in->remote, in->peer, number, name, once);
+        names_asked(in->remote, in->peer, number, name, (enum locate_mode)mode);
     else
         names_refuse(in->remote, in->peer, number);
 }
 
+// A reference, nil or an error.
 static void got_found(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
-    bool refused = in->reader.at < in->reader.end && *in->reader.at >> 5 == 1; // a negative number
-    int64_t err = refused ? cbor_read_int(&in->reader) : 0;
-    ac_ref holder = refused ? ac_no_ref : cbor_read_ref(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_FOUND, in->peer->id)
-                                  : NULL;
+    ac_value found = cbor_read_value(&in->reader, false);
+    bool leaves = cbor_read_bool(&in->reader);
+    ac_ref holder = ac_ref_of(found);
+    int64_t err = found.kind == AC_INT ? ac_int_of(found) : 0;
+    bool good = cbor_read_end(&in->reader) && (ac_ref_is(holder) || ac_is_nil(found) || err < 0);
+    ac_drop(found);
+    struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_FOUND, in->peer->id) : NULL;
     if (!arrival)
         return;
     arrival->number = number;
     arrival->to = holder;
-    arrival->result = err;
+    arrival->result = err < 0 ? err : leaves;
+}
+
+static void got_left(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    struct arrival *arrival = cbor_read_end(&in->reader)
+                                  ? remote_arrival(in->remote, ARRIVED_LEFT, in->peer->id)
+                                  : NULL;
+    if (arrival)
+        arrival->number = number;
 }
 
 static void got_forget(struct incoming *in) {
@@ -359,6 +371,7 @@ static void handle(struct incoming *in, unsigned type) {
     case FRAME_EXIT: got_exit(in); break;
     case FRAME_LOCATE: got_locate(in); break;
     case FRAME_FOUND: got_found(in); break;
+    case FRAME_LEFT: got_left(in); break;
     case FRAME_FORGET: got_forget(in); break;
     case FRAME_PIECE: got_piece(in); break;
     case FRAME_ABORT: got_abort(in); break;

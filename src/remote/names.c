@@ -2,13 +2,17 @@
 // Names: given here to coroutines and channels; looked for here and at all peers.
 //
 // A LOCATE stays open at the peer that was asked until it is answered (once) or forgotten: so a
-// name given later is found when it is given, and no peer need say "no". Peers that appear while a
-// query is open are asked as they appear; the query is sent again to a peer that was lost and met
-// again.
+// name given later is found when it is given, and no peer need say "no" but where all holders are
+// wanted that there are now. After the answer it stays open, too, until the peer has told by a LEFT
+// that the holder has the name no more: till then he is found in a cache, and nobody is asked.
+// Peers that appear while a query is open are asked as they appear; the query is sent again to a
+// peer that was lost and met again.
 //
 // The names given here and the peers that follow them are shared with the guest side, which answers
 // while the host computes.
 #include "remote/remote_private.h"
+
+#include <stdio.h>
 
 static bool abandon_locate(struct coro *coro);
 static const struct wait_kind locate_wait = {"locate", abandon_locate, .until_deadline = false};
@@ -20,14 +24,26 @@ static bool name_is_good(const char *name, size_t *bytes) {
 
 // ---- those who follow from elsewhere: shared ----
 
-static void send_found(struct remote *remote, uint64_t peer, uint64_t number, ac_ref holder) {
+// `holder` is none where nobody has the name. `leaves`: a LEFT will follow.
+static void send_found(struct remote *remote, uint64_t peer, uint64_t number, ac_ref holder,
+                       bool leaves) {
     struct head head = {0};
     head_put(&head, number);
     uint8_t scratch[16];
     ac_value value = ac_of_ref(holder);
-    (void)remote_frame(remote, peer, FRAME_FOUND, &head, value_encoded(value, scratch),
-                       FABRIC_ALWAYS);
+    ac_span encoded = value_encoded(value, scratch);
+    memcpy(head.bytes + head.count, encoded.at, encoded.bytes);
+    head.count += encoded.bytes;
+    head.bytes[head.count++] = leaves ? 0xf5 : 0xf4; // CBOR true, false
+    (void)remote_frame(remote, peer, FRAME_FOUND, &head, (ac_span){0}, FABRIC_ALWAYS);
     ac_drop(value);
+}
+
+static void send_number(struct remote *remote, uint64_t peer, enum frame_type type,
+                        uint64_t number) {
+    struct head head = {0};
+    head_put(&head, number);
+    (void)remote_frame(remote, peer, type, &head, (ac_span){0}, FABRIC_ALWAYS);
 }
 
 static void followers_release(struct remote *remote, struct followers *followers) {
@@ -60,23 +76,27 @@ static void follower_release(struct remote *remote, struct follower *follower) {
     memory_release(follower);
 }
 
-static void follower_add(struct remote *remote, struct remote_peer *peer, uint64_t number,
-                         ac_span name, bool once) {
+// NULL: there is no memory or no room, or the peer draws its numbers badly.
+static struct follower *follower_add(struct remote *remote, struct remote_peer *peer,
+                                     uint64_t number, ac_span name, enum locate_mode mode) {
+    if (map_count(&peer->follows) >= FOLLOWERS_MAX)
+        return NULL;
     struct follower *follower = memory_allocate(sizeof *follower);
     if (!follower || map_put_id(&peer->follows, number, follower) < 0) {
-        memory_release(follower); // no memory, or the peer draws its numbers badly
-        return;
+        memory_release(follower);
+        return NULL;
     }
     struct followers *followers = followers_need(remote, name);
     if (!followers) {
         map_take_id(&peer->follows, number);
         memory_release(follower);
-        return;
+        return NULL;
     }
     *follower = (struct follower){
-        .of = followers, .peer = peer->id, .number = number, .once = once};
+        .of = followers, .peer = peer->id, .number = number, .mode = mode};
     list_init(&follower->link);
     list_append(&followers->all, &follower->link);
+    return follower;
 }
 
 // Takes out one who follows, and the name with the last one.
@@ -88,18 +108,23 @@ static void follower_drop(struct remote *remote, struct follower *follower) {
 }
 
 void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name,
-                 bool once) {
+                 enum locate_mode mode) {
     struct name *given = map_get(&remote->names, name.at, name.bytes);
-    if (given)
-        send_found(remote, peer->id, number, given->holder);
-    if (!(given && once) && map_count(&peer->follows) < FOLLOWERS_MAX)
-        follower_add(remote, peer, number, name, once);
+    struct follower *follower = NULL;
+    if (mode != LOCATE_NOW)
+        follower = follower_add(remote, peer, number, name, mode);
+    if (follower)
+        follower->told = given && mode == LOCATE_ONCE;
+    if (given || mode == LOCATE_NOW)
+        send_found(remote, peer->id, number, given ? given->holder : ac_no_ref,
+                   follower && follower->told);
 }
 
 void names_refuse(struct remote *remote, const struct remote_peer *peer, uint64_t number) {
     struct head head = {0};
     head_put(&head, number);
     head_put_signed(&head, -EACCES);
+    head.bytes[head.count++] = 0xf4; // CBOR false
     (void)remote_frame(remote, peer->id, FRAME_FOUND, &head, (ac_span){0}, FABRIC_ALWAYS);
 }
 
@@ -122,9 +147,22 @@ static void tell_followers(struct remote *remote, const struct name *name) {
         return;
     list_each (link, &followers->all) {
         struct follower *it = container_of(link, struct follower, link);
-        send_found(remote, it->peer, it->number, name->holder);
-        if (it->once)
-            follower_release(remote, it);
+        it->told = it->mode == LOCATE_ONCE;
+        send_found(remote, it->peer, it->number, name->holder, it->told);
+    }
+}
+
+// A name is free: tells those who may have kept who had it.
+static void tell_left(struct remote *remote, const struct name *name) {
+    struct followers *followers = map_get(&remote->followers, name->text, name->bytes);
+    if (!followers)
+        return;
+    list_each (link, &followers->all) {
+        struct follower *it = container_of(link, struct follower, link);
+        if (!it->told)
+            continue;
+        send_number(remote, it->peer, FRAME_LEFT, it->number);
+        follower_release(remote, it);
     }
     if (list_empty(&followers->all))
         followers_release(remote, followers);
@@ -135,6 +173,8 @@ static void tell_followers(struct remote *remote, const struct name *name) {
 static void name_release(struct name *name) {
     remote_enter(name->remote);
     map_take(&name->remote->names, name->text, name->bytes);
+    if (name->remote->fabric)
+        tell_left(name->remote, name);
     remote_leave(name->remote);
     memory_release(name);
 }
@@ -297,18 +337,20 @@ static void query_release(struct query *query) {
 static void query_end(struct query *query) {
     struct remote *remote = query->remote;
     if (remote->fabric) {
-        struct head head = {0};
-        head_put(&head, query->number);
         remote_enter(remote);
         const void *key;
         for (uint64_t cursor = 0; map_next(&query->asked, &cursor, &key, NULL);) {
             uint64_t peer;
             memcpy(&peer, key, sizeof peer);
-            (void)remote_frame(remote, peer, FRAME_FORGET, &head, (ac_span){0}, FABRIC_ALWAYS);
+            send_number(remote, peer, FRAME_FORGET, query->number);
         }
         remote_leave(remote);
     }
     query_release(query);
+}
+
+static enum locate_mode mode_of(const struct query *query) {
+    return query->collects ? LOCATE_NOW : query->waiter ? LOCATE_ONCE : LOCATE_FOLLOW;
 }
 
 // Asks one peer, unless it has been asked. Inside the guest. 0 or -ENOMEM: one that cannot be
@@ -319,7 +361,7 @@ static int query_ask(struct query *query, uint64_t peer) {
     head.count += cbor_put_head(head.bytes + head.count, 3, query->bytes);
     uint8_t tail[NAME_BYTES_MAX + 1];
     memcpy(tail, query->name, query->bytes);
-    tail[query->bytes] = query->waiter ? 0xf5 : 0xf4; // CBOR true: once
+    tail[query->bytes] = (uint8_t)mode_of(query); // a small number in CBOR
     int err = map_put_id(&query->asked, peer, query);
     if (err < 0)
         return err == -EEXIST ? 0 : err;
@@ -340,7 +382,8 @@ static int query_ask_all(struct query *query) {
     int err = max && !peers ? -ENOMEM : 0;
     size_t count = peers ? fabric_peers(remote->fabric, peers, max) : 0;
     for (size_t i = 0; i < count && err == 0; i++)
-        err = query_ask(query, peers[i].id);
+        if (query->only == 0 || query->only == peers[i].id)
+            err = query_ask(query, peers[i].id);
     remote_leave(remote);
     memory_release(peers);
     return err;
@@ -350,15 +393,81 @@ void names_met(struct remote *remote, uint64_t peer) {
     struct query *query;
     remote_enter(remote);
     for (uint64_t cursor = 0; (query = map_next(&remote->queries, &cursor, NULL, NULL));)
-        if (query_ask(query, peer) < 0)
+        if (!query->collects && query->only == 0 && query_ask(query, peer) < 0)
             trace(TRACE_REMOTE, "peer %016llx is not asked: no memory", (unsigned long long)peer);
     remote_leave(remote);
+}
+
+// ---- the cache ----
+
+static void cache_release(struct remote *remote, struct cached *it) {
+    map_take(&remote->cache, it->text, it->bytes);
+    map_take_id(&remote->cached, it->number);
+    memory_release(it);
+}
+
+static int cache_add(struct remote *remote, const struct query *query, ac_ref holder) {
+    if (map_count(&remote->cache) >= CACHE_MAX)
+        return -ENOSPC;
+    struct cached *it = memory_allocate(sizeof *it + query->bytes);
+    if (!it)
+        return -ENOMEM;
+    *it = (struct cached){.number = query->number, .holder = holder, .bytes = query->bytes};
+    memcpy(it->text, query->name, query->bytes);
+    int err = map_put(&remote->cache, it->text, it->bytes, it);
+    if (err == 0 && (err = map_put_id(&remote->cached, it->number, it)) < 0)
+        map_take(&remote->cache, it->text, it->bytes);
+    if (err < 0)
+        memory_release(it);
+    return err;
+}
+
+// A peer will tell when its holder leaves: he is kept, or nothing need be told.
+static void cache(struct query *query, ac_ref holder) {
+    struct remote *remote = query->remote;
+    if (cache_add(remote, query, holder) == 0)
+        return;
+    remote_enter(remote);
+    send_number(remote, holder.peer, FRAME_FORGET, query->number);
+    remote_leave(remote);
+}
+
+void names_left(struct remote *remote, const struct arrival *arrival) {
+    struct cached *it = map_get_id(&remote->cached, arrival->number);
+    if (it && it->holder.peer == arrival->peer)
+        cache_release(remote, it);
+}
+
+// ---- answers ----
+
+static void collected(struct query *query) {
+    if (map_count(&query->asked) > 0)
+        return;
+    struct coro *waiter = query->waiter;
+    query_end(query);
+    coro_wake(waiter, 0);
+}
+
+static void lose_peer(struct query *query, uint64_t peer) {
+    if (!map_take_id(&query->asked, peer))
+        return;
+    if (query->collects) {
+        collected(query);
+    } else if (query->only == peer) {
+        struct coro *waiter = query->waiter;
+        query_end(query);
+        coro_wake(waiter, -EHOSTUNREACH);
+    }
 }
 
 void names_lost(struct remote *remote, uint64_t peer) {
     struct query *query;
     for (uint64_t cursor = 0; (query = map_next(&remote->queries, &cursor, NULL, NULL));)
-        map_take_id(&query->asked, peer);
+        lose_peer(query, peer);
+    struct cached *it;
+    for (uint64_t cursor = 0; (it = map_next(&remote->cache, &cursor, NULL, NULL));)
+        if (it->holder.peer == peer)
+            cache_release(remote, it);
 }
 
 static void tell_follower(struct query *query, ac_ref holder) {
@@ -379,21 +488,49 @@ static void answer_query(struct query *query, ac_ref holder) {
     coro_wake(waiter, 0);
 }
 
+static void take_refusal(struct query *query, uint64_t peer) {
+    if (!map_take_id(&query->asked, peer))
+        return;
+    query->refused = true;
+    if (query->collects) {
+        collected(query);
+    } else if (query->only == peer) {
+        struct coro *waiter = query->waiter;
+        query_end(query);
+        coro_wake(waiter, -EACCES);
+    }
+}
+
+static void collect(struct query *query, const struct arrival *arrival) {
+    if (!map_take_id(&query->asked, arrival->peer))
+        return;
+    if (ac_ref_is(arrival->to) && query->count++ < query->room)
+        query->answer[query->count - 1] = arrival->to;
+    collected(query);
+}
+
 void names_found(struct remote *remote, const struct arrival *arrival) {
     struct query *query = map_get_id(&remote->queries, arrival->number);
-    if (query && arrival->result < 0 && map_take_id(&query->asked, arrival->peer))
-        query->refused = true;
-    if (!query || arrival->result < 0 || arrival->to.peer != arrival->peer)
+    if (!query)
         return;
-    if (query->waiter)
-        map_take_id(&query->asked, arrival->peer);
-    answer_query(query, arrival->to);
+    if (arrival->result < 0)
+        take_refusal(query, arrival->peer);
+    else if (ac_ref_is(arrival->to) && arrival->to.peer != arrival->peer)
+        return;
+    else if (query->collects)
+        collect(query, arrival);
+    else if (ac_ref_is(arrival->to)) {
+        if (query->waiter && map_take_id(&query->asked, arrival->peer) && arrival->result > 0)
+            cache(query, arrival->to);
+        answer_query(query, arrival->to);
+    }
 }
 
 static void found_here(struct remote *remote, const struct name *name) {
     struct query *query;
     for (uint64_t cursor = 0; (query = map_next(&remote->queries, &cursor, NULL, NULL));)
-        if (query->bytes == name->bytes && memcmp(query->name, name->text, name->bytes) == 0)
+        if ((query->only == 0 || query->only == remote->host->peer) && !query->collects &&
+            query->bytes == name->bytes && memcmp(query->name, name->text, name->bytes) == 0)
             answer_query(query, name->holder);
 }
 
@@ -412,6 +549,45 @@ static bool abandon_locate(struct coro *coro) {
     return true;
 }
 
+// Asks and waits. Can wait.
+static int query_wait(struct remote *remote, struct query *query, const char *text, size_t bytes,
+                      ac_time deadline) {
+    struct coro *self = query->waiter;
+    int err = coro_may_wait(self, deadline);
+    if (err < 0)
+        return err;
+    err = query_begin(remote, query, text, bytes);
+    if (err < 0) {
+        query_release(query);
+        return err;
+    }
+    err = query_ask_all(query);
+    bool here = query->only == remote->host->peer;
+    bool nobody = map_count(&query->asked) == 0 && (query->collects || (query->only != 0 && !here));
+    if (err < 0 || nobody) {
+        query_end(query);
+        return err < 0 || query->collects ? err : -EHOSTUNREACH;
+    }
+    self->wait_for = query;
+    err = coro_wait(self, &locate_wait, deadline);
+    return err == -ETIMEDOUT && query->refused ? -EACCES : err;
+}
+
+// What is known without asking. `only`: of that peer alone; 0: of any.
+static bool locate_at_once(struct remote *remote, const char *text, size_t bytes, uint64_t only,
+                           ac_ref *holder) {
+    const struct name *name = map_get(&remote->names, text, bytes);
+    if (name && (only == 0 || only == remote->host->peer)) {
+        *holder = name->holder;
+        return true;
+    }
+    const struct cached *cached = map_get(&remote->cache, text, bytes);
+    if (!cached || (only != 0 && only != cached->holder.peer))
+        return false;
+    *holder = cached->holder;
+    return true;
+}
+
 int ac_locate(const char *text, ac_ref *holder, ac_time deadline) {
     struct coro *self = coro_here();
     size_t bytes;
@@ -424,29 +600,113 @@ int ac_locate(const char *text, ac_ref *holder, ac_time deadline) {
     struct remote *remote = remote_need(self->loop);
     if (!remote)
         return -ENOMEM;
-    struct name *name = map_get(&remote->names, text, bytes);
-    if (name) {
-        *holder = name->holder;
+    if (locate_at_once(remote, text, bytes, 0, holder))
         return 0;
-    }
-    int err = coro_may_wait(self, deadline);
-    if (err < 0)
-        return err;
     struct query query = {.waiter = self, .answer = holder};
-    err = query_begin(remote, &query, text, bytes);
-    if (err < 0) {
-        query_release(&query);
-        return err;
-    }
-    err = query_ask_all(&query);
-    if (err < 0) {
-        query_end(&query);
-        return err;
-    }
-    self->wait_for = &query;
-    err = coro_wait(self, &locate_wait, deadline);
-    return err == -ETIMEDOUT && query.refused ? -EACCES : err;
+    return query_wait(remote, &query, text, bytes, deadline);
 }
+
+static int locate_at_from_elsewhere(struct loop *loop, const char *text, const char *address,
+                                    ac_ref *holder, ac_time deadline) {
+    char both[NAME_BYTES_MAX + 258];
+    int count = snprintf(both, sizeof both, "%s\n%s", address, text);
+    if (count < 0 || (size_t)count >= sizeof both || strchr(address, '\n'))
+        return -EINVAL;
+    return remote_ask_first(loop, REMOTE_LOCATE_AT, both, holder, deadline);
+}
+
+int ac_locate_at(const char *text, const char *address, ac_ref *holder, ac_time deadline) {
+    struct coro *self = coro_here();
+    size_t bytes;
+    if (!self)
+        return -EPERM;
+    if (!name_is_good(text, &bytes) || !address)
+        return -EINVAL;
+    if (!remote_is_at_first(self->loop))
+        return locate_at_from_elsewhere(self->loop, text, address, holder, deadline);
+    struct remote *remote = remote_linked(self->loop);
+    if (!remote)
+        return -ENOTCONN;
+    uint64_t peer;
+    int err = peers_find(remote, address, &peer, deadline);
+    if (err < 0 || locate_at_once(remote, text, bytes, peer, holder))
+        return err;
+    struct query query = {.waiter = self, .answer = holder, .only = peer};
+    return query_wait(remote, &query, text, bytes, deadline);
+}
+
+// ---- all holders ----
+
+static long locate_all(const char *text, size_t bytes, ac_ref *holders, size_t max,
+                       ac_time deadline) {
+    struct coro *self = coro_here();
+    struct remote *remote = remote_need(self->loop);
+    if (!remote)
+        return -ENOMEM;
+    struct query query = {.waiter = self, .answer = holders, .room = max, .collects = true};
+    const struct name *name = map_get(&remote->names, text, bytes);
+    if (name && query.count++ < max)
+        holders[0] = name->holder;
+    int err = query_wait(remote, &query, text, bytes, deadline);
+    return err < 0 && err != -ETIMEDOUT && err != -EACCES ? err : (long)query.count;
+}
+
+// From another loop: the holders are written to a place of the errand's own.
+struct collecting {
+    struct errand errand;
+    char text[NAME_BYTES_MAX + 1];
+    size_t bytes;
+    size_t max;
+    ac_time deadline;
+    long result;
+    ac_ref holders[];
+};
+
+static void run_collecting(struct errand *errand) {
+    struct collecting *it = container_of(errand, struct collecting, errand);
+    it->result = locate_all(it->text, it->bytes, it->holders, it->max, it->deadline);
+}
+
+static void collecting_release(struct errand *errand) {
+    memory_release(container_of(errand, struct collecting, errand));
+}
+
+static long locate_all_from_elsewhere(struct loop *loop, const char *text, size_t bytes,
+                                      ac_ref *holders, size_t max, ac_time deadline) {
+    struct collecting *it = memory_allocate_zeroed(sizeof *it + max * sizeof *holders);
+    if (!it)
+        return -ENOMEM;
+    it->errand = (struct errand){
+        .run = run_collecting, .orphaned = collecting_release, .waits = true};
+    memcpy(it->text, text, bytes);
+    it->bytes = bytes;
+    it->max = max;
+    it->deadline = deadline;
+    // The first loop sees to the deadline, and what it has found by then is wanted.
+    int err = errand_do(team_loop(loop, 0), &it->errand, AC_FOREVER);
+    if (err < 0 && err != -ENOMEM)
+        return err;
+    long count = err < 0 ? err : it->result;
+    for (long i = 0; i < count && (size_t)i < max; i++)
+        holders[i] = it->holders[i];
+    memory_release(it);
+    return count;
+}
+
+long ac_locate_all(const char *text, ac_ref *holders, size_t max, ac_time deadline) {
+    struct coro *self = coro_here();
+    size_t bytes;
+    if (!self)
+        return -EPERM;
+    if (!name_is_good(text, &bytes) || (max > 0 && !holders))
+        return -EINVAL;
+    max = max < FABRIC_PEERS_MAX + 1 ? max : FABRIC_PEERS_MAX + 1;
+    return remote_is_at_first(self->loop)
+               ? locate_all(text, bytes, holders, max, deadline)
+               : locate_all_from_elsewhere(self->loop, text, bytes, holders, max, deadline);
+}
+
+// ---- following ----
 
 static void follower_ended(struct end_watch *watch, const struct ac_exit *exit) {
     (void)exit;
@@ -513,4 +773,9 @@ void names_done(struct remote *remote) {
     }
     map_done(&remote->followers);
     map_done(&remote->queries);
+    struct cached *cached;
+    for (uint64_t cursor = 0; (cached = map_next(&remote->cache, &cursor, NULL, NULL));)
+        memory_release(cached);
+    map_done(&remote->cache);
+    map_done(&remote->cached);
 }

@@ -9,7 +9,8 @@
 
 // ---- ac_peer ----
 
-static int reach(struct remote *remote, const struct sys_address *address, ac_time deadline) {
+static int reach(struct remote *remote, const struct sys_address *address, uint64_t *peer,
+                 ac_time deadline) {
     struct asker asker = {.number = ++remote->number, .in = &remote->reaches};
     int err = map_put_id(&remote->reaches, asker.number, &asker);
     if (err < 0)
@@ -21,7 +22,9 @@ static int reach(struct remote *remote, const struct sys_address *address, ac_ti
         map_take_id(&remote->reaches, asker.number);
         return err;
     }
-    return asker_wait(&asker, &reach_wait, deadline);
+    err = asker_wait(&asker, &reach_wait, deadline);
+    *peer = asker.found;
+    return err;
 }
 
 void peers_reached(struct remote *remote, const struct arrival *arrival) {
@@ -50,6 +53,49 @@ static bool with_port(const char *address, char text[512]) {
     return length > 0 && length < 512;
 }
 
+// The peer that is linked and listens at this address, or this process itself; 0: none is known.
+static uint64_t known_at(struct remote *remote, const char *text) {
+    struct sys_address address;
+    uint64_t known = 0;
+    if (!sys_address_parse(text, &address))
+        return 0;
+    remote_enter(remote);
+    struct sys_address own = fabric_address(remote->fabric);
+    size_t count = fabric_peers(remote->fabric, NULL, 0);
+    struct fabric_peer *peers = count ? memory_allocate(count * sizeof *peers) : NULL;
+    count = peers ? fabric_peers(remote->fabric, peers, count) : 0;
+    for (size_t i = 0; i < count; i++)
+        if (peers[i].linked && sys_address_equal(&peers[i].address, &address))
+            known = peers[i].id;
+    remote_leave(remote);
+    memory_release(peers);
+    return sys_address_equal(&own, &address) ? remote->host->peer : known;
+}
+
+// Reaches whoever listens at an address.
+static int find(struct remote *remote, const char *text, uint64_t *peer, ac_time deadline) {
+    struct sys_address found[IO_ADDRESSES_MAX];
+    int count = io_resolve(text, found, IO_ADDRESSES_MAX, deadline);
+    int err = count < 0 ? count : -ENOENT;
+    for (int i = 0; i < count; i++) {
+        err = reach(remote, &found[i], peer, deadline);
+        // Those who answered, but will not talk to us, know better than the silence at the other
+        // addresses.
+        bool answered = err == 0 || err == -EACCES || err == -EKEYREJECTED || err == -EPROTO;
+        if (answered || coro_is_interruption(err) || err == -ETIMEDOUT)
+            break;
+    }
+    return err;
+}
+
+int peers_find(struct remote *remote, const char *address, uint64_t *peer, ac_time deadline) {
+    char text[512];
+    if (!with_port(address, text))
+        return -EINVAL;
+    *peer = known_at(remote, text);
+    return *peer != 0 ? 0 : find(remote, text, peer, deadline);
+}
+
 int ac_peer(const char *address, ac_time deadline) {
     struct coro *self = coro_here();
     if (!self)
@@ -62,18 +108,8 @@ int ac_peer(const char *address, ac_time deadline) {
     char text[512];
     if (!address || !with_port(address, text))
         return -EINVAL;
-    struct sys_address found[IO_ADDRESSES_MAX];
-    int count = io_resolve(text, found, IO_ADDRESSES_MAX, deadline);
-    int err = count < 0 ? count : -ENOENT;
-    for (int i = 0; i < count; i++) {
-        err = reach(remote, &found[i], deadline);
-        // Those who answered, but will not talk to us, know better than the silence at the other
-        // addresses.
-        bool answered = err == 0 || err == -EACCES || err == -EKEYREJECTED || err == -EPROTO;
-        if (answered || coro_is_interruption(err) || err == -ETIMEDOUT)
-            break;
-    }
-    return err;
+    uint64_t peer;
+    return find(remote, text, &peer, deadline);
 }
 
 // ---- listing: from any loop of the program ----

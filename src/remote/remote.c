@@ -60,6 +60,8 @@ struct remote *remote_need(struct loop *loop) {
     list_init(&remote->idle);
     map_init(&remote->queries);
     map_init(&remote->questions);
+    map_init(&remote->cache);
+    map_init(&remote->cached);
     map_init(&remote->sending);
     list_init(&remote->room);
     list_init(&remote->begin);
@@ -442,6 +444,7 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_CALL: function_called(remote, arrival); break;
     case ARRIVED_STARTED: function_started(remote, arrival); break;
     case ARRIVED_RIGHTS: rights_told(remote, arrival); break;
+    case ARRIVED_LEFT: names_left(remote, arrival); break;
     case ARRIVED_MET: names_met(remote, arrival->peer); break;
     case ARRIVED_LOST:
         send_lost(remote, arrival->peer);

@@ -20,10 +20,10 @@
 //   18 ANSWER    number, count or negative error
 //   19 MONITOR   number, coroutine id              -> EXIT, once, later
 //   20 EXIT      number, enum ac_end, reason, value
-//   21 LOCATE    number, name, once                -> FOUND, now or when the name is given;
+//   21 LOCATE    number, name, enum locate_mode    -> FOUND, now or when the name is given;
 //                                                     once, or for each holder
-//   22 FOUND     number, reference
-//   23 FORGET    number of a LOCATE
+//   22 FOUND     number, reference, or nil where nobody has the name; whether a LEFT will follow
+//   23 FORGET    number of a LOCATE: neither FOUND nor LEFT are wanted any more
 //   24 PIECE     stream, type, bytes in all, bytes before these, bytes: of a frame too large for
 //                one, whose type and payload it carries
 //   25 ABORT     stream: no more pieces will come
@@ -39,6 +39,7 @@
 //   31 STARTED   number, coroutine id
 //   32 SPREAD    ids of receivers, 8 bytes each with the lowest first, as one string of bytes,
 //                value: a SEND to each of them
+//   33 LEFT      number of a LOCATE: the holder that was found has the name no more
 //   40 FILE      number, verb, argument, value: of files, see transfer.h
 //   48 ASK       number, what                      -> TOLD, each part of the answer (ask.c)
 //   49 TOLD      number, how many parts there are or 0, value
@@ -69,9 +70,17 @@ enum frame_type {
     FRAME_CALL,
     FRAME_STARTED,
     FRAME_SPREAD,
+    FRAME_LEFT,
     FRAME_FILE = 40,
     FRAME_ASK = 48,
     FRAME_TOLD
+};
+
+// What is wanted of a LOCATE.
+enum locate_mode {
+    LOCATE_FOLLOW, // a FOUND for each holder, now and later
+    LOCATE_ONCE,   // one, now or later, and a LEFT when it is right no more
+    LOCATE_NOW     // one now, in any case
 };
 
 enum {
@@ -81,6 +90,7 @@ enum {
     STREAMS_MAX = 64,        // large messages of one peer on their way at once
     SENDING_MAX = 32,        // and to one peer
     FOLLOWERS_MAX = 1 << 16, // open LOCATEs of one peer
+    CACHE_MAX = 1 << 14,     // names elsewhere that are kept
     IDLE_MONITORS_MAX = 64,  // kept for the next call
     HEAD_BYTES_MAX = 96,     // what stands before the value in a frame, that of a piece included
     // The window does not hold back small exit notices, so that the end of a coroutine is known
@@ -100,17 +110,18 @@ enum arrival_kind {
     ARRIVED_EXIT,      // to monitor `number`
     ARRIVED_SUBSCRIBE, // `number`, of `who` to the channel `to`; `result`: 1, or 0 for its end
     ARRIVED_CLOSED,    // the peer's channel `who`, to which `to` was subscribed
-    ARRIVED_FOUND,     // to query `number`: `to`, or the error `result`
-    ARRIVED_CALL,      // `number`, of the function `to`; `watch`: the number of a monitor, or 0
-    ARRIVED_STARTED,   // for call `number`: `to`
-    ARRIVED_RIGHTS,    // that the peer gives us: `result`
-    ARRIVED_FILE,      // `verb`, `number`, `result` and `value`, of a FILE
-    ARRIVED_ASKED,     // `number`: what the loops know is to be told
-    ARRIVED_TOLD,      // to question `number`, of `result` parts or an unknown number
-    ARRIVED_MET,       // the peer
-    ARRIVED_LOST,      // the peer, for `result`
-    ARRIVED_ROOM,      // at the peer
-    ARRIVED_REACHED    // the answer to reach `number`: peer, or `result`
+    ARRIVED_FOUND,   // to query `number`: `to`, or the error `result`; 1: ARRIVED_LEFT will follow
+    ARRIVED_LEFT,    // what was found for query `number`
+    ARRIVED_CALL,    // `number`, of the function `to`; `watch`: the number of a monitor, or 0
+    ARRIVED_STARTED, // for call `number`: `to`
+    ARRIVED_RIGHTS,  // that the peer gives us: `result`
+    ARRIVED_FILE,    // `verb`, `number`, `result` and `value`, of a FILE
+    ARRIVED_ASKED,   // `number`: what the loops know is to be told
+    ARRIVED_TOLD,    // to question `number`, of `result` parts or an unknown number
+    ARRIVED_MET,     // the peer
+    ARRIVED_LOST,    // the peer, for `result`
+    ARRIVED_ROOM,    // at the peer
+    ARRIVED_REACHED  // the answer to reach `number`: peer, or `result`
 };
 
 struct arrival {
@@ -157,7 +168,8 @@ struct follower {
     struct followers *of; // the name
     uint64_t peer;
     uint64_t number;
-    bool once;
+    enum locate_mode mode;
+    bool told; // the present holder, and is to be told that he has left
 };
 
 struct followers { // of one name
@@ -180,8 +192,12 @@ struct name {
 // (follow).
 struct query {
     uint64_t number;
-    struct coro *waiter;    // of ac_locate; NULL: follow
-    ac_ref *answer;         // where the waiter wants it
+    struct coro *waiter; // of ac_locate; NULL: follow
+    ac_ref *answer;      // where the waiter wants it: the one, or `room` of them if it `collects`
+    bool collects;       // all holders of the peers that are known
+    size_t room;
+    size_t count;           // of those that were found
+    uint64_t only;          // the one peer that is asked; 0: all of them
     ac_ref follower;        // who follows
     struct end_watch watch; // of the follower
     struct remote *remote;
@@ -190,6 +206,14 @@ struct query {
     bool refused;     // a peer has said that we may not know
     uint32_t bytes;
     char name[NAME_BYTES_MAX + 1];
+};
+
+// Host side: a holder elsewhere of a name, until he is known to have left.
+struct cached {
+    uint64_t number; // of the query
+    ac_ref holder;
+    uint32_t bytes;
+    char text[];
 };
 
 // Host side: a coroutine that waits for an answer with a number (deliver, reach, call).
@@ -279,6 +303,8 @@ struct remote {
     uint32_t idle_count;
     struct map queries;      // number -> struct query
     struct map questions;    // number -> struct question of ask.c
+    struct map cache;        // text -> struct cached
+    struct map cached;       // number -> the same
     struct list room;        // struct room_waiter: for room in the window, first come first served
     struct list begin;       // struct room_waiter: for the beginning of a large message, likewise
     struct map sending;      // peer -> struct sending
@@ -474,7 +500,13 @@ bool transfer_begins(uint64_t verb);
 void transfer_refuse(struct incoming *in, uint64_t number);
 
 // ---- errand.c: what other loops of the program have the first one do, which has the network ----
-enum remote_verb { REMOTE_REGISTER, REMOTE_UNREGISTER, REMOTE_LOCATE, REMOTE_PEER };
+enum remote_verb {
+    REMOTE_REGISTER,
+    REMOTE_UNREGISTER,
+    REMOTE_LOCATE,
+    REMOTE_LOCATE_AT, // the address, a line end, and the name
+    REMOTE_PEER
+};
 // Whether the caller is on such a loop.
 static inline bool remote_is_at_first(const struct loop *loop) {
     return !loop || loop->number == 0 || !loop->team;
@@ -490,13 +522,14 @@ int names_register(ac_ref holder, const char *name);
 void names_holder_closed(struct remote *remote, ac_ref holder);
 // Guest side.
 void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name,
-                 bool once);
+                 enum locate_mode mode);
 // It may not know.
 void names_refuse(struct remote *remote, const struct remote_peer *peer, uint64_t number);
 void names_forget(struct remote *remote, struct remote_peer *peer, uint64_t number);
 void names_peer_gone(struct remote *remote, struct remote_peer *peer);
 // Host side.
 void names_found(struct remote *remote, const struct arrival *arrival);
+void names_left(struct remote *remote, const struct arrival *arrival);
 void names_met(struct remote *remote, uint64_t peer);
 void names_lost(struct remote *remote, uint64_t peer);
 void names_done(struct remote *remote);
@@ -516,6 +549,8 @@ const char *show_describe(uint64_t to, unsigned type, const uint8_t *payload, si
                           char *text, size_t max);
 
 // ---- peers.c: host side, but for what lists ----
+// As ac_peer, and tells which peer answered.
+int peers_find(struct remote *remote, const char *address, uint64_t *peer, ac_time deadline);
 void peers_reached(struct remote *remote, const struct arrival *arrival);
 
 #endif

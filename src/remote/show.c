@@ -31,6 +31,7 @@ static const struct kind kinds[] = {
     [FRAME_CALL] = {"CALL", 1},
     [FRAME_STARTED] = {"STARTED", NO_RECEIVER},
     [FRAME_SPREAD] = {"SPREAD", NO_RECEIVER},
+    [FRAME_LEFT] = {"LEFT", NO_RECEIVER},
     [FRAME_FILE] = {"FILE", NO_RECEIVER},
     [FRAME_ASK] = {"ASK", NO_RECEIVER},
     [FRAME_TOLD] = {"TOLD", NO_RECEIVER},

@@ -300,6 +300,17 @@ static ac_value locate_late(ac_value unused) {
     return ac_nil;
 }
 
+// What was found here is kept until the news comes that it is right no more.
+static void until_unknown(const char *name) {
+    ac_ref it;
+    int err;
+    while ((err = ac_locate(name, &it, AC_NOW)) == 0)
+        must_be(ac_sleep(0.002), 0);
+    must_be(err, -ETIMEDOUT);
+    must_be(map_count(&remote_of(loop_here)->cache), 0);
+    must_be(map_count(&remote_of(loop_here)->cached), 0);
+}
+
 // Waits until the peer is known and knows what is asked here: it answers in order.
 static void until_asked(void) {
     struct ac_peer_info info;
@@ -321,6 +332,7 @@ static ac_value await_late(ac_value unused) {
         must_be(located, 3 * round + 3);
         tell(peer);
         hear(peer);
+        until_unknown("late");
         must_be(ac_locate("late", &it, ac_after(0.1)), -ETIMEDOUT); // no longer
     }
     return unused;
@@ -366,8 +378,9 @@ static ac_value locate_dead(ac_value unused) {
     (void)find("server");
     child_kill(peer);
     ac_ref it;
-    // Until the loss is known the name may be asked for in vain; then nobody holds it, and nothing
+    // Until the loss is known the name is found as before; then nobody holds it, and nothing
     // breaks.
+    until_unknown("server");
     must_be(ac_locate("server", &it, ac_after(0.5)), -ETIMEDOUT);
     return unused;
 }
@@ -399,7 +412,7 @@ static ac_value ask_and_forget(ac_value unused) {
                 bytes += cbor_put_head(frame + bytes, 3, (uint64_t)length);
                 memcpy(frame + bytes, name, (size_t)length);
                 bytes += (size_t)length;
-                frame[bytes++] = 0xf5; // once
+                frame[bytes++] = LOCATE_ONCE;
             }
             throw_frame_at_last(to, forget ? FRAME_FORGET : FRAME_LOCATE, frame, bytes);
         }
@@ -460,3 +473,219 @@ static ac_value follow(ac_value unused) {
 }
 
 TEST(who_follows_a_name_learns_of_every_holder_once) { with_peer(names_when_told, follow); }
+
+// ---- what was found is kept ----
+
+// Gives the name to a coroutine, takes it back, gives it to another one and ends that; then waits.
+static ac_value changes_holders(ac_value unused) {
+    ac_ref first = ac_spawn(waits, ac_nil, .daemon = true, .stack_bytes = TEST_STACK);
+    must_be(ac_register(first, "shifting"), 0);
+    say();
+    must(told());
+    must_be(ac_unregister("shifting"), 0);
+    say();
+    must(told());
+    ac_ref second = ac_spawn(waits, ac_nil, .daemon = true, .stack_bytes = TEST_STACK);
+    must_be(ac_register(second, "shifting"), 0);
+    must(told());
+    must_be(ac_cancel(second), 0);
+    must(told());
+    must_be(ac_register(ac_self(), "shifting"), 0);
+    return until_the_end(unused);
+}
+
+static ac_value find_again(ac_value unused) {
+    ac_ref first = find("shifting"), it;
+    must_be(ac_locate("shifting", &it, AC_NOW), 0); // nobody need be asked
+    must(ac_ref_equal(it, first));
+    tell(peer);
+    hear(peer);
+    until_unknown("shifting");
+    tell(peer);
+    ac_ref second = find("shifting");
+    must(!ac_ref_equal(first, second));
+    must_be(ac_locate("shifting", &it, AC_NOW), 0);
+    tell(peer);
+    until_unknown("shifting");
+    tell(peer);
+    must(!ac_ref_equal(find("shifting"), second));
+    must_be(ac_locate("shifting", &it, AC_NOW), 0);
+    // A holder here goes before.
+    must_be(ac_register(ac_self(), "shifting"), 0);
+    must(ac_ref_equal(find("shifting"), ac_self()));
+    must_be(ac_unregister("shifting"), 0);
+    must_be(ac_locate("shifting", &it, AC_NOW), 0);
+    child_kill(peer);
+    until_unknown("shifting");
+    return unused;
+}
+
+TEST(what_was_found_is_kept_until_the_holder_leaves) {
+    world_begin();
+    peer = child(changes_holders);
+    hear(peer);
+    run(find_again);
+    world_end();
+}
+
+static ac_value has_many(ac_value unused) {
+    for (int i = 0; i < CACHE_MAX + 10; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", i);
+        must_be(ac_register(ac_self(), name), 0);
+    }
+    say();
+    return until_the_end(unused);
+}
+
+static ac_value find_many(ac_value unused) {
+    for (int i = 0; i < CACHE_MAX + 10; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", i);
+        (void)find(name);
+    }
+    must_be(map_count(&remote_of(loop_here)->cache), CACHE_MAX);
+    (void)find("16390"); // found also if it is not kept
+    return unused;
+}
+
+TEST(so_many_names_are_kept_and_no_more) { with_peer(has_many, find_many); }
+
+// ---- several holders ----
+
+static struct child other;
+
+static void with_two(ac_function served, ac_function client) {
+    world_begin();
+    peer = child(served);
+    other = child(served);
+    hear(peer);
+    hear(other);
+    run(client);
+    child_end(peer);
+    child_end(other);
+    world_end();
+}
+
+static ac_value holds_too(ac_value unused) {
+    must_be(ac_register(ac_self(), "common"), 0);
+    must_be(ac_register(ac_self(), "also"), 0);
+    say();
+    must(told());
+    must_be(ac_unregister("common"), 0);
+    say();
+    return until_the_end(unused);
+}
+
+static void address_of(ac_ref it, char address[64]) { must_be(ac_location(it, address), 0); }
+
+static ac_value find_both(ac_value unused) {
+    ac_ref all[4], first, it;
+    struct ac_peer_info peers[4];
+    while (ac_peers(peers, 4) < 2)
+        must_be(ac_sleep(0.002), 0);
+    must_be(ac_locate_all("common", all, 4, ac_after(PATIENCE_S)), 2);
+    must(all[0].peer != all[1].peer);
+    must_be(ac_locate_all("common", all, 1, ac_after(PATIENCE_S)), 2);
+    must_be(ac_locate_all("common", NULL, 0, ac_after(PATIENCE_S)), 2);
+    must_be(ac_locate_all("nobody's", all, 4, ac_after(PATIENCE_S)), 0);
+    must_be(ac_locate_all("", all, 4, AC_NOW), -EINVAL);
+    must_be(ac_locate_all("common", NULL, 4, AC_NOW), -EINVAL);
+    must_be(ac_register(ac_self(), "common"), 0);
+    must_be(ac_locate_all("common", all, 4, ac_after(PATIENCE_S)), 3);
+    must(ac_ref_equal(all[0], ac_self()));
+    must_be(ac_unregister("common"), 0);
+    for (int i = 0; i < 2; i++) {
+        char address[64];
+        address_of(all[i + 1], address);
+        must_be(ac_locate_at("common", address, &it, ac_after(PATIENCE_S)), 0);
+        must(ac_ref_equal(it, all[i + 1]));
+        must_be(ac_locate_at("nobody's", address, &it, ac_after(0.02)), -ETIMEDOUT);
+    }
+    first = find("common");
+    for (int i = 0; i < 5; i++)
+        must(ac_ref_equal(find("common"), first)); // it stays the one that answered first
+    tell(peer);
+    tell(other);
+    hear(peer);
+    hear(other);
+    until_unknown("common");
+    must_be(ac_locate_all("common", all, 4, ac_after(PATIENCE_S)), 0);
+    must_be(map_count(&remote_of(loop_here)->queries), 0);
+    return unused;
+}
+
+TEST(of_several_holders_all_are_found_or_those_of_one_peer) { with_two(holds_too, find_both); }
+
+static ac_value ask_lost_peer(ac_value address) {
+    ac_ref it;
+    must_be(ac_locate_at("nobody's", ac_text_of(address), &it, AC_FOREVER), -EHOSTUNREACH);
+    return ac_nil;
+}
+
+static ac_value find_at_odd_places(ac_value unused) {
+    ac_ref it;
+    char own[64], address[64];
+    must_be(ac_locate_at("common", NULL, &it, AC_NOW), -EINVAL);
+    must_be(ac_locate_at("", "127.0.0.1:1", &it, AC_NOW), -EINVAL);
+    must_be(ac_locate_at("common", "127.0.0.1:1", &it, ac_after(PATIENCE_S)), -ECONNREFUSED);
+    must_be(ac_network_address(own), 0);
+    must_be(ac_locate_at("mine", own, &it, ac_after(0.02)), -ETIMEDOUT);
+    must_be(ac_register(ac_self(), "mine"), 0);
+    must_be(ac_locate_at("mine", own, &it, AC_NOW), 0);
+    must(ac_ref_equal(it, ac_self()));
+    address_of(find("also"), address);
+    must_be(ac_locate_at("mine", address, &it, ac_after(0.02)), -ETIMEDOUT);
+    tell(peer);
+    hear(peer);
+    child_freeze(peer);
+    ac_ref asks = ac_spawn(ask_lost_peer, ac_of_text(address), .joinable = true,
+                           .stack_bytes = TEST_STACK);
+    must_be(ac_sleep(0.01), 0);
+    must_be(ac_locate_all("common", NULL, 0, ac_after(0.05)), 0); // it does not answer in time
+    child_kill(peer);
+    must_be(ac_join(asks, NULL, ac_after(PATIENCE_S)), 0);
+    must_be(map_count(&remote_of(loop_here)->queries), 0);
+    return unused;
+}
+
+TEST(a_peer_that_has_no_such_name_or_is_lost) {
+    world_begin();
+    peer = child(holds_too);
+    hear(peer);
+    run(find_at_odd_places);
+    world_end();
+}
+
+static ac_value find_from_second(ac_value unused) {
+    ac_ref all[4], it = find("common");
+    char address[64];
+    (void)unused;
+    address_of(it, address);
+    must_be(ac_loop(), 2);
+    must_be(ac_locate_all("common", all, 4, ac_after(PATIENCE_S)), 1);
+    must(ac_ref_equal(all[0], it));
+    must_be(ac_locate_at("also", address, &all[1], ac_after(PATIENCE_S)), 0);
+    must(ac_ref_equal(all[1], it));
+    must_be(ac_locate_at("nobody's", address, &it, ac_after(0.02)), -ETIMEDOUT);
+    must_be(ac_locate_all("nobody's", all, 4, ac_after(PATIENCE_S)), 0);
+    tell(peer);
+    hear(peer);
+    return ac_nil;
+}
+
+static ac_value spawn_on_second(ac_value unused) {
+    must(ac_ref_is(ac_spawn(find_from_second, ac_nil, .loop = 2, .stack_bytes = TEST_STACK)));
+    return unused;
+}
+
+TEST(all_loops_find_all_holders) {
+    world_begin();
+    peer = child(holds_too);
+    hear(peer);
+    must_be(ac_network_start_with(&near), 0);
+    must(ac_ref_is(ac_spawn(spawn_on_second, ac_nil)));
+    must_be(ac_run(.loops = 2), 0);
+    child_end(peer);
+    world_end();
+}
