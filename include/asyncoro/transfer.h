@@ -36,7 +36,7 @@ struct ac_transfer_limits {
     size_t size;             // sizeof(struct ac_transfer_limits); set by the macro
     uint64_t file_bytes_max; // of one file; default: 4 GiB
     uint64_t all_bytes_max;  // of all that lies in the folder, each file counting 4 KiB at least,
-                            // and what it replaces not; default: no limit
+                             // and what it replaces not; default: no limit
     uint64_t free_bytes_min; // so much stays free on the disk; default: 64 MiB
     uint32_t at_once;        // files that arrive at the same time, others wait; default: 8
     double idle_s;  // a sender of whom nothing comes for so many seconds is given up; default: 60
@@ -78,7 +78,7 @@ struct ac_transfer_options {
                  // and at most ten a second in between. One that finds no room is lost
 };
 
-// Sends the regular file at `path` to `peer` (of ac_peer_info, or of a reference) as `name`. Should
+// Sends the regular file at `path` to `peer` (of ac_peer_info, or ac_ref_peer) as `name`. Should
 // it break off, another call with the same file goes on where it was. Options follow by name:
 // ac_transfer_send(peer, "a", "inbox/a", ac_after(60), .told = ac_self()). Can wait. 0; 1 if a file
 // of that content is there already: then it only gets the permissions.
