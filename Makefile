@@ -10,6 +10,7 @@
 #   make test-tsan  the same with the thread sanitizer, in build-tsan/
 #   make fuzz     have libFuzzer look at all that strangers may send; SECONDS=60 for each target,
 #                 TARGET="value frame" these alone
+#   make kills    kill and stop processes under load at random; KILLS=500 times, with SEED=7
 #   make bench    measure; ONLY="yield-2 spawn" measures these alone
 #   make sim      simulate worlds of processes with all that may befall them; SEEDS=1000 is how many
 #   make tidy     check the rules of docs/STYLE.md that a script can check
@@ -27,6 +28,8 @@ ONLY ?=
 SEEDS ?= 1000
 SECONDS ?= 60
 TARGET ?=
+KILLS ?= 500
+SEED ?=
 
 # $(call setup,DIRECTORY,OPTIONS): configures once; afterwards the build itself notices changes.
 setup = test -f $(1)/build.ninja || meson setup $(2) $(1)
@@ -60,6 +63,11 @@ test-tsan: packages-build packages-test
 fuzz: packages-build packages-fuzz
 	scripts/fuzz $(BUILD_FUZZ) $(SECONDS) $(TARGET)
 
+kills: packages-build packages-test
+	@$(call setup,$(BUILD),-Dtests=true)
+	ninja -C $(BUILD) -j $(JOBS) tests/test-remote_killing
+	KILLS=$(KILLS) $(if $(SEED),SEED=$(SEED)) $(BUILD)/tests/test-remote_killing
+
 bench: packages-bench all
 	bench/run $(BUILD) $(ONLY)
 
@@ -84,4 +92,4 @@ packages-%:
 
 comma := ,
 
-.PHONY: all demo test test-asan test-tsan fuzz bench sim tidy format install clean
+.PHONY: all demo test test-asan test-tsan fuzz kills bench sim tidy format install clean
