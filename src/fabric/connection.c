@@ -21,8 +21,9 @@ struct connection *connection_create(struct fabric *fabric, bool server,
     struct connection *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return NULL;
-    it->tls = identity_tls(fabric->identity, server, &it->settings);
-    if (!it->tls) {
+    if (!server)
+        it->tls = identity_tls(fabric->identity, false, &it->settings);
+    if (!server && !it->tls) {
         memory_release(it);
         return NULL;
     }
@@ -37,17 +38,11 @@ struct connection *connection_create(struct fabric *fabric, bool server,
     return it;
 }
 
-void connection_is_known(struct connection *it) {
-    if (it->stranger)
-        it->fabric->strangers--;
-    it->stranger = false;
-}
-
 void connection_leave(struct connection *it) {
     if (--it->users > 0)
         return;
     assert(!it->peer);
-    connection_is_known(it);
+    stranger_is_known(it);
     list_remove(&it->link);
     if (it->handle.sys)
         sys_close(&it->handle);
@@ -172,6 +167,9 @@ int connection_pull(struct connection *it, ac_time deadline) {
         }
         if (got != -EAGAIN)
             return got ? (int)got : -ECONNRESET;
+        // Only changes of keys are answered, which nobody who reads sends without end.
+        if (tls_output_bytes(it->tls) > ANSWERS_BYTES_MAX)
+            return -EBADMSG;
         if (tls_has_output(it->tls))
             bell_ring(&it->work);
         err = connection_receive(it, deadline);
@@ -182,7 +180,9 @@ int connection_pull(struct connection *it, ac_time deadline) {
 
 int connection_handshake(struct connection *it) {
     for (;;) {
+        ac_time begun = fabric_now(it->fabric);
         int done = tls_handshake(it->tls);
+        stranger_spent(it, fabric_now(it->fabric) - begun);
         int err = connection_flush(it, it->deadline);
         it->secured = done == 0;
         if (done == 0 && !identity_is_good(it->fabric->identity, it->tls))

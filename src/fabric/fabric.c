@@ -166,8 +166,7 @@ struct fabric *fabric_open(struct guest *guest, const struct fabric_options *opt
     map_init(&fabric->peers);
     list_init(&fabric->connections);
     list_init(&fabric->reaches);
-    fabric->tokens = HANDSHAKES_PER_S;
-    fabric->filled = fabric_now(fabric);
+    strangers_init(fabric);
     *err = open_parts(fabric, options, text);
     if (*err == 0)
         return fabric;

@@ -8,6 +8,7 @@
 //   connection.c one TCP connection under TLS: its reader and its writer
 //   tcp.c        listening, connecting, the greeting, one link per pair of peers
 //   show.c       AC_TRACE=frame: each frame as a line
+//   stranger.c   what those may cost who have not proved who they are
 //   discovery.c  beacons
 //   key.c        the key: finding it, making it at first use, what is derived from it
 //   identity.c   by what this process is let in and lets in; taking up what has changed of it

@@ -25,7 +25,10 @@ enum {
     STRANGER_BYTES_MAX = 16 * 1024,       // read from one who is not known yet
     STRANGERS_MAX = 64,
     STRANGERS_PER_ADDRESS_MAX = 8, // but for loopback
+    ACCEPTS_PER_S = 2000,
+    ADDRESS_ACCEPTS_PER_S = 50, // but for loopback
     HANDSHAKES_PER_S = 200,
+    ANSWERS_BYTES_MAX = 4 * 1024, // of TLS, to a peer that does not take them
     PAYLOAD_OVERDUE_MAX = FABRIC_WINDOW_BYTES + URGENT_BYTES_MAX + FRAME_PAYLOAD_MAX
 };
 
@@ -293,7 +296,7 @@ struct connection {
     struct task writer;
     struct bell work;  // rings when the writer has something to do
     unsigned users;    // tasks that use it
-    bool stranger;     // accepted, and has not proved that it holds the key
+    bool stranger;     // accepted, and has not proved who it is
     bool ended;        // to be released when nobody uses it any more
     bool tell;         // the writer shall send TAKEN
     bool beat;         // the writer shall send HEARTBEAT
@@ -305,7 +308,25 @@ struct connection {
     bool secured;          // the TLS handshake is over
     size_t stranger_bytes; // that came while it was a stranger, or not secured
     ac_time deadline;      // for all waits until the greeting is over
+    double charged;        // handshakes that it counts for, as a stranger; 0: it has not begun
+    ac_time spent;         // of the processor on its handshake
     ac_time sent_at;       // when something was last written
+};
+
+// What may happen so often: it takes a token, of which so many come in a second.
+struct rate {
+    double tokens;
+    ac_time filled;
+};
+
+struct strangers {
+    unsigned count;
+    uint64_t seed;
+    struct rate accepts;
+    struct rate handshakes;
+    struct rate of_address[256];
+    uint64_t begun; // handshakes, and who was refused: counted for people and tests
+    uint64_t refused;
 };
 
 struct reach {
@@ -363,9 +384,7 @@ struct fabric {
     struct map peers; // by id: struct peer
     struct list connections;
     struct list reaches;
-    unsigned strangers;
-    double tokens; // handshakes that may begin
-    ac_time filled;
+    struct strangers strangers;
     ac_time heartbeat;
     ac_time grace;
     struct task ticker;
@@ -378,9 +397,8 @@ struct fabric {
     struct task closer;
     struct bell closer_bell;
     ac_time close_deadline;
-    unsigned tasks;             // that run
-    uint64_t refused_strangers; // counted for people and tests
-    uint64_t refused_beacons;
+    unsigned tasks;           // that run
+    uint64_t refused_beacons; // counted for people and tests
 };
 
 // fabric.c
@@ -408,13 +426,11 @@ void reach_answer(struct reach *reach, uint64_t peer, int err);
 
 // connection.c
 // One whose remote side is known and whose handle is still to be opened; the caller counts itself
-// among its users. NULL if there is no memory.
+// among its users. One of a server has no TLS yet. NULL if there is no memory.
 struct connection *connection_create(struct fabric *fabric, bool server,
                                      const struct sys_address *remote);
 // A user has gone; the last one closes and frees it.
 void connection_leave(struct connection *connection);
-// Accepted, and now known to hold the key: it no longer counts among the strangers.
-void connection_is_known(struct connection *connection);
 // Ends its tasks and has it released after them.
 void connection_end(struct connection *connection);
 // It can be used no more: -EBADMSG for a breach of the protocol, else by accident. What becomes of
@@ -443,6 +459,22 @@ void tcp_accept(struct fabric *fabric);
 void tcp_stop_listening(struct fabric *fabric);
 ac_value tcp_dial(ac_value peer);
 ac_value tcp_reach(ac_value reach);
+
+// stranger.c
+void strangers_init(struct fabric *fabric);
+// Takes one of those who may come in now; AC_NOW, or when there will be one.
+ac_time strangers_next(struct fabric *fabric);
+// A connection for one who comes from there; NULL if he may not come in.
+struct connection *stranger_enter(struct fabric *fabric, const struct sys_address *from);
+// Waits until he speaks TLS and it is his turn, and begins the handshake. 0 or an error.
+int stranger_begin(struct connection *connection);
+// The handshake has taken so long of the processor.
+void stranger_spent(struct connection *connection, ac_time ns);
+// It has failed.
+void stranger_failed(struct connection *connection, int err);
+// He has proved who he is, and his place is free; then what he has cost is given back.
+void stranger_is_known(struct connection *connection);
+void stranger_is_friend(struct connection *connection);
 
 // discovery.c
 int discovery_start(struct fabric *fabric, const struct fabric_options *options, char text[256]);

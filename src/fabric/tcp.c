@@ -17,11 +17,7 @@
 // A HELLO with link 0 asks only who listens (fabric_reach). A HELLO with the id of the link that is
 // there resumes it.
 //
-// What a stranger costs, until its HELLO has been read: one of STRANGERS_MAX places, of which one
-// address gets STRANGERS_PER_ADDRESS_MAX; a coroutine and the state of a handshake, about 30 KiB;
-// STRANGER_BYTES_MAX are read; after GREETING_NS in all it is out. HANDSHAKES_PER_S may begin, the
-// others wait in the queue of the system. When all places are taken the oldest stranger goes. What
-// a stranger says is not looked at by anybody but TLS before TLS has found that it holds the key.
+// What a stranger may cost until its HELLO has been read is in stranger.c.
 #include "fabric/fabric_private.h"
 
 #include <stdio.h>
@@ -221,13 +217,11 @@ static int welcome(struct connection *it, const struct greeting *hello, struct p
 static int greet(struct connection *it) {
     struct greeting hello;
     struct peer *peer;
-    int err = connection_handshake(it);
+    int err = stranger_begin(it);
+    if (!err)
+        err = connection_handshake(it);
     if (err) {
-        bool refused = err == -EACCES || err == -EKEYREJECTED || err == -EPROTO;
-        it->fabric->refused_strangers += refused;
-        if (refused)
-            fabric_doubt_identity(it->fabric);
-        trace(TRACE_FABRIC, "stranger: %s %s", ac_strerror(err), tls_problem(it->tls));
+        stranger_failed(it, err);
         return err;
     }
     int type = hear(it, &hello);
@@ -235,7 +229,7 @@ static int greet(struct connection *it) {
         refuse(it, REFUSE_VERSION);
     if (type != FRAME_HELLO)
         return type < 0 ? type : -EPROTO;
-    connection_is_known(it);
+    stranger_is_friend(it);
     int refusal = judge(it, &hello, &peer);
     if (refusal) {
         refuse(it, (enum refusal)refusal);
@@ -254,51 +248,12 @@ static ac_value serve(ac_value argument) {
     return ac_nil;
 }
 
-// An IPv6 host has a network of 2^64 addresses to itself.
-static bool same_host(const struct sys_address *a, const struct sys_address *b) {
-    return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 4 : 8) == 0;
-}
-
-// The stranger who has said nothing for longest goes when all places are taken: so the silent ones
-// cannot keep friends out, who need their place for some milliseconds only.
-static void make_place(struct fabric *fabric) {
-    if (fabric->strangers < STRANGERS_MAX)
-        return;
-    list_each (link, &fabric->connections) {
-        struct connection *it = container_of(link, struct connection, link);
-        if (!it->stranger)
-            continue;
-        fabric->refused_strangers++;
-        connection_is_known(it); // its place is free
-        connection_end(it);
-        return;
-    }
-}
-
-static bool may_enter(const struct fabric *fabric, const struct sys_address *from) {
-    unsigned same = 0;
-    if (sys_address_is_loopback(from))
-        return true;
-    list_each (link, &fabric->connections) {
-        const struct connection *it = container_of(link, struct connection, link);
-        same += it->stranger && same_host(&it->remote, from);
-    }
-    return same < STRANGERS_PER_ADDRESS_MAX;
-}
-
 static void admit(struct fabric *fabric, int fd, const struct sys_address *from) {
-    struct connection *it = NULL;
-    if (may_enter(fabric, from)) {
-        make_place(fabric);
-        it = connection_create(fabric, true, from);
-    }
+    struct connection *it = stranger_enter(fabric, from);
     if (!it) {
-        fabric->refused_strangers++;
         sys_fd_close(fd);
         return;
     }
-    it->stranger = true;
-    fabric->strangers++;
     sys_adopt_accepted(fabric->sys, &it->handle, fd);
     it->users++;
     if (connection_start(it, &it->reader, serve, "fabric reader") < 0)
@@ -306,25 +261,12 @@ static void admit(struct fabric *fabric, int fd, const struct sys_address *from)
     connection_leave(it);
 }
 
-// Takes one of the handshakes that may begin; when there will be one if there is none now.
-static ac_time next_handshake(struct fabric *fabric) {
-    ac_time now = fabric_now(fabric);
-    fabric->tokens += (double)(now - fabric->filled) * HANDSHAKES_PER_S / 1e9;
-    fabric->filled = now;
-    if (fabric->tokens > HANDSHAKES_PER_S)
-        fabric->tokens = HANDSHAKES_PER_S;
-    if (fabric->tokens < 1)
-        return now + NS_PER_S / HANDSHAKES_PER_S;
-    fabric->tokens -= 1;
-    return AC_NOW;
-}
-
 static ac_value accept_all(ac_value argument) {
     struct listener *listener = ac_pointer_of(argument);
     struct fabric *fabric = listener->fabric;
     for (;;) {
         ac_time when;
-        while ((when = next_handshake(fabric)) != AC_NOW)
+        while ((when = strangers_next(fabric)) != AC_NOW)
             if (ac_sleep_until(when) < 0)
                 return ac_nil;
         struct sys_op op = {.verb = SYS_ACCEPT, .handle = &listener->handle};

@@ -88,7 +88,7 @@ TEST(two_with_certificates_link_and_see_each_others_names) {
     ck_assert_int_eq(side_count(a, 2, 100, 1000), 0);
     rig_until(b->frames == 101, 10);
     ck_assert_int_eq(a->lost + b->lost, 0);
-    ck_assert_int_eq(a->fabric->refused_strangers + b->fabric->refused_strangers, 0);
+    ck_assert_int_eq(a->fabric->strangers.refused + b->fabric->strangers.refused, 0);
     rig_close_all();
     certificates_end();
 }
@@ -223,22 +223,22 @@ TEST(a_stranger_with_openssl_learns_nothing, .seconds_max = 200) {
     for (size_t side = 0; side < 2; side++)
         for (size_t i = 0; i < countof(arguments); i++) {
             struct side *it = sides[side];
-            uint64_t refused = it->fabric->refused_strangers;
+            uint64_t refused = it->fabric->strangers.refused;
             (void)s_client(it, arguments[i]);
             ck_assert_msg(strstr(said, "alert") != NULL, "%s: %s", arguments[i], said);
             ck_assert_ptr_null(
                 strstr(said, "asyncoro/1")); // which is said by who has the key alone
-            ck_assert_uint_eq(it->fabric->refused_strangers, refused + 1);
+            ck_assert_uint_eq(it->fabric->strangers.refused, refused + 1);
             ck_assert_int_eq(it->met, 0);
             // With a key not even the handshake gets anywhere; there is no certificate to be seen.
             ck_assert(side == 0 || strstr(said, "BEGIN CERTIFICATE") == NULL);
         }
     // The control: with a good certificate it gets in, and is out when it does not greet.
-    uint64_t refused = sides[0]->fabric->refused_strangers;
+    uint64_t refused = sides[0]->fabric->strangers.refused;
     (void)s_client(sides[0], "-cert bob.pem -key bob.key");
     ck_assert_ptr_nonnull(strstr(said, "CN = alice"));
     ck_assert_ptr_null(strstr(said, "alert"));
-    ck_assert_uint_eq(sides[0]->fabric->refused_strangers, refused);
+    ck_assert_uint_eq(sides[0]->fabric->strangers.refused, refused);
     ck_assert_int_eq(sides[0]->met, 0);
     rig_close_all();
     certificates_end();

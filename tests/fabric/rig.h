@@ -245,4 +245,31 @@ static __attribute__((unused)) int raw_connect(uint16_t port) {
     return fd;
 }
 
+// True once the other side has closed the connection; drives the sides meanwhile.
+static __attribute__((unused)) bool hangs_up(int fd, double seconds) {
+    double end = rig_seconds() + seconds;
+    char bytes[512];
+    while (rig_seconds() < end) {
+        rig_turn();
+        ssize_t got = recv(fd, bytes, sizeof bytes, 0);
+        if (got == 0 || (got < 0 && errno != EAGAIN))
+            return true;
+    }
+    return false;
+}
+
+// Two well-behaved sides can still talk.
+static __attribute__((unused)) void still_works(struct side *a) {
+    static uint64_t id = 100;
+    struct side *b = side_of(id++);
+    uint64_t frames = a->frames;
+    a->next = 0;
+    side_introduce(b, a->fabric->self, side_port(a));
+    ck_assert_int_eq(side_count(b, a->fabric->self, 0, 100), 0);
+    rig_until(a->frames == frames + 1, 5);
+    side_close(b, 1);
+    rig_until(a->lost > 0, 2);
+    a->lost = 0;
+}
+
 #endif
