@@ -82,7 +82,8 @@ static bool may_enter(struct fabric *fabric, const struct sys_address *from) {
     unsigned same = 0;
     if (sys_address_is_loopback(from))
         return true;
-    if (rate_take(rate_of(&fabric->strangers, from), ADDRESS_ACCEPTS_PER_S, fabric_now(fabric)))
+    struct rate *rate = rate_of(&fabric->strangers, from);
+    if (rate_take(rate, ADDRESS_ACCEPTS_PER_S, fabric_now(fabric)) != AC_NOW)
         return false;
     list_each (link, &fabric->connections) {
         const struct connection *it = container_of(link, struct connection, link);
@@ -151,7 +152,8 @@ static int read_head(struct connection *it, uint8_t head[RECORD_HEAD_BYTES]) {
 static int wait_turn(struct connection *it) {
     struct strangers *all = &it->fabric->strangers;
     ac_time when;
-    while ((when = rate_take(&all->handshakes, HANDSHAKES_PER_S, fabric_now(it->fabric)))) {
+    while ((when = rate_take(&all->handshakes, HANDSHAKES_PER_S, fabric_now(it->fabric))) !=
+           AC_NOW) {
         if (when > it->deadline)
             return -ETIMEDOUT;
         if (ac_sleep_until(when) < 0)
