@@ -34,6 +34,7 @@ struct connection *connection_create(struct fabric *fabric, bool server,
     it->deadline = fabric_now(fabric) + GREETING_NS;
     buffer_init(&it->plain);
     buffer_init(&it->out);
+    buffer_init(&it->news);
     list_append(&fabric->connections, &it->link);
     return it;
 }
@@ -50,6 +51,7 @@ void connection_leave(struct connection *it) {
     ac_tls_destroy(it->settings);
     buffer_done(&it->plain);
     buffer_done(&it->out);
+    buffer_done(&it->news);
     memory_release(it);
 }
 
@@ -219,6 +221,8 @@ static int take_told(struct connection *it, const struct frame *frame, const uin
     int err = link_told(&peer->link, frame_read_u64(payload), frame_read_u64(payload + 8));
     if (err)
         return err;
+    if (peer->parting)
+        peer_part_if_taken(peer);
     if (fabric->closing)
         bell_ring(&fabric->closer_bell);
     else if (link_has_room(&peer->link))
@@ -260,6 +264,11 @@ static int take_frame(struct connection *it, const struct frame *frame, const ui
     case FRAME_TAKEN: return take_told(it, frame, payload);
     case FRAME_HEARTBEAT: return take_heartbeat(it, frame, payload);
     case FRAME_GOODBYE: peer_lose(it->peer, -ECONNRESET); return 0;
+    case FRAME_PART:
+        it->peer->parted_there = true;
+        peer_lose(it->peer, -ENOTCONN);
+        return 0;
+    case FRAME_INTRODUCE: return introduce_take(it->fabric, payload, frame->bytes);
     default: return -EPROTO;
     }
 }
@@ -357,6 +366,10 @@ static int gather(struct connection *it) {
             show_frames(it, told, sizeof told);
         err = tls_write(it->tls, told, sizeof told);
     }
+    if (!err && it->news.length > 0) {
+        err = tls_write(it->tls, it->news.bytes, it->news.length);
+        buffer_done(&it->news);
+    }
     if (!err && (it->answer || it->ask))
         err = put_heartbeats(it);
     const uint8_t *frames = link_load(link, &count);
@@ -370,7 +383,7 @@ static int gather(struct connection *it) {
         err = put_empty(it, FRAME_HEARTBEAT);
     it->tell = it->beat = false;
     if (!err && it->goodbye && !it->goodbye_sent && count == 0) {
-        err = put_empty(it, FRAME_GOODBYE);
+        err = put_empty(it, it->peer->parting ? FRAME_PART : FRAME_GOODBYE);
         it->goodbye_sent = true;
     }
     return err;

@@ -16,20 +16,22 @@
 //
 // While the shared key is being rotated there are two, and a beacon goes out under each.
 //
-// A beacon introduces and nothing else: its sender becomes known, at the address from which it came
-// and the port in it. It proves neither that the sender is well nor who it is; TLS and the greeting
-// do. The numbers only keep an old beacon from changing the address of a peer that has been heard
-// of since; whoever repeats the beacon of a process that has ended can make its name appear for a
-// while. There is no wall clock in it, because clocks are wrong.
+// A beacon is a hint and nothing else: somebody who held the key once sent it, and whoever recorded
+// it can send it again, from anywhere. So who listens at the address from which it came and the
+// port in it is asked (hint.c), and only who answers becomes known. A peer that is known and has no
+// link stays so while beacons with growing numbers come from its address; one that comes from
+// elsewhere is a hint again, once those from its address have ceased or no link to it can be had.
+// There is no wall clock in it, because clocks are wrong.
 //
 // Where they go: IPv4, to the broadcast address of each interface that is up, pinned to that
 // interface, 127.255.255.255 on loopback; IPv6, to ff02::6163:6f72 on each interface with a
 // link-local address, but loopback, where multicast fails. When: at the start, 50, 150 and 350 ms
 // after it, then every 2 s; and soon after an unknown peer was heard, so that it need not wait for
-// us. The interfaces are read again every 5 s.
+// us. Of changes of the interfaces the system tells; then they are read again, and all is sent as
+// at the start. Where it does not tell they are read every 5 s.
 //
-// What strangers can do: make us compute BEACONS_PER_S digests a second. What is over that is
-// dropped unseen.
+// What strangers can do: make us compute BEACONS_PER_S digests a second, and who has recorded
+// beacons what hints cost. What is over that is dropped unseen.
 #include "fabric/fabric_private.h"
 
 #include <stdio.h>
@@ -37,7 +39,9 @@
 #define BEACON_NS (2 * NS_PER_S)
 #define ANSWER_NS (100 * NS_PER_MS) // two beacons are never closer
 #define INTERFACES_NS (5 * NS_PER_S)
-#define SILENT_NS (60 * NS_PER_S)
+#define SETTLE_NS (20 * NS_PER_MS)  // changes of interfaces come in swarms
+#define SAME_BEACON_NS NS_PER_S     // between the datagrams of one beacon, by several interfaces
+#define ELSEWHERE_NS (6 * NS_PER_S) // without a beacon from its address: a peer may be elsewhere
 #define GONE_DEAF_NS (2 * NS_PER_S) // beacons still on their way when the process ended
 
 enum { BEACON_BYTES = 72, SIGNED_BYTES = 40, BEACONS_PER_S = 1000, INTERFACES_MAX = 64 };
@@ -47,6 +51,8 @@ static const uint8_t group_ip[16] = {0xff, 0x02, [12] = 'a', 'c', 'o', 'r'};
 
 static ac_value send_all(ac_value argument);
 static ac_value hear_all(ac_value argument);
+static ac_value hear_changes(ac_value argument);
+static void changes_ended(struct task *task);
 static void socket_ended(struct task *task);
 
 // ---- sockets ----
@@ -99,9 +105,16 @@ static bool is_link_local(const struct sys_address *it) {
     return it->family == 6 && it->ip[0] == 0xfe && (it->ip[1] & 0xc0) == 0x80;
 }
 
-static bool has_interface(const struct sys_interface *found, int count, unsigned index) {
+// Whether beacons go by the interface over IPv6.
+static bool is_wanted(const struct fabric *fabric, const struct sys_interface *it) {
+    return is_link_local(&it->address) && !it->is_loopback &&
+           permits_beacon(fabric->permits, &it->address);
+}
+
+static bool has_interface(const struct fabric *fabric, const struct sys_interface *found, int count,
+                          unsigned index) {
     for (int i = 0; i < count; i++)
-        if (found[i].index == index && is_link_local(&found[i].address))
+        if (found[i].index == index && is_wanted(fabric, &found[i]))
             return true;
     return false;
 }
@@ -111,11 +124,12 @@ static bool has_interface(const struct sys_interface *found, int count, unsigned
 static void match_sockets(struct fabric *fabric, const struct sys_interface *found, int count) {
     struct discovery *it = fabric->discovery;
     for (size_t i = 1; i < BEACON_SOCKETS_MAX; i++)
-        if (is_open(&it->sockets[i]) && !has_interface(found, count, it->sockets[i].interface))
+        if (is_open(&it->sockets[i]) &&
+            !has_interface(fabric, found, count, it->sockets[i].interface))
             close_socket(&it->sockets[i]);
     for (int n = 0; n < count && !fabric->loopback_only; n++) {
         struct beacon_socket *unused = NULL;
-        bool there = !is_link_local(&found[n].address) || found[n].is_loopback;
+        bool there = !is_wanted(fabric, &found[n]);
         for (size_t i = 1; i < BEACON_SOCKETS_MAX; i++) {
             struct beacon_socket *at = &it->sockets[i];
             there |= is_open(at) && at->interface == found[n].index;
@@ -124,6 +138,33 @@ static void match_sockets(struct fabric *fabric, const struct sys_interface *fou
         }
         if (!there && unused)
             (void)open_socket(fabric, unused, 6, found[n].index);
+    }
+}
+
+// ---- changes of the interfaces ----
+
+static void changes_ended(struct task *task) {
+    struct discovery *it = container_of(task, struct discovery, changes_task);
+    if (task->fabric->closing && it->changes.sys)
+        sys_close(&it->changes);
+}
+
+// What the messages say is read from the interfaces themselves, also where some were lost.
+static ac_value hear_changes(ac_value argument) {
+    struct fabric *fabric = ac_pointer_of(argument);
+    struct discovery *it = fabric->discovery;
+    for (;;) {
+        uint8_t message[4096];
+        struct sys_op op = {
+            .verb = SYS_READ, .handle = &it->changes, .bytes = message, .count = sizeof message};
+        int64_t got = coro_operate(&op, AC_FOREVER);
+        if (got == -ECANCELED)
+            return ac_nil;
+        ac_time pause = got <= 0 ? ANSWER_NS : it->changed ? 0 : SETTLE_NS;
+        if (pause && ac_sleep_until(fabric_now(fabric) + pause) < 0)
+            return ac_nil;
+        it->changed = true;
+        discovery_send_soon(fabric);
     }
 }
 
@@ -137,6 +178,10 @@ int discovery_start(struct fabric *fabric, const struct fabric_options *options,
     it->port = options->discovery_port ? options->discovery_port : FABRIC_PORT;
     it->tokens = BEACONS_PER_S;
     it->filled = fabric_now(fabric);
+    const struct sys_open changes = {.transport = SYS_INTERFACES};
+    if (sys_open(fabric->sys, &it->changes, &changes) < 0)
+        it->changes.sys = NULL;
+    it->changes_task.ended = changes_ended;
     int err = open_socket(fabric, &it->sockets[0], 4, 0);
     if (err)
         snprintf(text, 256, "cannot hear beacons on UDP port %u: %s", (unsigned)it->port,
@@ -152,6 +197,8 @@ void discovery_run(struct fabric *fabric) {
         if (is_open(&it->sockets[i]) && !it->sockets[i].task.coro)
             (void)task_start(fabric, &it->sockets[i].task, hear_all, &it->sockets[i],
                              "fabric beacons in");
+    if (it->changes.sys && !it->changes_task.coro)
+        (void)task_start(fabric, &it->changes_task, hear_changes, fabric, "fabric interfaces");
     if (!it->task.coro)
         (void)task_start(fabric, &it->task, send_all, fabric, "fabric beacons out");
 }
@@ -161,6 +208,10 @@ void discovery_stop(struct fabric *fabric) {
     if (!it)
         return;
     task_cancel(&it->task);
+    if (it->changes_task.coro)
+        task_cancel(&it->changes_task);
+    else if (it->changes.sys)
+        sys_close(&it->changes);
     for (size_t i = 0; i < BEACON_SOCKETS_MAX; i++)
         close_socket(&it->sockets[i]);
 }
@@ -206,7 +257,8 @@ static int send_signed(struct fabric *fabric, size_t signer, const struct sys_in
     uint8_t beacon[BEACON_BYTES];
     int err = make_beacon(fabric, signer, beacon);
     for (int i = 0; i < count && !err; i++) {
-        if (found[i].broadcast.family != 4 || (fabric->loopback_only && !found[i].is_loopback))
+        if (found[i].broadcast.family != 4 || (fabric->loopback_only && !found[i].is_loopback) ||
+            !permits_beacon(fabric->permits, &found[i].address))
             continue;
         if (send_to(&it->sockets[0], &found[i].broadcast, found[i].index, beacon) == -ECANCELED)
             return -ECANCELED;
@@ -229,6 +281,16 @@ static int send_beacons(struct fabric *fabric, const struct sys_interface *found
     return err;
 }
 
+static int read_interfaces(struct fabric *fabric, struct sys_interface found[INTERFACES_MAX]) {
+    fabric->discovery->changed = false;
+    int count = sys_interfaces(found, INTERFACES_MAX);
+    match_sockets(fabric, found, count);
+    if (count > 0)
+        tcp_readdress(fabric, found, count);
+    discovery_run(fabric);
+    return count;
+}
+
 static ac_value send_all(ac_value argument) {
     static const ac_time burst[] = {50 * NS_PER_MS, 100 * NS_PER_MS, 200 * NS_PER_MS};
     struct fabric *fabric = ac_pointer_of(argument);
@@ -238,11 +300,11 @@ static ac_value send_all(ac_value argument) {
     int count = 0;
     for (size_t n = 0;; n++) {
         ac_time now = fabric_now(fabric);
-        if (count <= 0 || now - read_at >= INTERFACES_NS) {
-            count = sys_interfaces(found, INTERFACES_MAX);
+        bool is_time = !it->changes.sys && now - read_at >= INTERFACES_NS;
+        if (count <= 0 || it->changed || is_time) {
+            n = it->changed ? 0 : n;
             read_at = now;
-            match_sockets(fabric, found, count);
-            discovery_run(fabric);
+            count = read_interfaces(fabric, found);
         }
         if (send_beacons(fabric, found, count) == -ECANCELED)
             return ac_nil;
@@ -291,34 +353,47 @@ static bool is_genuine(struct fabric *fabric, const uint8_t *beacon, size_t byte
            memcmp(beacon, magic, sizeof magic) == 0;
 }
 
-// A beacon of somebody who holds the key.
+// A beacon of a peer that was met and has no connection, and is not too old.
+static void hear_again(struct peer *peer, const struct sys_address *from, ac_time now) {
+    struct fabric *fabric = peer->fabric;
+    bool at_its_address = sys_address_equal(from, &peer->address);
+    if (peer->state == LINK_NONE && at_its_address) {
+        peer->heard = now;
+        peer->forget_at = now + SILENT_NS;
+    } else if (!at_its_address && (peer->state != LINK_NONE || now - peer->heard >= ELSEWHERE_NS)) {
+        hint_take(fabric, peer->id, from, peer->beacon);
+    }
+}
+
+// A beacon that somebody who holds the key has made.
 static void take_beacon(struct fabric *fabric, const uint8_t *beacon,
                         const struct sys_address *from) {
     uint64_t head = frame_read_u64(beacon + 8), id = frame_read_u64(beacon + 16);
     uint64_t sequence = frame_read_u64(beacon + 24);
-    uint16_t port = (uint16_t)(head >> 32);
+    struct sys_address at = *from;
     ac_time now = fabric_now(fabric);
-    if (head >> 48 != WIRE_VERSION || id == fabric->self || id == 0 || port == 0)
+    at.port = (uint16_t)(head >> 32);
+    if (head >> 48 != WIRE_VERSION || id == fabric->self || id == 0 || at.port == 0)
         return;
-    struct peer *peer = peer_need(fabric, id);
-    if (!peer || sequence <= peer->beacon)
+    struct peer *peer = peer_find(fabric, id);
+    if (!peer) {
+        hint_take(fabric, id, &at, sequence);
         return;
+    }
+    if (sequence < peer->beacon ||
+        (sequence == peer->beacon && now - peer->beacon_at > SAME_BEACON_NS))
+        return;
+    if (sequence > peer->beacon)
+        peer->beacon_at = now;
     peer->beacon = sequence;
-    if (peer->gone && now - peer->since < GONE_DEAF_NS)
+    if (peer->parted_here || peer->parted_there)
         return;
-    if (peer->state != LINK_UP) {
-        peer->address = *from;
-        peer->address.port = port;
-        peer->doubtful = false;
-    }
-    if (peer->state == LINK_NONE) {
-        peer->heard = now;
-        peer->forget_at = now + SILENT_NS;
-    }
-    bool unknown = !peer->met;
-    peer_meet(peer);
-    if (unknown)
-        discovery_send_soon(fabric);
+    if (peer->state == LINK_UP || (peer->gone && now - peer->since < GONE_DEAF_NS))
+        return;
+    if (peer->met)
+        hear_again(peer, &at, now);
+    else
+        hint_take(fabric, id, &at, sequence);
 }
 
 static ac_value hear_all(ac_value argument) {
@@ -334,7 +409,7 @@ static ac_value hear_all(ac_value argument) {
         if (got < 0) {
             if (ac_sleep_until(fabric_now(fabric) + ANSWER_NS) < 0)
                 return ac_nil;
-        } else if (may_look(fabric)) {
+        } else if (permits_beacon(fabric->permits, &op.address) && may_look(fabric)) {
             if (is_genuine(fabric, beacon, (size_t)got))
                 take_beacon(fabric, beacon, &op.address);
             else

@@ -36,6 +36,7 @@
 #define REMEMBER_NS (600 * NS_PER_S)
 #define GONE_NS (60 * NS_PER_S)
 #define MEASURE_NS_MIN (NS_PER_S / 2)
+#define DOUBT_NS (7 * NS_PER_S) // after three beacons that should have come
 #define CLOSER_LOOKS_NS (20 * NS_PER_MS)
 
 static ac_value tick(ac_value argument);
@@ -125,6 +126,17 @@ static ac_time limit_or(ac_time wanted, ac_time otherwise, ac_time least) {
     return it < least ? least : it;
 }
 
+// An IP address, with or without a port.
+static bool read_advertised(const char *text, struct sys_address *address) {
+    char with_port[SYS_ADDRESS_TEXT_BYTES];
+    bool is_ip6 = strchr(text, ':') != strrchr(text, ':') && text[0] != '[';
+    if (sys_address_parse(text, address) && !is_ip6)
+        return address->scope == 0;
+    int length = snprintf(with_port, sizeof with_port, is_ip6 ? "[%s]:0" : "%s:0", text);
+    return length < (int)sizeof with_port && sys_address_parse(with_port, address) &&
+           address->scope == 0;
+}
+
 static int read_options(struct fabric *fabric, const struct fabric_options *options,
                         char text[256]) {
     if (options->peer == 0) {
@@ -135,7 +147,16 @@ static int read_options(struct fabric *fabric, const struct fabric_options *opti
     fabric->loopback_only = options->loopback_only;
     fabric->heartbeat = limit_or(options->heartbeat, HEARTBEAT_NS, HEARTBEAT_NS_MIN);
     fabric->grace = limit_or(options->grace, GRACE_NS, NS_PER_MS);
+    fabric->introduces = options->introduces;
     snprintf(fabric->name, sizeof fabric->name, "%s", options->name ? options->name : "");
+    int err = permits_read(options, &fabric->permits, text);
+    if (err)
+        return err;
+    if (options->advertise && !read_advertised(options->advertise, &fabric->advertised)) {
+        snprintf(text, 256, "\"%.80s\" is no address to advertise, such as 203.0.113.7:4000",
+                 options->advertise);
+        return -EINVAL;
+    }
     return identity_open(&fabric->identity, options, text);
 }
 
@@ -167,6 +188,7 @@ struct fabric *fabric_open(struct guest *guest, const struct fabric_options *opt
     list_init(&fabric->connections);
     list_init(&fabric->reaches);
     strangers_init(fabric);
+    hints_start(fabric);
     *err = open_parts(fabric, options, text);
     if (*err == 0)
         return fabric;
@@ -187,6 +209,8 @@ void fabric_free(struct fabric *fabric) {
         memory_release(peer);
     }
     map_done(&fabric->peers);
+    map_done(&fabric->hinted);
+    permits_release(fabric->permits);
     identity_close(fabric->identity);
     memory_release(fabric);
 }
@@ -243,7 +267,7 @@ struct peer *peer_need(struct fabric *fabric, uint64_t id) {
 
 void peer_meet(struct peer *peer) {
     struct fabric *fabric = peer->fabric;
-    peer->gone = false;
+    peer->gone = peer->parted_there = false;
     if (peer->met)
         return;
     peer->met = true;
@@ -285,7 +309,7 @@ void peer_open(struct peer *peer) {
 void peer_broke(struct peer *peer) {
     assert(peer->state == LINK_UP);
     peer->connection = NULL;
-    if (peer->doom)
+    if (peer->doom || peer->parting)
         return peer_lose(peer, peer->doom);
     trace(TRACE_FABRIC, "connection to %016llx broke", (unsigned long long)peer->id);
     peer_set_state(peer, LINK_BROKEN);
@@ -306,6 +330,7 @@ void peer_linked(struct peer *peer, struct connection *connection) {
     peer->heard = connection->sent_at = fabric_now(fabric);
     connection->ask = true;
     peer_set_state(peer, LINK_UP);
+    introduce_all(peer, first);
     if (!first) {
         peer->link.reconnects++;
         return;
@@ -322,6 +347,8 @@ void peer_linked(struct peer *peer, struct connection *connection) {
 void peer_lose(struct peer *peer, int reason) {
     struct fabric *fabric = peer->fabric;
     assert(peer->state != LINK_NONE);
+    if (peer->parting) // whatever the way in which it came about
+        reason = -ENOTCONN;
     trace(TRACE_FABRIC, "lost %016llx: %s", (unsigned long long)peer->id, ac_strerror(reason));
     struct connection *connection = peer->connection;
     peer->connection = NULL;
@@ -333,13 +360,26 @@ void peer_lose(struct peer *peer, int reason) {
     link_reset(&peer->link);
     peer_set_state(peer, LINK_NONE);
     peer->doom = 0;
-    peer->met = false;
+    peer->met = peer->parting = false;
     peer->gone = reason == -ECONNRESET;
-    peer->forget_at = peer->since + (peer->gone ? GONE_NS : REMEMBER_NS);
+    peer->forget_at = peer->parted_here ? AC_FOREVER
+                                        : peer->since + (peer->gone ? GONE_NS : REMEMBER_NS);
     if (fabric->closing)
         return bell_ring(&fabric->closer_bell);
     fabric->door.lost(fabric->up, peer->id, reason);
     answer_reaches(fabric, peer->id, reason);
+}
+
+void peer_leave(struct peer *peer, int reason) {
+    struct fabric *fabric = peer->fabric;
+    assert(peer->state == LINK_NONE);
+    if (!peer->met)
+        return;
+    trace(TRACE_FABRIC, "%016llx is not there: %s", (unsigned long long)peer->id,
+          ac_strerror(reason));
+    peer->met = false;
+    if (!fabric->closing)
+        fabric->door.lost(fabric->up, peer->id, reason);
 }
 
 // ---- sending and taking ----
@@ -347,7 +387,7 @@ void peer_lose(struct peer *peer, int reason) {
 int fabric_send(struct fabric *fabric, uint64_t id, unsigned type, const ac_span *parts,
                 size_t count, enum fabric_way way) {
     struct peer *peer = peer_find(fabric, id);
-    if (!peer || peer->gone || peer->address.family == 0 || fabric->closing)
+    if (!peer || peer->gone || peer->parted_here || peer->address.family == 0 || fabric->closing)
         return -EHOSTUNREACH;
     if (peer->doom)
         return 0; // it is as good as lost, and what is queued for one who is lost is dropped
@@ -384,10 +424,58 @@ void fabric_taken(struct fabric *fabric, uint64_t id, size_t bytes) {
     bell_ring(&peer->connection->work);
 }
 
+// ---- parting ----
+
+void peer_part_if_taken(struct peer *peer) {
+    if (!link_is_taken(&peer->link) || peer->connection->goodbye)
+        return;
+    peer->connection->goodbye = true;
+    bell_ring(&peer->connection->work);
+}
+
+int fabric_part(struct fabric *fabric, uint64_t id) {
+    struct peer *peer = peer_find(fabric, id);
+    if (!peer || (!peer->met && peer->state == LINK_NONE))
+        return peer && peer->parted_here ? -EALREADY : -EHOSTUNREACH;
+    if (peer->parted_here)
+        return -EALREADY;
+    peer->parted_here = true;
+    if (peer->state == LINK_NONE) {
+        peer->forget_at = AC_FOREVER;
+    } else {
+        peer->parting = true;
+        peer->part_by = fabric_now(fabric) + fabric->grace;
+    }
+    if (peer->state == LINK_UP) {
+        peer_part_if_taken(peer);
+        fabric_tick_by(fabric, peer->part_by);
+    } else {
+        peer->doom = -ENOTCONN; // not from here: the door is never called from inside the face
+        fabric_tick_by(fabric, AC_NOW);
+    }
+    return 0;
+}
+
+// Time is up for a peer that is parted from. True if it is lost.
+static bool tick_parting(struct peer *peer, ac_time now) {
+    if (!peer->parting || now < peer->part_by)
+        return false;
+    if (now >= peer->part_by + NS_PER_S) {
+        peer_lose(peer, -ENOTCONN);
+        return true;
+    }
+    peer->connection->goodbye = true; // which leaves if the socket takes it
+    bell_ring(&peer->connection->work);
+    fabric_tick_by(peer->fabric, peer->part_by + NS_PER_S);
+    return false;
+}
+
 // ---- reaching ----
 
 int fabric_reach(struct fabric *fabric, const struct sys_address *address, ac_time deadline,
                  void *token) {
+    if (!permits_link(fabric->permits, address))
+        return -EACCES;
     struct reach *reach = memory_allocate_zeroed(sizeof *reach);
     if (!reach)
         return -ENOMEM;
@@ -443,13 +531,16 @@ static void answer_reaches(struct fabric *fabric, uint64_t peer, int err) {
 int fabric_introduce(struct fabric *fabric, uint64_t id, const struct sys_address *address) {
     if (id == fabric->self || id == 0)
         return 0;
+    if (!permits_link(fabric->permits, address))
+        return -EACCES;
     bool known = peer_find(fabric, id) != NULL;
     if (!known && !make_room(fabric))
         return -ENOSPC;
     struct peer *peer = peer_need(fabric, id);
     if (!peer)
         return -ENOMEM;
-    if (peer->gone || (peer->met && peer->address.family))
+    if (peer->gone || peer->parted_here || peer->parted_there ||
+        (peer->met && peer->address.family))
         return 0;
     peer->address = *address;
     peer->doubtful = true; // what others can reach may be somebody else when seen from here
@@ -542,6 +633,8 @@ void fabric_tick_by(struct fabric *fabric, ac_time when) {
 static ac_time tick_linked(struct peer *peer, ac_time now) {
     struct fabric *fabric = peer->fabric;
     struct connection *connection = peer->connection;
+    if (tick_parting(peer, now))
+        return AC_FOREVER;
     ac_time hangs_at = peer->heard + fabric->heartbeat;
     if (now >= hangs_at) {
         peer_lose(peer, -ETIMEDOUT);
@@ -559,15 +652,28 @@ static ac_time tick_linked(struct peer *peer, ac_time now) {
     if (connection->tell || connection->beat || connection->ask || waits)
         bell_ring(&connection->work);
     ac_time next = beat_at < hangs_at ? beat_at : hangs_at;
+    if (peer->parting && now < peer->part_by && peer->part_by < next)
+        next = peer->part_by;
     return waits && next > now + AGAIN_NS ? now + AGAIN_NS : next;
 }
 
-static ac_time tick_peer(struct peer *peer, ac_time now) {
-    if (peer->state == LINK_NONE) {
-        if (now >= peer->forget_at && peer_may_be_freed(peer))
-            peer_free(peer);
-        return AC_FOREVER;
+// Of a peer whose beacons have ceased it is asked whether it is still there.
+static ac_time tick_unlinked(struct peer *peer, ac_time now) {
+    if (peer->doom)
+        peer_leave(peer, peer->doom);
+    peer->doom = 0;
+    if (now >= peer->forget_at && peer_may_be_freed(peer)) {
+        peer_leave(peer, -ETIMEDOUT);
+        peer_free(peer);
+    } else if (peer->met && peer->forget_at != AC_FOREVER && now - peer->heard >= DOUBT_NS) {
+        hint_take(peer->fabric, peer->id, &peer->address, 0);
     }
+    return AC_FOREVER;
+}
+
+static ac_time tick_peer(struct peer *peer, ac_time now) {
+    if (peer->state == LINK_NONE)
+        return tick_unlinked(peer, now);
     if (peer->doom)
         peer_lose(peer, peer->doom);
     else if (peer->state == LINK_UP)
@@ -665,6 +771,7 @@ void fabric_close(struct fabric *fabric, ac_time deadline) {
     fabric->closing = true;
     fabric->close_deadline = deadline;
     discovery_stop(fabric);
+    hints_stop(fabric);
     list_each (link, &fabric->reaches)
         reach_answer(container_of(link, struct reach, link), 0, -ECANCELED);
     if (task_start(fabric, &fabric->closer, close_down, fabric, "fabric closer") < 0)
@@ -725,6 +832,7 @@ void fabric_end(struct fabric *fabric) {
     fabric->ending = true;
     tcp_stop_listening(fabric);
     discovery_stop(fabric);
+    hints_stop(fabric);
     uint64_t cursor = 0;
     struct peer *peer;
     while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL))) {

@@ -9,7 +9,10 @@
 //   tcp.c        listening, connecting, the greeting, one link per pair of peers
 //   show.c       AC_TRACE=frame: each frame as a line
 //   stranger.c   what those may cost who have not proved who they are
-//   discovery.c  beacons
+//   discovery.c  beacons; changes of the interfaces
+//   hint.c       whether it is true where a peer is said to listen
+//   introduce.c  peers that are told of each other
+//   permit.c     with which networks this process has to do
 //   key.c        the key: finding it, making it at first use, what is derived from it
 //   identity.c   by what this process is let in and lets in; taking up what has changed of it
 //
@@ -60,9 +63,9 @@ struct fabric_door {
     void (*met)(void *up, uint64_t peer);
     // The link to a peer is up for the first time since it was met or lost.
     void (*linked)(void *up, uint64_t peer);
-    // A peer that was linked, or to which frames were queued, is lost: -ECONNRESET its process is
-    // gone, -ENOTCONN the connection is gone, -ETIMEDOUT it hangs. It is forgotten but for its
-    // address.
+    // A peer that was met, or to which frames were queued, is lost: -ECONNRESET its process is
+    // gone, -ENOTCONN the connection is gone, -ETIMEDOUT it hangs, or without a link its beacons
+    // have ceased. It is forgotten but for its address.
     void (*lost)(void *up, uint64_t peer, int reason);
     // The window of a link that had refused a frame has room.
     void (*room)(void *up, uint64_t peer);
@@ -92,8 +95,15 @@ struct fabric_options {
     const char *authority;       // file with those whose certificates are trusted
     const char *revoked;         // file with the lists of revoked certificates; NULL: none
     const char *peer_names;      // patterns of the names that may link; NULL: all
-    ac_time heartbeat; // ns: a peer not heard of for so long hangs; 0: 10 s; at least 0.2 s
-    ac_time grace;     // ns: how long a broken connection may take to come back; 0: 10 s
+    const char *allow;    // lists of networks (permit.c), or NULL: of links and beacons,
+    const char *deny;
+    const char *beacons_allow; // and of beacons alone
+    const char *beacons_deny;
+    const char *advertise; // where others shall seek this process, an IP address with or without a
+                           // port: where a translator or a container's port is; NULL: where it is
+    bool introduces;       // tells the peers that it is linked with of each other
+    ac_time heartbeat;     // ns: a peer not heard of for so long hangs; 0: 10 s; at least 0.2 s
+    ac_time grace;         // ns: how long a broken connection may take to come back; 0: 10 s
 };
 
 struct fabric_peer {
@@ -116,7 +126,8 @@ struct fabric_peer {
 
 // Starts a fabric in the guest: listens, and sends beacons. NULL and *err: -EADDRINUSE for a given
 // port that is taken, -EACCES for a key file that others can read, -EINVAL for one that holds no
-// key, -ENOMEM, or the system's error. `text` then says what failed, on what, and what to do.
+// key, for networks and an address to advertise that are none, -E2BIG for too many networks,
+// -ENOMEM, or the system's error. `text` then says what failed, on what, and what to do.
 struct fabric *fabric_open(struct guest *guest, const struct fabric_options *options,
                            const struct fabric_door *door, void *up, int *err, char text[256]);
 
@@ -145,15 +156,21 @@ int fabric_send(struct fabric *fabric, uint64_t peer, unsigned type, const ac_sp
 void fabric_taken(struct fabric *fabric, uint64_t peer, size_t bytes);
 
 // Links to the program that listens at an address; the door's `reached` gives the answer by the
-// deadline. 0 or -ENOMEM.
+// deadline. 0; -EACCES if the lists of networks forbid the address; -ENOMEM.
 int fabric_reach(struct fabric *fabric, const struct sys_address *address, ac_time deadline,
                  void *token);
 
 // What somebody else told: this peer listens there. Does nothing for a peer that is known, or whose
 // process has just ended. As such an address may mean another computer when seen from here, a peer
 // that cannot be found there is lost only after the grace time. 0; -ENOMEM; -ENOSPC over
-// FABRIC_PEERS_MAX.
+// FABRIC_PEERS_MAX; -EACCES if the lists of networks forbid it.
 int fabric_introduce(struct fabric *fabric, uint64_t peer, const struct sys_address *address);
+
+// Parts from a peer: what was sent to it is still taken there, for the grace time at most; then the
+// peer is lost at both ends, -ENOTCONN. From now on nothing can be sent to it, and what beacons and
+// others tell of it is ignored, and its connections are refused, until fabric_reach finds it. It
+// cannot reach us either. 0; -EHOSTUNREACH if it is not known; -EALREADY.
+int fabric_part(struct fabric *fabric, uint64_t peer);
 
 // The peers known, at most `max`; returns how many there are.
 size_t fabric_peers(const struct fabric *fabric, struct fabric_peer *peers, size_t max);

@@ -14,6 +14,7 @@
 #define GREETING_NS (5 * NS_PER_S) // for the handshake and the greeting
 #define LOOK_NS (2 * NS_PER_S)     // how often it is looked whether files of keys have changed
 #define CHECK_NS (600 * NS_PER_S)  // and whether certificates have expired
+#define SILENT_NS (60 * NS_PER_S)  // for which a peer without a link is known with no beacon heard
 
 enum {
     NAME_BYTES_MAX = 63,
@@ -41,7 +42,8 @@ enum {
     GREETING_BYTES_MAX = 512,
     REFUSAL_TEXT_BYTES = 200,
     TAKEN_BYTES = 16,
-    HEARTBEAT_BYTES = 9 // of one that asks, or answers
+    HEARTBEAT_BYTES = 9, // of one that asks, or answers
+    INTRODUCTION_BYTES_MAX = 32
 };
 
 enum heartbeat { HEARTBEAT_ASKS = 1, HEARTBEAT_ANSWERS };
@@ -53,6 +55,8 @@ enum frame_type {
     FRAME_TAKEN,
     FRAME_HEARTBEAT,
     FRAME_GOODBYE,
+    FRAME_INTRODUCE,
+    FRAME_PART,
     FRAME_UP = 16 // this and the higher ones go up
 };
 
@@ -63,7 +67,8 @@ enum refusal {
     REFUSE_CROSSING,    // our own connection to you is under way: wait for it, or try again
     REFUSE_GONE,        // the link you want to resume was given up here
     REFUSE_CLOSING,     // this process is saying goodbye
-    REFUSE_FULL         // too many peers
+    REFUSE_FULL,        // too many peers
+    REFUSE_PARTED       // this process has parted from you
 };
 
 struct frame {
@@ -85,7 +90,9 @@ struct greeting {
                     // translator is between
     uint8_t ip_bytes;
     char name[NAME_BYTES_MAX + 1];
-    enum refusal refusal; // of FRAME_REFUSE, with the text for people
+    struct sys_address advertised; // where the speaker wants to be sought from elsewhere; family 0:
+                                   // nowhere in particular
+    enum refusal refusal;          // of FRAME_REFUSE, with the text for people
     char text[REFUSAL_TEXT_BYTES + 1];
 };
 
@@ -100,6 +107,12 @@ int frame_read_greeting(enum frame_type type, const uint8_t *payload, size_t byt
                         struct greeting *greeting);
 uint64_t frame_read_u64(const uint8_t from[8]);
 void frame_put_u64(uint8_t to[8], uint64_t number);
+// Writes a whole frame of the type INTRODUCE; returns its bytes.
+size_t frame_put_introduction(uint8_t to[FRAME_HEADER_BYTES + INTRODUCTION_BYTES_MAX],
+                              uint64_t peer, const struct sys_address *address);
+// Reads its payload. 0 or -EPROTO.
+int frame_read_introduction(const uint8_t *payload, size_t bytes, uint64_t *peer,
+                            struct sys_address *address);
 
 // ---- link.c ----
 
@@ -257,9 +270,14 @@ struct peer {
     struct fabric *fabric;
     struct sys_address address; // where it listens
     bool doubtful;              // the address was guessed: that nobody listens there proves nothing
-    bool met;                   // the door has been told
+    struct sys_address advertised; // where it wants to be sought from elsewhere; family 0: nowhere
+    bool met;                      // the door has been told
     bool gone; // its process has ended: kept for a while so that nobody introduces it again
     bool room_due;
+    bool parting;      // it is to be parted from once it has taken what was sent
+    bool parted_here;  // this process has parted from it: nothing but fabric_reach brings it back
+    bool parted_there; // it has parted from this process
+    ac_time part_by;   // while `parting`
     enum link_state state;
     struct link link;
     struct connection *connection; // while LINK_UP
@@ -273,6 +291,7 @@ struct peer {
     ac_time forget_at;  // when it may be forgotten, while LINK_NONE
     ac_time beat_ns;    // how often it wants to hear from us
     uint64_t beacon;    // number of its latest beacon
+    ac_time beacon_at;  // when the first datagram with this number came
     ac_time round_trip; // a running mean; 0: not measured
     ac_time asked_at;   // when a heartbeat last asked for an answer; 0: never
     uint64_t question;  // its number
@@ -292,6 +311,7 @@ struct connection {
     struct ac_tls *settings; // of `tls`; NULL: keys
     struct buffer plain;     // decrypted bytes, whose first is that of a frame
     struct buffer out;       // encrypted bytes, being written
+    struct buffer news;      // whole frames of type INTRODUCE that the writer shall send
     struct task reader;      // of an accepted connection it greets first
     struct task writer;
     struct bell work;  // rings when the writer has something to do
@@ -365,6 +385,9 @@ struct discovery {
     double tokens; // how many beacons may be looked at
     ac_time filled;
     uint16_t port;
+    struct sys_handle changes; // of the interfaces; changes.sys is NULL: not told
+    struct task changes_task;  // hears of them
+    bool changed;              // the interfaces are to be read again
 };
 
 struct fabric {
@@ -384,6 +407,14 @@ struct fabric {
     struct map peers; // by id: struct peer
     struct list connections;
     struct list reaches;
+    struct list hints;    // struct hint: those that wait or are looked into
+    struct map hinted;    // by the id of the peer, the same
+    unsigned hints_asked; // of these, are looked into
+    double hint_tokens;   // how many may come
+    ac_time hint_filled;
+    struct permits *permits;       // NULL: all networks
+    struct sys_address advertised; // where others shall seek this process; family 0: where it is
+    bool introduces;               // tells each peer of the others
     struct strangers strangers;
     ac_time heartbeat;
     ac_time grace;
@@ -420,6 +451,10 @@ void peer_broke(struct peer *peer);
 void peer_lose(struct peer *peer, int reason);
 // The link has this connection now. `first`: it was not up before.
 void peer_linked(struct peer *peer, struct connection *connection);
+// Says so to a peer that is parted from, if it has taken all.
+void peer_part_if_taken(struct peer *peer);
+// A peer without a link is not there any more.
+void peer_leave(struct peer *peer, int reason);
 // Ends all tasks.
 void fabric_end(struct fabric *fabric);
 void reach_answer(struct reach *reach, uint64_t peer, int err);
@@ -459,6 +494,40 @@ void tcp_accept(struct fabric *fabric);
 void tcp_stop_listening(struct fabric *fabric);
 ac_value tcp_dial(ac_value peer);
 ac_value tcp_reach(ac_value reach);
+// Asks who listens at an address; the task of the record is the caller's. 0 and *answer.
+int tcp_ask(struct reach *reach, struct greeting *answer);
+// The computer has other addresses now: names the one that others are told, and gives up the
+// connections from those that are gone.
+void tcp_readdress(struct fabric *fabric, const struct sys_interface *found, int count);
+
+// permit.c
+
+// Reads the lists of the options. *permits: NULL if there are none. 0, or an error and a text.
+int permits_read(const struct fabric_options *options, struct permits **permits, char text[256]);
+void permits_release(struct permits *permits);
+// Whether this process may be linked with that address, and hear beacons from it or send them by an
+// interface that has it.
+bool permits_link(const struct permits *permits, const struct sys_address *address);
+bool permits_beacon(const struct permits *permits, const struct sys_address *address);
+
+// hint.c
+
+// A peer is said to listen at an address: who does is asked, and known if it is so. `beacon` as in
+// struct hint. Dropped if there are too many.
+void hint_take(struct fabric *fabric, uint64_t id, const struct sys_address *address,
+               uint64_t beacon);
+// It is so: whoever that is has proved that it holds the key.
+void hint_holds(struct fabric *fabric, uint64_t id, const struct sys_address *address,
+                const char *name, uint64_t beacon);
+void hints_start(struct fabric *fabric);
+void hints_stop(struct fabric *fabric);
+
+// introduce.c
+
+// A peer has a connection: it is told of the others and, if it is new, they of it.
+void introduce_all(struct peer *peer, bool is_new);
+// An INTRODUCE has come. 0 or -EPROTO.
+int introduce_take(struct fabric *fabric, const uint8_t *payload, size_t bytes);
 
 // stranger.c
 void strangers_init(struct fabric *fabric);
@@ -482,6 +551,8 @@ int discovery_start(struct fabric *fabric, const struct fabric_options *options,
 void discovery_send_soon(struct fabric *fabric);
 // Starts what does not run.
 void discovery_run(struct fabric *fabric);
+// Has a beacon sent soon.
+void discovery_send_soon(struct fabric *fabric);
 void discovery_stop(struct fabric *fabric);
 void discovery_free(struct fabric *fabric);
 

@@ -24,6 +24,12 @@
 //    5 HEARTBEAT  nothing; or 1 byte: 1 asks for an answer, 2 answers; 8 bytes: a number drawn by
 //                 the one who asks
 //    6 GOODBYE    nothing, and nothing follows
+//    7 INTRODUCE  CBOR: unsigned: id of another peer; bytes: the IP address, 4 or 16, at which it
+//    is
+//                 said to listen; unsigned: port. May be lost with the connection, and comes again
+//                 with the next one
+//    8 PART       nothing, and nothing follows on this link: the one who sends it goes on, and
+//                 refuses new ones until it wants one itself
 //
 // The payload of a greeting (1, 2, 3), whose first ten bytes are the same in all versions of the
 // wire:
@@ -33,7 +39,9 @@
 //   10     CBOR items, one after the other:
 //          HELLO, WELCOME  unsigned: peer, to, link, resuming (0 or 1), received, taken, heartbeat
 //                          in ms, port; bytes: IP address of the speaker as it sees it, 0, 4 or 16;
-//                          text: name
+//                          text: name; bytes: IP
+//                          address at which it wants to be sought from elsewhere, 0, 4 or 16;
+//                          unsigned: port of that
 //          REFUSE          unsigned: peer, code; text, for people. The same in all versions
 //
 // A HELLO of another version is answered by REFUSE with REFUSE_VERSION.
@@ -44,8 +52,8 @@ static const uint8_t magic[8] = {'a', 's', 'y', 'n', 'c', 'o', 'r', 'o'};
 enum { MAJOR_UNSIGNED = 0, MAJOR_BYTES = 2, MAJOR_TEXT = 3, CLEAR_BYTES = 10 };
 
 _Static_assert(FRAME_BYTES_MAX <= 64 * 1024, "a frame is at most 64 KiB on the wire");
-// 10 clear bytes, 9 numbers of at most 9 bytes, three strings with heads of at most 3.
-_Static_assert(CLEAR_BYTES + 9 * 9 + 3 * 3 + 16 + NAME_BYTES_MAX + REFUSAL_TEXT_BYTES <=
+// 10 clear bytes, 10 numbers of at most 9 bytes, four strings with heads of at most 3.
+_Static_assert(CLEAR_BYTES + 10 * 9 + 4 * 3 + 2 * 16 + NAME_BYTES_MAX + REFUSAL_TEXT_BYTES <=
                    GREETING_BYTES_MAX,
                "every greeting fits");
 
@@ -79,7 +87,7 @@ int frame_read_header(const uint8_t from[FRAME_HEADER_BYTES], struct frame *fram
     frame->type = (uint8_t)(first >> 24);
     frame->sequence = frame_read_u64(from + 8);
     bool numbered = frame->sequence != 0, goes_up = frame->type >= FRAME_UP;
-    bool known = goes_up || (frame->type >= FRAME_HELLO && frame->type <= FRAME_GOODBYE);
+    bool known = goes_up || (frame->type >= FRAME_HELLO && frame->type <= FRAME_PART);
     bool good = known && numbered == goes_up && (first & 0xffffff) == 0;
     return good && frame->bytes <= FRAME_PAYLOAD_MAX ? 0 : -EPROTO;
 }
@@ -94,6 +102,15 @@ static uint8_t *put_span(uint8_t *to, unsigned major, const void *bytes, size_t 
     to += cbor_put_head(to, major, count);
     memcpy(to, bytes, count);
     return to + count;
+}
+
+// IP and port; of no family: nothing, and 0.
+static uint8_t *put_address(uint8_t *to, const struct sys_address *address) {
+    to = put_span(to, MAJOR_BYTES, address->ip,
+                  address->family == 4   ? 4
+                  : address->family == 6 ? 16
+                                         : 0);
+    return put_number(to, address->port);
 }
 
 size_t frame_put_greeting(uint8_t to[FRAME_HEADER_BYTES + GREETING_BYTES_MAX], enum frame_type type,
@@ -116,6 +133,7 @@ size_t frame_put_greeting(uint8_t to[FRAME_HEADER_BYTES + GREETING_BYTES_MAX], e
         at = put_number(at, it->port);
         at = put_span(at, MAJOR_BYTES, it->ip, it->ip_bytes);
         at = put_span(at, MAJOR_TEXT, it->name, strnlen(it->name, NAME_BYTES_MAX));
+        at = put_address(at, &it->advertised);
     }
     size_t bytes = (size_t)(at - payload);
     assert(bytes <= GREETING_BYTES_MAX);
@@ -148,6 +166,17 @@ static bool read_text(struct cbor_reader *reader, char *to, size_t bytes_max) {
     return true;
 }
 
+static bool read_address(struct cbor_reader *reader, struct sys_address *to) {
+    ac_span ip = cbor_read_span(reader);
+    uint64_t port = cbor_read_unsigned(reader);
+    if (reader->err || port > UINT16_MAX || (ip.bytes != 0 && ip.bytes != 4 && ip.bytes != 16))
+        return false;
+    *to = (struct sys_address){.family = ip.bytes == 4 ? 4 : ip.bytes == 16 ? 6 : 0};
+    to->port = (uint16_t)port;
+    memcpy(to->ip, ip.at, ip.bytes);
+    return true;
+}
+
 static bool read_items(struct cbor_reader *reader, struct greeting *it) {
     it->to = cbor_read_unsigned(reader);
     it->link = cbor_read_unsigned(reader);
@@ -165,7 +194,7 @@ static bool read_items(struct cbor_reader *reader, struct greeting *it) {
     it->port = (uint16_t)port;
     it->ip_bytes = (uint8_t)ip.bytes;
     memcpy(it->ip, ip.at, ip.bytes);
-    return read_text(reader, it->name, NAME_BYTES_MAX);
+    return read_text(reader, it->name, NAME_BYTES_MAX) && read_address(reader, &it->advertised);
 }
 
 int frame_read_greeting(enum frame_type type, const uint8_t *payload, size_t bytes,
@@ -182,9 +211,32 @@ int frame_read_greeting(enum frame_type type, const uint8_t *payload, size_t byt
     it->peer = cbor_read_unsigned(&reader);
     if (type == FRAME_REFUSE) {
         uint64_t refusal = cbor_read_unsigned(&reader);
-        it->refusal = refusal <= REFUSE_FULL ? (enum refusal)refusal : 0;
+        it->refusal = refusal <= REFUSE_PARTED ? (enum refusal)refusal : 0;
         return read_text(&reader, it->text, REFUSAL_TEXT_BYTES) ? 0 : -EPROTO;
     }
     bool good = read_items(&reader, it) && cbor_read_end(&reader) && it->peer != 0;
     return good ? 0 : -EPROTO;
+}
+
+// ---- introductions ----
+
+_Static_assert(9 + 1 + 16 + 3 <= INTRODUCTION_BYTES_MAX, "every introduction fits");
+
+size_t frame_put_introduction(uint8_t to[FRAME_HEADER_BYTES + INTRODUCTION_BYTES_MAX],
+                              uint64_t peer, const struct sys_address *address) {
+    uint8_t *payload = to + FRAME_HEADER_BYTES;
+    size_t bytes = (size_t)(put_address(put_number(payload, peer), address) - payload);
+    frame_put_header(to, &(struct frame){.bytes = (uint32_t)bytes, .type = FRAME_INTRODUCE});
+    return FRAME_HEADER_BYTES + bytes;
+}
+
+int frame_read_introduction(const uint8_t *payload, size_t bytes, uint64_t *peer,
+                            struct sys_address *address) {
+    struct cbor_reader reader;
+    if (bytes > INTRODUCTION_BYTES_MAX)
+        return -EPROTO;
+    cbor_reader_init(&reader, payload, bytes);
+    *peer = cbor_read_unsigned(&reader);
+    bool good = read_address(&reader, address) && cbor_read_end(&reader);
+    return good && address->family && address->port && *peer ? 0 : -EPROTO;
 }

@@ -109,7 +109,7 @@ static void make_place(struct fabric *fabric) {
 
 struct connection *stranger_enter(struct fabric *fabric, const struct sys_address *from) {
     struct connection *it = NULL;
-    if (may_enter(fabric, from)) {
+    if (permits_link(fabric->permits, from) && may_enter(fabric, from)) {
         make_place(fabric);
         it = connection_create(fabric, true, from);
     }

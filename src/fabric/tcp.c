@@ -48,6 +48,9 @@ static void fill_greeting(struct connection *it, struct greeting *to, uint64_t p
         .port = fabric->address.port,
     };
     memcpy(to->name, fabric->name, sizeof to->name);
+    to->advertised = fabric->advertised;
+    if (to->advertised.family && to->advertised.port == 0)
+        to->advertised.port = fabric->address.port;
     if (sys_local(&it->handle, &local, NULL) == 0) {
         to->ip_bytes = local.family == 4 ? 4 : 16;
         memcpy(to->ip, local.ip, to->ip_bytes);
@@ -111,6 +114,7 @@ static const char *refusal_text(enum refusal refusal) {
     case REFUSE_GONE: return "the link was given up here";
     case REFUSE_CLOSING: return "this process is ending";
     case REFUSE_FULL: return "too many peers";
+    case REFUSE_PARTED: return "this process has closed the connection with you";
     }
     return "refused";
 }
@@ -122,6 +126,12 @@ static void refuse(struct connection *it, enum refusal refusal) {
         linger(it);
 }
 
+// Whether the speaker sees its own address as we do: then no translator is between.
+static bool is_same_ip(const struct connection *it, const struct greeting *greeting) {
+    return greeting->ip_bytes == (it->remote.family == 4 ? 4 : 16) &&
+           memcmp(greeting->ip, it->remote.ip, greeting->ip_bytes) == 0;
+}
+
 // What follows from the peer's greeting for its record.
 static void learn(struct connection *it, struct peer *peer, const struct greeting *greeting,
                   bool accepted) {
@@ -131,11 +141,15 @@ static void learn(struct connection *it, struct peer *peer, const struct greetin
     ac_time theirs = (ac_time)(greeting->heartbeat_ms % 1000000000) * NS_PER_MS;
     ac_time limit = theirs && theirs < fabric->heartbeat ? theirs : fabric->heartbeat;
     peer->beat_ns = limit < NS_PER_S / 5 ? NS_PER_S / 20 : limit / 4;
-    bool same_ip = greeting->ip_bytes == (it->remote.family == 4 ? 4 : 16) &&
-                   memcmp(greeting->ip, it->remote.ip, greeting->ip_bytes) == 0;
+    bool same_ip = is_same_ip(it, greeting);
+    peer->advertised = greeting->advertised;
     if (!accepted) {
         peer->address = it->remote;
         peer->doubtful = false;
+    } else if (!same_ip && greeting->advertised.family &&
+               permits_link(fabric->permits, &greeting->advertised)) {
+        peer->address = greeting->advertised;
+        peer->doubtful = true;
     } else if (same_ip || peer->doubtful || peer->address.family == 0) {
         peer->address = it->remote;
         peer->address.port = greeting->port;
@@ -175,11 +189,13 @@ static int judge(const struct connection *it, const struct greeting *hello, stru
         return REFUSE_SELF;
     if (hello->to != 0 && hello->to != fabric->self)
         return REFUSE_OTHER;
-    if (hello->link == 0)
-        return fabric->closing ? REFUSE_CLOSING : 0;
     struct peer *peer = peer_find(fabric, hello->peer);
     if (peer && !is_same_holder(it, peer))
         return REFUSE_OTHER;
+    if (peer && peer->parted_here)
+        return REFUSE_PARTED;
+    if (hello->link == 0)
+        return fabric->closing ? REFUSE_CLOSING : 0;
     bool here = peer && peer->state != LINK_NONE;
     bool same = here && peer->link.id == hello->link;
     if (fabric->closing && !same)
@@ -197,9 +213,18 @@ static int judge(const struct connection *it, const struct greeting *hello, stru
     return *found ? 0 : REFUSE_FULL;
 }
 
+// Who only asks who we are holds the key and is there: so it becomes known, too.
+static void know(struct connection *it, const struct greeting *hello) {
+    struct sys_address address = it->remote;
+    address.port = hello->port;
+    if (hello->port && is_same_ip(it, hello))
+        hint_holds(it->fabric, hello->peer, &address, hello->name, 0);
+}
+
 static int welcome(struct connection *it, const struct greeting *hello, struct peer *peer) {
     struct greeting answer;
     if (!peer) {
+        know(it, hello);
         fill_greeting(it, &answer, hello->peer, NULL, false);
         int err = say(it, FRAME_WELCOME, &answer);
         if (err == 0)
@@ -349,11 +374,14 @@ static int listen_on(struct fabric *fabric, uint16_t port) {
 
 // What to tell others of where we listen: the first IPv4 address of this computer that is not its
 // loopback, else an IPv6 address that is known beyond its link, else loopback.
-static void name_address(struct fabric *fabric) {
-    struct sys_interface found[32];
+static void name_address(struct fabric *fabric, const struct sys_interface *found, int count) {
     uint16_t port = fabric->address.port;
     struct sys_address best = {.family = 4, .port = port, .ip = {127, 0, 0, 1}};
-    int count = fabric->loopback_only ? 0 : sys_interfaces(found, countof(found));
+    if (fabric->advertised.family) {
+        best = fabric->advertised;
+        port = best.port ? best.port : port;
+        count = 0;
+    }
     for (int i = count - 1; i >= 0; i--) {
         const struct sys_address *it = &found[i].address;
         bool usable = !found[i].is_loopback && it->scope == 0;
@@ -373,8 +401,31 @@ int tcp_listen(struct fabric *fabric, const struct fabric_options *options, char
                  ac_strerror(err));
         return err;
     }
-    name_address(fabric);
+    struct sys_interface found[32];
+    name_address(fabric, found, options->loopback_only ? 0 : sys_interfaces(found, countof(found)));
     return 0;
+}
+
+static bool has_address(const struct sys_interface *found, int count,
+                        const struct sys_address *address) {
+    size_t bytes = address->family == 4 ? 4 : 16;
+    for (int i = 0; i < count; i++)
+        if (found[i].address.family == address->family &&
+            memcmp(found[i].address.ip, address->ip, bytes) == 0)
+            return true;
+    return sys_address_is_loopback(address);
+}
+
+void tcp_readdress(struct fabric *fabric, const struct sys_interface *found, int count) {
+    struct sys_address local;
+    if (!fabric->loopback_only)
+        name_address(fabric, found, count);
+    list_each (link, &fabric->connections) {
+        struct connection *it = container_of(link, struct connection, link);
+        if (it->peer && sys_local(&it->handle, &local, NULL) == 0 && local.family &&
+            !has_address(found, count, &local))
+            connection_fail(it, -ENETDOWN);
+    }
 }
 
 // ---- connecting ----
@@ -409,6 +460,7 @@ static int refusal_error(const struct greeting *refusal) {
     case REFUSE_GONE: return -ESTALE;
     case REFUSE_CLOSING: return -ESHUTDOWN;
     case REFUSE_FULL: return -EBUSY;
+    case REFUSE_PARTED: return -ECONNABORTED;
     }
     return -EPROTO;
 }
@@ -493,6 +545,7 @@ static int verdict(const struct peer *peer, int err) {
     case -ESRCH:        // or another one with this key, or even this one
     case -ELOOP: return peer->doubtful ? 0 : -ECONNRESET;
     case -ESHUTDOWN: return -ECONNRESET;
+    case -ECONNABORTED:
     case -ESTALE:
     case -EPROTONOSUPPORT: return -ENOTCONN;
     default: return 0;
@@ -536,13 +589,15 @@ static int ask_offering(struct reach *reach, struct greeting *answer, size_t off
         fill_greeting(it, &hello, 0, NULL, false);
         err = introduce(it, &hello, answer);
     }
+    const struct peer *peer = err ? NULL : peer_find(reach->fabric, answer->peer);
+    if (peer && !is_same_holder(it, peer))
+        err = -ESRCH;
     it->ended = true;
     connection_leave(it);
     return err;
 }
 
-// Asks who listens at an address. 0 and *answer.
-static int ask(struct reach *reach, struct greeting *answer) {
+int tcp_ask(struct reach *reach, struct greeting *answer) {
     struct identity *identity = reach->fabric->identity;
     int err = ask_offering(reach, answer, 0);
     for (size_t i = 1; err == -EACCES && i < identity_offers(identity); i++)
@@ -556,7 +611,7 @@ ac_value tcp_reach(ac_value argument) {
     struct reach *reach = ac_pointer_of(argument);
     struct fabric *fabric = reach->fabric;
     struct greeting answer;
-    int err = ask(reach, &answer);
+    int err = tcp_ask(reach, &answer);
     if (list_empty(&reach->link))
         return ac_nil; // answered meanwhile: time is up
     struct peer *peer = err ? NULL : peer_need(fabric, answer.peer);
@@ -564,7 +619,12 @@ ac_value tcp_reach(ac_value argument) {
         reach_answer(reach, 0, err ? err : -ENOSPC);
         return ac_nil;
     }
+    if (peer->parting) {
+        reach_answer(reach, 0, -EALREADY);
+        return ac_nil;
+    }
     reach->peer = peer->id;
+    peer->parted_here = false;
     if (peer->state != LINK_UP) {
         peer->address = reach->address; // better than any other: it was there a moment ago
         peer->doubtful = false;

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <limits.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -275,8 +277,25 @@ static int backlog_of(const struct sys_open *how) {
     return how->backlog > 0 && how->backlog < INT_MAX ? (int)how->backlog : SOMAXCONN;
 }
 
+// The messages are not understood: that one comes, or was lost, says enough.
+static int open_changes(void) {
+    struct sockaddr_nl address = {.nl_family = AF_NETLINK};
+    address.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (fd < 0)
+        return -errno;
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+        int err = -errno;
+        close(fd);
+        return err;
+    }
+    return fd;
+}
+
 int net_open(const struct sys_open *how) {
     static const int families[] = {[SYS_UNIX] = AF_UNIX, [4] = AF_INET, [6] = AF_INET6};
+    if (how->transport == SYS_INTERFACES)
+        return open_changes();
     uint8_t version = how->bind ? how->bind->family : how->family;
     int family = version < countof(families) ? families[version] : 0;
     if (!family)

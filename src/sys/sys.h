@@ -352,7 +352,12 @@ struct sys_op {
     bool cancelled; // sys_cancel has been called
 };
 
-enum sys_transport { SYS_STREAM, SYS_DATAGRAMS };
+enum sys_transport {
+    SYS_STREAM,
+    SYS_DATAGRAMS,
+    SYS_INTERFACES // nothing but read: something comes whenever an interface or its addresses
+                   // change
+};
 
 // Which file a Unix socket is bound to: no other has the same as long as the socket is open.
 struct sys_socket_file {

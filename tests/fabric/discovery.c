@@ -2,6 +2,8 @@
 // Tests of beacons, on loopback and on a port that no other program uses.
 #include "fabric/rig.h"
 
+#include <poll.h>
+
 // A UDP port that was free a moment ago.
 static uint16_t free_port(void) {
     struct sockaddr_in at = {.sin_family = AF_INET};
@@ -149,6 +151,83 @@ TEST(a_beacon_heard_twice_counts_once_and_cannot_move_a_peer) {
     rig_for(0.1);
     ck_assert_int_eq(peer->address.port, side_port(b));
     ck_assert_uint_gt(a->fabric->refused_beacons + b->fabric->refused_beacons, refused);
+    rig_close_all();
+}
+
+// Hears beacons of a peer as anybody can, until one comes with another number than `but`.
+static void record(int fd, uint64_t id, uint64_t but, uint8_t beacon[100]) {
+    ssize_t count;
+    do {
+        struct pollfd waiting = {.fd = fd, .events = POLLIN};
+        rig_until(poll(&waiting, 1, 0) == 1, 20);
+        count = recv(fd, beacon, 100, 0);
+    } while (count != 72 || frame_read_u64(beacon + 16) != id ||
+             frame_read_u64(beacon + 24) == but);
+}
+
+static int recorder(uint16_t port) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    return fd;
+}
+
+TEST(recorded_beacons_of_a_program_that_ended_have_no_effect) {
+    uint16_t port = free_port();
+    struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
+    uint8_t beacon[100];
+    struct side *b = side_open(&two);
+    int fd = recorder(port);
+    record(fd, 2, 0, beacon);
+    close(fd);
+    side_close(b, 1);
+    struct side *a = side_open(&one); // has never heard of it
+    datagram(port, beacon, 72);
+    rig_until(map_count(&a->fabric->hinted) == 1, 10);
+    rig_until(map_count(&a->fabric->hinted) == 0, 10);
+    ck_assert_int_eq(a->met, 0);
+    ck_assert_uint_eq(map_count(&a->fabric->peers), 0);
+    rig_close_all();
+}
+
+TEST(recorded_beacons_from_elsewhere_do_not_move_a_peer) {
+    uint16_t port = free_port();
+    struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
+    uint8_t beacon[100];
+    struct side *a = side_open(&one), *b = side_open(&two);
+    rig_until(a->met == 1 && b->met == 1, 5);
+    int fd = recorder(port);
+    struct peer *peer = peer_find(a->fabric, 2);
+    record(fd, 2, peer->beacon, beacon);
+    close(fd);
+    peer->beacon = 0; // as if this one had not been heard
+    peer->heard -= 7 * NS_PER_S;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000009)};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
+    ck_assert_int_eq(sendto(fd, beacon, 72, 0, (struct sockaddr *)&to, sizeof to), 72);
+    close(fd);
+    rig_until(peer->beacon > 0, 10);
+    rig_until(map_count(&a->fabric->hinted) == 0, 10);
+    ck_assert_int_eq(peer->address.ip[3], 1);
+    ck_assert_int_eq(a->met, 1);
+    rig_close_all();
+}
+
+TEST(beacons_keep_to_the_lists_of_networks) {
+    uint16_t port = free_port();
+    struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
+    one.beacons_deny = "127.0.0.0/8";
+    struct side *a = side_open(&one), *b = side_open(&two);
+    rig_for(0.6);
+    ck_assert_int_eq(a->met + b->met, 0); // it neither hears nor sends any
+    ck_assert_uint_eq(a->fabric->refused_beacons, 0);
+    side_introduce(a, 2, side_port(b)); // but links
+    ck_assert_int_eq(side_count(a, 2, 0, 100), 0);
+    rig_until(b->frames == 1, 10);
     rig_close_all();
 }
 

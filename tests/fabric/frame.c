@@ -31,7 +31,7 @@ TEST(a_header_that_no_frame_can_have_is_refused) {
     ck_assert_int_eq(read_header((most + 1) << 32 | 16 << 24, 1, &frame), -EPROTO);
     ck_assert_int_eq(read_header(UINT64_MAX, UINT64_MAX, &frame), -EPROTO);
     ck_assert_int_eq(read_header(0, 0, &frame), -EPROTO);
-    ck_assert_int_eq(read_header(7 << 24, 0, &frame), -EPROTO);  // a type that is not known
+    ck_assert_int_eq(read_header(9 << 24, 0, &frame), -EPROTO);  // a type that is not known
     ck_assert_int_eq(read_header(16 << 24, 0, &frame), -EPROTO); // goes up, without a number
     ck_assert_int_eq(read_header(FRAME_TAKEN << 24, 1, &frame), -EPROTO);  // the reverse
     ck_assert_int_eq(read_header(16 << 24 | 1 << 16, 1, &frame), -EPROTO); // a flag

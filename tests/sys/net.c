@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT
 // Tests of src/sys/net.c.
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "test.h"
@@ -46,6 +51,38 @@ TEST(the_loopback_interface_is_listed) {
     }
     ck_assert(seen);
     ck_assert_int_eq(sys_interfaces(found, 0), 0);
+}
+
+// In a network of its own, where this process may change them.
+static int hear_of_loopback(void) {
+    struct ifreq request = {.ifr_name = "lo"};
+    int fd = net_open(&(struct sys_open){.transport = SYS_INTERFACES});
+    int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct pollfd changes = {.fd = fd, .events = POLLIN};
+    char message[4096];
+    if (fd < 0 || control < 0 || poll(&changes, 1, 0) != 0)
+        return 1;
+    if (ioctl(control, SIOCGIFFLAGS, &request) < 0)
+        return 2;
+    request.ifr_flags |= IFF_UP;
+    if (ioctl(control, SIOCSIFFLAGS, &request) < 0)
+        return 3;
+    if (poll(&changes, 1, 20000) != 1 || read(fd, message, sizeof message) <= 0)
+        return 4;
+    return sys_interfaces(&(struct sys_interface){0}, 1) == 1 ? 0 : 5;
+}
+
+TEST(changes_of_the_interfaces_are_told) {
+    pid_t child = fork();
+    if (child == 0)
+        _exit(unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0 ? 77 : hear_of_loopback());
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        printf("not tried: this process may not have a network of its own\n");
+    else
+        ck_assert_int_eq(WEXITSTATUS(status), 0);
 }
 
 TEST(the_host_name_is_cut_to_fit) {

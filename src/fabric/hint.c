@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// Hints: somebody says that a peer listens at an address. A beacon says so, which anybody may have
+// recorded and sent again, and a peer that introduces others, who may see them elsewhere than we
+// do. So who listens there is asked (TLS, and a greeting that wants no link), and only the one whom
+// the hint names becomes known, there and then. A hint that does not hold has no effect but this
+// question.
+//
+// What hints cost at the most: HINTS_MAX of them wait, HINTS_AT_ONCE are looked into at a time,
+// each for HINT_NS at the longest, HINTS_PER_S may come. What is over that is dropped: a beacon
+// comes again. There is one hint for a peer at a time.
+#include "fabric/fabric_private.h"
+
+#define HINT_NS (5 * NS_PER_S)
+#define ATTEMPT_NS (100 * NS_PER_MS) // before the next one
+
+enum { HINTS_MAX = 256, HINTS_AT_ONCE = 16, HINTS_PER_S = 100, ATTEMPTS = 3 };
+
+struct hint {
+    struct list link; // in fabric->hints
+    struct reach ask; // its address, deadline and task
+    uint64_t id;      // who is said to listen there
+    uint64_t beacon;  // number of the beacon that said so; 0: somebody introduced it
+};
+
+static void hint_ended(struct task *task);
+
+// ---- what has been found ----
+
+void hint_holds(struct fabric *fabric, uint64_t id, const struct sys_address *address,
+                const char *name, uint64_t beacon) {
+    struct peer *peer = peer_need(fabric, id);
+    if (!peer || fabric->closing)
+        return;
+    if (beacon > peer->beacon)
+        peer->beacon = beacon;
+    if (peer->state == LINK_UP)
+        return;
+    bool unknown = !peer->met;
+    ac_time now = fabric_now(fabric);
+    peer->address = *address;
+    peer->doubtful = false;
+    peer->gone = peer->parted_there = false;
+    memcpy(peer->name, name, sizeof peer->name);
+    if (peer->state == LINK_NONE) {
+        peer->heard = now;
+        peer->forget_at = now + SILENT_NS;
+    } else {
+        bell_ring(&peer->dial_bell);
+    }
+    peer_meet(peer);
+    if (unknown)
+        discovery_send_soon(fabric);
+}
+
+// A peer without a link, whose beacons have ceased, does not listen there any more.
+static void hint_fails(struct hint *hint) {
+    struct fabric *fabric = hint->ask.fabric;
+    struct peer *peer = peer_find(fabric, hint->id);
+    if (peer && peer->met && peer->state == LINK_NONE &&
+        sys_address_equal(&peer->address, &hint->ask.address))
+        peer_leave(peer, -ECONNRESET);
+}
+
+// Whether an attempt that failed so may do better soon: there was no place among the strangers.
+static bool is_worth_another(int err) {
+    return err == -ECONNRESET || err == -EPIPE || err == -EPROTO;
+}
+
+static ac_value look_into(ac_value argument) {
+    struct hint *hint = ac_pointer_of(argument);
+    struct fabric *fabric = hint->ask.fabric;
+    struct greeting answer = {0};
+    int err = tcp_ask(&hint->ask, &answer);
+    for (int i = 1; i < ATTEMPTS && is_worth_another(err); i++) {
+        ac_time pause = ATTEMPT_NS + (ac_time)(sys_random(fabric->sys) % ATTEMPT_NS);
+        if (ac_sleep_until(fabric_now(fabric) + pause) < 0)
+            return ac_nil;
+        err = tcp_ask(&hint->ask, &answer);
+    }
+    trace(TRACE_FABRIC, "hint of %016llx: %s", (unsigned long long)hint->id, ac_strerror(err));
+    if (err == 0 && answer.peer == hint->id)
+        hint_holds(fabric, hint->id, &hint->ask.address, answer.name, hint->beacon);
+    else if (err == 0 || err == -ECONNREFUSED)
+        hint_fails(hint);
+    return ac_nil;
+}
+
+// ---- those that wait ----
+
+static void start_some(struct fabric *fabric) {
+    list_each (link, &fabric->hints) {
+        struct hint *hint = container_of(link, struct hint, link);
+        if (fabric->hints_asked == HINTS_AT_ONCE || fabric->closing)
+            return;
+        if (hint->ask.task.coro)
+            continue;
+        hint->ask.deadline = fabric_now(fabric) + HINT_NS;
+        if (task_start(fabric, &hint->ask.task, look_into, hint, "fabric hint") < 0)
+            return; // for want of memory: the next one that comes tries again
+        fabric->hints_asked++;
+    }
+}
+
+static void hint_release(struct hint *hint) {
+    struct fabric *fabric = hint->ask.fabric;
+    list_remove(&hint->link);
+    (void)map_take_id(&fabric->hinted, hint->id);
+    memory_release(hint);
+}
+
+static void hint_ended(struct task *task) {
+    struct hint *hint = container_of(task, struct hint, ask.task);
+    struct fabric *fabric = hint->ask.fabric;
+    fabric->hints_asked--;
+    hint_release(hint);
+    start_some(fabric);
+}
+
+static bool may_come(struct fabric *fabric) {
+    ac_time now = fabric_now(fabric);
+    fabric->hint_tokens += (double)(now - fabric->hint_filled) * HINTS_PER_S / 1e9;
+    fabric->hint_filled = now;
+    if (fabric->hint_tokens > HINTS_MAX)
+        fabric->hint_tokens = HINTS_MAX;
+    if (fabric->hint_tokens < 1)
+        return false;
+    fabric->hint_tokens -= 1;
+    return true;
+}
+
+void hint_take(struct fabric *fabric, uint64_t id, const struct sys_address *address,
+               uint64_t beacon) {
+    if (id == fabric->self || id == 0 || fabric->closing ||
+        !permits_link(fabric->permits, address) || map_get_id(&fabric->hinted, id) ||
+        map_count(&fabric->hinted) >= HINTS_MAX || !may_come(fabric))
+        return;
+    struct hint *hint = memory_allocate_zeroed(sizeof *hint);
+    if (!hint || map_put_id(&fabric->hinted, id, hint) < 0) {
+        memory_release(hint);
+        return;
+    }
+    hint->ask.fabric = fabric;
+    hint->ask.address = *address;
+    hint->ask.task.ended = hint_ended;
+    hint->id = id;
+    hint->beacon = beacon;
+    list_append(&fabric->hints, &hint->link);
+    start_some(fabric);
+}
+
+void hints_start(struct fabric *fabric) {
+    list_init(&fabric->hints);
+    map_init(&fabric->hinted);
+    fabric->hint_tokens = HINTS_MAX;
+    fabric->hint_filled = fabric_now(fabric);
+}
+
+void hints_stop(struct fabric *fabric) {
+    list_each (link, &fabric->hints) {
+        struct hint *hint = container_of(link, struct hint, link);
+        if (hint->ask.task.coro)
+            task_cancel(&hint->ask.task);
+        else
+            hint_release(hint);
+    }
+}
