@@ -79,11 +79,32 @@ struct ac_network_options {
                                  // authority, as PEM
     const char *certificate_key; // file with its secret key; default: that of .certificate. One
                                  // that everybody may read is refused
-    const char *authority;  // file with those who sign the certificates of peers, as PEM
+    const char *authority;       // file with those who sign the certificates of peers, as PEM
     const char *revoked;    // file with their lists of revoked certificates, as PEM; if there is
                             // one, each authority must have a current list in it
     const char *peer_names; // who may link: "*.lab.example.org, build7"; default: whoever has a
                             // certificate. "*." stands for one label, "*" for any name
+    // Lists of networks: "10.0.0.0/8, fd00::/8 192.168.7.9", each as many of its first bits as
+    // there are behind the "/", or one address; at most 64. With what is denied, and with what is
+    // not allowed where `allow` is given, this process neither links nor exchanges beacons.
+    // Loopback needs no permission, but can be denied.
+    const char *allow;
+    const char *deny;
+    const char *beacons_allow; // the same for beacons alone, of what the others leave
+    const char *beacons_deny;
+    // Peers on other networks, "host", "host:port" or an address, with blanks, commas or lines
+    // between: each is reached as by ac_peer, again and again until it answers, and when it is lost
+    // or comes later. 256 at most, with those of the file. Default: the variable ASYNCORO_PEERS.
+    const char *peers;
+    // The same in a file, read again and again, in which a line may be a comment that begins with
+    // "#". Default: the variable ASYNCORO_PEERS_FILE.
+    const char *peers_file;
+    // Where others shall seek this process, an IP address with or without a port, if that is not
+    // where it is: the outside of a translator or of a container. Default: the variable
+    // ASYNCORO_ADVERTISE.
+    const char *advertise;
+    bool introduces;    // tells the peers that it is linked with of each other: they then ask there
+                        // themselves. Also on if the variable ASYNCORO_INTRODUCES is 1
     double heartbeat_s; // a peer not heard of for so many seconds hangs; default 10, at least 0.2
     double grace_s;     // how many seconds a broken connection may take to come back; default 10
     // What other processes may have done here: the first rule decides that fits the address of the
@@ -98,8 +119,9 @@ struct ac_network_options {
 
 // Starts the network for the loop of this thread. May be called before ac_run or by a coroutine.
 // Does not wait (a key file is read or made). 0; -EALREADY if it is started; -EACCES if the key
-// file can be read by others, -EINVAL if it holds no key, a rule of rights no network, or there is
-// a certificate without authority; with a certificate the errors of ac_tls_create; -EADDRINUSE if a
+// file can be read by others, -EINVAL if it holds no key, a rule of rights or a list no network,
+// what is to be advertised is no address, or there is a certificate without authority; -E2BIG for
+// more than 64 networks; with a certificate the errors of ac_tls_create; -EADDRINUSE if a
 // port that was asked for is taken; -ENOTSUP on another loop than the first; -ENOMEM; or the
 // system's error. Says on standard error nothing; ac_network_error has the sentence.
 #define ac_network_start(...)                                                                      \
@@ -207,9 +229,10 @@ AC_API int ac_invoke_with(ac_ref function, ac_value argument, ac_ref *coroutine,
 
 // Makes a process on another network known: "host", "192.168.7.1", "host:51350". Succeeds only if
 // it answered. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -ENOTCONN without network; -EINVAL;
-// -ENOENT for an unknown host; -EACCES if it has another key, or does not trust our certificate;
-// -EKEYREJECTED if its certificate is not trusted; -EPROTO if it speaks another version;
-// -ECONNREFUSED and the like.
+// -ENOENT for an unknown host; -EACCES if it has another key or does not trust our certificate, or
+// the lists of networks forbid its address; -EKEYREJECTED if its certificate is not trusted;
+// -EPROTO if it speaks another version; -ECONNABORTED if it has closed us (ac_peer_close),
+// -EALREADY if we are just closing it; -ECONNREFUSED and the like.
 AC_API int ac_peer(const char *address, ac_time deadline) AC_CHECKED;
 
 struct ac_peer_info {
@@ -256,6 +279,40 @@ AC_API long ac_peer_rights(uint64_t peer);
 // Returns how often something was refused here to peers that lack this right, since the network was
 // started; 0 where it was not. Does not wait.
 AC_API uint64_t ac_refusals(enum ac_right right);
+
+// Closes the connection with a peer, `id` as in references to it, and wants none. What was sent to
+// it before is still taken there, for the grace time at most, and what comes from it meanwhile is
+// taken here; then the peer is lost at both ends, -ENOTCONN. From the call on nothing can be sent
+// to it (-EHOSTUNREACH). It stays away: its beacons and what others tell of it are ignored, and it
+// cannot reach us; only ac_peer, here, brings it back. A program that is started again is another
+// peer. Does not wait on the first loop; can wait on others. 0; -EHOSTUNREACH if no such peer is
+// known; -EALREADY; -ENOTCONN without network; -ENOMEM; on other loops also -EPERM, -ECANCELED.
+AC_API int ac_peer_close(uint64_t id);
+
+// What a coroutine that watches the peers is told of one of them.
+struct ac_peer_change {
+    struct ac_peer_info peer; // as it was known at that moment; after a loss, as it was last
+    bool came;                // false: it is lost
+    int reason;               // of a loss, as in exit notices: -ECONNRESET its process is gone,
+                              // -ENOTCONN the connection is gone, -ETIMEDOUT it is not heard any
+                              // more; else 0
+};
+
+// From now on the running coroutine gets a message for each peer that comes or is lost: exactly one
+// for each change, those of one peer in turn, and first one for each peer that is known already.
+// Message and ac_peer_change_of go together as exit notices and ac_exit_of do. It ends with the
+// coroutine or ac_peers_unwatch. Does not wait on the first loop; can wait on others. 0; -EALREADY
+// if the coroutine watches them; -ENOTCONN without network; -EPERM; -ENOMEM; on other loops also
+// -ECANCELED.
+AC_API int ac_peers_watch(void) AC_CHECKED;
+
+// Ends that; messages that are in the mailbox stay there. As ac_peers_watch; -ENOENT if the
+// coroutine does not watch.
+AC_API int ac_peers_unwatch(void);
+
+// True if the message tells of a change among the peers: then *change is filled in. Does not take
+// the message, does not wait.
+AC_API bool ac_peer_change_of(ac_value message, struct ac_peer_change *change);
 
 // Where a reference lives: "here", or the address of its process; "" if that is not known. Does not
 // wait. Returns 0 or -EHOSTUNREACH.

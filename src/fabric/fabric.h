@@ -95,7 +95,7 @@ struct fabric_options {
     const char *authority;       // file with those whose certificates are trusted
     const char *revoked;         // file with the lists of revoked certificates; NULL: none
     const char *peer_names;      // patterns of the names that may link; NULL: all
-    const char *allow;    // lists of networks (permit.c), or NULL: of links and beacons,
+    const char *allow;           // lists of networks (permit.c), or NULL: of links and beacons,
     const char *deny;
     const char *beacons_allow; // and of beacons alone
     const char *beacons_deny;

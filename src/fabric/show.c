@@ -24,6 +24,8 @@ static const char *name_of(unsigned type) {
     case FRAME_TAKEN: return "TAKEN";
     case FRAME_HEARTBEAT: return "HEARTBEAT";
     case FRAME_GOODBYE: return "GOODBYE";
+    case FRAME_INTRODUCE: return "INTRODUCE";
+    case FRAME_PART: return "PART";
     }
     return NULL;
 }

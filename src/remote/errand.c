@@ -22,12 +22,16 @@ static void locate_at(struct wish *it) {
 
 static void fulfil(struct errand *errand) {
     struct wish *it = container_of(errand, struct wish, errand);
+    struct remote *remote = remote_linked(loop_here);
     switch (it->verb) {
     case REMOTE_REGISTER: it->result = names_register(it->ref, it->text); break;
     case REMOTE_UNREGISTER: it->result = ac_unregister(it->text); break;
     case REMOTE_LOCATE: it->result = ac_locate(it->text, &it->ref, it->deadline); break;
     case REMOTE_LOCATE_AT: locate_at(it); break;
     case REMOTE_PEER: it->result = ac_peer(it->text, it->deadline); break;
+    case REMOTE_WATCH: it->result = remote ? presence_watch(remote, it->ref) : -ENOTCONN; break;
+    case REMOTE_CLOSE: it->result = ac_peer_close(it->ref.peer); break;
+    case REMOTE_UNWATCH: it->result = remote ? presence_unwatch(remote, it->ref) : -ENOTCONN; break;
     }
 }
 

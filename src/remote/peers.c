@@ -81,7 +81,8 @@ static int find(struct remote *remote, const char *text, uint64_t *peer, ac_time
         err = reach(remote, &found[i], peer, deadline);
         // Those who answered, but will not talk to us, know better than the silence at the other
         // addresses.
-        bool answered = err == 0 || err == -EACCES || err == -EKEYREJECTED || err == -EPROTO;
+        bool answered = err == 0 || err == -EACCES || err == -EKEYREJECTED || err == -EPROTO ||
+                        err == -ECONNABORTED;
         if (answered || coro_is_interruption(err) || err == -ETIMEDOUT)
             break;
     }
@@ -96,23 +97,54 @@ int peers_find(struct remote *remote, const char *address, uint64_t *peer, ac_ti
     return *peer != 0 ? 0 : find(remote, text, peer, deadline);
 }
 
+int peers_reach(struct remote *remote, const char *address, ac_time deadline, uint64_t *id) {
+    char text[512];
+    if (!address || !with_port(address, text))
+        return -EINVAL;
+    return find(remote, text, id, deadline);
+}
+
 int ac_peer(const char *address, ac_time deadline) {
     struct coro *self = coro_here();
+    uint64_t id;
     if (!self)
         return -EPERM;
     if (!remote_is_at_first(self->loop))
         return remote_ask_first(self->loop, REMOTE_PEER, address, NULL, deadline);
     struct remote *remote = remote_linked(self->loop);
+    return remote ? peers_reach(remote, address, deadline, &id) : -ENOTCONN;
+}
+
+int ac_peer_close(uint64_t id) {
+    struct loop *loop = loop_here;
+    ac_ref ref = {.peer = id};
+    if (!remote_is_at_first(loop))
+        return remote_ask_first(loop, REMOTE_CLOSE, "peer", &ref, AC_FOREVER);
+    struct remote *remote = remote_linked(loop);
     if (!remote)
         return -ENOTCONN;
-    char text[512];
-    if (!address || !with_port(address, text))
-        return -EINVAL;
-    uint64_t peer;
-    return find(remote, text, &peer, deadline);
+    remote_enter(remote);
+    int err = fabric_part(remote->fabric, id);
+    remote_leave(remote);
+    return err;
 }
 
 // ---- listing: from any loop of the program ----
+
+void peers_describe(const struct fabric_peer *from, struct ac_peer_info *to) {
+    to->id = from->id;
+    to->linked = from->linked;
+    to->round_trip_s = from->round_trip_seconds;
+    to->messages_in = from->frames_in;
+    to->messages_out = from->frames_out;
+    to->bytes_in = from->bytes_in;
+    to->bytes_out = from->bytes_out;
+    to->queued_bytes = from->queued_bytes;
+    to->reconnects = from->reconnects;
+    snprintf(to->name, sizeof to->name, "%s", from->name);
+    snprintf(to->certificate, sizeof to->certificate, "%s", from->certificate);
+    sys_address_text(&from->address, to->address);
+}
 
 long ac_peers(struct ac_peer_info *peers, size_t max) {
     struct remote *remote = remote_seen(loop_here);
@@ -126,20 +158,8 @@ long ac_peers(struct ac_peer_info *peers, size_t max) {
     remote_enter(remote);
     size_t count = fabric_peers(remote->fabric, found, max);
     remote_leave(remote);
-    for (size_t i = 0; i < count && i < max; i++) {
-        peers[i].id = found[i].id;
-        peers[i].linked = found[i].linked;
-        peers[i].round_trip_s = found[i].round_trip_seconds;
-        peers[i].messages_in = found[i].frames_in;
-        peers[i].messages_out = found[i].frames_out;
-        peers[i].bytes_in = found[i].bytes_in;
-        peers[i].bytes_out = found[i].bytes_out;
-        peers[i].queued_bytes = found[i].queued_bytes;
-        peers[i].reconnects = found[i].reconnects;
-        snprintf(peers[i].name, sizeof peers[i].name, "%s", found[i].name);
-        snprintf(peers[i].certificate, sizeof peers[i].certificate, "%s", found[i].certificate);
-        sys_address_text(&found[i].address, peers[i].address);
-    }
+    for (size_t i = 0; i < count && i < max; i++)
+        peers_describe(&found[i], &peers[i]);
     memory_release(found);
     return (long)count;
 }

@@ -71,6 +71,8 @@ struct remote *remote_need(struct loop *loop) {
     map_init(&remote->grants);
     map_init(&remote->guards);
     map_init(&remote->limits);
+    map_init(&remote->present);
+    map_init(&remote->watchers);
     loop_extend(loop, LOOP_REMOTE, (struct loop_extra){remote, stopping, done});
     return remote;
 }
@@ -80,6 +82,11 @@ static uint16_t default_discovery_port(void) {
     const char *text = getenv("ASYNCORO_DISCOVERY_PORT");
     long port = text ? strtol(text, NULL, 10) : 0;
     return port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
+}
+
+static bool variable_is_one(const char *name) {
+    const char *text = getenv(name);
+    return text && strcmp(text, "1") == 0;
 }
 
 // Seconds as the fabric wants them. What is too much for the clock is as good as for ever.
@@ -109,6 +116,12 @@ static struct fabric_options fabric_options_of(struct loop *loop,
         .peer_names = options->peer_names,
         .key = keys ? keys->keys[0] : NULL,
         .key_count = keys ? keys->count : 0,
+        .allow = options->allow,
+        .deny = options->deny,
+        .beacons_allow = options->beacons_allow,
+        .beacons_deny = options->beacons_deny,
+        .advertise = options->advertise ? options->advertise : getenv("ASYNCORO_ADVERTISE"),
+        .introduces = options->introduces || variable_is_one("ASYNCORO_INTRODUCES"),
         .heartbeat = limit_of(options->heartbeat_s),
         .grace = limit_of(options->grace_s),
     };
@@ -142,6 +155,8 @@ int remote_start(struct loop *loop, const struct ac_network_options *options,
                                         "\"192.168.7.0/24\" does"
                                       : ac_strerror(err));
     err = message_set_door(loop, &message_up);
+    if (!err)
+        err = seek_start(remote, options);
     if (err < 0)
         return explain(remote, err, ac_strerror(err));
     remote->guest = guest_create(loop, &sys_chosen, &err);
@@ -158,6 +173,7 @@ int remote_start(struct loop *loop, const struct ac_network_options *options,
     __atomic_store_n(&remote->fabric, fabric, __ATOMIC_RELEASE);
     guest_leave(remote->guest);
     if (!fabric) {
+        seek_stop(remote);
         guest_destroy(remote->guest);
         remote->guest = NULL;
         (void)message_set_door(loop, NULL);
@@ -283,6 +299,7 @@ static void done(struct loop *loop, void *state) {
     map_done(&remote->reaches);
     map_done(&remote->questions);
     watch_done(remote);
+    presence_done(remote);
     release_all(&remote->watched);
     map_done(&remote->outboxes);
     functions_done(remote);
@@ -445,7 +462,10 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_STARTED: function_started(remote, arrival); break;
     case ARRIVED_RIGHTS: rights_told(remote, arrival); break;
     case ARRIVED_LEFT: names_left(remote, arrival); break;
-    case ARRIVED_MET: names_met(remote, arrival->peer); break;
+    case ARRIVED_MET:
+        presence_met(remote, arrival->peer);
+        names_met(remote, arrival->peer);
+        break;
     case ARRIVED_LOST:
         send_lost(remote, arrival->peer);
         outbox_lost(remote, arrival->peer);
@@ -454,6 +474,7 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
         ask_lost(remote, arrival->peer);
         map_take_id(&remote->limits, arrival->peer);
         transfer_lost(remote, arrival->peer);
+        presence_lost(remote, arrival->peer, (int)arrival->result);
         break;
     case ARRIVED_ROOM: send_room(remote, arrival->peer); break;
     case ARRIVED_REACHED: peers_reached(remote, arrival); break;

@@ -13,6 +13,8 @@
 //   ask.c        what a program tells of itself to tools of other processes
 //   show.c       what a frame says, for AC_TRACE=frame
 //   peers.c      ac_peer, ac_peers, where references live
+//   seek.c       peers that are named in the options or the environment
+//   presence.c   coroutines that watch peers come and go
 #ifndef REMOTE_REMOTE_H
 #define REMOTE_REMOTE_H
 

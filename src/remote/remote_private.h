@@ -313,6 +313,9 @@ struct remote {
     struct map functions;    // id -> struct function: what this loop has opened
     uint32_t function_count; // opened ever
     struct map limits;       // peer -> the rights that it does not give us, as a number
+    struct map present;      // id -> struct present: the peers that are met and not lost
+    struct map watchers;     // coroutine -> struct peer_watcher
+    struct coro *seeker;     // who seeks peers that are named; NULL: nobody
     uint32_t farewells;      // that found no memory and are tried again
     uint32_t carriers;       // coroutines that send large exit notices
     uint64_t stream;         // number of the last large message sent
@@ -505,7 +508,10 @@ enum remote_verb {
     REMOTE_UNREGISTER,
     REMOTE_LOCATE,
     REMOTE_LOCATE_AT, // the address, a line end, and the name
-    REMOTE_PEER
+    REMOTE_PEER,
+    REMOTE_WATCH,   // `ref` watches the peers
+    REMOTE_UNWATCH, // no longer
+    REMOTE_CLOSE    // the peer of `ref`
 };
 // Whether the caller is on such a loop.
 static inline bool remote_is_at_first(const struct loop *loop) {
@@ -552,5 +558,24 @@ const char *show_describe(uint64_t to, unsigned type, const uint8_t *payload, si
 // As ac_peer, and tells which peer answered.
 int peers_find(struct remote *remote, const char *address, uint64_t *peer, ac_time deadline);
 void peers_reached(struct remote *remote, const struct arrival *arrival);
+// As ac_peer, on the first loop; *id: who answered.
+int peers_reach(struct remote *remote, const char *address, ac_time deadline, uint64_t *id);
+// A peer as users see it.
+void peers_describe(const struct fabric_peer *from, struct ac_peer_info *to);
+
+// ---- presence.c: host side ----
+void presence_met(struct remote *remote, uint64_t peer);
+void presence_lost(struct remote *remote, uint64_t peer, int reason);
+// A coroutine of this program watches the peers. As ac_peers_watch and ac_peers_unwatch.
+int presence_watch(struct remote *remote, ac_ref who);
+int presence_unwatch(struct remote *remote, ac_ref who);
+void presence_done(struct remote *remote);
+
+// ---- seek.c: host side ----
+// Has the peers sought, once there is a network, that the options or the environment name. 0;
+// -ENOMEM; -ENAMETOOLONG.
+int seek_start(struct remote *remote, const struct ac_network_options *options);
+// No longer: the network could not be started.
+void seek_stop(struct remote *remote);
 
 #endif
