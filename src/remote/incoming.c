@@ -315,7 +315,7 @@ static void got_file(struct incoming *in) {
     int64_t argument = cbor_read_int(&in->reader);
     if (in->reader.err == 0 && transfer_begins(verb) &&
         !rights_check(in->remote, in->peer, AC_MAY_SEND_FILES)) {
-        transfer_refuse(in, number);
+        transfer_refuse(in, number, -EACCES);
         return;
     }
     ac_value value = cbor_read_value(&in->reader, false);
@@ -323,6 +323,8 @@ static void got_file(struct incoming *in) {
     struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_FILE, in->peer->id) : NULL;
     if (!arrival) {
         ac_drop(value);
+        if (transfer_begins(verb)) // somebody waits for an answer
+            transfer_refuse(in, number, good ? -ENOMEM : -EBADMSG);
         return;
     }
     arrival->number = number;

@@ -11,6 +11,8 @@
 #include <asyncoro/message.h>
 #include <asyncoro/sync.h>
 
+enum { ANSWER_ATTEMPTS = 100 };
+
 struct take {
     struct list link;
     struct remote *remote;
@@ -89,9 +91,13 @@ static int await_turn(struct take *take) {
     return 0;
 }
 
+// Without memory for it, it is tried again for a while: somebody waits for it.
 static void answer(const struct take *take, enum transfer_verb verb, int64_t argument) {
-    int err = transfer_frame(take->remote, take->by.peer, take->by.number, verb, argument, ac_nil,
+    int err, attempts = ANSWER_ATTEMPTS;
+    do
+        err = transfer_frame(take->remote, take->by.peer, take->by.number, verb, argument, ac_nil,
                              AC_NOW);
+    while (err == -ENOMEM && attempts-- > 0 && ac_sleep(0.01) == 0);
     if (err)
         trace(TRACE_REMOTE, "a file: no answer: %s", ac_strerror(err));
 }

@@ -500,7 +500,7 @@ void transfer_done(struct remote *remote);
 // Whether a verb begins something, for which a right is needed. Guest side, as the next.
 bool transfer_begins(uint64_t verb);
 // It is refused.
-void transfer_refuse(struct incoming *in, uint64_t number);
+void transfer_refuse(struct incoming *in, uint64_t number, int err);
 
 // ---- errand.c: what other loops of the program have the first one do, which has the network ----
 enum remote_verb {

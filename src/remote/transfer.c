@@ -64,6 +64,12 @@ struct transfers *transfers_need(struct remote *remote) {
 
 static int frame_near(struct remote *remote, uint64_t number, enum transfer_verb verb,
                       int64_t argument, ac_value value) {
+    if (verb >= TRANSFER_TOOK) { // an answer needs no memory
+        struct arrival answer = {
+            .peer = remote->host->peer, .number = number, .verb = verb, .result = argument};
+        transfer_arrived(remote, &answer);
+        return 0;
+    }
     remote_enter(remote);
     struct arrival *arrival = remote_arrival(remote, ARRIVED_FILE, remote->host->peer);
     if (arrival) {
@@ -100,11 +106,11 @@ int transfer_frame(struct remote *remote, uint64_t peer, uint64_t number, enum t
 
 bool transfer_begins(uint64_t verb) { return verb == TRANSFER_OFFER || verb == TRANSFER_DELETE; }
 
-void transfer_refuse(struct incoming *in, uint64_t number) {
+void transfer_refuse(struct incoming *in, uint64_t number, int err) {
     struct head head = {0};
     head_put(&head, number);
     head_put(&head, TRANSFER_DONE);
-    head_put_signed(&head, -EACCES);
+    head_put_signed(&head, err);
     head.bytes[head.count++] = 0xf6; // CBOR nil
     (void)remote_frame(in->remote, in->peer->id, FRAME_FILE, &head, (ac_span){0}, FABRIC_ALWAYS);
 }

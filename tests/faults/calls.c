@@ -18,10 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -221,6 +223,9 @@ FAILS(int, openat64, EMFILE, (int folder, const char *path, int flags, unsigned 
 FAILS(int, fstat64, EIO, (int fd, struct stat64 *to), (fd, to))
 FAILS(int, fstatat64, EIO, (int folder, const char *path, struct stat64 *to, int flags),
       (folder, path, to, flags))
+FAILS(int, mkdirat, ENOSPC, (int folder, const char *path, mode_t mode), (folder, path, mode))
+FAILS(int, flock, ENOLCK, (int fd, int how), (fd, how))
+FAILS(int, fstatvfs64, EIO, (int fd, struct statvfs64 *to), (fd, to))
 FAILS(int, mkdir, ENOSPC, (const char *path, mode_t mode), (path, mode))
 FAILS(int, mkostemp64, ENOSPC, (char *path, int flags), (path, flags))
 FAILS(int, fchmod, EPERM, (int fd, mode_t mode), (fd, mode))
