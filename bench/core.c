@@ -193,6 +193,7 @@ static ac_value run(ac_value unused) {
         {"idle-bytes", .value = idle_bytes},
         {"idle-bytes-small", .value = idle_bytes_small},
         {"timers-1m-cpu", .value = timers_cpu_ms},
+        {"timers-1m-cpu-small", .value = timers_small_cpu_ms},
         {"idle-cost", .value = idle_cost},
         {NULL},
     };

@@ -118,13 +118,24 @@ static ac_value sleep_once(ac_value unused) {
     return ac_nil;
 }
 
-double timers_cpu_ms(void) {
+static double cpu_ms_of_sleep(size_t stack_bytes) {
     double before = measure_cpu_ms();
     sleepless = ac_self();
     asleep = MEASURE_CROWD;
     for (int i = 0; i < MEASURE_CROWD; i++)
-        must(ac_ref_error(ac_spawn(sleep_once, ac_nil)), "ac_spawn");
+        must(ac_ref_error(ac_spawn(sleep_once, ac_nil, .stack_bytes = stack_bytes)), "ac_spawn");
     ac_value message;
     must(ac_receive(&message, AC_FOREVER), "ac_receive");
     return measure_cpu_ms() - before;
+}
+
+double timers_cpu_ms(void) { return cpu_ms_of_sleep(AC_STACK_BYTES_DEFAULT); }
+
+double timers_small_cpu_ms(void) {
+#ifdef AC_STACK_BYTES_SMALL
+    return cpu_ms_of_sleep(AC_STACK_BYTES_SMALL);
+#else
+    measure_cannot("the library has no small stacks");
+    return 0;
+#endif
 }

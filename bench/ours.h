@@ -36,6 +36,7 @@ double skynet_mb(void);
 double idle_bytes(void);
 double idle_bytes_small(void);
 double timers_cpu_ms(void);
+double timers_small_cpu_ms(void);
 double idle_cost(void);
 
 #endif

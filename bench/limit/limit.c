@@ -151,6 +151,7 @@ int main(int argc, char **argv) {
         {"idle-bytes", .value = idle_bytes},
         {"idle-bytes-small", .value = idle_bytes_small},
         {"timers-1m-cpu", .value = timers_cpu_ms},
+        {"timers-1m-cpu-small", .value = timers_small_cpu_ms},
         {"timers-1m-cpu-guarded", .value = timers_guarded_cpu_ms},
         {"cross-roundtrip", cross_roundtrip_prepare, cross_roundtrip_work},
         {"cross-oneway", cross_oneway_prepare, cross_oneway_work},

@@ -68,6 +68,7 @@ double skynet_mb(void);
 double idle_bytes(void);
 double idle_bytes_small(void);
 double timers_cpu_ms(void);
+double timers_small_cpu_ms(void);
 double timers_guarded_cpu_ms(void);
 void cross_roundtrip_prepare(void);
 uint64_t cross_roundtrip_work(uint64_t n);

@@ -221,9 +221,9 @@ static void wait_until(int64_t at) {
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 }
 
-static double timers(bool guarded) {
+static double timers(size_t slot_bytes, bool guarded) {
     double before = measure_cpu_ms();
-    struct stack *stacks = limit_stacks(MEASURE_CROWD);
+    struct stack *stacks = limit_stacks_of(MEASURE_CROWD, slot_bytes);
     heap = malloc(MEASURE_CROWD * sizeof *heap);
     for (int i = 0; i < MEASURE_CROWD; i++) {
         int left = MEASURE_CROWD - i;
@@ -242,6 +242,8 @@ static double timers(bool guarded) {
     return measure_cpu_ms() - before;
 }
 
-double timers_cpu_ms(void) { return timers(false); }
+double timers_cpu_ms(void) { return timers(LIMIT_SLOT_BYTES, false); }
 
-double timers_guarded_cpu_ms(void) { return timers(true); }
+double timers_guarded_cpu_ms(void) { return timers(LIMIT_SLOT_BYTES, true); }
+
+double timers_small_cpu_ms(void) { return timers(LIMIT_SLOT_BYTES_SMALL, false); }

@@ -25,21 +25,22 @@ type figure struct {
 }
 
 var figures = map[string]figure{
-	"yield-2":         {prepare: func() { ring(2) }, work: func(n int) int { return yields(n, 2) }},
-	"yield-10k":       {prepare: func() { ring(many) }, work: func(n int) int { return yields(n, many) }},
-	"spawn":           {prepare: func() {}, work: spawns},
-	"roundtrip":       {prepare: echo, work: roundtrips},
-	"oneway":          {prepare: drain, work: oneways},
-	"broadcast-1000":  {prepare: listen, work: broadcasts},
-	"ring-503":        {prepare: tokenRing, work: hops},
-	"skynet-1m":       {value: skynetMs},
-	"skynet-1m-mb":    {value: skynetMb},
-	"idle-bytes":      {value: idleBytes},
-	"timers-1m-cpu":   {value: timersCpuMs},
-	"idle-cost":       {value: idleCost},
-	"cross-roundtrip": {prepare: func() { apart(echo) }, work: roundtrips},
-	"cross-oneway":    {prepare: func() { apart(drain) }, work: oneways},
-	"echo":            {value: echoServe},
+	"yield-2":             {prepare: func() { ring(2) }, work: func(n int) int { return yields(n, 2) }},
+	"yield-10k":           {prepare: func() { ring(many) }, work: func(n int) int { return yields(n, many) }},
+	"spawn":               {prepare: func() {}, work: spawns},
+	"roundtrip":           {prepare: echo, work: roundtrips},
+	"oneway":              {prepare: drain, work: oneways},
+	"broadcast-1000":      {prepare: listen, work: broadcasts},
+	"ring-503":            {prepare: tokenRing, work: hops},
+	"skynet-1m":           {value: skynetMs},
+	"skynet-1m-mb":        {value: skynetMb},
+	"idle-bytes":          {value: idleBytes},
+	"timers-1m-cpu":       {value: timersCpuMs},
+	"timers-1m-cpu-small": {value: timersCpuMs},
+	"idle-cost":           {value: idleCost},
+	"cross-roundtrip":     {prepare: func() { apart(echo) }, work: roundtrips},
+	"cross-oneway":        {prepare: func() { apart(drain) }, work: oneways},
+	"echo":                {value: echoServe},
 }
 
 var (
