@@ -12,7 +12,7 @@
 #include <asyncoro/file.h>
 
 enum {
-    SENT_AT_ONCE = 256 << 10, // others have their turn in between
+    SENT_AT_ONCE = 1 << 20, // others have their turn in between
     COPIED_AT_ONCE = 64 << 10
 };
 

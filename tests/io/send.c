@@ -93,7 +93,7 @@ static void send_all(void) {
 
 CORO_TEST(what_lies_in_memory_is_sent_by_the_system) {
     send_all();
-    ck_assert_int_ge(sent_by_system, MUCH >> 18); // in pieces
+    ck_assert_int_ge(sent_by_system, MUCH >> 20); // in pieces
 }
 
 CORO_TEST(what_does_not_is_read_first) {
