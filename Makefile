@@ -13,6 +13,7 @@
 #   make kills    kill and stop processes under load at random; KILLS=500 times, with SEED=7
 #   make bench    measure; ONLY="yield-2 spawn" measures these alone
 #   make sim      simulate worlds of processes with all that may befall them; SEEDS=1000 is how many
+#   make mutants  plant faults into a copy of the library, and see the simulator catch each
 #   make tidy     check the rules of docs/STYLE.md that a script can check
 #   make format   let clang-format lay out every C file, comments included
 #   make install  install to PREFIX (/usr/local), under DESTDIR if it is set
@@ -74,6 +75,9 @@ bench: packages-bench all
 sim: all
 	$(BUILD)/sim/sim --seeds=1-$(SEEDS) --jobs=$(JOBS)
 
+mutants: packages-build
+	sim/mutants --jobs $(JOBS)
+
 tidy: packages-test all
 	scripts/tidy --build $(BUILD)
 
@@ -92,4 +96,4 @@ packages-%:
 
 comma := ,
 
-.PHONY: all demo test test-asan test-tsan fuzz kills bench sim tidy format install clean
+.PHONY: all demo test test-asan test-tsan fuzz kills bench mutants sim tidy format install clean

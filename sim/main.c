@@ -2,13 +2,14 @@
 // The program `sim`: plays the stories of seeds, each in a child of its own.
 //
 // usage: sim [--seed=N | --seeds=FIRST-LAST] [--places=N] [--seconds=N] [--weather=BITS] [--tls]
-//            [--twice] [--talk] [--tap] [--jobs=N]
+//            [--twice] [--talk] [--tap] [--stop] [--jobs=N]
 //
 // Seeds are numbers; each says what world it is, what befalls it and for how long; the options
 // overrule it. --weather: the sum of what may happen, enum weather in story.h. --tls: real TLS in
 // the place of plain.c. --twice: each seed must have one and the same course both times. --talk:
-// all that happens is told; with the variable AC_TRACE also what the library thinks of it. --tap:
-// the result as tests tell it. --jobs: children at once.
+// all that happens is told, and what the library thinks of it. --tap:
+// the result as tests tell it. --stop: no seed is begun after one that
+// has failed. --jobs: children at once.
 #include "story.h"
 
 #include <signal.h>
@@ -26,10 +27,11 @@ static struct {
     bool talk;
     bool tap;
     bool twice;
+    bool stop;
     unsigned jobs;
 } options = {.first = 1, .last = 1, .weather = -1, .jobs = 1};
 
-enum { PLAY_SECONDS_MAX = 300 };
+enum { PLAY_SECONDS_MAX = 120 };
 
 // What a seed is about.
 static void choose(uint64_t seed) {
@@ -54,6 +56,8 @@ static void choose(uint64_t seed) {
     story.neighbours = story.places - 1 < 6 ? story.places - 1 : 6;
     story.heartbeat_s = 1 + (double)(random_step(&state) % 2000) / 1000;
     story.grace_s = 3 + (double)(random_step(&state) % 3000) / 1000;
+    if (story.places > 30) // everybody has a link to everybody
+        story.heartbeat_s += 5;
     if (story.weather == WEATHER_CUTS || story.weather == (WEATHER_CUTS | WEATHER_FLOOD)) {
         story.heartbeat_s = 10; // what is only cut is mended, however often
         story.grace_s = 10;
@@ -83,10 +87,11 @@ static uint64_t play(uint64_t seed) {
     story_play();
     uint64_t hash = sim.hash, count = sim.events;
     sim_end();
-    printf("%sseed %llu: hash %016llx, %u places, weather %u, %llu events, %llu messages\n",
+    printf("%sseed %llu: hash %016llx, %u places, weather %u, %llu events, %llu messages, "
+           "%zu KiB at most\n",
            options.tap ? "# " : "", (unsigned long long)seed, (unsigned long long)hash,
            story.places, story.weather, (unsigned long long)count,
-           (unsigned long long)oracle_count());
+           (unsigned long long)oracle_count(), story.bytes_most / 1024);
     fflush(stdout);
     return hash;
 }
@@ -153,7 +158,7 @@ static void play_all(void) {
     uint64_t *running = calloc(options.jobs, 2 * sizeof *running);
     if (!running)
         abort();
-    for (uint64_t seed = options.first; seed <= options.last; seed++)
+    for (uint64_t seed = options.first; seed <= options.last && !(options.stop && failures); seed++)
         start_one(running, seed);
     for (unsigned i = 0; i < options.jobs; i++)
         if (running[2 * i])
@@ -192,6 +197,8 @@ static void read_word(const char *word) {
         options.talk = true;
     } else if (strcmp(word, "--tap") == 0) {
         options.tap = true;
+    } else if (strcmp(word, "--stop") == 0) {
+        options.stop = true;
     } else if (strcmp(word, "--twice") == 0) {
         options.twice = true;
     } else {

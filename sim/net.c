@@ -42,7 +42,9 @@ struct datagram {
 
 static struct {
     struct socket **sockets;
-    int count; // of places, taken or free
+    int count;               // of places, taken or free
+    int first_free;          // or before all that are
+    struct list unconnected; // struct socket.queue: listeners and those of datagrams
     uint64_t generation;
     uint8_t blocked[HOSTS_MAX][HOSTS_MAX];
     unsigned loss;
@@ -57,6 +59,7 @@ static void try_connect(uint64_t fd, uint64_t generation);
 
 void net_begin(void) {
     memset(&net, 0, sizeof net);
+    list_init(&net.unconnected);
     net.delay = SIM_MS / 10;
     net.jitter = SIM_MS / 10;
 }
@@ -119,9 +122,10 @@ static void kick_at(struct socket *it, ac_time when) {
 // ---- sockets ----
 
 static struct socket *socket_new(uint32_t host, struct process *process) {
-    int fd = 0;
+    int fd = net.first_free;
     while (fd < net.count && net.sockets[fd])
         fd++;
+    net.first_free = fd + 1;
     if (fd == net.count) {
         net.sockets = realloc(net.sockets, (size_t)(net.count + 64) * sizeof(struct socket *));
         if (!net.sockets)
@@ -159,6 +163,8 @@ static void socket_free(struct socket *it) {
     if (it->process)
         it->process->sockets--;
     net.sockets[it->fd] = NULL;
+    if (it->fd < net.first_free)
+        net.first_free = it->fd;
     net.open--;
     list_remove(&it->queue);
     free_all(&it->in);
@@ -173,9 +179,9 @@ static bool covers(const struct sys_address *bound, const struct sys_address *to
 }
 
 static struct socket *listener_at(uint32_t host, const struct sys_address *address) {
-    for (int i = 0; i < net.count; i++) {
-        struct socket *it = net.sockets[i];
-        if (it && it->sort == SOCKET_LISTENER && it->host == host && covers(&it->local, address))
+    list_each (link, &net.unconnected) {
+        struct socket *it = container_of(link, struct socket, queue);
+        if (it->sort == SOCKET_LISTENER && it->host == host && covers(&it->local, address))
             return it;
     }
     return NULL;
@@ -199,6 +205,8 @@ int net_open_socket(struct process *process, const struct sys_open *how) {
     struct socket *it = socket_new(process->host, process);
     it->sort = !stream ? SOCKET_DATAGRAMS : how->listen ? SOCKET_LISTENER : SOCKET_STREAM;
     it->local = (struct sys_address){.family = 4};
+    if (it->sort != SOCKET_STREAM)
+        list_append(&net.unconnected, &it->queue);
     if (how->bind)
         it->local = *how->bind;
     if (it->local.port == 0)
@@ -538,9 +546,9 @@ static void send_datagram(const struct sys_op *op, const struct socket *from, st
 static bool attempt_send(struct sys_op *op, struct socket *from) {
     bool loopback = is_loopback(&op->address);
     bool all = op->address.ip[3] == 255 && op->address.ip[1] == 255;
-    for (int i = 0; i < net.count; i++) {
-        struct socket *to = net.sockets[i];
-        if (!to || to->sort != SOCKET_DATAGRAMS || to->local.port != op->address.port ||
+    list_each (link, &net.unconnected) {
+        struct socket *to = container_of(link, struct socket, queue);
+        if (to->sort != SOCKET_DATAGRAMS || to->local.port != op->address.port ||
             (loopback && to->host != from->host) ||
             (!all && to->host != host_of(&op->address, from->host)))
             continue;

@@ -176,7 +176,7 @@ struct socket {
     bool asks_nobody; // something was written after the other side had closed
     // of a listener
     struct list accepts; // struct socket.queue
-    struct list queue;   // of a stream: in a listener's `accepts`
+    struct list queue;   // of a stream: in a listener's `accepts`; of others: net.c's list of them
     ac_time ready_at;
     uint32_t accept_count;
     // of datagrams

@@ -50,8 +50,9 @@ struct story {
     enum phase phase;
     struct node **nodes; // by number
     uint32_t node_count;
-    struct node **at; // by place: the latest
-    ac_time fault_at; // the last one so far
+    struct node **at;  // by place: the latest
+    ac_time fault_at;  // the last one so far
+    size_t bytes_most; // that a process had
 };
 extern struct story story;
 

@@ -11,6 +11,7 @@
 // looks at the clock cost; helpers are refused.
 #include "sim.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -42,6 +43,9 @@ int __wrap_sys_interfaces(struct sys_interface *found, size_t found_max);
 void __wrap_sys_fd_close(int fd);
 int __wrap_sys_overflow_watch(size_t (*describe)(const void *owner, char *text, size_t bytes));
 void __wrap_sys_overflow_unwatch(void);
+bool __wrap_trace_on(enum trace_floor floor);
+void __wrap_trace_line(enum trace_floor floor, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void __wrap_watchdog_add(struct loop *loop);
 void __wrap_watchdog_remove(struct loop *loop);
 void __real_watchdog_add(struct loop *loop);
@@ -176,6 +180,28 @@ REPLACES int __wrap_sys_interfaces(struct sys_interface *found, size_t found_max
 }
 
 REPLACES void __wrap_sys_fd_close(int fd) { net_close(fd); }
+
+// ---- what the library tells of itself ----
+
+REPLACES bool __wrap_trace_on(enum trace_floor floor) {
+    return floor == TRACE_FABRIC || (sim.talks && floor == TRACE_REMOTE);
+}
+
+// Two sides that run the same code never breach the protocol: who finds that is told of a mistake
+// that is mended by losing the peer, and which nobody would see.
+REPLACES void __wrap_trace_line(enum trace_floor floor, const char *format, ...) {
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    const char *breach = ac_strerror(-EBADMSG);
+    size_t bytes = strlen(line), tail = strlen(breach);
+    if (sim.talks)
+        printf("#     process %u: %s\n", sim.running ? sim.running->number : 0, line);
+    sim_check(floor != TRACE_FABRIC || bytes < tail || strcmp(line + bytes - tail, breach) != 0,
+              "process %u finds a breach of the protocol: %s", sim.running->number, line);
+}
 
 // ---- loops ----
 
