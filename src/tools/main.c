@@ -30,10 +30,37 @@ static const struct tool tools[] = {
      "Programs that run take up what has changed within two seconds. Workers of a computation\n"
      "keep the keys with which they were started: retire a key when those have ended.\n"
      "  --key-file FILE      another file than key in the configuration folder\n"},
-    {"peers", tool_peers, "list the programs of your key that answer within a second",
-     "  --loopback           look on this computer only\n"
-     "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
-     "  --key-file FILE      the key (default: key in the configuration folder)\n"
+    {"peers", tool_peers, "list the programs of your key that are found",
+     TOOL_NETWORK_USAGE "  --seconds N          how long to look (default: 1)\n"
+                        "  --json               one JSON object a program, one a line\n"
+                        "Tells where each listens, the round trip to it and what it calls itself.\n"
+                        "Exits with 1 when nobody was found.\n"},
+    {"names", tool_names, "list the names that programs have given, of all or of one PEER",
+     TOOL_NETWORK_USAGE
+     "  --seconds N          how long to look (default: 1)\n"
+     "  --json               one JSON object a name, one a line\n"
+     "PEER is an address, or what the program calls itself. Tells of each name its kind\n"
+     "(coroutine, channel, function), where it is and the reference that stands behind it.\n"
+     "Exits with 1 when nobody was found, or one of those found does not tell its names.\n"},
+    {"send", tool_send, "send VALUE, which is JSON, to the holder of NAME",
+     TOOL_NETWORK_USAGE
+     "  --seconds N          how long to look, and then to wait (default: 10)\n"
+     "  --wait               as a call: wait for the answer and print it as JSON\n"
+     "  --deliver            print how many have got it\n"
+     "VALUE \"-\" is read from standard input. What JSON has not is written as\n"
+     "{\"$bytes\": \"00ff\"}, {\"$real\": \"nan\"}, {\"$ref\": \"1a2b:17\"},\n"
+     "{\"$error\": [\"ENOENT\", \"text\"]} and\n"
+     "{\"$map\": [[1, \"one\"]]}, a map with keys that are no texts.\n"
+     "Exits with 1 when nobody has the name, nobody got the value, or no answer came in time.\n"},
+    {"top", tool_top, "watch what programs do: their messages, queues, round trips and losses",
+     TOOL_NETWORK_USAGE
+     "  --seconds N          how long to look at first (default: 1)\n"
+     "  --every N            seconds between two looks (default: 1)\n"
+     "  --times N            end after so many (default: go on until Ctrl-C)\n"
+     "  --once               the same as --times 1\n"
+     "  --links              also each link between two of them\n"
+     "  --json               each look as one line of JSON\n"
+     "On a terminal the table is drawn anew each time; elsewhere one follows the other.\n"
      "Exits with 1 when nobody was found.\n"},
     {"version", tool_version, "show the version", ""},
     {"help", tool_help, "show this, or `help COMMAND` its options", ""},
@@ -52,8 +79,10 @@ static void print_help(void) {
            ac_version());
     for (size_t i = 0; i < countof(tools); i++)
         printf("  %-8s %s\n", tools[i].name, tools[i].help);
-    printf("\nExit codes: 0 done, 1 failed, 2 called in a wrong way.\n"
-           "AC_TRACE=cluster,remote,fabric shows on standard error what the library does.\n");
+    printf("\n`asyncoro help COMMAND` tells the options of a command.\n"
+           "Exit codes: 0 done, 1 failed, 2 called in a wrong way.\n"
+           "AC_TRACE=cluster,remote,fabric shows on standard error what the library does, "
+           "AC_TRACE=frame each frame.\n");
 }
 
 static int print_tool(const struct tool *tool) {
@@ -102,15 +131,29 @@ static const struct tool_option *option_of(const char *argument, const struct to
     return NULL;
 }
 
+static bool is_word(const char *argument) {
+    return argument[0] != '-' || !argument[1] || (argument[1] >= '0' && argument[1] <= '9');
+}
+
 int tool_read_options(const char *tool, int count, char **arguments,
                       const struct tool_option *options, size_t option_count, const char **word) {
+    return tool_read_words(tool, count, arguments, options, option_count, word, word ? 1 : 0);
+}
+
+int tool_read_words(const char *tool, int count, char **arguments,
+                    const struct tool_option *options, size_t option_count, const char **words,
+                    size_t word_count) {
     int err = EXIT_GOOD;
+    bool all_words = false;
+    size_t found = 0;
     for (int i = 0; i < count && err == EXIT_GOOD; i++) {
         const char *value;
         const struct tool_option *option = option_of(arguments[i], options, option_count, &value);
-        if (!option && arguments[i][0] != '-' && word && !*word) {
-            *word = arguments[i];
-        } else if (!option || (option->flag && value)) {
+        if (!all_words && strcmp(arguments[i], "--") == 0) {
+            all_words = true;
+        } else if ((all_words || is_word(arguments[i])) && found < word_count) {
+            words[found++] = arguments[i];
+        } else if (!option || all_words || (option->flag && value)) {
             fprintf(stderr, "asyncoro %s: '%s' is not understood; see: asyncoro help %s\n", tool,
                     arguments[i], tool);
             err = EXIT_USAGE;

@@ -1,51 +1,61 @@
 // SPDX-License-Identifier: MIT
 // `asyncoro peers`: the programs of this key that are found within a second. A beacon tells where a
-// program listens; what it calls itself it tells those that link to it. As with grep, finding
-// nobody is a failure, so that a script need not read what is written.
+// program listens; what it calls itself and how far away it is is known of those that are linked.
+// As with grep, finding nobody is a failure, so that a script need not read what is written.
 #include <stdio.h>
+#include <string.h>
 
 #include "tools/tools.h"
 
-enum { PEERS_MAX = 256 };
+static struct tool_network look = {.seconds = 1};
+static bool json;
 
-static bool found; // somebody
+static ac_value in_json(const struct ac_peer_info *it) {
+    char id[17];
+    snprintf(id, sizeof id, "%016llx", (unsigned long long)it->id);
+    return ac_map("id", (const char *)id, "name", tool_text(it->name), "address",
+                  (const char *)it->address, "linked", it->linked, "round_trip_s",
+                  it->round_trip_s < 0 ? ac_nil : ac_of(it->round_trip_s));
+}
+
+static void print_one(struct ac_peer_info *it) {
+    char trip[32] = "-";
+    if (it->round_trip_s >= 0)
+        snprintf(trip, sizeof trip, "%.3f ms", it->round_trip_s * 1e3);
+    tool_clean(it->name);
+    printf("%-24s %12s  %s\n", it->address, trip, it->name);
+}
+
+// The round trip is measured when two link, which some of those in the list have done just now.
+static void wait_for_trips(struct ac_peer_info *peers, size_t *count) {
+    ac_time until = ac_after(0.5);
+    size_t measured = 0;
+    while (measured < *count && ac_now() < until && ac_sleep(0.005) == 0) {
+        measured = 0;
+        *count = tool_peers_now(peers);
+        for (size_t i = 0; i < *count; i++)
+            measured += !peers[i].linked || peers[i].round_trip_s >= 0;
+    }
+}
 
 static ac_value run_peers(ac_value argument) {
-    static struct ac_peer_info peers[PEERS_MAX];
+    static struct ac_peer_info peers[TOOL_PEERS_MAX];
+    size_t count;
+    int err = tool_meet("peers", &look, peers, &count);
     (void)argument;
-    int err = ac_sleep(1);
-    long count = ac_peers(peers, PEERS_MAX);
-    ac_time until = ac_after(1);
-    for (long i = 0; i < count && i < PEERS_MAX; i++)
-        if (!peers[i].linked && ac_peer(peers[i].address, until) < 0)
-            fprintf(stderr, "asyncoro peers: %s does not answer\n", peers[i].address);
-    count = ac_peers(peers, PEERS_MAX);
-    for (long i = 0; i < count && i < PEERS_MAX; i++)
-        printf("%-24s %s\n", peers[i].address, peers[i].name);
-    found = count > 0;
-    if (!found)
-        fprintf(stderr, "asyncoro peers: nobody was found\n");
+    if (!err)
+        wait_for_trips(peers, &count);
+    for (size_t i = 0; !err && i < count; i++)
+        if (json && !tool_print_json(in_json(&peers[i])))
+            err = -EIO;
+        else if (!json)
+            print_one(&peers[i]);
     return ac_result(err);
 }
 
 int tool_peers(int count, char **arguments) {
-    bool loopback = false;
-    uint32_t discovery_port = 0;
-    const char *key_file = NULL;
-    const struct tool_option options[] = {
-        {.name = "--loopback", .flag = &loopback},
-        {.name = "--discovery-port", .number = &discovery_port, .number_max = UINT16_MAX},
-        {.name = "--key-file", .text = &key_file},
-    };
+    struct tool_option options[TOOL_NETWORK_OPTIONS + 1] = {{.name = "--json", .flag = &json}};
+    memcpy(options + 1, tool_network_options(&look), sizeof look.options);
     int err = tool_read_options("peers", count, arguments, options, countof(options), NULL);
-    if (err)
-        return err;
-    err = ac_network_start(.name = "asyncoro peers", .loopback_only = loopback,
-                           .discovery_port = (uint16_t)discovery_port, .key_file = key_file);
-    if (err) {
-        fprintf(stderr, "asyncoro peers: %s\n", ac_network_error());
-        return EXIT_FAILED;
-    }
-    ac_spawn(run_peers, ac_nil, .name = "peers");
-    return ac_run() || !found ? EXIT_FAILED : EXIT_GOOD;
+    return err ? err : tool_run("peers", &look, run_peers);
 }

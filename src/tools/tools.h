@@ -26,11 +26,70 @@ struct tool_option {
     bool *flag; // or this one, for an option without a value; NULL
 };
 
-// Reads the options of a subcommand, and at most one argument that is none, into *word (which may
-// be NULL). EXIT_GOOD or EXIT_USAGE, having said what is wrong.
+// Reads the options of a subcommand, and at most `word_count` arguments that are none, into words
+// (of which those that are missing stay as they are). What stands behind "--" is no option, nor
+// what looks like a number. EXIT_GOOD or EXIT_USAGE, having said what is wrong.
+int tool_read_words(const char *tool, int count, char **arguments,
+                    const struct tool_option *options, size_t option_count, const char **words,
+                    size_t word_count);
+
+// The same with one word, which may be NULL.
 int tool_read_options(const char *tool, int count, char **arguments,
                       const struct tool_option *options, size_t option_count, const char **word);
 
+// ---- network.c: looking at other programs ----
+
+enum { TOOL_PEERS_MAX = 1024, TOOL_NETWORK_OPTIONS = 5 };
+
+// Where to look, as options of the subcommand say.
+struct tool_network {
+    bool loopback;           // --loopback
+    uint32_t discovery_port; // --discovery-port; 0: the default
+    const char *key_file;    // --key-file; NULL: the default
+    const char *peer;        // --peer: somebody whom beacons do not reach; NULL: none
+    uint32_t seconds;        // --seconds: how long to look, or to wait
+    struct tool_option options[TOOL_NETWORK_OPTIONS];
+};
+// The options that these fields are; they lie in the record.
+const struct tool_option *tool_network_options(struct tool_network *it);
+// What the options of all who look have in common, for their usage.
+#define TOOL_NETWORK_USAGE                                                                         \
+    "  --loopback           look on this computer only\n"                                          \
+    "  --discovery-port P   UDP port of the beacons (default: 51350)\n"                            \
+    "  --key-file FILE      the key (default: key in the configuration folder)\n"                  \
+    "  --peer ADDRESS       a program that beacons do not reach\n"
+
+// Starts the network and runs a coroutine, which says what is wrong and ends with an error if
+// something was. An exit code.
+int tool_run(const char *tool, const struct tool_network *it, ac_function main);
+// Says on standard error what failed.
+void tool_complain(const char *tool, const char *what, int err);
+// Reaches the peer that the options name, if they do. 0 or an error, having said so. Can wait.
+int tool_reach(const char *tool, const struct tool_network *it);
+// Looks around and links with all who are there, sorted by name. 0, -ENOENT if nobody is, or
+// another error, having said so. Can wait.
+int tool_meet(const char *tool, const struct tool_network *it, struct ac_peer_info *peers,
+              size_t *count);
+// Who is known now, sorted by name.
+size_t tool_peers_now(struct ac_peer_info peers[TOOL_PEERS_MAX]);
+// What could do harm on a terminal becomes a question mark.
+void tool_clean(char *text);
+// A text of somebody else as a value.
+ac_value tool_text(const char *text);
+// Prints a value, which it takes, as one line of JSON. False if it could not be written.
+bool tool_print_json(ac_value value);
+
+// ---- convert.c: values as JSON ----
+
+enum { CONVERT_WHY_BYTES = 256 };
+// The value as JSON, to be freed with free(); NULL if there is no memory.
+char *convert_to_json(ac_value it);
+// What JSON says, to be dropped; AC_INVALID, and `why` says what is wrong.
+ac_value convert_from_json(const char *text, size_t bytes, char why[CONVERT_WHY_BYTES]);
+
+int tool_names(int count, char **arguments);
+int tool_send(int count, char **arguments);
+int tool_top(int count, char **arguments);
 int tool_node(int count, char **arguments);
 int tool_key(int count, char **arguments);
 int tool_peers(int count, char **arguments);

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// What subcommands that look at other programs share: the options that say where to look, a network
+// that tells nothing of itself, and the list of those who are there.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/tools.h"
+
+const struct tool_option *tool_network_options(struct tool_network *it) {
+    const struct tool_option options[TOOL_NETWORK_OPTIONS] = {
+        {.name = "--loopback", .flag = &it->loopback},
+        {.name = "--discovery-port", .number = &it->discovery_port, .number_max = UINT16_MAX},
+        {.name = "--key-file", .text = &it->key_file},
+        {.name = "--peer", .text = &it->peer},
+        {.name = "--seconds", .number = &it->seconds, .number_max = 1000},
+    };
+    memcpy(it->options, options, sizeof options);
+    return it->options;
+}
+
+int tool_run(const char *tool, const struct tool_network *it, ac_function main) {
+    char name[64];
+    snprintf(name, sizeof name, "asyncoro %s", tool);
+    int err = ac_network_start(.name = name, .loopback_only = it->loopback, .unseen = true,
+                               .discovery_port = (uint16_t)it->discovery_port,
+                               .key_file = it->key_file);
+    if (err) {
+        fprintf(stderr, "asyncoro %s: %s\n", tool, ac_network_error());
+        return EXIT_FAILED;
+    }
+    // JSON of a deep value is written by functions that call themselves.
+    ac_ref it_runs = ac_spawn(main, ac_nil, .name = tool, .stack_bytes = 512 << 10);
+    return ac_run() || !ac_ref_is(it_runs) ? EXIT_FAILED : EXIT_GOOD;
+}
+
+void tool_complain(const char *tool, const char *what, int err) {
+    fprintf(stderr, "asyncoro %s: %s: %s\n", tool, what, ac_strerror(err));
+}
+
+int tool_reach(const char *tool, const struct tool_network *it) {
+    int err = it->peer ? ac_peer(it->peer, ac_after(it->seconds)) : 0;
+    if (err)
+        tool_complain(tool, it->peer, err);
+    return err;
+}
+
+static int by_name(const void *a, const void *b) {
+    const struct ac_peer_info *one = a, *two = b;
+    int order = strcmp(one->name, two->name);
+    return order ? order : strcmp(one->address, two->address);
+}
+
+size_t tool_peers_now(struct ac_peer_info peers[TOOL_PEERS_MAX]) {
+    long count = ac_peers(peers, TOOL_PEERS_MAX);
+    count = count > TOOL_PEERS_MAX ? TOOL_PEERS_MAX : count < 0 ? 0 : count;
+    qsort(peers, (size_t)count, sizeof peers[0], by_name);
+    return (size_t)count;
+}
+
+// Who does not answer is told of, and stays in the list.
+int tool_meet(const char *tool, const struct tool_network *it, struct ac_peer_info *peers,
+              size_t *count) {
+    int err = tool_reach(tool, it);
+    if (!err && !it->peer)
+        err = ac_sleep(it->seconds);
+    *count = tool_peers_now(peers);
+    ac_time until = ac_after(it->seconds);
+    for (size_t i = 0; !err && i < *count; i++)
+        if (!peers[i].linked && ac_peer(peers[i].address, until) < 0)
+            fprintf(stderr, "asyncoro %s: %s does not answer\n", tool, peers[i].address);
+    *count = tool_peers_now(peers);
+    if (!err && *count == 0)
+        fprintf(stderr, "asyncoro %s: nobody was found\n", tool);
+    return err ? err : *count ? 0 : -ENOENT;
+}
+
+void tool_clean(char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = '?';
+}
+
+ac_value tool_text(const char *text) {
+    ac_value value = ac_of(text);
+    return value.kind == AC_INVALID && ac_error_of(value) == -EILSEQ ? ac_of("?") : value;
+}
+
+bool tool_print_json(ac_value value) {
+    char *text = convert_to_json(value);
+    ac_drop(value);
+    if (!text)
+        fprintf(stderr, "asyncoro: no memory for the JSON\n");
+    else
+        printf("%s\n", text);
+    free(text);
+    fflush(stdout);
+    return text && !ferror(stdout);
+}

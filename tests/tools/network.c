@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// The options of subcommands that look at other programs, and what they do when nobody is there.
+#include "tools/tool.h"
+
+TEST(nobody_is_found_where_nobody_is) {
+    static const char *const tools[] = {"peers", "names", "top"};
+    world_make();
+    for (size_t i = 0; i < countof(tools); i++) {
+        ck_assert_int_eq(run_tool(tools[i], "--loopback"), 1);
+        ck_said("nobody was found");
+    }
+    world_clean();
+}
+
+TEST(a_peer_may_be_named_that_no_beacon_tells_of) {
+    world_make();
+    pid_t pid = pump_start(pump, false);
+    ck_assert_int_eq(run_tool("peers", "--loopback"), 0);
+    char address[64] = "";
+    ck_assert_int_eq(sscanf(tool_said, "%63s", address), 1);
+    char port[16];
+    snprintf(port, sizeof port, "%d", atoi(getenv("ASYNCORO_DISCOVERY_PORT")) + 1);
+    ck_assert_int_eq(run_tool("names", "--loopback", "--discovery-port", port, "--peer", address),
+                     0);
+    ck_said("echo ");
+    pump_stop(pid);
+    ck_assert_int_eq(run_tool("names", "--loopback", "--discovery-port", port, "--peer", address),
+                     1);
+    ck_said("asyncoro names: 127.0.0.1:");
+    world_clean();
+}
+
+TEST(a_bad_key_is_told) {
+    world_make();
+    char path[128];
+    snprintf(path, sizeof path, "%s/bad", world_folder);
+    ck_assert_int_eq(sys_file_create_secret(path, "no key\n", 7), 0);
+    static const char *const tools[] = {"peers", "names", "top"};
+    for (size_t i = 0; i < countof(tools); i++)
+        ck_assert_int_eq(run_tool(tools[i], "--key-file", path), 1);
+    ck_said("asyncoro top: ");
+    ck_assert_int_eq(run_tool("top", "--seconds", "0"), 2);
+    ck_assert_int_eq(run_tool("names", "--", "--loopback", "more"), 2);
+    ck_said("'more' is not understood");
+    world_clean();
+}
