@@ -15,6 +15,7 @@
 //   peers.c      ac_peer, ac_peers, where references live
 //   seek.c       peers that are named in the options or the environment
 //   presence.c   coroutines that watch peers come and go
+//   transfer.c   files that are sent; receive.c files that come; store.c the folder for these
 #ifndef REMOTE_REMOTE_H
 #define REMOTE_REMOTE_H
 
