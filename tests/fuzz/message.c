@@ -92,6 +92,7 @@ static void create(void) {
     int err = 0;
     host = loop_create(&sys_chosen, 1, &err);
     REQUIRE(host);
+    sys_context_of_thread(&host->home); // as loop_run does: coroutines come back to this stack
     loop_here = host;
     REQUIRE(remote_start(host, &options, &keys) == 0);
 }
