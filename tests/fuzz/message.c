@@ -155,6 +155,7 @@ static size_t make_payload(uint8_t *to, const uint8_t *from, size_t count) {
     return bytes;
 }
 
+// The two high bits of the type: a window has room; the loop gets its turn.
 static void hear(struct fuzz_input *input) {
     static uint8_t payload[9 * 256];
     struct remote *remote = remote_of(host);
@@ -163,7 +164,7 @@ static void hear(struct fuzz_input *input) {
     size_t got = fuzz_bytes(input, length, &bytes), count = make_payload(payload, bytes, got);
     given += count;
     remote_enter(remote);
-    incoming_frame(remote, PEER, FRAME_SEND + type % 20, payload, count);
+    incoming_frame(remote, PEER, FRAME_SEND + type % 64 % 40, payload, count);
     if (type & 128)
         on_room(remote, PEER);
     remote_leave(remote);

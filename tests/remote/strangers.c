@@ -19,7 +19,7 @@ enum {
     // The queue of the system may hold 4,096 of those who have gone, before somebody new, and 200
     // of them a second are let in.
     QUEUE_S = 60,
-    DESCRIPTORS_MAX = 200 // more than before: places for strangers, and some
+    DESCRIPTORS_MAX = 400 // more than before: places for strangers, and some
 };
 #define SERVED_S 5.0 // a round trip at the worst, on a computer that has much else to do
 
