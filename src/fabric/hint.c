@@ -61,6 +61,18 @@ static void hint_fails(struct hint *hint) {
         peer_leave(peer, -ECONNRESET);
 }
 
+// With one to whom somebody introduced us a link is made at once: through a translator it can
+// neither see where we listen nor find us there.
+static void follow(struct hint *hint, const char *name) {
+    struct fabric *fabric = hint->ask.fabric;
+    struct peer *peer = peer_find(fabric, hint->id);
+    bool introduced = hint->beacon == 0 && !(peer && peer->met);
+    hint_holds(fabric, hint->id, &hint->ask.address, name, hint->beacon);
+    peer = peer_find(fabric, hint->id);
+    if (peer && introduced && !fabric->closing)
+        peer_open(peer);
+}
+
 // Whether an attempt that failed so may do better soon: there was no place among the strangers.
 static bool is_worth_another(int err) {
     return err == -ECONNRESET || err == -EPIPE || err == -EPROTO;
@@ -79,7 +91,7 @@ static ac_value look_into(ac_value argument) {
     }
     trace(TRACE_FABRIC, "hint of %016llx: %s", (unsigned long long)hint->id, ac_strerror(err));
     if (err == 0 && answer.peer == hint->id)
-        hint_holds(fabric, hint->id, &hint->ask.address, answer.name, hint->beacon);
+        follow(hint, answer.name);
     else if (err == 0 || err == -ECONNREFUSED)
         hint_fails(hint);
     return ac_nil;

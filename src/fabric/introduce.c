@@ -3,8 +3,8 @@
 // those that no beacon reaches: behind routers and translators, in containers.
 //
 // Each is told of all others when it gets a connection, and of each that comes later. What it is
-// told is a hint (hint.c): it asks at that address itself. As both sides are told, it is enough
-// that one of them can reach the other.
+// told is a hint (hint.c): it asks at that address itself and then links. As both sides are told,
+// it is enough that one of them can reach the other.
 //
 // The address that is told: the one that the peer advertises, else where it listens as seen from
 // here. That is not told where it means something else to others: a guess, or an address of one

@@ -59,6 +59,14 @@ static void from_interface(const struct sockaddr *from, struct sys_address *to) 
     net_from_sockaddr(from, sizeof(struct sockaddr_in6), to, NULL);
 }
 
+// Where none was set, the C library gives none, or the address itself.
+static void find_broadcast(struct sys_interface *it, const struct sockaddr *set) {
+    if (set)
+        from_interface(set, &it->broadcast);
+    if (it->broadcast.family != 4 || sys_address_equal(&it->broadcast, &it->address))
+        it->broadcast = (struct sys_address){.family = 4, .ip = {255, 255, 255, 255}};
+}
+
 static void interface_fill(struct sys_interface *it, const struct ifaddrs *from) {
     memset(it, 0, sizeof *it);
     it->index = if_nametoindex(from->ifa_name);
@@ -69,8 +77,8 @@ static void interface_fill(struct sys_interface *it, const struct ifaddrs *from)
         return;
     if (it->is_loopback)
         it->broadcast = (struct sys_address){.family = 4, .ip = {127, 255, 255, 255}};
-    else if ((from->ifa_flags & IFF_BROADCAST) && from->ifa_broadaddr)
-        from_interface(from->ifa_broadaddr, &it->broadcast);
+    else if (from->ifa_flags & IFF_BROADCAST)
+        find_broadcast(it, from->ifa_broadaddr);
 }
 
 int sys_interfaces(struct sys_interface *found, size_t found_max) {

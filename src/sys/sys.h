@@ -275,7 +275,7 @@ struct sys_interface {
     unsigned index;
     bool is_loopback;
     struct sys_address address;   // IPv4 or IPv6, port 0
-    struct sys_address broadcast; // of an IPv4 interface that has one; 127.255.255.255 on loopback
+    struct sys_address broadcast; // of an IPv4 interface that can; 127.255.255.255 on loopback
     char name[16];
 };
 // The addresses of the interfaces that are up. Returns how many were stored, or a negative error.
