@@ -31,7 +31,7 @@ static struct {
     unsigned jobs;
 } options = {.first = 1, .last = 1, .weather = -1, .jobs = 1};
 
-enum { PLAY_SECONDS_MAX = 120 };
+enum { PLAY_SECONDS_MAX = 120, JOBS_MAX = 64 };
 
 // What a seed is about.
 static void choose(uint64_t seed) {
@@ -155,15 +155,12 @@ static void start_one(uint64_t *running, uint64_t seed) {
 }
 
 static void play_all(void) {
-    uint64_t *running = calloc(options.jobs, 2 * sizeof *running);
-    if (!running)
-        abort();
+    static uint64_t running[2 * JOBS_MAX]; // number of a child and its seed
     for (uint64_t seed = options.first; seed <= options.last && !(options.stop && failures); seed++)
         start_one(running, seed);
     for (unsigned i = 0; i < options.jobs; i++)
         if (running[2 * i])
             wait_for_one(running);
-    free(running);
 }
 
 // ---- the command line ----
@@ -210,7 +207,7 @@ static void read_word(const char *word) {
 int main(int count, char **words) {
     for (int i = 1; i < count; i++)
         read_word(words[i]);
-    if (options.jobs == 0 || options.places == 1)
+    if (options.jobs == 0 || options.jobs > JOBS_MAX || options.places == 1)
         return 2;
     play_all();
     uint64_t played = options.last - options.first + 1;
