@@ -172,7 +172,7 @@ AC_API bool ac_next(ac_value of, size_t *cursor, ac_value *item);
 AC_API bool ac_equal(ac_value a, ac_value b);
 static inline bool ac_ref_equal(ac_ref a, ac_ref b) { return a.peer == b.peer && a.id == b.id; }
 static inline bool ac_ref_is(ac_ref ref) { return ref.peer != 0; }
-// The process it lives in, a number as in struct ac_peer_info; 0 for no reference.
+// Returns the process it lives in, a number as in struct ac_peer_info; 0 for no reference.
 static inline uint64_t ac_ref_peer(ac_ref ref) { return ref.peer; }
 // Why a call that returns a reference returned none: a negative errno value; 0 for a reference and
 // ac_no_ref.
