@@ -277,6 +277,8 @@ void oracle_notice_of_node(struct node *at, const struct ac_exit *exit) {
     sim_check(view->watched, "the watchman of node %u got a second notice of node %u", at->number,
               of->number);
     *view = (struct view){.lost = view->lost + 1};
+    if (exit->how == AC_LOST && exit->reason != -ESRCH)
+        oracle_lost(at, of, exit->reason);
 }
 
 struct node *oracle_notice_of_inbox(struct talker *talker, const struct ac_exit *exit) {
