@@ -45,6 +45,7 @@ WRAPPED(struct tls *, tls_create, struct tls_context *context, bool server);
 WRAPPED(void, tls_destroy, struct tls *tls);
 WRAPPED(uint8_t *, tls_room, struct tls *tls, size_t *count);
 WRAPPED(void, tls_came, struct tls *tls, size_t count);
+WRAPPED(void, tls_rest, struct tls *tls);
 WRAPPED(void, tls_output, struct tls *tls, struct buffer *into);
 WRAPPED(size_t, tls_output_bytes, const struct tls *tls);
 WRAPPED(bool, tls_has_output, const struct tls *tls);
@@ -136,6 +137,11 @@ void __wrap_tls_came(struct tls *it, size_t count) {
         __real_tls_came(it, count);
     else
         it->in.length += count;
+}
+
+void __wrap_tls_rest(struct tls *it) {
+    if (sim.tls)
+        __real_tls_rest(it);
 }
 
 void __wrap_tls_output(struct tls *it, struct buffer *into) {

@@ -37,6 +37,10 @@ enum { MEMORY_LINE_BYTES = 64 };
 void *memory_allocate_lines(size_t bytes);
 void *memory_resize(void *old, size_t bytes);
 void memory_release(void *it);
+// Large blocks will come and go in this process. The C library takes one that is given back for a
+// sign (mallopt, M_MMAP_THRESHOLD) not to return such memory to the system each time, and have it
+// back page by page; this gives it the sign.
+void memory_comes_and_goes(void);
 char *memory_copy_text(const char *text);
 
 // For tests: the n-th of the allocations that follow in this thread fails (1: the next one; 0:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A growable run of bytes. It owns its memory, doubles when it grows and keeps what it has until
-// buffer_done.
+// A growable run of bytes. It owns its memory, at least doubles when it grows and keeps what it
+// has until buffer_done.
 #include "base/base.h"
 
 enum { CAPACITY_FIRST = 64 };
@@ -17,9 +17,9 @@ int buffer_reserve(struct buffer *buffer, size_t more) {
         return 0;
     if (more > SIZE_MAX / 4 - buffer->length)
         return -ENOMEM;
-    size_t capacity = buffer->capacity ? buffer->capacity : CAPACITY_FIRST;
-    while (capacity < buffer->length + more)
-        capacity *= 2;
+    size_t capacity = buffer->capacity ? 2 * buffer->capacity : CAPACITY_FIRST;
+    if (capacity < buffer->length + more)
+        capacity = buffer->length + more;
     uint8_t *bytes = memory_resize(buffer->bytes, capacity);
     if (!bytes)
         return -ENOMEM;

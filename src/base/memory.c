@@ -15,6 +15,8 @@ static _Thread_local struct {
     bool failed;    // it has come to that
 } fault;
 
+enum { LARGE_BYTES = 4 << 20 };
+
 static bool must_fail(void);
 
 void *memory_allocate(size_t bytes) {
@@ -46,6 +48,11 @@ void *memory_resize(void *old, size_t bytes) {
 }
 
 void memory_release(void *it) { free(it); }
+
+void memory_comes_and_goes(void) {
+    void *volatile block = malloc(LARGE_BYTES); // nothing is lost if there is none
+    free(block);
+}
 
 char *memory_copy_text(const char *text) {
     if (!text)

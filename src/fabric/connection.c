@@ -102,10 +102,9 @@ static void writer_ended(struct task *task) {
 
 void connection_rest(struct connection *it) {
     link_rest(&it->peer->link);
-    if (it->plain.length == 0)
-        buffer_done(&it->plain);
     if (it->out.length == 0)
         buffer_done(&it->out);
+    it->rests = true; // the reader sees to its memory itself, which is being read into now
 }
 
 bool fabric_cut(struct fabric *fabric, uint64_t id) {
@@ -174,6 +173,10 @@ int connection_pull(struct connection *it, ac_time deadline) {
             return -EBADMSG;
         if (tls_has_output(it->tls))
             bell_ring(&it->work);
+        if (it->rests && plain->length == 0) {
+            buffer_done(plain);
+            tls_rest(it->tls);
+        }
         err = connection_receive(it, deadline);
         if (err)
             return err;
@@ -204,6 +207,7 @@ static int take_up(struct connection *it, const struct frame *frame, const uint8
     struct fabric *fabric = it->fabric;
     struct peer *peer = it->peer;
     int fresh = link_arrived(&peer->link, frame);
+    it->rests = false;
     if (fresh <= 0)
         return fresh;
     if (fabric->closing)

@@ -325,6 +325,7 @@ struct connection {
     uint64_t question; // which
     bool goodbye;      // the writer shall send GOODBYE and then end the stream
     bool goodbye_sent;
+    bool rests;            // nothing has gone up since it was told to rest
     bool secured;          // the TLS handshake is over
     size_t stranger_bytes; // that came while it was a stranger, or not secured
     ac_time deadline;      // for all waits until the greeting is over

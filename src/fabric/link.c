@@ -28,7 +28,7 @@ enum {
     QUEUED_BYTES_MAX = 4 * FABRIC_WINDOW_BYTES,
     CHUNK_BYTES = 128 * 1024 - 64, // so that malloc does not ask the system for each
     CHUNK_BYTES_LEAST = 2 * 1024,  // of the first of a row: most links have little to say at a time
-    SPARE_MAX = 32
+    SPARE_MAX = FABRIC_WINDOW_BYTES / CHUNK_BYTES
 };
 
 _Static_assert((int)FRAME_BYTES_MAX <= (int)CHUNK_BYTES, "every frame fits a chunk");

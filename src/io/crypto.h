@@ -85,6 +85,8 @@ void tls_destroy(struct tls *tls);
 // tls_came.
 uint8_t *tls_room(struct tls *tls, size_t *count);
 void tls_came(struct tls *tls, size_t count);
+// Gives back what of that memory is only of use where much comes.
+void tls_rest(struct tls *tls);
 // The same for bytes that lie elsewhere, and stay there until tls_read or tls_handshake says
 // -EAGAIN, as it has done last: all that came before has been read.
 void tls_feed(struct tls *tls, const uint8_t *bytes, size_t count);

@@ -39,7 +39,8 @@ static int bio_write(BIO *bio, const char *from, size_t count, size_t *done);
 static long bio_control(BIO *bio, int command, long number, void *pointer);
 
 enum {
-    IN_BYTES_FIRST = 4 * 1024, // until the handshake is done: strangers shall not cost much
+    IN_BYTES_FIRST = 4 * 1024, // until the handshake is done, as strangers shall not cost much; and
+                               // after a rest, until more comes at once
     IN_BYTES = 32 * 1024,
     RECORD_BYTES = 16 * 1024, // of plain text, at the most
     RECORD_BYTES_MORE = 64,   // head, tag and what else a record has besides
@@ -70,6 +71,7 @@ struct tls {
     size_t in_end;
     uint8_t *room; // memory of its own for that, or NULL
     size_t room_bytes;
+    bool rested;       // and has not been full since
     struct buffer out; // what is to be sent
     const char *problem;
     uint64_t key_bytes; // written under the present keys
@@ -270,7 +272,7 @@ void tls_destroy(struct tls *tls) {
 }
 
 uint8_t *tls_room(struct tls *tls, size_t *count) {
-    size_t wanted = tls->done ? IN_BYTES : IN_BYTES_FIRST;
+    size_t wanted = tls->done && !tls->rested ? IN_BYTES : IN_BYTES_FIRST;
     if (tls->room_bytes < wanted) {
         uint8_t *room = memory_resize(tls->room, wanted);
         if (!room)
@@ -288,6 +290,20 @@ uint8_t *tls_room(struct tls *tls, size_t *count) {
 void tls_came(struct tls *tls, size_t count) {
     assert(count <= tls->room_bytes - tls->in_end);
     tls->in_end += count;
+    if (tls->in_end == tls->room_bytes)
+        tls->rested = false;
+}
+
+void tls_rest(struct tls *tls) {
+    if (tls->in_begin < tls->in_end)
+        return;
+    tls->rested = true;
+    if (tls->room_bytes <= IN_BYTES_FIRST)
+        return;
+    memory_release(tls->room);
+    tls->room = NULL;
+    tls->in = NULL;
+    tls->room_bytes = tls->in_begin = tls->in_end = 0;
 }
 
 void tls_feed(struct tls *tls, const uint8_t *bytes, size_t count) {

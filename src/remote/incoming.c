@@ -392,15 +392,21 @@ static void handle(struct incoming *in, unsigned type) {
     }
 }
 
-static void drop_stream(struct remote_peer *peer, uint64_t number, struct stream *stream) {
+static void drop_stream(struct remote *remote, struct remote_peer *peer, uint64_t number,
+                        struct stream *stream) {
     map_take_id(&peer->streams, number);
     peer->streams_bytes -= stream->total;
-    buffer_done(&stream->bytes);
+    if (remote->spare_bytes.capacity == 0 && stream->bytes.capacity <= SPARE_BYTES_MAX) {
+        remote->spare_bytes = stream->bytes;
+        remote->spare_bytes.length = 0;
+    } else {
+        buffer_done(&stream->bytes);
+    }
     memory_release(stream);
 }
 
-static struct stream *stream_open(struct remote_peer *peer, uint64_t number, unsigned type,
-                                  size_t total) {
+static struct stream *stream_open(struct remote *remote, struct remote_peer *peer, uint64_t number,
+                                  unsigned type, size_t total) {
     if (map_count(&peer->streams) >= STREAMS_MAX ||
         total > 2 * AC_VALUE_BYTES_MAX - peer->streams_bytes)
         return NULL;
@@ -409,7 +415,10 @@ static struct stream *stream_open(struct remote_peer *peer, uint64_t number, uns
         return NULL;
     stream->type = type;
     stream->total = total;
+    stream->bytes = remote->spare_bytes;
+    buffer_init(&remote->spare_bytes);
     if (map_put_id(&peer->streams, number, stream) < 0) {
+        buffer_done(&stream->bytes);
         memory_release(stream);
         return NULL;
     }
@@ -441,12 +450,12 @@ static void got_piece(struct incoming *in) {
     // What begins in the middle is the rest of a message whose beginning was lost with an earlier
     // link.
     if (!stream && before == 0)
-        stream = stream_open(in->peer, number, (unsigned)type, total);
+        stream = stream_open(in->remote, in->peer, number, (unsigned)type, total);
     if (!stream)
         return;
     if (before != stream->bytes.length || bytes.bytes > stream->total - stream->bytes.length ||
         buffer_append(&stream->bytes, bytes.at, bytes.bytes) < 0) {
-        drop_stream(in->peer, number, stream);
+        drop_stream(in->remote, in->peer, number, stream);
         return;
     }
     if (stream->bytes.length < stream->total) {
@@ -459,14 +468,14 @@ static void got_piece(struct incoming *in) {
     cbor_reader_init(&whole.reader, stream->bytes.bytes, stream->bytes.length);
     handle(&whole, stream->type);
     in->bytes = whole.bytes;
-    drop_stream(in->peer, number, stream);
+    drop_stream(in->remote, in->peer, number, stream);
 }
 
 static void got_abort(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     struct stream *stream = map_get_id(&in->peer->streams, number);
     if (cbor_read_end(&in->reader) && stream)
-        drop_stream(in->peer, number, stream);
+        drop_stream(in->remote, in->peer, number, stream);
 }
 
 void incoming_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes) {

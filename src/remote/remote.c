@@ -49,6 +49,7 @@ struct remote *remote_need(struct loop *loop) {
     if (!remote)
         return NULL;
     remote->host = loop;
+    buffer_init(&remote->spare_bytes);
     remote->post.run = run_arrivals;
     map_init(&remote->names);
     map_init(&remote->followers);
@@ -172,6 +173,7 @@ int remote_start(struct loop *loop, const struct ac_network_options *options,
                                         remote->error);
     __atomic_store_n(&remote->fabric, fabric, __ATOMIC_RELEASE);
     guest_leave(remote->guest);
+    memory_comes_and_goes(); // with large messages
     if (!fabric) {
         seek_stop(remote);
         guest_destroy(remote->guest);
@@ -265,18 +267,24 @@ static void release_all(struct map *map) {
     map_done(map);
 }
 
-static void arrival_release(struct arrival *arrival) {
+// Releases what it carries.
+static void arrival_empty(struct arrival *arrival) {
     ac_drop(arrival->value);
     memory_release(arrival->ids);
-    memory_release(arrival);
 }
 
 static void drop_arrivals(struct remote *remote) {
-    while (remote->first) {
-        struct arrival *arrival = remote->first;
+    struct arrival *arrival;
+    while ((arrival = remote->first)) {
         remote->first = arrival->next;
-        arrival_release(arrival);
+        arrival_empty(arrival);
+        memory_release(arrival);
     }
+    while ((arrival = remote->spare)) {
+        remote->spare = arrival->next;
+        memory_release(arrival);
+    }
+    buffer_done(&remote->spare_bytes);
 }
 
 static void done(struct loop *loop, void *state) {
@@ -333,7 +341,14 @@ int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type,
 // ---- arrivals: guest side ----
 
 struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, uint64_t peer) {
-    struct arrival *arrival = memory_allocate_zeroed(sizeof *arrival);
+    struct arrival *arrival = remote->spare;
+    if (arrival) {
+        remote->spare = arrival->next;
+        remote->spares--;
+        *arrival = (struct arrival){0};
+    } else {
+        arrival = memory_allocate_zeroed(sizeof *arrival);
+    }
     if (!arrival) {
         trace(TRACE_REMOTE, "no memory: something of peer %016llx is lost",
               (unsigned long long)peer);
@@ -505,6 +520,24 @@ static void flush_taken(struct taken *taken) {
     taken->bytes = taken->whole = 0;
 }
 
+// Keeps the memory of arrivals for the next ones: whoever sends much sends more.
+static void keep_arrivals(struct remote *remote, struct arrival *done) {
+    remote_enter(remote);
+    while (done && remote->spares < SPARE_ARRIVALS_MAX) {
+        struct arrival *next = done->next;
+        done->next = remote->spare;
+        remote->spare = done;
+        remote->spares++;
+        done = next;
+    }
+    remote_leave(remote);
+    while (done) {
+        struct arrival *next = done->next;
+        memory_release(done);
+        done = next;
+    }
+}
+
 static void run_arrivals(struct post *post) {
     struct remote *remote = container_of(post, struct remote, post);
     remote_enter(remote);
@@ -517,6 +550,7 @@ static void run_arrivals(struct post *post) {
     if (lost > 0)
         message_lost(remote->host, lost);
     struct taken taken = {.remote = remote};
+    struct arrival *done = NULL;
     while (arrival) {
         struct arrival *next = arrival->next;
         if (arrival->bytes > 0) {
@@ -527,10 +561,13 @@ static void run_arrivals(struct post *post) {
             taken.whole += arrival->whole;
         }
         take_arrival(remote, arrival);
-        arrival_release(arrival);
+        arrival_empty(arrival);
+        arrival->next = done;
+        done = arrival;
         arrival = next;
     }
     flush_taken(&taken);
+    keep_arrivals(remote, done);
 }
 
 // ---- news of peers: guest side ----

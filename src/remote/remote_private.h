@@ -92,7 +92,9 @@ enum {
     FOLLOWERS_MAX = 1 << 16, // open LOCATEs of one peer
     CACHE_MAX = 1 << 14,     // names elsewhere that are kept
     IDLE_MONITORS_MAX = 64,  // kept for the next call
-    HEAD_BYTES_MAX = 96,     // what stands before the value in a frame, that of a piece included
+    SPARE_ARRIVALS_MAX = 1024,
+    SPARE_BYTES_MAX = 256 * 1024,
+    HEAD_BYTES_MAX = 96, // what stands before the value in a frame, that of a piece included
     // The window does not hold back small exit notices, so that the end of a coroutine is known
     // also where nothing is taken in.
     LIGHT_BYTES_MAX = 256,
@@ -283,6 +285,9 @@ struct remote {
     struct arrival *last;
     struct post post; // runs the arrivals on the host
     bool posted;
+    struct arrival *spare; // memory for more of them
+    uint32_t spares;
+    struct buffer spare_bytes; // for the next large message
     struct rule *rules;        // of rights.c; set before there is a fabric
     size_t rule_count;         // of them
     struct map grants;         // id of a peer -> struct grant
