@@ -883,6 +883,8 @@ int guest_drive(struct guest *guest);
 // Runs the guest's coroutines that are ready. Called by the host before it asks its poller: what is
 // sent in a turn is on its way when the host falls asleep, and neither poller is asked twice.
 void guest_run_ready(struct guest *guest);
+// Whether the host drives the guest and has got something to do by it.
+bool guest_host_is_awaited(const struct guest *guest);
 // When the host has to drive it next.
 ac_time guest_due(struct guest *guest);
 // The host has left its poller, in which it had waited. Private to coro/.

@@ -121,6 +121,10 @@ int guest_drive(struct guest *guest) {
     return err;
 }
 
+bool guest_host_is_awaited(const struct guest *guest) {
+    return !guest->guarded && __atomic_load_n(&guest->host->inbox, __ATOMIC_RELAXED);
+}
+
 void guest_run_ready(struct guest *guest) {
     if (guest_due(guest) != AC_NOW)
         return;

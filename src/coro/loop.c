@@ -265,10 +265,10 @@ int loop_turn(struct loop *loop) {
     loop_here = loop;
     int err = 0;
     // As long as turns make coroutines ready, but not so long that the one who drives this loop is
-    // held up.
+    // held up, who has something to do himself.
     for (int i = 0; i < 16; i++) {
         err = turn(loop, AC_NOW);
-        if (err < 0 || loop_due(loop) > loop->now)
+        if (err < 0 || loop_due(loop) > loop->now || (loop->in && guest_host_is_awaited(loop->in)))
             break;
     }
     loop_here = outer;

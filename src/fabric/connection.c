@@ -177,6 +177,9 @@ int connection_pull(struct connection *it, ac_time deadline) {
             buffer_done(plain);
             tls_rest(it->tls);
         }
+        // What has come is for the host to hand over, while it is still in the caches.
+        if (it->peer && (err = ac_yield()) < 0)
+            return err;
         err = connection_receive(it, deadline);
         if (err)
             return err;

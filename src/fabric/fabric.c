@@ -218,12 +218,15 @@ void fabric_free(struct fabric *fabric) {
 // ---- peers ----
 
 struct peer *peer_find(const struct fabric *fabric, uint64_t id) {
-    return map_get_id(&fabric->peers, id);
+    struct peer *latest = fabric->latest;
+    return latest && latest->id == id ? latest : map_get_id(&fabric->peers, id);
 }
 
 static void peer_free(struct peer *peer) {
     assert(peer->state == LINK_NONE && !peer->connection && !peer->dial.coro);
     (void)map_take_id(&peer->fabric->peers, peer->id);
+    if (peer->fabric->latest == peer)
+        peer->fabric->latest = NULL;
     link_reset(&peer->link);
     memory_release(peer);
 }
@@ -399,6 +402,7 @@ int fabric_send(struct fabric *fabric, uint64_t id, unsigned type, const ac_span
     }
     if (err)
         return err;
+    fabric->latest = peer;
     if (peer->state == LINK_UP)
         bell_ring(&peer->connection->work);
     else

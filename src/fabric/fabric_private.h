@@ -406,6 +406,7 @@ struct fabric {
     struct sys_address address; // where this process listens
     struct listener listeners[2];
     struct map peers; // by id: struct peer
+    struct peer *latest; // to which was sent last, or NULL
     struct list connections;
     struct list reaches;
     struct list hints;    // struct hint: those that wait or are looked into
