@@ -26,8 +26,9 @@
 #define RETRY_NS_MIN (20 * NS_PER_MS)
 #define RETRY_NS_MAX NS_PER_S
 #define CROSSING_NS (100 * NS_PER_MS)
-#define DIAL_NS (3 * NS_PER_S)   // for one attempt
-#define REACH_NS (15 * NS_PER_S) // for asking who listens somewhere
+#define CROSSED_NS (500 * NS_PER_MS) // so long after a resumption a HELLO may be overtaken
+#define DIAL_NS (3 * NS_PER_S)       // for one attempt
+#define REACH_NS (15 * NS_PER_S)     // for asking who listens somewhere
 
 enum { LISTEN_ATTEMPTS = 8 };
 
@@ -201,6 +202,12 @@ static int judge(const struct connection *it, const struct greeting *hello, stru
     if (fabric->closing && !same)
         return REFUSE_CLOSING;
     if (here && peer->hello_sent && fabric->self < hello->peer)
+        return REFUSE_CROSSING;
+    // When both resume at once, the HELLO of the larger may come when ours has just been accepted
+    // and it has given up its own: to follow it would break the connection that is good, again and
+    // again.
+    if (same && peer->state == LINK_UP && fabric->self < hello->peer &&
+        fabric_now(fabric) - peer->since < CROSSED_NS)
         return REFUSE_CROSSING;
     if (!same && hello->resuming)
         return REFUSE_GONE;
