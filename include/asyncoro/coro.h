@@ -203,18 +203,23 @@ struct ac_exit {
 // "finished", "failed", "cancelled", "lost". Constant text.
 AC_API const char *ac_end_name(enum ac_end how);
 
-// Waits until a coroutine of this program, on whatever loop, has ended and stores how; the caller
-// drops exit->value. `exit` may be NULL. One that was spawned .joinable and has ended is found and
-// forgotten; any number may join one that lives. Can wait, and of another loop nothing is known
-// without waiting. 0; -ESRCH if it has ended and nothing is kept; -EDEADLK for oneself; -ETIMEDOUT;
-// -ECANCELED (the caller's); -EPERM; -ENOMEM (of another loop; a kept end stays kept); -ENOTSUP for
-// a reference to another process: monitor it.
+// Waits until a coroutine has ended, on whatever loop and in whatever process, and stores how; the
+// caller drops exit->value. `exit` may be NULL. One that was spawned .joinable and has ended is
+// found and forgotten; any number may join one that lives. Can wait, and of another loop nothing is
+// known without waiting. 0, also if its process is lost: then exit->how is AC_LOST and exit->reason
+// says why; -ESRCH if it has ended and nothing is kept; -EDEADLK for oneself; -ETIMEDOUT;
+// -ECANCELED (the caller's); -EPERM; -ENOMEM (of another loop; a kept end stays kept); for another
+// process also -EHOSTUNREACH if it is not known here or is lost, -EACCES, and -ENOTSUP without
+// network.
 AC_API int ac_join(ac_ref coroutine, struct ac_exit *exit, ac_time deadline) AC_CHECKED;
 
-// Asks a coroutine of this process to end: its present wait and all later ones return -ECANCELED
-// (but for a yield, and for a wait that was answered already). One that has not run yet never will.
-// Does not wait. 0, also for one cancelled before; -ESRCH if it has ended; -ENOTSUP for a reference
-// to another process or to something else; -ENOMEM (to another loop).
+// Asks a coroutine to end, also one of another process: its present wait and all later ones return
+// -ECANCELED (but for a yield, and for a wait that was answered already). One that has not run yet
+// never will. It is asked behind what the caller has sent it before. Does not wait. 0, also for one
+// cancelled before, and far also for one that has ended, of which nothing is known here (monitor
+// it); -ESRCH if it has ended; -ENOTSUP for a reference to something else, or to another process
+// without network; -ENOMEM (to another loop or process); -EHOSTUNREACH if its process is not known
+// here or is lost, and -EACCES if that process lets us cancel nothing: both only on the first loop.
 AC_API int ac_cancel(ac_ref coroutine);
 
 // ---- shielding ----

@@ -108,6 +108,8 @@ static ac_value run_node(ac_value argument) {
     int err = 0;
     node->main = coro_here();
     if (coro_create(loop_here, run_signals, ac_of_pointer(daemon), &watch, true, &err))
+        err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP); // "open" is what begins it all
+    if (!err)
         err = ac_register(ac_self(), NODE_NAME);
     daemon->err = err;
     if (err)

@@ -108,6 +108,8 @@ void supply_end_nodes(struct ac_computation *it) {
 static int open_at_node(struct node_agent *node) {
     struct ac_computation *it = node->computation;
     struct program *program = &it->program;
+    if (!remote_lets_us(loop_here, node->holder.peer, AC_MAY_SHIP))
+        return -EACCES;
     int err = ac_monitor(node->holder);
     if (err)
         return err;

@@ -97,6 +97,39 @@ static int post_cancel(struct loop *from, struct loop *to, uint64_t id) {
     return 0;
 }
 
+struct loop *loop_with_door(struct loop *loop) {
+    struct loop *first = team_loop(loop, 0);
+    return first && __atomic_load_n(&first->door, __ATOMIC_ACQUIRE) ? first : NULL;
+}
+
+// Of another process, from another loop than the first.
+struct far_cancel {
+    struct post post;
+    ac_ref ref;
+};
+
+static void cancel_afar(struct post *post) {
+    struct far_cancel *it = container_of(post, struct far_cancel, post);
+    const struct coro_door *door = loop_here->door;
+    if (door)
+        (void)door->cancel(loop_here, it->ref);
+    memory_release(it);
+}
+
+static int cancel_far(struct loop *here, ac_ref ref) {
+    struct loop *first = loop_with_door(here);
+    if (!first)
+        return -ENOTSUP;
+    if (first == here)
+        return first->door->cancel(here, ref);
+    struct far_cancel *it = memory_allocate(sizeof *it);
+    if (!it)
+        return -ENOMEM;
+    *it = (struct far_cancel){.post.run = cancel_afar, .ref = ref};
+    team_post(here, first, &it->post);
+    return 0;
+}
+
 int coro_cancel_away(ac_ref ref) {
     struct loop *here = loop_here;
     if (here && here->peer == ref.peer) {
@@ -105,7 +138,7 @@ int coro_cancel_away(ac_ref ref) {
     }
     struct loop *to = loop_catch(ref.peer, ref_loop(ref.id));
     if (!to)
-        return here ? -ENOTSUP : -ESRCH;
+        return here ? cancel_far(here, ref) : -ESRCH;
     int err = post_cancel(NULL, to, ref.id);
     loop_let_go(to);
     return err;

@@ -40,6 +40,7 @@
 #define CORO_CORO_H
 
 #include "base/base.h"
+#include "coro/door.h"
 #include "sys/sys.h"
 #include "value/value.h"
 
@@ -263,7 +264,8 @@ struct loop {
     struct watchdog watchdog;
     struct measure *measure; // private to measure.c; NULL until stacks are measured
     struct loop_extra extra[LOOP_FLOORS];
-    uint64_t random[2];   // state of the generator of ac_random_*
+    const struct coro_door *door; // atomic: of the first loop; NULL: none
+    uint64_t random[2];           // state of the generator of ac_random_*
     void *token;          // names it in objects that its coroutines use (sync.c); never used again
     struct list readers;  // of rwlock.c: records of those who hold a lock to read
     uint32_t left_behind; // how many coroutines have ended with a lock held

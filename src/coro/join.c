@@ -139,8 +139,61 @@ static bool give_up(struct coro *coro) {
     return true;
 }
 
+// ---- of another process, from another loop than the first ----
+
+struct join_errand {
+    struct errand errand;
+    ac_ref ref;
+    ac_time deadline;
+    struct ac_exit exit; // its value is owned until it is handed over
+    int result;
+};
+
+static void run_join(struct errand *errand) {
+    struct join_errand *it = container_of(errand, struct join_errand, errand);
+    it->result = ac_join(it->ref, &it->exit, it->deadline);
+    if (it->result < 0)
+        return;
+    it->exit.value = value_detach(it->exit.value);
+    if (it->exit.value.kind == AC_INVALID)
+        it->result = -ENOMEM;
+}
+
+static void release_join(struct errand *errand) {
+    struct join_errand *it = container_of(errand, struct join_errand, errand);
+    ac_drop(it->exit.value);
+    memory_release(it);
+}
+
+static int join_far(struct loop *here, ac_ref ref, struct ac_exit *exit, ac_time deadline) {
+    struct loop *first = loop_with_door(here);
+    if (!first)
+        return -ENOTSUP;
+    if (first == here)
+        return first->door->join(here, ref, exit, deadline);
+    struct join_errand *it = memory_allocate_zeroed(sizeof *it);
+    if (!it)
+        return -ENOMEM;
+    it->errand = (struct errand){.run = run_join, .orphaned = release_join, .waits = true};
+    it->ref = ref;
+    it->deadline = deadline;
+    it->exit.value = ac_nil;
+    int err = errand_do(first, &it->errand, deadline);
+    if (err < 0 && err != -ENOMEM)
+        return err;
+    err = err < 0 ? err : it->result;
+    if (err == 0 && exit) {
+        *exit = it->exit;
+        it->exit.value = ac_nil;
+    }
+    release_join(&it->errand);
+    return err;
+}
+
 int coro_join_away(ac_ref ref, struct ac_exit *exit, ac_time deadline) {
     struct coro *self = coro_here();
+    if (ref.peer != self->loop->peer && ref_sort(ref.id) == REF_COROUTINE)
+        return join_far(self->loop, ref, exit, deadline);
     struct loop *to = ref.peer == self->loop->peer && ref_sort(ref.id) == REF_COROUTINE
                           ? team_loop(self->loop, ref_loop(ref.id))
                           : NULL;

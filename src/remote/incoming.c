@@ -153,6 +153,7 @@ static void refuse_monitor(struct incoming *in, uint64_t number) {
 static void got_monitor(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     uint64_t id = cbor_read_unsigned(&in->reader);
+    bool joins = cbor_read_bool(&in->reader);
     if (cbor_read_end(&in->reader) && !rights_check(in->remote, in->peer, AC_MAY_SEND)) {
         refuse_monitor(in, number);
         return;
@@ -163,7 +164,17 @@ static void got_monitor(struct incoming *in) {
     if (!arrival)
         return;
     arrival->number = number;
+    arrival->result = joins;
     arrival->to = (ac_ref){in->remote->host->peer, id};
+}
+
+static void got_cancel(struct incoming *in) {
+    uint64_t id = cbor_read_unsigned(&in->reader);
+    if (!cbor_read_end(&in->reader) || !rights_check(in->remote, in->peer, AC_MAY_CANCEL))
+        return;
+    struct arrival *arrival = remote_arrival(in->remote, ARRIVED_CANCEL, in->peer->id);
+    if (arrival)
+        arrival->to = (ac_ref){in->remote->host->peer, id};
 }
 
 static void got_subscribe(struct incoming *in) {
@@ -370,6 +381,7 @@ static void handle(struct incoming *in, unsigned type) {
     case FRAME_SPREAD: got_spread(in); break;
     case FRAME_ANSWER: got_answer(in); break;
     case FRAME_MONITOR: got_monitor(in); break;
+    case FRAME_CANCEL: got_cancel(in); break;
     case FRAME_EXIT: got_exit(in); break;
     case FRAME_LOCATE: got_locate(in); break;
     case FRAME_FOUND: got_found(in); break;

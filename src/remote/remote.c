@@ -36,6 +36,8 @@ static const struct message_door message_up = {
     .closed = closed_far,
 };
 
+static const struct coro_door coro_up = {.cancel = cancel_far, .join = join_far};
+
 // ---- start and stop ----
 
 static void stopping(struct loop *loop, void *state);
@@ -181,6 +183,7 @@ int remote_start(struct loop *loop, const struct ac_network_options *options,
         (void)message_set_door(loop, NULL);
         return err;
     }
+    __atomic_store_n(&loop->door, &coro_up, __ATOMIC_RELEASE);
     return 0;
 }
 
@@ -291,6 +294,7 @@ static void done(struct loop *loop, void *state) {
     struct remote *remote = state;
     if (remote->fabric)
         end_fabric(loop, remote);
+    __atomic_store_n(&loop->door, NULL, __ATOMIC_RELEASE);
     (void)message_set_door(loop, NULL);
     if (remote->fabric) {
         fabric_free(remote->fabric);
@@ -465,6 +469,7 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_SPREAD: take_spread(remote, arrival); break;
     case ARRIVED_ANSWER: send_answered(remote, arrival); break;
     case ARRIVED_MONITOR: watch_asked(remote, arrival); break;
+    case ARRIVED_CANCEL: cancel_asked(remote, arrival->to); break;
     case ARRIVED_UNWATCH: watch_left(remote, arrival); break;
     case ARRIVED_SUBSCRIBE: subscribe_asked(remote, arrival); break;
     case ARRIVED_CLOSED: subscribe_closed(remote, arrival); break;

@@ -18,7 +18,8 @@
 //   16 SEND      receiver id, value
 //   17 DELIVER   number, receiver id, value        -> ANSWER
 //   18 ANSWER    number, count or negative error
-//   19 MONITOR   number, coroutine id              -> EXIT, once, later
+//   19 MONITOR   number, coroutine id, whether its end need not be kept afterwards
+//                                                  -> EXIT, once, later
 //   20 EXIT      number, enum ac_end, reason, value
 //   21 LOCATE    number, name, enum locate_mode    -> FOUND, now or when the name is given;
 //                                                     once, or for each holder
@@ -40,7 +41,8 @@
 //   32 SPREAD    ids of receivers, 8 bytes each with the lowest first, as one string of bytes,
 //                value: a SEND to each of them
 //   33 LEFT      number of a LOCATE: the holder that was found has the name no more
-//   40 FILE      number, verb, argument, value: of files, see transfer.h
+//   34 CANCEL    coroutine id
+//   40 FILE number, verb, argument, value: of files, see transfer.h
 //   48 ASK       number, what                      -> TOLD, each part of the answer (ask.c)
 //   49 TOLD      number, how many parts there are or 0, value
 //
@@ -71,6 +73,7 @@ enum frame_type {
     FRAME_STARTED,
     FRAME_SPREAD,
     FRAME_LEFT,
+    FRAME_CANCEL,
     FRAME_FILE = 40,
     FRAME_ASK = 48,
     FRAME_TOLD
@@ -107,7 +110,8 @@ enum arrival_kind {
                        // it was answered that the message is there
     ARRIVED_SPREAD,    // for the `count` coroutines of `ids`
     ARRIVED_ANSWER,    // to deliver `number`: `result`
-    ARRIVED_MONITOR,   // `number`, of to
+    ARRIVED_MONITOR,   // `number`, of to; `result`: 1 if its end need not be kept afterwards
+    ARRIVED_CANCEL,    // to
     ARRIVED_UNWATCH,   // of the peer's monitor `number`
     ARRIVED_EXIT,      // to monitor `number`
     ARRIVED_SUBSCRIBE, // `number`, of `who` to the channel `to`; `result`: 1, or 0 for its end
@@ -247,12 +251,14 @@ struct far_monitor {
     struct end_watch watch; // of the watcher
     struct remote *remote;
     uint64_t number;
-    ac_ref watcher;   // who gets a notice
-    bool common;      // who are told are in `told`, and no watcher
-    bool listed;      // common, and in remote->common
-    bool over;        // those in `told` are being told
-    struct list told; // struct far_watch
-    struct list idle; // in remote->idle
+    ac_ref watcher;       // who gets a notice
+    struct coro *joiner;  // who waits in ac_join instead; or NULL
+    struct ac_exit *exit; // where he wants the end; may be NULL
+    bool common;          // who are told are in `told`, and no watcher
+    bool listed;          // common, and in remote->common
+    bool over;            // those in `told` are being told
+    struct list told;     // struct far_watch
+    struct list idle;     // in remote->idle
     ac_ref of; // if it is common also a channel, of which nothing is asked there; its id is 0
                // until it is known what a call has started
 };
@@ -266,6 +272,7 @@ _Static_assert(sizeof(struct watcher) == 16, "a key of the map has no padding");
 
 struct near_monitor {
     struct end_watch watch;
+    bool joins;            // the end need not be kept afterwards
     struct coro *stand_in; // that monitors one of another loop, and is what is watched; or NULL
     ac_ref of;             // the latter
     struct remote *remote;
@@ -451,6 +458,9 @@ extern const struct wait_kind invoke_wait;
 
 // ---- watch.c: host side ----
 int monitor_far(struct loop *loop, ac_ref of);
+int cancel_far(struct loop *loop, ac_ref of);
+int join_far(struct loop *loop, ac_ref of, struct ac_exit *exit, ac_time deadline);
+void cancel_asked(struct remote *remote, ac_ref of);
 int watch_far(struct loop *loop, ac_ref of, struct far_watch *watch);
 void unwatch_far(struct far_watch *watch);
 // The monitor of what a call at the peer is to start: `watcher` gets the notice. NULL and *err.

@@ -32,6 +32,7 @@ static const struct kind kinds[] = {
     [FRAME_STARTED] = {"STARTED", NO_RECEIVER},
     [FRAME_SPREAD] = {"SPREAD", NO_RECEIVER},
     [FRAME_LEFT] = {"LEFT", NO_RECEIVER},
+    [FRAME_CANCEL] = {"CANCEL", 0},
     [FRAME_FILE] = {"FILE", NO_RECEIVER},
     [FRAME_ASK] = {"ASK", NO_RECEIVER},
     [FRAME_TOLD] = {"TOLD", NO_RECEIVER},

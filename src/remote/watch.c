@@ -118,8 +118,10 @@ static int send_monitor(struct far_monitor *monitor, enum frame_type type) {
         return 0;
     struct head head = {0};
     head_put(&head, monitor->number);
-    if (type == FRAME_MONITOR)
+    if (type == FRAME_MONITOR) {
         head_put(&head, monitor->of.id);
+        head.bytes[head.count++] = monitor->joiner ? 0xf5 : 0xf4; // CBOR true, false
+    }
     return remote_frame_now(monitor->remote, monitor->of.peer, type, &head, (ac_span){0},
                             FABRIC_ALWAYS);
 }
@@ -215,6 +217,98 @@ static void notify(struct far_monitor *monitor, enum ac_end how, int reason, ac_
     monitor_release(monitor);
 }
 
+// ---- joining: one who waits for the end instead of a notice ----
+
+static bool abandon_join(struct coro *coro) {
+    monitor_stop(coro->wait_for);
+    return true;
+}
+
+static const struct wait_kind join_wait = {"join", abandon_join, .until_deadline = false};
+
+int join_far(struct loop *loop, ac_ref of, struct ac_exit *exit, ac_time deadline) {
+    struct remote *remote = remote_linked(loop);
+    struct coro *self = coro_here();
+    if (!remote)
+        return -EHOSTUNREACH;
+    int err = coro_may_wait(self, deadline);
+    if (err < 0)
+        return err;
+    struct far_monitor *monitor = monitor_create(remote, of, &err);
+    if (!monitor)
+        return err;
+    monitor->joiner = self;
+    monitor->exit = exit;
+    err = send_monitor(monitor, FRAME_MONITOR);
+    if (err < 0) {
+        monitor_release(monitor);
+        return err;
+    }
+    self->wait_for = monitor;
+    return coro_wait(self, &join_wait, deadline);
+}
+
+// Takes the monitor out and gives the end. Takes the value.
+static void give_end(struct far_monitor *monitor, const struct ac_exit *end, int result) {
+    struct coro *joiner = monitor->joiner;
+    if (result == 0 && monitor->exit)
+        *monitor->exit = *end;
+    else
+        ac_drop(end->value);
+    monitor_release(monitor);
+    coro_wake(joiner, result);
+}
+
+// ---- cancelling ----
+
+int cancel_far(struct loop *loop, ac_ref of) {
+    struct remote *remote = remote_linked(loop);
+    if (!remote)
+        return -EHOSTUNREACH;
+    if (rights_missing(remote, of.peer, AC_MAY_CANCEL))
+        return -EACCES;
+    struct head head = {0};
+    head_put(&head, of.id);
+    return remote_frame_now(remote, of.peer, FRAME_CANCEL, &head, (ac_span){0}, FABRIC_ALWAYS);
+}
+
+struct cancelling {
+    struct post post;
+    uint64_t id;
+};
+
+// What the library has begun for itself no peer ends.
+static void cancel_here(struct loop *loop, uint64_t id) {
+    struct coro *coro = coro_find(loop, id);
+    if (coro && coro->state == CORO_ALIVE && !coro->internal)
+        coro_cancel(coro);
+}
+
+static void cancel_there(struct post *post) {
+    struct cancelling *it = container_of(post, struct cancelling, post);
+    cancel_here(loop_here, it->id);
+    memory_release(it);
+}
+
+void cancel_asked(struct remote *remote, ac_ref of) {
+    struct loop *there = team_loop(remote->host, ref_loop(of.id));
+    if (ref_sort(of.id) != REF_COROUTINE || !there)
+        return;
+    if (there == remote->host) {
+        cancel_here(there, of.id);
+        return;
+    }
+    struct cancelling *it = memory_allocate(sizeof *it);
+    if (!it) {
+        trace(TRACE_REMOTE, "no memory: a cancellation is lost");
+        return;
+    }
+    *it = (struct cancelling){.post.run = cancel_there, .id = of.id};
+    team_post(remote->host, there, &it->post);
+}
+
+// ---- ends that come ----
+
 static void watcher_ended(struct end_watch *watch, const struct ac_exit *exit) {
     (void)exit;
     monitor_stop(container_of(watch, struct far_monitor, watch));
@@ -234,8 +328,16 @@ void watch_exit(struct remote *remote, struct arrival *arrival) {
             unlist(monitor);
         return;
     }
-    notify(monitor, arrival->how, (int)arrival->result, arrival->value);
+    const struct ac_exit end = {.who = monitor->of,
+                                .how = arrival->how,
+                                .reason = (int)arrival->result,
+                                .value = arrival->value};
     arrival->value = ac_nil;
+    // What is lost to the other side itself is an error of the join.
+    if (monitor->joiner)
+        give_end(monitor, &end, end.how != AC_LOST ? 0 : end.reason < 0 ? end.reason : -ESRCH);
+    else
+        notify(monitor, end.how, end.reason, end.value);
 }
 
 void watch_lost(struct remote *remote, uint64_t peer, int reason) {
@@ -245,6 +347,9 @@ void watch_lost(struct remote *remote, uint64_t peer, int reason) {
             continue;
         if (monitor->common)
             tell(monitor, -ECONNRESET);
+        else if (monitor->joiner)
+            give_end(monitor,
+                     &(struct ac_exit){.who = monitor->of, .how = AC_LOST, .reason = reason}, 0);
         else if (monitor->of.id == 0) // the one who calls is told otherwise
             monitor_forget(remote, monitor->number);
         else
@@ -261,6 +366,8 @@ void watch_stop(struct remote *remote) {
     for (uint64_t cursor = 0; (monitor = map_next(&remote->monitors, &cursor, NULL, NULL));)
         if (monitor->common)
             tell(monitor, -ECONNRESET);
+        else if (monitor->joiner)
+            give_end(monitor, &(struct ac_exit){0}, -EHOSTUNREACH);
 }
 
 void watch_done(struct remote *remote) {
@@ -353,6 +460,8 @@ static void near_release(struct near_monitor *near) {
 static void report_end(struct end_watch *watch, const struct ac_exit *exit) {
     struct near_monitor *near = container_of(watch, struct near_monitor, watch);
     send_exit(near->remote, near->by.peer, near->by.number, exit);
+    if (near->joins)
+        coro_find(near->remote->host, exit->who.id)->joinable = false;
     near_release(near);
 }
 
@@ -371,18 +480,33 @@ void watch_left(struct remote *remote, const struct arrival *arrival) {
         near_stop(near);
 }
 
-// Monitors a coroutine of another loop for a peer.
+// Waits for the end of a coroutine of another loop. False: it was cancelled meanwhile.
+static bool await_end(const struct near_monitor *near, struct ac_exit *exit) {
+    exit->reason = near->joins ? ac_join(near->of, exit, AC_FOREVER) : ac_monitor(near->of);
+    if (exit->reason == -ECANCELED)
+        return false;
+    if (exit->reason < 0) {
+        exit->how = AC_LOST;
+        return true;
+    }
+    ac_value notice;
+    if (near->joins)
+        return true;
+    if (ac_receive(&notice, AC_FOREVER) < 0)
+        return false;
+    bool is = ac_exit_of(notice, exit);
+    ac_drop(notice);
+    return is;
+}
+
+// Monitors, or joins, a coroutine of another loop for a peer.
 static ac_value stand_in(ac_value argument) {
     struct near_monitor *near = ac_pointer_of(argument);
-    struct ac_exit exit = {.who = near->of, .how = AC_LOST, .reason = ac_monitor(near->of)};
-    ac_value notice = ac_nil;
-    if (exit.reason == 0 && (ac_receive(&notice, AC_FOREVER) < 0 || !ac_exit_of(notice, &exit))) {
-        ac_drop(notice);
-        return ac_nil;
+    struct ac_exit exit = {.who = near->of, .value = ac_nil};
+    if (await_end(near, &exit)) {
+        send_exit(near->remote, near->by.peer, near->by.number, &exit);
+        ac_drop(exit.value);
     }
-    send_exit(near->remote, near->by.peer, near->by.number, &exit);
-    ac_drop(exit.value);
-    ac_drop(notice);
     return ac_nil;
 }
 
@@ -397,6 +521,7 @@ static void watch_other_loop(struct remote *remote, const struct arrival *arriva
     if (!near)
         goto tell;
     *near = (struct near_monitor){.watch.ended = stand_in_ended,
+                                  .joins = arrival->result,
                                   .of = arrival->to,
                                   .remote = remote,
                                   .by = {arrival->peer, arrival->number}};
@@ -435,11 +560,14 @@ void watch_asked(struct remote *remote, const struct arrival *arrival) {
     if (coro->state == CORO_ENDED) {
         coro->unseen = false;
         send_exit(remote, arrival->peer, arrival->number, &coro->end);
+        if (arrival->result) // it is joined, and forgotten
+            (void)coro_join_try(arrival->to, NULL, &coro);
         return;
     }
     struct near_monitor *near = memory_allocate(sizeof *near);
     if (near)
         *near = (struct near_monitor){.watch = {.ended = report_end, .observes = true},
+                                      .joins = arrival->result,
                                       .remote = remote,
                                       .by = {arrival->peer, arrival->number}};
     int err = near ? map_put(&remote->watched, &near->by, sizeof near->by, near) : -ENOMEM;

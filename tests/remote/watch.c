@@ -551,3 +551,159 @@ TEST(the_end_of_a_program_tells_how_its_coroutines_ended) {
     run(see_the_end);
     world_end();
 }
+
+// ---- joining and cancelling ----
+
+static ac_value join_far_ones(ac_value unused) {
+    ac_ref at = find("server");
+    struct ac_exit exit;
+    ac_ref job = start_job(at, JOB_FINISHES);
+    must_be(ac_join(job, &exit, ac_after(0.02)), -ETIMEDOUT);
+    must_be(ac_send(job, "go"), 0);
+    must_be(ac_join(job, &exit, ac_after(PATIENCE_S)), 0);
+    must(ac_ref_equal(exit.who, job) && exit.how == AC_FINISHED);
+    must_be(ac_count(exit.value), 2);
+    ac_drop(exit.value);
+    must_be(ac_join(job, &exit, ac_after(PATIENCE_S)), -ESRCH);
+    job = start_job(at, JOB_FAILS);
+    must_be(ac_send(job, "go"), 0);
+    must_be(ac_join(job, &exit, ac_after(PATIENCE_S)), 0);
+    must(exit.how == AC_FAILED && exit.reason == -EDOM);
+    ac_drop(exit.value);
+    job = start_job(at, JOB_FINISHES);
+    must_be(ac_send(job, "go"), 0);
+    must_be(ac_join(job, NULL, ac_after(PATIENCE_S)), 0);
+    must_be(ac_join((ac_ref){at.peer ^ 1, at.id}, NULL, AC_FOREVER), -EHOSTUNREACH);
+    must_be(ac_mailbox_count(), 0);
+    must_be(map_count(&remote_of(loop_here)->monitors), 0);
+    return unused;
+}
+
+TEST(a_coroutine_elsewhere_is_joined) { with_server(join_far_ones); }
+
+static ac_value joins_for_ever(ac_value of) {
+    must_be(ac_join(ac_ref_of(of), NULL, AC_FOREVER), -ECANCELED);
+    return ac_nil;
+}
+
+static ac_value kills_later(ac_value unused) {
+    must_be(ac_sleep(0.05), 0);
+    child_kill(peer);
+    return unused;
+}
+
+static ac_value join_what_is_lost(ac_value unused) {
+    ac_ref at = find("server"), job = start_job(at, JOB_FINISHES);
+    ac_ref it = ac_spawn(joins_for_ever, job, .joinable = true, .stack_bytes = TEST_STACK);
+    must_be(ac_sleep(0.01), 0);
+    must_be(ac_cancel(it), 0);
+    must_be(ac_join(it, NULL, ac_after(PATIENCE_S)), 0);
+    must_be(map_count(&remote_of(loop_here)->monitors), 0);
+    struct ac_exit exit;
+    ac_spawn(kills_later, ac_nil, .stack_bytes = TEST_STACK);
+    must_be(ac_join(job, &exit, ac_after(PATIENCE_S)), 0);
+    must(ac_ref_equal(exit.who, job) && exit.how == AC_LOST && exit.reason == -ECONNRESET);
+    must_be(ac_join(job, &exit, ac_after(PATIENCE_S)), -EHOSTUNREACH);
+    must_be(ac_cancel(job), -EHOSTUNREACH);
+    return unused;
+}
+
+TEST(the_join_of_what_is_lost_says_so) {
+    world_begin();
+    set_jobs();
+    peer = child(serving);
+    hear(peer);
+    run(join_what_is_lost);
+    world_end();
+}
+
+static ac_value cancel_far_ones(ac_value unused) {
+    ac_ref at = find("server"), job = start_job(at, JOB_LIVES);
+    struct ac_exit exit;
+    for (int i = 0; i < 5; i++)
+        must_be(ac_send(job, i), 0);
+    must_be(ac_monitor(job), 0);
+    must_be(ac_cancel(job), 0);
+    must_be(ac_cancel(job), 0);
+    exit = next_exit();
+    must(ac_ref_equal(exit.who, job) && exit.how == AC_CANCELLED);
+    must_be(ac_cancel(job), 0); // of one that has ended nothing is known here
+    must_be(ac_cancel((ac_ref){at.peer ^ 1, at.id}), -EHOSTUNREACH);
+    must_be(ac_cancel((ac_ref){at.peer, ref_id(REF_CHANNEL, 0, 0, 1)}), -ENOTSUP);
+    must_be(server_count(at), 0);
+    return unused;
+}
+
+TEST(a_coroutine_elsewhere_is_cancelled) { with_server(cancel_far_ones); }
+
+static ac_value cancel_in_vain(ac_value unused) {
+    ac_ref at = find("server");
+    must_be(ac_cancel(at), -EACCES);
+    uint8_t frame[16];
+    throw_frame_at_last(at, FRAME_CANCEL, frame, cbor_put_head(frame, 0, at.id));
+    must_be(server_count(at), 0);
+    return unused;
+}
+
+TEST(who_may_not_cancel_is_refused) {
+    static const struct ac_rights_rule rules[] = {{.may = AC_MAY_ALL & ~AC_MAY_CANCEL}};
+    const struct ac_network_options options = {
+        .size = sizeof options, .loopback_only = true, .rights = rules, .rights_count = 1};
+    world_begin();
+    peer = child_with(serving, &options);
+    hear(peer);
+    run(cancel_in_vain);
+    child_end(peer);
+    world_end();
+}
+
+// The same between loops that are not the first: the child does to coroutines of the second loop of
+// the test what that does to the child's.
+static ac_value join_and_cancel(ac_value of) {
+    struct ac_exit exit;
+    ac_ref it = ac_ref_of(of);
+    must_be(ac_join(it, NULL, ac_after(0.02)), -ETIMEDOUT);
+    must_be(ac_cancel(it), 0);
+    must_be(ac_join(it, &exit, ac_after(PATIENCE_S)), 0);
+    must(ac_ref_equal(exit.who, it) && exit.how == AC_CANCELLED);
+    ac_drop(exit.value);
+    must_be(ac_join(it, &exit, ac_after(PATIENCE_S)), -ESRCH);
+    return ac_nil;
+}
+
+static ac_value do_to_second(ac_value unused) {
+    must(ac_ref_is(ac_spawn(server, ac_nil, .daemon = true, .stack_bytes = TEST_STACK)));
+    ac_ref here = find("victim");
+    (void)join_and_cancel(ac_of_ref(here));
+    must_be(ac_send(find("second"), "done"), 0);
+    return until_the_end(unused);
+}
+
+static ac_value live_on_second(ac_value unused) {
+    (void)unused;
+    must_be(ac_loop(), 2);
+    // Nobody has joined it before: its end is kept until the child has it.
+    ac_ref here = ac_spawn(lives, ac_nil, .joinable = true, .daemon = true);
+    must_be(ac_register(here, "victim"), 0);
+    must_be(ac_register(ac_self(), "second"), 0);
+    (void)join_and_cancel(ac_of_ref(start_job(find("server"), JOB_LIVES)));
+    ac_drop(next_message()); // the child has done it
+    must_be(ac_join(here, NULL, AC_FOREVER), -ESRCH);
+    return ac_nil;
+}
+
+static ac_value spawn_on_second(ac_value unused) {
+    must(ac_ref_is(ac_spawn(live_on_second, ac_nil, .loop = 2, .stack_bytes = TEST_STACK)));
+    return unused;
+}
+
+TEST(all_loops_join_and_cancel_what_is_elsewhere) {
+    world_begin();
+    set_jobs();
+    peer = child(do_to_second);
+    must_be(ac_network_start_with(&near), 0);
+    must(ac_ref_is(ac_spawn(spawn_on_second, ac_nil)));
+    must_be(ac_run(.loops = 3), 0);
+    child_end(peer);
+    world_end();
+}
