@@ -479,7 +479,8 @@ static ac_value lose_a_crowd(ac_value unused) {
     ac_ref channel = ac_channel_open("above");
     must_be(ac_register(channel, "above"), 0);
     must_be(ac_register(ac_channel_open("below"), "below"), 0);
-    must_be(ac_channel_wait(channel, CROWD / 2, ac_after(PATIENCE_S)), CROWD / 2 + CROWD / 10);
+    enum { ABOVE = CROWD / 2 + CROWD / 10 };
+    must_be(ac_channel_wait(channel, ABOVE, ac_after(PATIENCE_S)), ABOVE);
     child_freeze(peer);
     uint64_t dead = ac_dead_letters(AC_DEAD_ENDED);
     static uint8_t bytes[LARGE_BYTES];
