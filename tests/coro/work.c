@@ -56,6 +56,10 @@ static int gate_get(struct gate *gate, const int *field) {
 }
 
 static void gate_destroy(struct gate *gate) {
+    sys_mutex_lock(gate->mutex); // whoever has been let through may still be on his way
+    while (gate->running > 0)
+        sys_condition_wait(gate->changed, gate->mutex, AC_FOREVER);
+    sys_mutex_unlock(gate->mutex);
     sys_condition_destroy(gate->changed);
     sys_mutex_destroy(gate->mutex);
     memory_release(gate);
