@@ -241,6 +241,14 @@ static void course_send(struct course *it, uint64_t to) {
     guest_leave(it->side->guest);
 }
 
+static void course_lose(struct course *it, uint64_t who) {
+    guest_enter(it->side->guest);
+    struct peer *peer = peer_find(it->side->fabric, who);
+    if (peer->state != LINK_NONE)
+        peer_lose(peer, -ETIMEDOUT);
+    guest_leave(it->side->guest);
+}
+
 static void course_open(ac_time grace) {
     for (uint64_t i = 0; i < 2; i++) {
         struct fabric_options options = rig_options(i + 1);
@@ -266,6 +274,8 @@ TEST(links_that_are_lost_and_opened_again_hand_up_nothing_of_the_old_one, .secon
             rig_turn();
         if (turn % 100 == 0)
             (void)rig_in(it->side, fabric_cut(it->side->fabric, it == courses ? 2 : 1));
+        if (turn % 5000 == 50) // the next connection may be there before the grace time is over
+            course_lose(it, it == courses ? 2 : 1);
     }
     printf("%lu and %lu frames over %lu and %lu links\n", (unsigned long)courses[0].total,
            (unsigned long)courses[1].total, (unsigned long)courses[0].link + 1,
