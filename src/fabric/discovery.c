@@ -231,7 +231,7 @@ static int make_beacon(struct fabric *fabric, size_t signer, uint8_t beacon[BEAC
     struct discovery *it = fabric->discovery;
     memset(beacon, 0, BEACON_BYTES);
     memcpy(beacon, magic, sizeof magic);
-    frame_put_u64(beacon + 8, (uint64_t)WIRE_VERSION << 48 | (uint64_t)fabric->address.port << 32);
+    frame_put_u64(beacon + 8, (uint64_t)WIRE_VERSION << 48 | (uint64_t)fabric->port << 32);
     frame_put_u64(beacon + 16, fabric->self);
     frame_put_u64(beacon + 24, ++it->sequence);
     return identity_sign(fabric->identity, signer, beacon, SIGNED_BYTES, beacon + SIGNED_BYTES);

@@ -242,7 +242,7 @@ static bool make_room(struct fabric *fabric) {
     if (map_count(&fabric->peers) < FABRIC_PEERS_MAX)
         return true;
     while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL)))
-        if (!peer->met && peer_may_be_freed(peer)) {
+        if (!peer->met && !peer->parted_here && peer_may_be_freed(peer)) {
             peer_free(peer);
             return true;
         }
@@ -336,6 +336,9 @@ void peer_linked(struct peer *peer, struct connection *connection) {
     introduce_all(peer, first);
     if (!first) {
         peer->link.reconnects++;
+        // The greeting may have told of what the other side has taken meanwhile.
+        if (!fabric->closing && link_has_room(&peer->link))
+            fabric->door.room(fabric->up, peer->id);
         return;
     }
     peer->round_trip = 0;

@@ -403,7 +403,8 @@ struct fabric {
     ac_time look_at; // when it is to be looked whether that has changed
     ac_time looked;  // when it was
     ac_time checked; // when all connections were looked at, whether they may still be used
-    struct sys_address address; // where this process listens
+    struct sys_address address; // what others are told of where this process listens
+    uint16_t port;              // where it does
     struct listener listeners[2];
     struct map peers; // by id: struct peer
     struct peer *latest; // to which was sent last, or NULL

@@ -29,7 +29,7 @@ static void hint_ended(struct task *task);
 void hint_holds(struct fabric *fabric, uint64_t id, const struct sys_address *address,
                 const char *name, uint64_t beacon) {
     struct peer *peer = peer_need(fabric, id);
-    if (!peer || fabric->closing)
+    if (!peer || fabric->closing || peer->parted_here)
         return;
     if (beacon > peer->beacon)
         peer->beacon = beacon;
@@ -69,7 +69,7 @@ static void follow(struct hint *hint, const char *name) {
     bool introduced = hint->beacon == 0 && !(peer && peer->met);
     hint_holds(fabric, hint->id, &hint->ask.address, name, hint->beacon);
     peer = peer_find(fabric, hint->id);
-    if (peer && introduced && !fabric->closing)
+    if (peer && introduced && !fabric->closing && !peer->parted_here)
         peer_open(peer);
 }
 

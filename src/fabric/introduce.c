@@ -32,7 +32,7 @@ static void introduce(const struct peer *who, struct peer *to) {
     uint8_t frame[FRAME_HEADER_BYTES + INTRODUCTION_BYTES_MAX];
     struct sys_address address;
     if (who == to || who->state != LINK_UP || to->state != LINK_UP ||
-        !find_address(who, to, &address))
+        !find_address(who, to, &address) || address.port == 0)
         return;
     size_t bytes = frame_put_introduction(frame, who->id, &address);
     if (buffer_append(&to->connection->news, frame, bytes) < 0)

@@ -46,12 +46,12 @@ static void fill_greeting(struct connection *it, struct greeting *to, uint64_t p
         .to = peer,
         .resuming = resuming,
         .heartbeat_ms = (uint64_t)(fabric->heartbeat / NS_PER_MS),
-        .port = fabric->address.port,
+        .port = fabric->port,
     };
     memcpy(to->name, fabric->name, sizeof to->name);
     to->advertised = fabric->advertised;
     if (to->advertised.family && to->advertised.port == 0)
-        to->advertised.port = fabric->address.port;
+        to->advertised.port = fabric->port;
     if (sys_local(&it->handle, &local, NULL) == 0) {
         to->ip_bytes = local.family == 4 ? 4 : 16;
         memcpy(to->ip, local.ip, to->ip_bytes);
@@ -92,6 +92,9 @@ static int hear(struct connection *it, struct greeting *greeting) {
     int err = frame_read_greeting(frame.type, it->plain.bytes + FRAME_HEADER_BYTES, frame.bytes,
                                   greeting);
     buffer_consume(&it->plain, FRAME_HEADER_BYTES + frame.bytes);
+    // It may have been ended while its bytes were on the way here: nothing may begin over it then.
+    if (it->ended)
+        return -ECANCELED;
     return err ? err : frame.type;
 }
 
@@ -382,7 +385,7 @@ static int listen_on(struct fabric *fabric, uint16_t port) {
 // What to tell others of where we listen: the first IPv4 address of this computer that is not its
 // loopback, else an IPv6 address that is known beyond its link, else loopback.
 static void name_address(struct fabric *fabric, const struct sys_interface *found, int count) {
-    uint16_t port = fabric->address.port;
+    uint16_t port = fabric->port;
     struct sys_address best = {.family = 4, .port = port, .ip = {127, 0, 0, 1}};
     if (fabric->advertised.family) {
         best = fabric->advertised;
@@ -409,6 +412,7 @@ int tcp_listen(struct fabric *fabric, const struct fabric_options *options, char
         return err;
     }
     struct sys_interface found[32];
+    fabric->port = fabric->address.port;
     name_address(fabric, found, options->loopback_only ? 0 : sys_interfaces(found, countof(found)));
     return 0;
 }
