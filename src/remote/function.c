@@ -288,7 +288,7 @@ static int call(struct remote *remote, ac_ref function, ac_span argument, struct
     struct head head = {0};
     head_put(&head, asker->number);
     head_put(&head, function.id);
-    head_put(&head, asker->expects ? asker->expects->number : 0);
+    head_put(&head, asker->expects);
     err = send_frame(remote, function.peer, FRAME_CALL, &head, argument, deadline);
     if (err < 0) {
         map_take_id(&remote->delivers, asker->number);
@@ -310,14 +310,13 @@ static int invoke_far(struct remote *remote, ac_ref function, ac_value argument,
         .number = ++remote->number, .peer = function.peer, .in = &remote->delivers};
     if (err == 0 && ac_ref_is(watcher))
         asker.expects = monitor_expect(remote, function.peer, watcher, &err);
-    uint64_t number = asker.expects ? asker.expects->number : 0;
     if (err == 0) {
         uint8_t scratch[16];
         err = call(remote, function, value_encoded(argument, scratch), &asker, deadline);
     }
     ac_drop(argument);
     if (err < 0)
-        monitor_forget(remote, number);
+        monitor_forget(remote, asker.expects);
     else
         *started = (ac_ref){function.peer, asker.found};
     return err < 0 ? err : 0;
@@ -330,9 +329,11 @@ void function_started(struct remote *remote, const struct arrival *arrival) {
         return;
     map_take_id(&remote->delivers, asker->number);
     asker->found = arrival->to.id;
-    if (asker->expects)
-        asker->expects->of = arrival->to;
-    coro_wake(asker->coro, 0);
+    struct far_monitor *monitor = map_get_id(&remote->monitors, asker->expects);
+    if (monitor)
+        monitor->of = arrival->to;
+    // Without it the peer was lost since the question, and has been met again.
+    coro_wake(asker->coro, asker->expects && !monitor ? -ECONNRESET : 0);
 }
 
 // ---- the same from another loop than the first ----

@@ -515,7 +515,8 @@ void names_found(struct remote *remote, const struct arrival *arrival) {
         return;
     if (arrival->result < 0)
         take_refusal(query, arrival->peer);
-    else if (ac_ref_is(arrival->to) && arrival->to.peer != arrival->peer)
+    else if ((ac_ref_is(arrival->to) && arrival->to.peer != arrival->peer) ||
+             (query->only && query->only != arrival->peer))
         return;
     else if (query->collects)
         collect(query, arrival);

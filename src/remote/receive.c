@@ -29,6 +29,7 @@ struct take {
     int why;
     uint64_t bytes;                       // of the file
     uint64_t come;                        // of these, in pieces
+    uint64_t told;                        // of these, that they are written
     ac_value pieces[TRANSFER_PIECES_MAX]; // that have come and are not with the deposit
     unsigned piece_count;
     size_t name_bytes;
@@ -126,8 +127,10 @@ static int write_some(struct take *take) {
     deposit->piece_count = take->piece_count;
     take->piece_count = 0;
     int err = make(take, deposit_write);
-    if (!err && deposit->at < deposit->bytes)
-        answer(take, TRANSFER_TOOK, (int64_t)deposit->at);
+    if (!err && deposit->at < deposit->bytes) {
+        take->told = deposit->at;
+        answer(take, TRANSFER_TOOK, (int64_t)take->told);
+    }
     return err;
 }
 
@@ -137,7 +140,7 @@ static int receive_file(struct take *take) {
         return err ? err : 1;
     err = make(take, deposit_begin);
     if (!err && take->deposit->at < take->bytes) {
-        take->come = take->deposit->at;
+        take->come = take->told = take->deposit->at;
         take->streams = true;
         answer(take, TRANSFER_TOOK, (int64_t)take->come);
     }
@@ -285,6 +288,8 @@ static void piece_came(struct take *take, int64_t offset, ac_value *value) {
     ac_span piece = ac_span_of(*value);
     bool good = take->streams && offset >= 0 && (uint64_t)offset == take->come && piece.at &&
                 piece.bytes > 0 && piece.bytes <= take->bytes - take->come &&
+                piece.bytes <= TRANSFER_PIECE_BYTES &&
+                take->come - take->told < TRANSFER_WINDOW_BYTES &&
                 take->piece_count < TRANSFER_PIECES_MAX;
     if (!good) {
         take_end(take, -EPROTO, false);

@@ -452,10 +452,21 @@ static void take_message(struct remote *remote, struct arrival *arrival) {
         answer_from_host(remote, arrival->peer, arrival->number, count);
 }
 
+// A message for another loop is copied for each receiver there: what a peer may have copied by one
+// frame is bounded, and the rest is dropped.
 static void take_spread(struct remote *remote, const struct arrival *arrival) {
     struct arrival one = {.peer = arrival->peer, .to.peer = remote->host->peer};
+    uint8_t scratch[16];
+    size_t bytes = value_encoded(arrival->value, scratch).bytes, copied = 0;
     for (uint32_t i = 0; i < arrival->count; i++) {
         one.to.id = arrival->ids[i];
+        if (ref_loop(one.to.id) != remote->host->number) {
+            if (bytes > AC_VALUE_BYTES_MAX - copied) {
+                trace(TRACE_REMOTE, "messages for other loops are lost: too much at once");
+                continue;
+            }
+            copied += bytes;
+        }
         one.value = ac_hold(arrival->value);
         take_message(remote, &one);
         ac_drop(one.value);

@@ -229,7 +229,7 @@ struct asker {
     struct coro *coro;
     struct map *in;              // where it is listed by its number
     uint64_t found;              // the peer that was reached, or the coroutine that was started
-    struct far_monitor *expects; // that one, or NULL
+    uint64_t expects;            // the number of the monitor of that one; 0: none
 };
 
 // Host side: a coroutine that waits for its turn to send to a peer.
@@ -463,8 +463,9 @@ int join_far(struct loop *loop, ac_ref of, struct ac_exit *exit, ac_time deadlin
 void cancel_asked(struct remote *remote, ac_ref of);
 int watch_far(struct loop *loop, ac_ref of, struct far_watch *watch);
 void unwatch_far(struct far_watch *watch);
-// The monitor of what a call at the peer is to start: `watcher` gets the notice. NULL and *err.
-struct far_monitor *monitor_expect(struct remote *remote, uint64_t peer, ac_ref watcher, int *err);
+// The number of a monitor of what a call at the peer is to start: `watcher` gets the notice. It is
+// gone when the peer is lost. 0 and *err.
+uint64_t monitor_expect(struct remote *remote, uint64_t peer, ac_ref watcher, int *err);
 // Ends the monitor of a number, if there is one, without a notice; or one of a watcher.
 void monitor_forget(struct remote *remote, uint64_t number);
 void monitor_forget_of(struct remote *remote, ac_ref of, ac_ref watcher);

@@ -157,14 +157,14 @@ static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, int *
     return NULL;
 }
 
-struct far_monitor *monitor_expect(struct remote *remote, uint64_t peer, ac_ref watcher, int *err) {
+uint64_t monitor_expect(struct remote *remote, uint64_t peer, ac_ref watcher, int *err) {
     struct far_monitor *monitor = monitor_create(remote, (ac_ref){peer, 0}, err);
     if (!monitor)
-        return NULL;
+        return 0;
     monitor->watcher = watcher;
     if (ref_is_here(remote->host, watcher))
         coro_watch(coro_here(), &monitor->watch);
-    return monitor;
+    return monitor->number;
 }
 
 void monitor_forget(struct remote *remote, uint64_t number) {
@@ -489,14 +489,17 @@ static bool await_end(const struct near_monitor *near, struct ac_exit *exit) {
         exit->how = AC_LOST;
         return true;
     }
-    ac_value notice;
     if (near->joins)
         return true;
-    if (ac_receive(&notice, AC_FOREVER) < 0)
-        return false;
-    bool is = ac_exit_of(notice, exit);
-    ac_drop(notice);
-    return is;
+    // Others may send here, too, who have guessed the reference.
+    for (bool is = false; !is;) {
+        ac_value notice;
+        if (ac_receive(&notice, AC_FOREVER) < 0)
+            return false;
+        is = ac_exit_of(notice, exit);
+        ac_drop(notice);
+    }
+    return true;
 }
 
 // Monitors, or joins, a coroutine of another loop for a peer.
