@@ -660,22 +660,20 @@ TEST(who_may_not_cancel_is_refused) {
 
 // The same between loops that are not the first: the child does to coroutines of the second loop of
 // the test what that does to the child's.
-static ac_value join_and_cancel(ac_value of) {
+static void join_and_cancel(ac_ref it) {
     struct ac_exit exit;
-    ac_ref it = ac_ref_of(of);
     must_be(ac_join(it, NULL, ac_after(0.02)), -ETIMEDOUT);
     must_be(ac_cancel(it), 0);
     must_be(ac_join(it, &exit, ac_after(PATIENCE_S)), 0);
     must(ac_ref_equal(exit.who, it) && exit.how == AC_CANCELLED);
     ac_drop(exit.value);
     must_be(ac_join(it, &exit, ac_after(PATIENCE_S)), -ESRCH);
-    return ac_nil;
 }
 
 static ac_value do_to_second(ac_value unused) {
     must(ac_ref_is(ac_spawn(server, ac_nil, .daemon = true, .stack_bytes = TEST_STACK)));
     ac_ref here = find("victim");
-    (void)join_and_cancel(ac_of_ref(here));
+    join_and_cancel(here);
     must_be(ac_send(find("second"), "done"), 0);
     return until_the_end(unused);
 }
@@ -687,7 +685,7 @@ static ac_value live_on_second(ac_value unused) {
     ac_ref here = ac_spawn(lives, ac_nil, .joinable = true, .daemon = true);
     must_be(ac_register(here, "victim"), 0);
     must_be(ac_register(ac_self(), "second"), 0);
-    (void)join_and_cancel(ac_of_ref(start_job(find("server"), JOB_LIVES)));
+    join_and_cancel(start_job(find("server"), JOB_LIVES));
     ac_drop(next_message()); // the child has done it
     must_be(ac_join(here, NULL, AC_FOREVER), -ESRCH);
     return ac_nil;
