@@ -208,9 +208,9 @@ bool identity_look(struct identity *it) {
     int err = it->key.path ? key_load(it->key.path, &next.keys, text) : 0;
     if (!err)
         err = proof_make(it, &next, text);
-    if (err == -ENOMEM)
-        it->all[0].stamp = it->all[1].stamp = (struct sys_file_stamp){0}; // once more, later
     if (err) {
+        // Once more, later: what was in the way, as a lack of descriptors, may pass without a change.
+        it->all[0].stamp = it->all[1].stamp = (struct sys_file_stamp){0};
         trace(TRACE_FABRIC, "keys and certificates stay: %s", text[0] ? text : ac_strerror(err));
         digest_wipe(&next, sizeof next);
         return false;

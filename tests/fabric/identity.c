@@ -2,6 +2,7 @@
 // Tests of what lets a process in: keys that are rotated while links stand and frames flow.
 #include "fabric/rig.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static char folder[64];
@@ -116,6 +117,21 @@ TEST(who_has_two_keys_links_with_holders_of_either) {
             rig_until(from->reached, 10);
             ck_assert_int_eq(from->reach_err, first && then ? -EACCES : 0);
         }
+    rig_close_all();
+}
+
+TEST(a_change_that_could_not_be_read_is_read_later) {
+    struct rlimit before, none;
+    world_begin();
+    struct side *a = side_of_file(1);
+    rotate();
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    rig_for(3); // it is looked every two seconds
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    rig_until(keys_of(a) == 2, 10);
     rig_close_all();
 }
 
