@@ -209,7 +209,7 @@ bool identity_look(struct identity *it) {
     if (!err)
         err = proof_make(it, &next, text);
     if (err) {
-        // Once more, later: what was in the way, as a lack of descriptors, may pass without a change.
+        // Once more, later: what was in the way, as a lack of descriptors, may pass by itself.
         it->all[0].stamp = it->all[1].stamp = (struct sys_file_stamp){0};
         trace(TRACE_FABRIC, "keys and certificates stay: %s", text[0] ? text : ac_strerror(err));
         digest_wipe(&next, sizeof next);
