@@ -157,6 +157,25 @@ TEST(a_full_window_refuses_until_frames_are_taken) {
     rig_close_all();
 }
 
+// What was taken while there was no connection is told by the greeting of the next one.
+TEST(a_window_that_opens_between_two_connections_has_room) {
+    struct side *a, *b;
+    rig_pair(&a, &b);
+    b->hold = true;
+    uint64_t sent = 0;
+    while (side_count(a, 2, sent, 1000) == 0)
+        sent++;
+    rig_until(b->frames == sent, 10);
+    guest_enter(b->guest);
+    bool cut = fabric_cut(b->fabric, 1);
+    fabric_taken(b->fabric, 1, sent * 1001);
+    guest_leave(b->guest);
+    ck_assert(cut);
+    rig_until(a->rooms == 1, 10);
+    ck_assert_int_eq(side_count(a, 2, sent, 1000), 0);
+    rig_close_all();
+}
+
 TEST(urgent_frames_overtake_those_that_wait) {
     struct side *a, *b;
     rig_pair(&a, &b);
