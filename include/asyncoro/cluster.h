@@ -69,13 +69,18 @@ struct ac_computation_options {
     uint32_t nodes_max; // take so many nodes at the most; default: all
     uint32_t
         workers_max; // take so many workers of each node at the most; default: all that it offers
+    const char *const *variants; // paths of the same program built for other computers, closed by a
+                                 // NULL: (const char *const[]){"build/demo.aarch64", NULL}. A node
+                                 // takes the first that runs there, this executable before them
 };
 
 // Opens a computation: starts the network if need be, finds nodes, now and later, ships the program
 // to each and has its workers started. Status messages and exit notices go to the calling
 // coroutine. Does not wait for nodes; can wait for a helper thread that reads a large program. 0;
 // -EPERM outside coroutines; -EINVAL if ac_cluster_init was not called; -ENOMEM; an error of
-// ac_network_start; or of reading the program's own executable.
+// ac_network_start; or of reading the program's own executable or what else is to travel: -ENOENT
+// and the like, -ENOEXEC for a variant that is no program, -EFBIG over 1 GiB, -E2BIG for more than
+// 15 variants; then AC_TRACE=cluster tells with which file.
 #define ac_computation_open(computation, ...)                                                      \
     ac_computation_open_with((computation),                                                        \
                              &(struct ac_computation_options){                                     \

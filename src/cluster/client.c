@@ -99,7 +99,6 @@ static struct ac_computation *create(struct coro *self,
     it->loop = self->loop;
     it->owner = self;
     it->owner_watch.ended = owner_ended;
-    it->program.fd = -1;
     it->many_jobs = options && options->many_jobs;
     it->nodes_max = options ? options->nodes_max : 0;
     it->workers_max = options ? options->workers_max : 0;
@@ -131,21 +130,21 @@ int ac_computation_open_with(ac_computation **computation,
     struct ac_computation *it = cluster ? create(self, options) : NULL;
     if (!it)
         return -ENOMEM;
-    err = program_open_own(&it->program);
+    err = cargo_open(&it->cargo, options);
     if (err)
         goto release;
     it->finder = computation_spawn(it, supply_run_finder, it, "finder of nodes");
     if (!it->finder) {
         err = -ENOMEM;
-        goto close_program;
+        goto close_cargo;
     }
     list_append(&cluster->computations, &it->link);
     coro_watch(self, &it->owner_watch);
     *computation = it;
     return 0;
 
-close_program:
-    program_close(&it->program);
+close_cargo:
+    cargo_close(&it->cargo);
 release:
     computation_free(it);
     return err;
@@ -370,7 +369,7 @@ static ac_value run_closer(ac_value argument) {
     wait_for_jobs(it);
     end_agents(it);
     supply_forget_spares(it);
-    program_close(&it->program);
+    cargo_close(&it->cargo);
     it->closed = true;
     struct coro *waiter = it->waiter;
     bool owned = it->owner != NULL;

@@ -66,9 +66,9 @@ struct node_agent {
     struct list link; // in computation.nodes
     struct ac_computation *computation;
     struct coro *coro;
-    ac_ref holder;   // the daemon
-    ac_ref host;     // what it made for us
-    uint64_t offset; // of the next piece to send
+    ac_ref holder;                // the daemon
+    ac_ref host;                  // what it made for us
+    struct cargo_sending sending; // while it is uploading
     bool uploading;
     bool ready; // its owner was told so
     bool over;
@@ -87,7 +87,7 @@ struct ac_computation {
     struct coro *waiter; // in ac_computation_close; NULL: nobody
     ac_time deadline;    // of closing
     bool closed;         // everything has gone; kept for an owner that may still close it
-    struct program program;
+    struct cargo cargo;
     bool many_jobs;
     uint32_t nodes_max;   // 0: all
     uint32_t workers_max; // 0: all

@@ -8,7 +8,9 @@
 //   node.c       the daemon: takes computations in
 //   host.c       one computation on a node: upload, worker processes, their ends
 //   worker.c     inside a worker process: runs jobs; and the functions that a program declares
-//   program.c    programs as files: the digest, the cache of a node
+//   cargo.c      what a computation brings with it, at the client (cargo.h)
+//   intake.c     the same at a node: choosing a variant, taking in what is missing
+//   content.c    a node's store of what was sent to it
 //   elf.c        what an executable needs, and whether a computer has it
 //
 // Who talks to whom. Everything is a message; the messages are specified at the head of host.c
@@ -35,6 +37,7 @@ struct node_options {
     uint16_t port;
     uint16_t discovery_port;
     const char *key_file;
+    uint64_t store_bytes_max; // of what was sent here and nobody uses; 0: 4 GiB
 };
 
 // Runs the node daemon until SIGTERM, SIGINT or SIGHUP: prints one line when it is ready, "node

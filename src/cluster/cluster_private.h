@@ -3,6 +3,7 @@
 #ifndef CLUSTER_CLUSTER_PRIVATE_H
 #define CLUSTER_CLUSTER_PRIVATE_H
 
+#include "cluster/cargo.h"
 #include "cluster/cluster.h"
 #include "io/io.h"
 
@@ -10,14 +11,11 @@
 #define NODE_NAME "asyncoro.node"
 
 enum {
-    PROGRAM_BYTES_MAX = 1 << 30, // of an executable
-    PIECE_BYTES = 48 << 10,      // of an upload in one message: fits into one frame
-    PROBLEM_BYTES = 400,         // of a sentence that says what is wrong
-    WORKERS_MAX = 1024,          // of one computation on one node
-    HOSTS_MAX = 64,              // computations on one node
-    QUEUE_MAX = 100000,          // jobs that wait for a worker
-    WINDOW_MANY = 10000,         // jobs at once in a worker that runs many
-    WINDOW_ONE = 2 // in one that runs one at a time: the next one is there when it ends
+    WORKERS_MAX = 1024,  // of one computation on one node
+    HOSTS_MAX = 64,      // computations on one node
+    QUEUE_MAX = 100000,  // jobs that wait for a worker
+    WINDOW_MANY = 10000, // jobs at once in a worker that runs many
+    WINDOW_ONE = 2       // in one that runs one at a time: the next one is there when it ends
 };
 
 // True for a list that opens with this word: a message of ours.
@@ -63,50 +61,6 @@ void elf_place_done(struct elf_place *place);
 // As a value, to travel; and back: false if it is none.
 ac_value elf_to_value(const struct elf_facts *facts);
 bool elf_of_value(ac_value value, struct elf_facts *facts);
-
-// ---- program.c ----
-
-// An executable: this process's own, or one that is being received.
-struct program {
-    int fd;
-    uint64_t bytes;
-    uint8_t digest[DIGEST_BYTES];
-    struct elf_facts facts;
-};
-
-// Opens this process's own executable and reads its facts, size and digest. Can wait. 0 or an
-// error.
-int program_open_own(struct program *program);
-void program_close(struct program *program);
-// The digest of a file of that size, on a helper thread if it is large. Can wait. 0 or an error.
-int program_digest(int fd, uint64_t bytes, uint8_t digest[DIGEST_BYTES]);
-
-// A place for a program that arrives, in the cache of this user or, where there is none, in memory.
-struct program_store {
-    int fd;         // what is written; -1: none
-    uint64_t bytes; // the size that was announced
-    uint64_t received;
-    uint8_t digest[DIGEST_BYTES];
-    char path[512];      // the final name; "": in memory
-    char temporary[560]; // the name while it is incomplete; "": none
-};
-
-// Looks for a program with this digest in the cache. Can wait. 1: it is there, open in *fd; 0: it
-// is not.
-int program_find(const uint8_t digest[DIGEST_BYTES], uint64_t bytes, int *fd);
-// Makes room for one. 0 or an error.
-int program_store_open(struct program_store *store, const uint8_t digest[DIGEST_BYTES],
-                       uint64_t bytes);
-// The next piece. 0; -EPROTO if it is not the next one or too large; or the error of writing.
-int program_store_add(struct program_store *store, uint64_t offset, const void *piece,
-                      size_t count);
-// All pieces have come: checks size and digest, reads the facts, gives the file its final name and
-// opens it for running in *fd. Can wait. 0; -EPROTO or -ENOEXEC, and `problem` says why; or another
-// error.
-int program_store_end(struct program_store *store, int *fd, struct elf_facts *facts,
-                      char problem[PROBLEM_BYTES]);
-// Frees it and removes what is incomplete.
-void program_store_close(struct program_store *store);
 
 // ---- status.c ----
 
@@ -159,6 +113,7 @@ struct node {
     bool stopping;
     char name[64];
     struct elf_place place;
+    struct contents contents;
 };
 
 // Takes a computation in: `open` is the message. Takes nothing.

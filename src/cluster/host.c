@@ -4,17 +4,17 @@
 //
 // Messages between the client's agent and the node (its main coroutine for "open", then the host):
 //
-//     ["open", agent, name, sha-256, bytes, needs, workers at most]   take it in      agent -> node
+//     ["open", agent, name, cargo, workers at most]   take it in                      agent -> node
 //     ["refused", why, node's name]           no; the host has ended                  host -> agent
-//     ["have", host, node's name]             yes, the program is here
-//     ["need", host, node's name]             yes, send the program
-//     ["piece", offset, bytes]                in order, without gaps                  agent -> host
+//     ["have", host, node's name]             yes, all of the cargo is here
+//     ["need", host, node's name, items]      yes, send these of its items
+//     ["piece", item, offset, bytes]          in order, without gaps                  agent -> host
 //     ["done"]                                that was all
-//     ["ready", workers]                      the program is checked, workers start   host -> agent
+//     ["ready", workers]                      all of it is checked, workers start     host -> agent
 //     ["gone", number, text]                  a worker has ended, and how
 //     ["close"]                               end the workers and yourself            agent -> host
 //
-//      open --> needs checked --> have --------------------------------> workers run --> ENDING
+//      open --> variant chosen -> have --------------------------------> workers run --> ENDING
 //                   |              need --> pieces, done --> checked ---^    |  ^
 //                   v                                          v             |  | one that crashes
 //                   is
@@ -53,13 +53,10 @@ struct host {
     struct coro *coro;
     ac_ref agent;
     char name[64];
-    uint8_t digest[DIGEST_BYTES];
-    uint64_t bytes;
-    struct elf_facts needs; // as the client told
-    bool known;             // the needs could be read
-    struct program_store store;
-    bool storing;
-    int program; // the executable; -1: not there yet
+    ac_value cargo; // as the client told; until it is taken in
+    struct intake intake;
+    bool storing; // items arrive
+    int program;  // the executable, of the intake; -1: not there yet
     uint32_t workers;
     struct list keepers;
     uint32_t keeper_count;
@@ -98,17 +95,11 @@ static struct coro *spawn(ac_function function, void *argument, const char *name
 
 static bool read_open(struct host *host, ac_value open) {
     const char *word, *name;
-    ac_span digest;
-    ac_value needs;
     uint32_t workers_max;
-    if (ac_unpack(open, &word, &host->agent, &name, &digest, &host->bytes, &needs, &workers_max) !=
-        0)
+    if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max) != 0)
         return false;
-    host->known = elf_of_value(needs, &host->needs);
-    ac_drop(needs);
-    if (digest.bytes != DIGEST_BYTES || !ac_ref_is(host->agent))
+    if (!ac_ref_is(host->agent))
         return false;
-    memcpy(host->digest, digest.at, DIGEST_BYTES);
     snprintf(host->name, sizeof host->name, "%s", name ? name : "program");
     text_mend(host->name);
     host->workers = host->node->workers;
@@ -127,6 +118,7 @@ void host_create(struct node *node, ac_value open) {
     list_init(&host->keepers);
     host->coro = read_open(host, open) ? spawn(run_host, host, "host") : NULL;
     if (!host->coro) {
+        ac_drop(host->cargo);
         memory_release(host);
         return;
     }
@@ -481,70 +473,49 @@ static void end_workers(struct host *host) {
 
 // ---- taking the program in ----
 
-static void begin_run(struct host *host) {
+// All of the cargo is here.
+static void end_intake(struct host *host) {
+    char problem[PROBLEM_BYTES];
+    host->storing = false;
+    if (intake_end(&host->intake, problem) < 0) {
+        refuse(host, problem);
+        return;
+    }
+    host->program = intake_program(&host->intake);
     tell(host, ac_list("ready", host->workers));
     start_workers(host);
 }
 
-// Whether the program can run here at all, before it is sent.
-static bool check_needs(struct host *host, const struct elf_facts *needs) {
-    char problem[PROBLEM_BYTES];
-    int err = elf_check(needs, &host->node->place, problem);
-    if (err)
-        refuse(host, problem);
-    return err == 0;
-}
-
 static void take_in(struct host *host) {
-    if (host->node->host_count > HOSTS_MAX) {
+    struct node *node = host->node;
+    char problem[PROBLEM_BYTES];
+    if (node->host_count > HOSTS_MAX) {
         refuse(host, "too many computations run on this node");
         return;
     }
-    if (host->bytes == 0 || host->bytes > PROGRAM_BYTES_MAX || !host->known) {
-        refuse(host, "not a program, or one of more than 1 GiB");
-        return;
+    int err = intake_open(&host->intake, &node->contents, &node->place, host->cargo, problem);
+    if (err < 0) {
+        refuse(host, problem);
+    } else if (err > 0) {
+        host->storing = true;
+        tell(host, ac_list("need", coro_ref(host->coro), (const char *)node->name,
+                           intake_wanted(&host->intake)));
+    } else {
+        tell(host, ac_list("have", coro_ref(host->coro), (const char *)node->name));
+        end_intake(host);
     }
-    if (!check_needs(host, &host->needs))
-        return;
-    if (program_find(host->digest, host->bytes, &host->program) > 0) {
-        tell(host, ac_list("have", coro_ref(host->coro), (const char *)host->node->name));
-        begin_run(host);
-        return;
-    }
-    int err = program_store_open(&host->store, host->digest, host->bytes);
-    if (err) {
-        refuse_for(host, err, "the program cannot be stored here");
-        return;
-    }
-    host->storing = true;
-    tell(host, ac_list("need", coro_ref(host->coro), (const char *)host->node->name));
 }
 
 static void take_piece(struct host *host, ac_value message) {
     const char *word;
+    uint32_t item;
     uint64_t offset;
     ac_span piece;
-    if (!host->storing || ac_unpack(message, &word, &offset, &piece) != 0)
+    char problem[PROBLEM_BYTES];
+    if (!host->storing || ac_unpack(message, &word, &item, &offset, &piece) != 0)
         return;
-    int err = program_store_add(&host->store, offset, piece.at, piece.bytes);
-    if (err)
-        refuse_for(host, err, "the upload cannot be stored");
-}
-
-static void take_done(struct host *host) {
-    char problem[PROBLEM_BYTES] = "";
-    struct elf_facts needs;
-    if (!host->storing)
-        return;
-    host->storing = false;
-    int err = program_store_end(&host->store, &host->program, &needs, problem);
-    program_store_close(&host->store);
-    if (err && problem[0])
+    if (intake_add(&host->intake, item, offset, piece, problem) < 0)
         refuse(host, problem);
-    else if (err)
-        refuse_for(host, err, "the program cannot be stored here");
-    else if (check_needs(host, &needs))
-        begin_run(host);
 }
 
 // ---- the host ----
@@ -557,7 +528,8 @@ static void take_message(struct host *host, ac_value message) {
     } else if (message_is(message, "piece")) {
         take_piece(host, message);
     } else if (message_is(message, "done")) {
-        take_done(host);
+        if (host->storing)
+            end_intake(host);
     } else if (message_is(message, "close")) {
         host->ending = true;
     }
@@ -567,8 +539,7 @@ static void take_message(struct host *host, ac_value message) {
 static ac_value run_host(ac_value argument) {
     struct host *host = ac_pointer_of(argument);
     struct node *node = host->node;
-    trace(TRACE_CLUSTER, "%s: %llu bytes, %u workers", host->name, (unsigned long long)host->bytes,
-          host->workers);
+    trace(TRACE_CLUSTER, "%s: %u workers", host->name, host->workers);
     int err = ac_monitor(host->agent);
     if (!err && !host->ending)
         take_in(host);
@@ -581,9 +552,8 @@ static ac_value run_host(ac_value argument) {
     }
     host->ending = true;
     end_workers(host);
-    if (host->storing)
-        program_store_close(&host->store);
-    sys_fd_close(host->program);
+    intake_close(&host->intake);
+    ac_drop(host->cargo);
     list_remove(&host->link);
     node->host_count--;
     (void)mailbox_put(node->main, ac_nil);

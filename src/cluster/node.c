@@ -47,6 +47,7 @@ int node_run(const struct node_options *options, char text[256]) {
         sys_host_name(node->name, sizeof node->name);
     text_mend(node->name);
     elf_place_here(&node->place);
+    contents_open(&node->contents, NULL, options->store_bytes_max);
     int err = start_network(options, node, text);
     if (!err) {
         ac_ref main = ac_spawn(run_node, ac_of_pointer(&daemon), .name = "node",
@@ -57,6 +58,7 @@ int node_run(const struct node_options *options, char text[256]) {
     err = err ? err : later ? later : daemon.err;
     if (err && !text[0])
         snprintf(text, 256, "%s", ac_strerror(err));
+    contents_close(&node->contents);
     elf_place_done(&node->place);
     sys_fd_close(daemon.signals);
     return err;

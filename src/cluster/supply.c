@@ -107,49 +107,51 @@ void supply_end_nodes(struct ac_computation *it) {
 
 static int open_at_node(struct node_agent *node) {
     struct ac_computation *it = node->computation;
-    struct program *program = &it->program;
     if (!remote_lets_us(loop_here, node->holder.peer, AC_MAY_SHIP))
         return -EACCES;
     int err = ac_monitor(node->holder);
     if (err)
         return err;
-    return ac_send(node->holder,
-                   ac_list("open", ac_self(), (const char *)it->name,
-                           ac_of_bytes(program->digest, sizeof program->digest), program->bytes,
-                           elf_to_value(&program->facts), it->workers_max));
+    return ac_send(node->holder, ac_list("open", ac_self(), (const char *)it->name,
+                                         ac_hold(it->cargo.told), it->workers_max));
 }
 
 // The next piece, or the end.
 static int upload(struct node_agent *node) {
-    struct program *program = &node->computation->program;
-    uint64_t left = program->bytes - node->offset;
-    if (left == 0) {
-        node->uploading = false;
-        return ac_send(node->host, ac_list("done"));
-    }
-    size_t count = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
-    uint8_t *piece = memory_allocate(count);
-    if (!piece)
-        return -ENOMEM;
-    int err = sys_file_read_at(program->fd, node->offset, piece, count);
-    if (!err)
-        err = ac_send(node->host, ac_list("piece", node->offset, ac_of_bytes(piece, count)));
-    memory_release(piece);
-    node->offset += count;
-    return err;
+    bool over;
+    ac_value message = cargo_next(&node->computation->cargo, &node->sending, &over);
+    node->uploading = !over;
+    return ac_send(node->host, message);
 }
 
-static void take_answer(struct node_agent *node, ac_value message, bool need) {
-    const char *word, *name;
-    ac_ref host;
-    if (ac_unpack(message, &word, &host, &name) != 0 || ac_ref_is(node->host))
-        return;
+// Takes `wanted`: the items of the cargo that the node lacks.
+static void take_host(struct node_agent *node, ac_ref host, const char *name, ac_value wanted) {
     node->host = host;
     snprintf(node->name, sizeof node->name, "%s", name ? name : "");
     text_mend(node->name);
-    node->uploading = need;
+    node->uploading = ac_count(wanted) > 0;
+    trace(TRACE_CLUSTER, "node %s lacks %zu items", node->name, ac_count(wanted));
+    cargo_send(&node->sending, wanted);
     (void)ac_monitor(host);
-    trace(TRACE_CLUSTER, "node %s %s the program", node->name, need ? "needs" : "has");
+}
+
+static void take_have(struct node_agent *node, ac_value message) {
+    const char *word, *name;
+    ac_ref host;
+    if (ac_unpack(message, &word, &host, &name) == 0 && !ac_ref_is(node->host))
+        take_host(node, host, name, ac_nil);
+}
+
+static void take_need(struct node_agent *node, ac_value message) {
+    const char *word, *name;
+    ac_ref host;
+    ac_value wanted;
+    if (ac_unpack(message, &word, &host, &name, &wanted) != 0)
+        return;
+    if (ac_ref_is(node->host))
+        ac_drop(wanted);
+    else
+        take_host(node, host, name, wanted);
 }
 
 static void take_refusal(struct node_agent *node, ac_value message) {
@@ -201,9 +203,9 @@ static void take_message(struct node_agent *node, ac_value message) {
     if (ac_exit_of(message, &exit))
         take_exit(node, &exit);
     else if (message_is(message, "need"))
-        take_answer(node, message, true);
+        take_need(node, message);
     else if (message_is(message, "have"))
-        take_answer(node, message, false);
+        take_have(node, message);
     else if (message_is(message, "ready"))
         be_ready(node);
     else if (message_is(message, "refused"))
@@ -249,6 +251,7 @@ static ac_value run_agent(ac_value argument) {
     node->over = true;
     scheduler_worker_ended(node, 0, node->closing ? "closed" : "its node is gone");
     list_remove(&node->link);
+    cargo_send_end(&node->sending);
     memory_release(node);
     it->agents--;
     take_spare(it);

@@ -202,16 +202,27 @@ int sys_file_lock(const char *path) {
     }
 }
 
+static void take_stamp(const struct stat *facts, struct sys_file_stamp *stamp) {
+    *stamp = (struct sys_file_stamp){
+        .device = facts->st_dev,
+        .inode = facts->st_ino,
+        .bytes = (uint64_t)facts->st_size,
+        .changed_ns = facts->st_ctim.tv_sec * (int64_t)1000000000 + facts->st_ctim.tv_nsec,
+    };
+}
+
 void sys_file_stamp(const char *path, struct sys_file_stamp *stamp) {
     struct stat facts;
     *stamp = (struct sys_file_stamp){0};
     if (stat(path, &facts) == 0)
-        *stamp = (struct sys_file_stamp){
-            .device = facts.st_dev,
-            .inode = facts.st_ino,
-            .bytes = (uint64_t)facts.st_size,
-            .changed_ns = facts.st_ctim.tv_sec * (int64_t)1000000000 + facts.st_ctim.tv_nsec,
-        };
+        take_stamp(&facts, stamp);
+}
+
+void sys_fd_stamp(int fd, struct sys_file_stamp *stamp) {
+    struct stat facts;
+    *stamp = (struct sys_file_stamp){0};
+    if (fstat(fd, &facts) == 0)
+        take_stamp(&facts, stamp);
 }
 
 // ---- folders ----

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -85,8 +86,28 @@ int sys_file_remove(const char *path) { return unlink(path) < 0 ? -errno : 0; }
 
 void sys_file_touch(int fd) { (void)futimens(fd, NULL); }
 
-// Finds the regular file that was touched longest ago. Returns how many there are, or an error.
-static long oldest_of(int folder, char *name, size_t bytes) {
+int sys_file_hold(int fd, bool alone) {
+    if (flock(fd, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
+        return 0;
+    return errno == EWOULDBLOCK ? -EBUSY : -errno;
+}
+
+int sys_file_link(const char *from, const char *to) { return link(from, to) < 0 ? -errno : 0; }
+
+struct old_file {
+    int64_t used_ns;
+    uint64_t bytes;
+    char name[SYS_PART_BYTES_MAX + 1];
+};
+
+static int compare_age(const void *a, const void *b) {
+    int64_t one = ((const struct old_file *)a)->used_ns,
+            other = ((const struct old_file *)b)->used_ns;
+    return (one > other) - (one < other);
+}
+
+// Appends the regular files of a folder. 0 or an error.
+static int list_files(int folder, struct buffer *files, uint64_t *bytes) {
     int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *all = fd < 0 ? NULL : fdopendir(fd);
     if (!all) {
@@ -94,41 +115,56 @@ static long oldest_of(int folder, char *name, size_t bytes) {
         sys_fd_close(fd);
         return err;
     }
-    long count = 0;
     int err = 0;
-    struct timespec oldest = {0, 0};
     for (struct dirent *at; !err && (at = readdir(all));) {
         struct stat facts;
         if (fstatat(folder, at->d_name, &facts, AT_SYMLINK_NOFOLLOW) < 0) {
             err = errno == ENOENT ? 0 : -errno; // somebody else removes files, too
             continue;
         }
-        if (!S_ISREG(facts.st_mode))
-            continue;
-        struct timespec then = facts.st_mtim;
-        bool older = then.tv_sec < oldest.tv_sec ||
-                     (then.tv_sec == oldest.tv_sec && then.tv_nsec < oldest.tv_nsec);
-        if (count++ == 0 || older) {
-            oldest = then;
-            snprintf(name, bytes, "%s", at->d_name);
+        struct old_file file = {.bytes = (uint64_t)facts.st_size,
+                                .used_ns = (int64_t)facts.st_mtim.tv_sec * 1000000000 +
+                                           facts.st_mtim.tv_nsec};
+        snprintf(file.name, sizeof file.name, "%s", at->d_name);
+        if (S_ISREG(facts.st_mode)) {
+            *bytes += file.bytes;
+            err = buffer_append(files, &file, sizeof file);
         }
     }
     closedir(all);
-    return err ? err : count;
+    return err;
 }
 
-int sys_folder_prune(const char *path, size_t keep) {
+// True unless somebody holds the file, who may be in this process.
+static bool remove_unheld(int folder, const char *name) {
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (fd < 0)
+        return errno == ENOENT;
+    bool gone = sys_file_hold(fd, true) != -EBUSY && unlinkat(folder, name, 0) == 0;
+    close(fd);
+    return gone;
+}
+
+int sys_folder_prune(const char *path, uint64_t bytes_max, int64_t stale_ns) {
     int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
         return -errno;
-    char name[256];
-    long count;
-    int err = 0;
-    while (!err && (count = oldest_of(folder, name, sizeof name)) > (long)keep)
-        if (unlinkat(folder, name, 0) < 0 && errno != ENOENT)
-            err = -errno;
+    struct buffer files;
+    uint64_t bytes = 0;
+    buffer_init(&files);
+    int err = list_files(folder, &files, &bytes);
+    struct old_file *file = (struct old_file *)files.bytes;
+    size_t count = files.length / sizeof *file;
+    if (!err && count > 0)
+        qsort(file, count, sizeof *file, compare_age);
+    for (size_t i = 0; !err && i < count; i++) {
+        bool stale = file[i].used_ns < stale_ns && strchr(file[i].name, '.');
+        if ((bytes > bytes_max || stale) && remove_unheld(folder, file[i].name))
+            bytes -= file[i].bytes;
+    }
+    buffer_done(&files);
     close(folder);
-    return err ? err : count < 0 ? (int)count : 0;
+    return err;
 }
 
 // ---- pipes and other descriptors ----

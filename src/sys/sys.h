@@ -685,6 +685,7 @@ struct sys_file_stamp {
 };
 // All zero if it is not there, or cannot be seen.
 void sys_file_stamp(const char *path, struct sys_file_stamp *stamp);
+void sys_fd_stamp(int fd, struct sys_file_stamp *stamp);
 // Makes a folder, mode 0700, and those above it. 0 also if it is there.
 int sys_folder_make(const char *path);
 // Whether a folder belongs to this user and nobody else may write into it. 0; -EACCES if not; or
@@ -812,9 +813,15 @@ int sys_file_write_at(int fd, uint64_t offset, const void *from, size_t count);
 bool sys_file_exists(const char *path);
 int sys_file_rename(const char *from, const char *to);
 int sys_file_remove(const char *path);
-// Removes the files of a folder that were used longest ago, until at most `keep` are left. 0 or an
-// error.
-int sys_folder_prune(const char *path, size_t keep);
+// Gives a file another name beside its own. 0 or an error.
+int sys_file_link(const char *from, const char *to);
+// Holds a file, alone or with others who share it, until the descriptor is closed. 0; -EBUSY; or an
+// error where the file system knows no locks.
+int sys_file_hold(int fd, bool alone);
+// Removes those of the regular files in a folder that were used longest ago, until the others have
+// at most `bytes_max` bytes together; but none that is held. One with a "." in its name is
+// incomplete: it goes in any case if it was written last before `stale_ns`. 0 or an error.
+int sys_folder_prune(const char *path, uint64_t bytes_max, int64_t stale_ns);
 // Says that a file was used now, for sys_folder_prune.
 void sys_file_touch(int fd);
 // What lies in a pipe, `count` bytes of it, without waiting. 0; -EINVAL if `fd` is no pipe;

@@ -21,11 +21,23 @@ static ac_ref find_node(void) {
     return node;
 }
 
-static void open_there(ac_ref node, const struct program *program) {
-    ck_assert_int_eq(
-        ac_send(node, ac_list("open", ac_self(), "test", ac_of_bytes(program->digest, DIGEST_BYTES),
-                              program->bytes, elf_to_value(&program->facts), 1)),
-        0);
+// What this program is, or says that it is.
+struct said {
+    struct cargo_item item;
+    struct elf_facts facts;
+};
+
+static ac_value item_of(const struct said *it) {
+    return ac_list(ac_of_bytes(it->item.content.digest, DIGEST_BYTES), it->item.content.bytes);
+}
+
+static void open_with(ac_ref node, ac_value cargo) {
+    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", cargo, 1)), 0);
+}
+
+static void open_there(ac_ref node, const struct said *it) {
+    open_with(node,
+              ac_list(ac_list(item_of(it)), ac_list(ac_list(0, elf_to_value(&it->facts), "test"))));
 }
 
 // The next message that opens with this word; to be dropped.
@@ -49,25 +61,36 @@ static void await_refusal(const char *why) {
     ac_drop(message);
 }
 
-static ac_ref await_need(void) {
+static ac_ref await_need(int64_t item) {
     const char *word, *name;
     ac_ref host;
+    ac_value wanted;
     ac_value message = await_word("need");
-    ck_assert_int_eq(ac_unpack(message, &word, &host, &name), 0);
+    ck_assert_int_eq(ac_unpack(message, &word, &host, &name, &wanted), 0);
+    ck_assert_uint_eq(ac_count(wanted), 1);
+    ac_value number = ac_at(wanted, 0);
+    ck_assert_int_eq(ac_int_of(number), item);
+    ac_drop(number);
+    ac_drop(wanted);
     ac_drop(message);
     return host;
 }
 
-static void send_piece(ac_ref host, const struct program *program, uint64_t offset) {
+static void send_piece(ac_ref host, const struct said *it, uint64_t offset) {
     uint8_t piece[1000];
-    ck_assert_int_eq(sys_file_read_at(program->fd, offset, piece, sizeof piece), 0);
-    ck_assert_int_eq(ac_send(host, ac_list("piece", offset, ac_of_bytes(piece, sizeof piece))), 0);
+    ck_assert_int_eq(sys_file_read_at(it->item.fd, offset, piece, sizeof piece), 0);
+    ck_assert_int_eq(ac_send(host, ac_list("piece", 0, offset, ac_of_bytes(piece, sizeof piece))),
+                     0);
 }
 
 static ac_value play_agent(ac_value unused) {
     (void)unused;
-    struct program own, other;
-    ck_assert_int_eq(program_open_own(&own), 0);
+    static struct cargo cargo;
+    static struct said own, other;
+    char problem[PROBLEM_BYTES];
+    ck_assert_int_eq(cargo_open(&cargo, NULL), 0);
+    own.item = cargo.items[0];
+    ck_assert_int_eq(elf_read(own.item.fd, &own.facts, problem), 0);
     ac_ref node = find_node();
 
     other = own;
@@ -86,35 +109,35 @@ static ac_value play_agent(ac_value unused) {
     await_refusal("needs GLIBC_2.99");
 
     other = own;
-    other.bytes = 1ull << 40;
+    other.item.content.bytes = 1ull << 40;
     open_there(node, &other);
     await_refusal("more than 1 GiB");
 
     open_there(node, &own); // truncated
-    ac_ref host = await_need();
+    ac_ref host = await_need(0);
     send_piece(host, &own, 0);
     ck_assert_int_eq(ac_send(host, ac_list("done")), 0);
     await_refusal("the upload ended after 1000 of");
 
     open_there(node, &own); // with a gap
-    host = await_need();
+    host = await_need(0);
     send_piece(host, &own, 2000);
     await_refusal("cannot be stored");
 
     other = own; // short, whole, and no program: the digest tells the one that was announced
-    other.bytes = 1000;
+    other.item.content.bytes = 1000;
     open_there(node, &other);
-    host = await_need();
+    host = await_need(0);
     send_piece(host, &other, 0);
     ck_assert_int_eq(ac_send(host, ac_list("done")), 0);
     await_refusal("SHA-256");
 
     // A truncated program that says what it is: its segments lie past its end.
     uint8_t piece[1000];
-    ck_assert_int_eq(sys_file_read_at(own.fd, 0, piece, sizeof piece), 0);
-    ck_assert_int_eq(digest_of(piece, sizeof piece, other.digest), 0);
+    ck_assert_int_eq(sys_file_read_at(own.item.fd, 0, piece, sizeof piece), 0);
+    ck_assert_int_eq(digest_of(piece, sizeof piece, other.item.content.digest), 0);
     open_there(node, &other);
-    host = await_need();
+    host = await_need(0);
     send_piece(host, &other, 0);
     ck_assert_int_eq(ac_send(host, ac_list("done")), 0);
     await_refusal("truncated ELF");
@@ -127,13 +150,48 @@ static ac_value play_agent(ac_value unused) {
     other.facts.machine = 99;
     open_there(node, &other);
     await_refusal("machine 99");
-    program_close(&own);
+    cargo_close(&cargo);
     return ac_nil;
 }
 
 TEST(a_node_refuses_what_it_cannot_run_and_says_why) {
     world_begin("1");
     world_run(play_agent);
+    world_end();
+}
+
+static ac_value offer_variants(ac_value unused) {
+    (void)unused;
+    static struct cargo cargo;
+    static struct said own, other;
+    char problem[PROBLEM_BYTES];
+    ck_assert_int_eq(cargo_open(&cargo, NULL), 0);
+    own.item = cargo.items[0];
+    ck_assert_int_eq(elf_read(own.item.fd, &own.facts, problem), 0);
+    other = own;
+    other.facts.machine = own.facts.machine == 183 ? 62 : 183;
+    ac_ref node = find_node();
+
+    // Two variants, of which neither runs here: each with its reason.
+    struct said second = own;
+    strcat(second.facts.libraries, "libnowhere.so.4\n");
+    open_with(node, ac_list(ac_list(item_of(&other), item_of(&second)),
+                            ac_list(ac_list(0, elf_to_value(&other.facts), "one"),
+                                    ac_list(1, elf_to_value(&second.facts), "two"))));
+    await_refusal("; two: needs shared libraries that this node lacks: libnowhere.so.4");
+    // Of two the second runs here, and is asked for.
+    open_with(node, ac_list(ac_list(item_of(&other), item_of(&own)),
+                            ac_list(ac_list(0, elf_to_value(&other.facts), "one"),
+                                    ac_list(1, elf_to_value(&own.facts), "two"))));
+    ac_ref host = await_need(1);
+    ck_assert_int_eq(ac_send(host, ac_list("close")), 0);
+    cargo_close(&cargo);
+    return ac_nil;
+}
+
+TEST(a_node_takes_the_first_variant_that_runs_there) {
+    world_begin("1");
+    world_run(offer_variants);
     world_end();
 }
 

@@ -31,6 +31,7 @@ static char world_folder[64];
 static pid_t world_owner;             // forked children do not clean up
 static struct sys_process world_node; // the one that was started last
 static const char *world_node_name = "here";
+static char world_node_address[64]; // where that one listens
 
 static int world_remove(const char *path, const struct stat *facts, int type, struct FTW *at) {
     (void)facts, (void)type, (void)at;
@@ -88,6 +89,9 @@ __attribute__((unused)) static void world_start_node(const char *workers) {
         if (read(ends[0], line + n, 1) != 1)
             ck_abort_msg("the node did not become ready: '%s'", line);
     ck_assert_ptr_nonnull(strstr(line, "ready"));
+    (void)sscanf(line, "node %*s at %63s", world_node_address);
+    if (*world_node_address) // without the ':' behind it
+        world_node_address[strlen(world_node_address) - 1] = 0;
     sys_fd_close(ends[0]);
 }
 

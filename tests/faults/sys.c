@@ -104,7 +104,7 @@ SCENARIO(old_files_are_removed) {
             note(sys_fd_write(fd, text, sizeof text));
         sys_fd_close(fd);
     }
-    note(sys_folder_prune(folder, 1));
+    note(sys_folder_prune(folder, sizeof text, 0));
     REQUIRE(unlink(path[0]) + unlink(path[1]) == -1 || faults_errors() > 0);
     REQUIRE(rmdir(folder) == 0);
 }

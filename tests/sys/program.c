@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sys/sys.h"
@@ -21,29 +22,65 @@ TEST(ones_own_executable_can_be_read) {
     sys_fd_close(fd);
 }
 
-TEST(a_folder_is_pruned_from_the_oldest) {
+static int make_aged(const char *folder, const char *name, int age_s) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int fd = sys_file_create(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(sys_file_create(path), -EEXIST);
+    ck_assert_int_eq(sys_file_write_at(fd, 0, "ten bytes.", 10), 0);
+    const struct timespec then[2] = {{.tv_sec = 1000000 - age_s}, {.tv_sec = 1000000 - age_s}};
+    ck_assert_int_eq(futimens(fd, then), 0);
+    return fd;
+}
+
+// "1 0 1": which of the files are there.
+static const char *left(const char *folder, const char *const *names) {
+    static char text[64];
+    text[0] = 0;
+    for (; *names; names++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", folder, *names);
+        strcat(text, sys_file_exists(path) ? "1" : "0");
+    }
+    return text;
+}
+
+TEST(a_folder_is_pruned_from_the_oldest_but_not_of_what_is_held) {
+    static const char *const names[] = {"a", "b", "c", "d", "e.part", "f.part", NULL};
     char folder[] = "/tmp/asyncoro-test.XXXXXX", path[64];
     ck_assert_ptr_nonnull(mkdtemp(folder));
-    for (int i = 0; i < 5; i++) {
-        snprintf(path, sizeof path, "%s/%d", folder, i);
-        int fd = sys_file_create(path);
-        ck_assert_int_ge(fd, 0);
-        ck_assert_int_eq(sys_file_create(path), -EEXIST);
-        ck_assert_int_eq(sys_file_write_at(fd, 0, "x", 1), 0);
-        sys_file_touch(fd);
-        sys_fd_close(fd);
-        usleep(20000); // the clock of a file system ticks this slowly
-    }
-    ck_assert_int_eq(sys_folder_prune(folder, 2), 0);
-    for (int i = 0; i < 5; i++) {
-        snprintf(path, sizeof path, "%s/%d", folder, i);
-        ck_assert_int_eq(sys_file_exists(path), i >= 3);
-        if (i >= 3)
-            ck_assert_int_eq(sys_file_remove(path), 0);
-    }
-    ck_assert_int_eq(sys_folder_prune(folder, 2), 0);
+    int fd[6];
+    for (int i = 0; i < 6; i++)
+        fd[i] = make_aged(folder, names[i], i == 5 ? 1 : 60 - 10 * i);
+    const int64_t stale = (int64_t)(1000000 - 5) * 1000000000;
+    // All fit: what is incomplete and old goes all the same, unless it is held.
+    ck_assert_int_eq(sys_file_hold(fd[4], true), 0);
+    ck_assert_int_eq(sys_folder_prune(folder, 60, stale), 0);
+    ck_assert_str_eq(left(folder, names), "111111");
+    sys_fd_close(fd[4]);
+    ck_assert_int_eq(sys_folder_prune(folder, 60, stale), 0);
+    ck_assert_str_eq(left(folder, names), "111101");
+    // The one used longest ago is held, by two.
+    snprintf(path, sizeof path, "%s/a", folder);
+    int other = sys_file_open(path), third = sys_file_open(path);
+    ck_assert_int_eq(sys_file_hold(fd[0], false), 0);
+    ck_assert_int_eq(sys_file_hold(other, false), 0);
+    ck_assert_int_eq(sys_file_hold(third, true), -EBUSY);
+    sys_fd_close(third);
+    sys_fd_close(fd[0]);
+    sys_file_touch(fd[1]);
+    for (int i = 1; i < 6; i++)
+        if (i != 4)
+            sys_fd_close(fd[i]);
+    ck_assert_int_eq(sys_folder_prune(folder, 31, 0), 0);
+    ck_assert_str_eq(left(folder, names), "110001");
+    sys_fd_close(other);
+    ck_assert_int_eq(sys_folder_prune(folder, 19, 0), 0);
+    ck_assert_str_eq(left(folder, names), "010000");
+    ck_assert_int_eq(sys_folder_prune(folder, 0, 0), 0);
     ck_assert_int_eq(rmdir(folder), 0);
-    ck_assert_int_eq(sys_folder_prune(folder, 2), -ENOENT);
+    ck_assert_int_eq(sys_folder_prune(folder, 2, 0), -ENOENT);
 }
 
 TEST(what_lies_in_a_pipe_is_taken_without_waiting) {

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+// A node's store of contents: what was sent to it, executables and other files, by the SHA-256 of
+// the bytes.
+//
+// The store is a folder, `contents` in the user's cache folder, which several nodes of the user may
+// have in common. A file there is named by its digest, in hexadecimal digits, and can be run and
+// not be written (mode 0500). It is written under another name, "DIGEST.NUMBER", and gets its own
+// when it is complete and its digest is right: it is there whole or not at all. What a node that
+// was killed leaves of an upload is removed by the next one that has looked into the folder after
+// STALE_NS.
+//
+// Whoever uses a content holds the file (a lock of the system, with others). When one is added, and
+// when a node starts, those that nobody holds go, the one that was used longest ago first, until
+// what is left has at most bytes_max bytes. What is larger than that is kept as long as it is used.
+//
+// What is found is read and compared with its digest before it is used, because the disk may have
+// damaged it, or its owner changed it; but only once for each state of the file that the system
+// tells apart (inode, size, time of the last change) as long as the node runs: to read a program of
+// 10 MB costs 8 ms and to start it 1. Where others may write into the folder there is no store:
+// each upload then lies in memory, for one computation.
+#include "cluster/cargo.h"
+
+#include <stdio.h>
+
+enum {
+    CHUNK_BYTES = 256 << 10,
+    SMALL_BYTES = 1 << 20, // so much is digested at once, without a helper thread
+    CHECKED_MAX = 4096     // contents of which a node remembers that it has checked them
+};
+static const uint64_t default_bytes_max = 4ull << 30;
+static const int64_t stale_ns = 60 * 1000 * 1000 * 1000ll;
+
+struct digesting {
+    struct work work;
+    int fd; // a descriptor of its own, which lives as long as this record
+    uint64_t bytes;
+    uint8_t digest[DIGEST_BYTES];
+    int err;
+};
+
+static void digest_run(struct work *work);
+static void digest_release(struct work *work);
+
+// ---- digests ----
+
+int content_digest(int fd, uint64_t bytes, uint8_t digest[DIGEST_BYTES]) {
+    struct digesting *it = memory_allocate_zeroed(sizeof *it);
+    if (!it)
+        return -ENOMEM;
+    *it = (struct digesting){.work = {.run = digest_run, .orphaned = digest_release},
+                             .fd = sys_fd_copy(fd),
+                             .bytes = bytes};
+    int err = it->fd < 0 ? it->fd : 0;
+    if (!err && bytes > SMALL_BYTES) {
+        err = work_do(&it->work, AC_FOREVER);
+        if (!work_is_callers(err))
+            return err;
+    }
+    // Also when no helper could be had.
+    if (bytes <= SMALL_BYTES || err == -EAGAIN || err == -ENOMEM) {
+        err = 0;
+        digest_run(&it->work);
+    }
+    if (!err)
+        err = it->err;
+    memcpy(digest, it->digest, DIGEST_BYTES);
+    digest_release(&it->work);
+    return err;
+}
+
+static void digest_run(struct work *work) {
+    struct digesting *it = container_of(work, struct digesting, work);
+    struct digest *digest = digest_create();
+    uint8_t *chunk = memory_allocate(CHUNK_BYTES);
+    it->err = digest && chunk ? 0 : -ENOMEM;
+    for (uint64_t at = 0; !it->err && at < it->bytes;) {
+        size_t count = it->bytes - at < CHUNK_BYTES ? (size_t)(it->bytes - at) : CHUNK_BYTES;
+        it->err = sys_file_read_at(it->fd, at, chunk, count);
+        if (!it->err)
+            it->err = digest_add(digest, chunk, count);
+        at += count;
+    }
+    if (!it->err)
+        it->err = digest_end(digest, it->digest);
+    memory_release(chunk);
+    if (digest)
+        digest_destroy(digest);
+}
+
+static void digest_release(struct work *work) {
+    struct digesting *it = container_of(work, struct digesting, work);
+    sys_fd_close(it->fd);
+    memory_release(it);
+}
+
+// ---- the folder ----
+
+static int prepare_folder(const char *wanted, char *path, size_t bytes) {
+    static const char below[] = "/contents";
+    int err = 0;
+    if (wanted && snprintf(path, bytes, "%s", wanted) >= (int)bytes)
+        return -ENAMETOOLONG;
+    if (!wanted) {
+        err = sys_folder_cache(path, bytes - sizeof below);
+        if (!err)
+            memcpy(path + strlen(path), below, sizeof below);
+    }
+    if (!err)
+        err = sys_folder_make(path);
+    // Where others may write, a file can change after it was checked.
+    return err ? err : sys_folder_is_private(path);
+}
+
+static void prune(const struct contents *it) {
+    (void)sys_folder_prune(it->folder, it->bytes_max, sys_wall_now() - stale_ns);
+}
+
+void contents_open(struct contents *it, const char *folder, uint64_t bytes_max) {
+    *it = (struct contents){.bytes_max = bytes_max ? bytes_max : default_bytes_max};
+    map_init(&it->checked);
+    int err = prepare_folder(folder, it->folder, sizeof it->folder);
+    if (err) {
+        trace(TRACE_CLUSTER, "there is no store of contents: %s", ac_strerror(err));
+        it->folder[0] = 0;
+    } else {
+        prune(it);
+    }
+}
+
+static void forget_checks(struct contents *it) {
+    uint64_t cursor = 0;
+    void *stamp;
+    while ((stamp = map_next(&it->checked, &cursor, NULL, NULL)) != NULL)
+        memory_release(stamp);
+    map_done(&it->checked);
+    map_init(&it->checked);
+}
+
+void contents_close(struct contents *it) {
+    forget_checks(it);
+    map_done(&it->checked);
+}
+
+static void path_of(const struct contents *it, const struct content *content, char path[640]) {
+    char *at = path + snprintf(path, 640, "%s/", it->folder);
+    for (int i = 0; i < DIGEST_BYTES; i++, at += 2)
+        snprintf(at, 3, "%02x", content->digest[i]);
+}
+
+// ---- finding ----
+
+static bool is_checked(const struct contents *it, const struct content *content, int fd) {
+    struct sys_file_stamp now, *then = map_get(&it->checked, content->digest, DIGEST_BYTES);
+    sys_fd_stamp(fd, &now);
+    return then && memcmp(&now, then, sizeof now) == 0;
+}
+
+// Without memory it is checked again the next time.
+static void note_checked(struct contents *it, const struct content *content, int fd) {
+    if (map_count(&it->checked) >= CHECKED_MAX)
+        forget_checks(it);
+    struct sys_file_stamp *stamp = map_get(&it->checked, content->digest, DIGEST_BYTES);
+    bool is_new = !stamp;
+    if (is_new)
+        stamp = memory_allocate_zeroed(sizeof *stamp);
+    if (!stamp)
+        return;
+    sys_fd_stamp(fd, stamp);
+    if (is_new && map_put(&it->checked, content->digest, DIGEST_BYTES, stamp) < 0)
+        memory_release(stamp);
+}
+
+// Whether the file is what its name says. It is held when this is called, so nobody removes it.
+static bool is_good(struct contents *it, const struct content *content, int fd) {
+    uint8_t found[DIGEST_BYTES];
+    struct sys_file_stamp before, after;
+    if (sys_file_bytes(fd) != (int64_t)content->bytes)
+        return false;
+    if (is_checked(it, content, fd))
+        return true;
+    sys_fd_stamp(fd, &before);
+    if (content_digest(fd, content->bytes, found) != 0 ||
+        !digest_equal(found, content->digest, DIGEST_BYTES))
+        return false;
+    sys_fd_stamp(fd, &after);
+    if (memcmp(&before, &after, sizeof after) == 0)
+        note_checked(it, content, fd);
+    return true;
+}
+
+// Says that it is used now. To do so changes the file's stamp, which was right a moment ago.
+static void touch(struct contents *it, const struct content *content, int fd) {
+    bool checked = is_checked(it, content, fd);
+    sys_file_touch(fd);
+    if (checked)
+        note_checked(it, content, fd);
+}
+
+int content_find(struct contents *it, const struct content *content, int *fd) {
+    char path[640];
+    *fd = -1;
+    if (!it->folder[0])
+        return 0;
+    path_of(it, content, path);
+    int found = sys_file_open(path);
+    if (found < 0)
+        return 0;
+    // One that is being removed just now stays as long as it is open, held or not.
+    (void)sys_file_hold(found, false);
+    if (is_good(it, content, found)) {
+        touch(it, content, found);
+        *fd = found;
+        return 1;
+    }
+    trace(TRACE_CLUSTER, "%s is damaged", path);
+    sys_fd_close(found);
+    return 0;
+}
+
+// ---- arriving ----
+
+int upload_begin(struct upload *upload, struct contents *contents, const struct content *content) {
+    *upload = (struct upload){.contents = contents, .content = *content, .fd = -1};
+    if (content->bytes > PROGRAM_BYTES_MAX)
+        return -EFBIG;
+    upload->digest = digest_create();
+    if (!upload->digest)
+        return -ENOMEM;
+    if (contents->folder[0]) {
+        uint64_t number = 0;
+        (void)sys_random_bytes(&number, sizeof number);
+        path_of(contents, content, upload->path);
+        snprintf(upload->temporary, sizeof upload->temporary, "%s.%016llx", upload->path,
+                 (unsigned long long)number);
+        upload->fd = sys_file_create(upload->temporary);
+        if (upload->fd >= 0)
+            (void)sys_file_hold(upload->fd, true);
+    }
+    if (upload->fd < 0) {
+        upload->path[0] = upload->temporary[0] = 0;
+        upload->fd = sys_memory_create("asyncoro-content");
+    }
+    int err = upload->fd < 0 ? upload->fd : 0;
+    if (err)
+        upload_close(upload);
+    return err;
+}
+
+int upload_add(struct upload *upload, uint64_t offset, const void *piece, size_t count) {
+    if (offset != upload->received || count > upload->content.bytes - upload->received)
+        return -EPROTO;
+    int err = sys_file_write_at(upload->fd, offset, piece, count);
+    if (!err)
+        err = digest_add(upload->digest, piece, count);
+    if (!err)
+        upload->received += count;
+    return err;
+}
+
+// Opens what was written once more, for reading only: what is open for writing cannot be run.
+static int reopen(struct upload *upload) {
+    if (!upload->path[0]) {
+        int fd = upload->fd;
+        upload->fd = -1;
+        return fd;
+    }
+    int err = sys_beneath_permit(upload->fd, 0500);
+    int fd = err ? err : sys_file_open(upload->temporary);
+    if (fd < 0)
+        return fd;
+    err = sys_file_rename(upload->temporary, upload->path);
+    if (err) {
+        sys_fd_close(fd);
+        return err;
+    }
+    upload->temporary[0] = 0;
+    sys_fd_close(upload->fd); // with its lock
+    upload->fd = -1;
+    (void)sys_file_hold(fd, false);
+    note_checked(upload->contents, &upload->content, fd);
+    prune(upload->contents);
+    return fd;
+}
+
+int upload_end(struct upload *upload, int *fd, char problem[PROBLEM_BYTES]) {
+    uint8_t digest[DIGEST_BYTES];
+    if (upload->received != upload->content.bytes) {
+        snprintf(problem, PROBLEM_BYTES, "the upload ended after %llu of %llu bytes",
+                 (unsigned long long)upload->received, (unsigned long long)upload->content.bytes);
+        return -EPROTO;
+    }
+    int err = digest_end(upload->digest, digest);
+    if (err)
+        return err;
+    if (!digest_equal(digest, upload->content.digest, DIGEST_BYTES)) {
+        snprintf(problem, PROBLEM_BYTES, "the upload is damaged: its SHA-256 is another one");
+        return -EPROTO;
+    }
+    *fd = reopen(upload);
+    return *fd < 0 ? *fd : 0;
+}
+
+void upload_close(struct upload *upload) {
+    sys_fd_close(upload->fd);
+    upload->fd = -1;
+    if (upload->digest)
+        digest_destroy(upload->digest);
+    upload->digest = NULL;
+    if (upload->temporary[0])
+        (void)sys_file_remove(upload->temporary);
+    upload->temporary[0] = 0;
+}
