@@ -16,7 +16,6 @@
 enum {
     PROGRAM_BYTES_MAX = 1 << 30, // of an executable
     PIECE_BYTES = 48 << 10,      // of an upload in one message: fits into one frame
-    PROBLEM_BYTES = 400, // of a sentence that says what is wrong
     CARGO_ITEMS_MAX = 256,
     CARGO_VARIANTS_MAX = 16
 };

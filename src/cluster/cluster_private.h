@@ -55,6 +55,8 @@ int elf_read(int fd, struct elf_facts *facts, char problem[PROBLEM_BYTES]);
 // Whether a program with these needs runs here: 0, or -ENOEXEC and `problem`.
 int elf_check(const struct elf_facts *facts, const struct elf_place *place,
               char problem[PROBLEM_BYTES]);
+// "x86_64".
+const char *elf_machine(int machine);
 // This computer. The cache is to be freed by elf_place_done.
 void elf_place_here(struct elf_place *place);
 void elf_place_done(struct elf_place *place);
@@ -100,6 +102,12 @@ int worker_start_write(int fd, const struct worker_start *start);
 bool worker_start_read(int fd, struct worker_start *start, ac_value *held);
 // The second argument of a worker process.
 extern const char worker_mark[];
+
+// ---- doctor.c ----
+
+struct node;
+// Answers a "can" to the node's main coroutine. Does not take it.
+void doctor_answer(const struct node *node, ac_value question);
 
 // ---- host.c ----
 

@@ -94,6 +94,11 @@ static const char *machine_name(int machine) {
     }
 }
 
+const char *elf_machine(int machine) {
+    const char *name = machine_name(machine);
+    return name ? name : "an unknown machine";
+}
+
 // ---- reading ----
 
 int elf_read(int fd, struct elf_facts *facts, char problem[PROBLEM_BYTES]) {

@@ -124,6 +124,8 @@ static ac_value run_node(ac_value argument) {
             break;
         if (message_is(message, "open"))
             host_create(node, message);
+        else if (message_is(message, "can"))
+            doctor_answer(node, message);
         ac_drop(message);
     }
     stop(node);

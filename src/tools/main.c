@@ -17,6 +17,14 @@ static const struct tool tools[] = {
      "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
      "  --key-file FILE      the key (default: key in the configuration folder)\n"
      "  Ends in order on SIGTERM, SIGINT and SIGHUP, and its workers with it.\n"},
+    {"doctor", tool_doctor, "tell which nodes could run the executable FILE, and what others lack",
+     TOOL_NETWORK_USAGE
+     "  --seconds N          how long to look, and then to wait for answers (default: 1)\n"
+     "  --json               one JSON object for FILE and one for each node, one a line\n"
+     "With --peer it ends when that node has answered.\n"
+     "Nothing is sent there but what FILE needs: architecture, C library, shared libraries.\n"
+     "Exits with 0 when all nodes that were found could run it, with 3 when some could, and\n"
+     "with 1 when none could, none was found or FILE is no program.\n"},
     {"key", tool_key, "show where the key is and its fingerprint, or change it",
      "Without a word: make a key if there is none. Else one of\n"
      "  path                 tell where the key is, or would be\n"

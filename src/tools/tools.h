@@ -87,6 +87,7 @@ char *convert_to_json(ac_value it);
 // What JSON says, to be dropped; AC_INVALID, and `why` says what is wrong.
 ac_value convert_from_json(const char *text, size_t bytes, char why[CONVERT_WHY_BYTES]);
 
+int tool_doctor(int count, char **arguments);
 int tool_names(int count, char **arguments);
 int tool_send(int count, char **arguments);
 int tool_top(int count, char **arguments);
