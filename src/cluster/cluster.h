@@ -6,6 +6,8 @@
 //   supply.c     finding nodes and bringing the program to them
 //   status.c     status messages and exit notices of jobs
 //   node.c       the daemon: takes computations in
+//   life.c       when a node serves, drains and ends
+//   place.c      what a computer leaves to a node, and what a batch system has given it
 //   host.c       one computation on a node: upload, worker processes, their ends
 //   worker.c     inside a worker process: runs jobs; and the functions that a program declares
 //   cargo.c      what a computation brings with it, at the client (cargo.h)
@@ -31,17 +33,56 @@
 
 #include <asyncoro/cluster.h>
 
+// ---- life.c: what a node is told of its times ----
+
+enum { WEEK_MINUTES = 7 * 24 * 60 };
+
+// When a node serves: a bit for each minute of the week, which begins on Monday at 0:00.
+struct hours {
+    uint8_t bits[WEEK_MINUTES / 8];
+};
+// Reads "22:00-06:00, sat, mon-fri 12:00-13:00": windows, each of every day or of the days that it
+// names, or whole days. A window that ends before it begins ends on the next day. False if it is
+// none of that, or never.
+bool hours_read(const char *text, struct hours *hours);
+bool hours_open(const struct hours *hours, int minute);
+
+// ---- place.c ----
+
+// Reads "gpu=a100,disk=ssd" as a map of texts, to be dropped. False if it is none: a key is made of
+// letters, digits and "_.-/", comes once and is not empty; a value has no comma.
+bool tags_read(const char *text, ac_value *tags);
+
+// ---- node.c ----
+
+// The name of a node's coroutine that answers calls of peers that may ship code, with a map of what
+// the node is and does (node.c). The body is "tell", or ["drain", seconds]: it takes no computation
+// in any more, and ends when those that run have, or after so many seconds; less than 0: after the
+// grace that it was started with.
+#define NODE_DESK_NAME "asyncoro.node.desk"
+
 struct node_options {
-    uint32_t workers;   // for each computation; 0: one a processor
+    uint32_t workers;   // for each computation; 0: one a processor that it may use
     const char *name;   // for people; NULL: this computer's
     bool loopback_only; // as in ac_network_options, all that follow
     uint16_t port;
     uint16_t discovery_port;
     const char *key_file;
-    uint64_t store_bytes_max; // of what was sent here and nobody uses; 0: 4 GiB
+    uint64_t store_bytes_max;    // of what was sent here and nobody uses; 0: 4 GiB
+    const struct key_ring *keys; // instead of the file; NULL
+    const char *scheduler;       // connects to "HOST:PORT", or, if it has a "/", to those in a file
+    uint64_t memory_bytes;       // that jobs may use; 0: what the computer and the cgroups leave
+    const char *tags;            // as of tags_read; NULL: none
+    const struct hours *hours;   // NULL: always
+    int (*minute)(void);         // of the week, the clock for `hours`; NULL: this computer's
+    ac_time look_ns;             // how often it looks at that clock; 0: every five seconds
+    ac_time idle_ns;             // ends when it has had no computation for so long; 0: never
+    ac_time grace_ns;            // what is left to running jobs when it drains
+    bool die_with_stdin;         // stops when standard input ends
+    bool slurm;                  // takes from the environment what Slurm has given it
 };
 
-// Runs the node daemon until SIGTERM, SIGINT or SIGHUP: prints one line when it is ready, "node
+// Runs the node daemon until it is told to end (life.c): prints one line when it is ready, "node
 // NAME at ADDRESS: N workers, ready". To be called outside coroutines. 0; or the error of what
 // could not be started, and `text` says what.
 int node_run(const struct node_options *options, char text[256]);

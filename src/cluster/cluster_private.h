@@ -109,6 +109,71 @@ struct node;
 // Answers a "can" to the node's main coroutine. Does not take it.
 void doctor_answer(const struct node *node, ac_value question);
 
+// ---- life.c: when a node serves, drains and ends ----
+
+enum node_state {
+    NODE_SERVES,
+    NODE_RESTS,  // out of its hours: takes nothing in, and lets what it has end within the grace
+    NODE_DRAINS, // the same, and then it stops
+    NODE_STOPS
+};
+
+// Plain data: who uses it passes the time in.
+struct life {
+    const struct hours *hours; // NULL: always
+    ac_time idle_ns;           // 0: never idle
+    ac_time grace_ns;
+    ac_time limit; // when whoever gave the place takes it back; AC_FOREVER: not known
+    // The rest is for life.c to change.
+    enum node_state state;
+    ac_time asked;   // when a signal asked it to end first; AC_NOW: none has
+    ac_time since;   // when the last computation ended; AC_FOREVER: there is one
+    ac_time until;   // when the grace of a drain or a rest is over
+    bool over;       // that grace is over: what still runs is to be ended
+    const char *why; // for people, for all states but NODE_SERVES
+};
+
+void life_begin(struct life *life, ac_time now);
+// A signal asks it to end: the first one drains it, a later one stops it.
+void life_ask(struct life *life, ac_time now);
+// To be drained: with a grace of its own, or less than 0 for that of the life. A later one may
+// change the grace.
+void life_drain(struct life *life, ac_time now, ac_time grace_ns, const char *why);
+void life_stop(struct life *life, const char *why);
+// What is the case now: `computations` run. `minute`: of the week, for the hours.
+void life_look(struct life *life, ac_time now, int minute, uint32_t computations);
+// When it should be looked at again at the latest, but for the hours; AC_FOREVER.
+ac_time life_next(const struct life *life);
+const char *life_state_name(enum node_state state);
+
+// ---- place.c: what there is for a node ----
+
+enum { SLURM_ID_BYTES = 32 };
+
+struct place {
+    uint32_t processors;
+    uint64_t memory_bytes; // 0: not known
+};
+// This computer, as its processors, its memory and the cgroups of this process leave it.
+void place_here(struct place *place);
+// The same of cgroups alone: `own` is what /proc/self/cgroup says, `top` where cgroups are mounted.
+// Only ever makes less of what is there.
+void place_of_groups(struct place *place, const char *own, const char *top);
+
+// What Slurm has given to a task: its environment (see sbatch's and srun's manual pages).
+struct slurm_place {
+    char job[SLURM_ID_BYTES];
+    char node[64];         // "": not told
+    uint32_t processors;   // 0: not told
+    uint64_t memory_bytes; // 0: not told
+    int64_t end_s;         // when the job's time is over, since 1970; 0: not told
+};
+// False if this is no task of Slurm.
+bool place_of_slurm(struct slurm_place *it);
+// Reads what `squeue -o %L` says of the time that is left: "1-02:03:04", "05:06", "UNLIMITED".
+// Seconds; INT64_MAX without limit; -1 if it does not say.
+int64_t slurm_time_left(const char *text);
+
 // ---- host.c ----
 
 // The daemon, as its hosts see it.
@@ -116,9 +181,12 @@ struct node {
     struct coro *main; // to be told when a host has ended
     struct list hosts; // struct host
     uint32_t host_count;
-    uint32_t workers; // for each computation
+    uint32_t workers;      // for each computation
+    uint64_t memory_bytes; // that jobs may use, of all computations together; 0: not known
+    ac_value tags;         // a map of texts
     bool loopback_only;
     bool stopping;
+    const char *closed; // why it takes no computation in now; NULL: it does
     char name[64];
     struct elf_place place;
     struct contents contents;
@@ -126,6 +194,8 @@ struct node {
 
 // Takes a computation in: `open` is the message. Takes nothing.
 void host_create(struct node *node, ac_value open);
+// Has all hosts tell their agents that the node drains, and how much time is left to their jobs.
+void host_drain_all(struct node *node, ac_time grace_ns);
 // Asks all hosts to end their workers and themselves; node->main gets a message when the last one
 // has ended.
 void host_stop_all(struct node *node);

@@ -12,6 +12,8 @@
 //     ["done"]                                that was all
 //     ["ready", workers]                      all of it is checked, workers start     host -> agent
 //     ["gone", number, text]                  a worker has ended, and how
+//     ["draining", seconds]                   give it no new jobs, and say "close" when those that
+//                                             run have ended: in so many seconds all is ended
 //     ["close"]                               end the workers and yourself            agent -> host
 //
 //      open --> variant chosen -> have --------------------------------> workers run --> ENDING
@@ -63,6 +65,8 @@ struct host {
     int64_t last_number;
     uint32_t restarts_left;
     char last_end[END_TEXT_BYTES]; // how the worker that ended last did; "": none has
+    bool drain;                    // the agent is to be told
+    ac_time drain_ns;
     bool ending;
     bool refused;
 };
@@ -124,6 +128,15 @@ void host_create(struct node *node, ac_value open) {
     }
     list_append(&node->hosts, &host->link);
     node->host_count++;
+}
+
+void host_drain_all(struct node *node, ac_time grace_ns) {
+    list_each (link, &node->hosts) {
+        struct host *host = container_of(link, struct host, link);
+        host->drain = true;
+        host->drain_ns = grace_ns;
+        (void)mailbox_put(host->coro, ac_nil);
+    }
 }
 
 void host_stop_all(struct node *node) {
@@ -489,6 +502,10 @@ static void end_intake(struct host *host) {
 static void take_in(struct host *host) {
     struct node *node = host->node;
     char problem[PROBLEM_BYTES];
+    if (node->closed) {
+        refuse(host, node->closed);
+        return;
+    }
     if (node->host_count > HOSTS_MAX) {
         refuse(host, "too many computations run on this node");
         return;
@@ -548,6 +565,9 @@ static ac_value run_host(ac_value argument) {
         err = ac_receive(&message, AC_FOREVER);
         if (!err)
             take_message(host, message);
+        if (host->drain && !host->ending)
+            tell(host, ac_list("draining", (double)host->drain_ns * 1e-9));
+        host->drain = false;
         start_workers(host);
     }
     host->ending = true;

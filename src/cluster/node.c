@@ -1,54 +1,132 @@
 // SPDX-License-Identifier: MIT
-// The node daemon: found under the name NODE_NAME, it takes computations in, a host for each
-// (host.c), until a signal asks it to end; then it ends all workers and itself.
+// The node daemon: takes computations in, a host for each (host.c), for as long as its life
+// (life.c) says; then it ends all workers and itself.
+//
+// Its coroutines:
+//   door     found under NODE_NAME: takes "open", and "can" (doctor.c), of peers that may ship
+//            code. After a rest there is a new one, as who follows a name is told of a holder once
+//   main     found under NODE_DESK_NAME: answers calls of peers that may ship code, who ask what
+//            the node is, or that it drains, and does what the life of the node wants
+//   signals, standard input, time of Slurm
+//            tell the life of what they wait for, and wake main
+//
+// What it is and does, as a map: "name"; "state", of life_state_name; "why", a text unless it
+// serves; "workers", of each computation; "memory", bytes or nil; "tags", a map; "computations",
+// how many there are; "sandbox", a text.
 #include "cluster/cluster_private.h"
 
-#include <stdio.h>
+#include <asyncoro/io.h>
+#include <asyncoro/process.h>
 
-enum { STOP_GRACE_NS = 4000 * 1000 * 1000ll };
+#include <stdio.h>
+#include <stdlib.h>
+
+static const ac_time STOP_GRACE_NS = 4 * 1000 * 1000 * 1000ll;
+static const ac_time LOOK_NS = 5 * 1000 * 1000 * 1000ll;
+
+enum {
+    SLURM_ASK_S = 20,   // how long squeue may take
+    SLURM_RETRY_S = 10, // until it is asked again when it has failed,
+    SLURM_AGAIN_S = 300 // and when it has not: a limit may be changed
+};
 
 static ac_value run_node(ac_value argument);
+static ac_value run_door(ac_value argument);
 static ac_value run_signals(ac_value argument);
+static ac_value run_input(ac_value argument);
+static ac_value run_slurm(ac_value argument);
 
-// What main waits with: the node and the descriptor of the signals.
+// What the coroutines of the node share.
 struct daemon {
     struct node node;
-    int signals;
-    bool asked; // a signal has asked it to end
-    int err;    // why main has ended; 0: it was asked to
+    const struct node_options *options;
+    struct life life;
+    enum node_state shown; // the last state that was told and acted on
+    bool ended_all;        // the grace is over and the hosts were asked to end
+    struct slurm_place slurm;
+    ac_ref door;
+    int signals; // the descriptor of the signals
+    int err;     // why main has ended; 0: it was asked to
 };
+
+// ---- starting ----
 
 static int start_network(const struct node_options *options, const struct node *node,
                          char text[256]) {
-    int err = ac_network_start(.name = node->name, .port = options->port,
-                               .loopback_only = options->loopback_only,
-                               .discovery_port = options->discovery_port,
-                               .key_file = options->key_file);
+    bool is_file = options->scheduler && strchr(options->scheduler, '/');
+    const struct ac_network_options network = {.size = sizeof network,
+                                               .name = node->name,
+                                               .port = options->port,
+                                               .loopback_only = options->loopback_only,
+                                               .discovery_port = options->discovery_port,
+                                               .key_file = options->key_file,
+                                               .peers = is_file ? NULL : options->scheduler,
+                                               .peers_file = is_file ? options->scheduler : NULL};
+    int err = 0;
+    struct loop *loop = loop_need(&err);
+    if (loop)
+        err = remote_start(loop, &network, options->keys);
     if (err)
         snprintf(text, 256, "%s", *ac_network_error() ? ac_network_error() : ac_strerror(err));
     return err;
 }
 
-int node_run(const struct node_options *options, char text[256]) {
-    struct daemon daemon = {.signals = sys_signals_open()};
-    struct node *node = &daemon.node;
-    text[0] = 0;
-    if (daemon.signals < 0) {
-        snprintf(text, 256, "signals cannot be read: %s", ac_strerror(daemon.signals));
-        return daemon.signals;
-    }
-    list_init(&node->hosts);
-    node->workers = options->workers ? options->workers : (uint32_t)sys_processors();
+// What is asked for goes before what Slurm has given, and that before what is there.
+static void settle(struct daemon *daemon) {
+    const struct node_options *options = daemon->options;
+    const struct slurm_place *slurm = &daemon->slurm;
+    struct node *node = &daemon->node;
+    struct place place;
+    place_here(&place);
+    node->workers = options->workers    ? options->workers
+                    : slurm->processors ? slurm->processors
+                                        : place.processors;
     node->workers = node->workers < WORKERS_MAX ? node->workers : WORKERS_MAX;
+    node->memory_bytes = options->memory_bytes ? options->memory_bytes
+                         : slurm->memory_bytes ? slurm->memory_bytes
+                                               : place.memory_bytes;
     node->loopback_only = options->loopback_only;
-    if (options->name)
-        snprintf(node->name, sizeof node->name, "%s", options->name);
+    if (options->name || slurm->node[0])
+        snprintf(node->name, sizeof node->name, "%s", options->name ? options->name : slurm->node);
     else
         sys_host_name(node->name, sizeof node->name);
     text_mend(node->name);
+    daemon->life = (struct life){
+        .hours = options->hours, .idle_ns = options->idle_ns, .grace_ns = options->grace_ns};
+}
+
+static int prepare(struct daemon *daemon, char text[256]) {
+    const struct node_options *options = daemon->options;
+    list_init(&daemon->node.hosts);
+    if (options->slurm && !place_of_slurm(&daemon->slurm)) {
+        snprintf(text, 256, "--slurm is for a task of Slurm, and SLURM_JOB_ID is not set here");
+        return -EINVAL;
+    }
+    if (!tags_read(options->tags ? options->tags : "", &daemon->node.tags)) {
+        snprintf(text, 256, "'%s' are no tags, as gpu=a100,disk=ssd are", options->tags);
+        return -EINVAL;
+    }
+    daemon->signals = sys_signals_open();
+    if (daemon->signals < 0) {
+        snprintf(text, 256, "signals cannot be read: %s", ac_strerror(daemon->signals));
+        return daemon->signals;
+    }
+    settle(daemon);
+    return 0;
+}
+
+int node_run(const struct node_options *options, char text[256]) {
+    struct daemon daemon = {.options = options, .signals = -1};
+    struct node *node = &daemon.node;
+    text[0] = 0;
+    int err = prepare(&daemon, text);
+    if (err) {
+        ac_drop(node->tags);
+        return err;
+    }
     elf_place_here(&node->place);
     contents_open(&node->contents, NULL, options->store_bytes_max);
-    int err = start_network(options, node, text);
+    err = start_network(options, node, text);
     if (!err) {
         ac_ref main = ac_spawn(run_node, ac_of_pointer(&daemon), .name = "node",
                                .stack_bytes = 256 << 10);
@@ -60,11 +138,14 @@ int node_run(const struct node_options *options, char text[256]) {
         snprintf(text, 256, "%s", ac_strerror(err));
     contents_close(&node->contents);
     elf_place_done(&node->place);
+    ac_drop(node->tags);
     sys_fd_close(daemon.signals);
     return err;
 }
 
-// Waits for signals and passes them on. Not in a message, which any peer could send.
+// ---- who tells of the outside ----
+
+// Waits for signals and tells the life of them.
 static ac_value run_signals(ac_value argument) {
     struct daemon *daemon = ac_pointer_of(argument);
     struct sys_handle handle = {0};
@@ -74,15 +155,86 @@ static ac_value run_signals(ac_value argument) {
     sys_adopt(loop_here->sys, &handle, copy, false);
     struct sys_op op = {.verb = SYS_WATCH, .handle = &handle};
     while (coro_operate(&op, AC_FOREVER) == 0) {
-        int number = sys_signals_next(daemon->signals);
-        if (number <= 0)
-            break;
-        trace(TRACE_CLUSTER, "signal %d", number);
-        daemon->asked = true;
+        int number;
+        while ((number = sys_signals_next(daemon->signals)) > 0) {
+            trace(TRACE_CLUSTER, "signal %d", number);
+            life_ask(&daemon->life, ac_now());
+        }
         (void)mailbox_put(daemon->node.main, ac_nil);
     }
     sys_close(&handle);
     return ac_nil;
+}
+
+// Reads standard input until it ends.
+static ac_value run_input(ac_value argument) {
+    struct daemon *daemon = ac_pointer_of(argument);
+    struct sys_handle handle = {0};
+    char bytes[256];
+    int copy = sys_fd_copy(0);
+    if (copy >= 0) {
+        sys_adopt(loop_here->sys, &handle, copy, true);
+        struct sys_op op = {
+            .verb = SYS_READ, .handle = &handle, .bytes = bytes, .count = sizeof bytes};
+        while (coro_operate(&op, AC_FOREVER) > 0)
+            continue;
+        sys_close(&handle);
+    }
+    life_stop(&daemon->life, "its standard input has ended");
+    (void)mailbox_put(daemon->node.main, ac_nil);
+    return ac_nil;
+}
+
+// How many seconds the job of Slurm has left; as slurm_time_left.
+static int64_t ask_slurm(const struct daemon *daemon) {
+    ac_process *process;
+    struct ac_process_answer answer = {0};
+    const char *job = daemon->slurm.job;
+    ac_time until = ac_after(SLURM_ASK_S);
+    if (daemon->slurm.end_s)
+        return daemon->slurm.end_s - sys_wall_now() / (1000 * 1000 * 1000);
+    int err = ac_process_start(&process, AC_ARGUMENTS("squeue", "-h", "-j", job, "-o", "%L"), until,
+                               .output = AC_PIPE);
+    if (err)
+        return -1;
+    err = ac_process_communicate(process, &answer, until);
+    const char *text = ac_text_of(answer.output);
+    int64_t left = !err && text ? slurm_time_left(text) : -1;
+    ac_drop(answer.output);
+    ac_drop(answer.error);
+    ac_process_close(process);
+    return left;
+}
+
+static ac_value run_slurm(ac_value argument) {
+    struct daemon *daemon = ac_pointer_of(argument);
+    int err = 0;
+    while (!err) {
+        int64_t left = ask_slurm(daemon);
+        trace(TRACE_CLUSTER, "Slurm leaves %lld seconds", (long long)left);
+        if (left >= 0) {
+            daemon->life.limit = left < INT32_MAX ? ac_now() + left * 1000 * 1000 * 1000
+                                                  : AC_FOREVER;
+            (void)mailbox_put(daemon->node.main, ac_nil);
+        }
+        err = ac_sleep(left >= 0 ? SLURM_AGAIN_S : SLURM_RETRY_S);
+    }
+    return ac_nil;
+}
+
+// ---- telling ----
+
+// Tells the service manager that has started this process, if one has.
+static void notify(const char *text) {
+    const char *socket = getenv("NOTIFY_SOCKET");
+    char address[160];
+    ac_datagrams *datagrams;
+    if (!socket || !*socket || ac_datagrams_open(&datagrams, "unix:@") < 0)
+        return;
+    snprintf(address, sizeof address, "unix:%s", socket);
+    if (ac_datagrams_send(datagrams, text, strlen(text), address, ac_after(1)) < 0)
+        trace(TRACE_CLUSTER, "the service manager was not told: %s", text);
+    ac_datagrams_close(datagrams);
 }
 
 static void say_ready(const struct node *node) {
@@ -91,6 +243,131 @@ static void say_ready(const struct node *node) {
     (void)ac_print("node %s at %s: %u worker%s, ready\n", node->name, address, node->workers,
                    node->workers == 1 ? "" : "s");
     fflush(stdout);
+    notify("READY=1");
+}
+
+static void say_state(const struct daemon *daemon) {
+    char text[256];
+    const struct life *life = &daemon->life;
+    const char *state = life_state_name(life->state);
+    trace(TRACE_CLUSTER, "%s: %s", state, life->why ? life->why : "");
+    snprintf(text, sizeof text, "%sSTATUS=%s%s%s", life->state == NODE_STOPS ? "STOPPING=1\n" : "",
+             state, life->why ? ": " : "", life->why ? life->why : "");
+    notify(text);
+}
+
+static ac_value describe(const struct daemon *daemon) {
+    const struct node *node = &daemon->node;
+    const struct life *life = &daemon->life;
+    return ac_map("name", (const char *)node->name, "state", life_state_name(life->state), "why",
+                  life->why, "workers", node->workers, "memory",
+                  node->memory_bytes ? ac_of(node->memory_bytes) : ac_nil, "tags",
+                  ac_hold(node->tags), "computations", node->host_count, "sandbox", "none");
+}
+
+// ---- the life ----
+
+static int open_door(struct daemon *daemon) {
+    const struct ac_spawn_options options = {
+        .size = sizeof options, .name = "door", .daemon = true, .stack_bytes = 256 << 10};
+    int err = 0;
+    if (ac_ref_is(daemon->door)) {
+        (void)ac_unregister(NODE_NAME);
+        (void)ac_cancel(daemon->door);
+    }
+    struct coro *door = coro_create(loop_here, run_door, ac_of_pointer(daemon), &options, true,
+                                    &err);
+    if (!door)
+        return err;
+    daemon->door = coro_ref(door);
+    err = remote_guard(loop_here, daemon->door, AC_MAY_SHIP); // "open" is what begins it all
+    return err ? err : ac_register(daemon->door, NODE_NAME);
+}
+
+static ac_value run_door(ac_value argument) {
+    struct daemon *daemon = ac_pointer_of(argument);
+    ac_value message;
+    while (ac_receive(&message, AC_FOREVER) == 0) {
+        if (message_is(message, "open")) {
+            host_create(&daemon->node, message);
+            (void)mailbox_put(daemon->node.main, ac_nil);
+        } else if (message_is(message, "can")) {
+            doctor_answer(&daemon->node, message);
+        }
+        ac_drop(message);
+    }
+    remote_unguard(loop_here, ac_self());
+    return ac_nil;
+}
+
+// Does what has changed in the life of the node. 0 or an error.
+static int follow_life(struct daemon *daemon) {
+    struct life *life = &daemon->life;
+    struct node *node = &daemon->node;
+    const struct node_options *options = daemon->options;
+    int minute = !life->hours ? 0 : options->minute ? options->minute() : sys_wall_minute();
+    life_look(life, ac_now(), minute, node->host_count);
+    if (life->over && !daemon->ended_all)
+        host_stop_all(node);
+    daemon->ended_all = life->over;
+    if (life->state == daemon->shown)
+        return 0;
+    daemon->shown = life->state;
+    node->closed = life->why;
+    say_state(daemon);
+    if (life->state == NODE_SERVES)
+        return open_door(daemon);
+    if (life->state != NODE_STOPS)
+        host_drain_all(node, life->until - ac_now());
+    return 0;
+}
+
+static bool read_drain(ac_value body, double *seconds) {
+    const char *word;
+    return message_is(body, "drain") && ac_unpack(body, &word, seconds) == 0;
+}
+
+static void answer(struct daemon *daemon, ac_value message) {
+    ac_ref asker;
+    ac_value body;
+    double seconds;
+    if (ac_unpack(message, &asker, &body) < 0)
+        return;
+    bool drains = read_drain(body, &seconds);
+    if (drains) {
+        ac_time grace = seconds < 0 ? -1 : seconds < 1e6 ? (ac_time)(seconds * 1e9) : (ac_time)1e15;
+        life_drain(&daemon->life, ac_now(), grace, "it was told to drain");
+    }
+    if (drains || (body.kind == AC_TEXT && strcmp(ac_text_of(body), "tell") == 0))
+        (void)ac_send(asker, describe(daemon));
+    ac_drop(body);
+}
+
+static int begin(struct daemon *daemon) {
+    const struct {
+        ac_function function;
+        const char *name;
+        bool wanted;
+    } helpers[] = {{run_signals, "signals", true},
+                   {run_input, "standard input", daemon->options->die_with_stdin},
+                   {run_slurm, "time of Slurm", daemon->options->slurm}};
+    int err = 0;
+    daemon->node.main = coro_here();
+    life_begin(&daemon->life, ac_now());
+    for (size_t i = 0; i < countof(helpers) && !err; i++) {
+        const struct ac_spawn_options options = {.size = sizeof options,
+                                                 .name = helpers[i].name,
+                                                 .daemon = true,
+                                                 .stack_bytes = 256 << 10};
+        if (helpers[i].wanted)
+            (void)coro_create(loop_here, helpers[i].function, ac_of_pointer(daemon), &options, true,
+                              &err);
+    }
+    if (!err)
+        err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP);
+    if (!err)
+        err = ac_register(ac_self(), NODE_DESK_NAME);
+    return err ? err : open_door(daemon);
 }
 
 static void stop(struct node *node) {
@@ -105,30 +382,25 @@ static void stop(struct node *node) {
 
 static ac_value run_node(ac_value argument) {
     struct daemon *daemon = ac_pointer_of(argument);
-    struct node *node = &daemon->node;
-    const struct ac_spawn_options watch = {.size = sizeof watch, .name = "signals", .daemon = true};
-    int err = 0;
-    node->main = coro_here();
-    if (coro_create(loop_here, run_signals, ac_of_pointer(daemon), &watch, true, &err))
-        err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP); // "open" is what begins it all
+    int err = begin(daemon);
     if (!err)
-        err = ac_register(ac_self(), NODE_NAME);
-    daemon->err = err;
-    if (err)
-        return ac_nil;
-    say_ready(node);
-    while (!daemon->asked) {
-        ac_value message;
-        err = ac_receive(&message, AC_FOREVER);
-        if (err)
+        say_ready(&daemon->node);
+    ac_time look_ns = daemon->options->look_ns ? daemon->options->look_ns : LOOK_NS;
+    while (!err) {
+        err = follow_life(daemon);
+        if (err || daemon->life.state == NODE_STOPS)
             break;
-        if (message_is(message, "open"))
-            host_create(node, message);
-        else if (message_is(message, "can"))
-            doctor_answer(node, message);
-        ac_drop(message);
+        ac_time next = life_next(&daemon->life), look = ac_now() + look_ns;
+        ac_value message;
+        err = ac_receive(&message, daemon->life.hours && look < next ? look : next);
+        if (!err) {
+            answer(daemon, message);
+            ac_drop(message);
+        }
+        err = err == -ETIMEDOUT ? 0 : err;
     }
-    stop(node);
+    if (ac_ref_is(daemon->door))
+        stop(&daemon->node);
     daemon->err = err;
     return ac_nil;
 }

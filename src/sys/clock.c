@@ -17,6 +17,13 @@ int64_t sys_wall_now(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+int sys_wall_minute(void) {
+    time_t now = time(NULL);
+    struct tm local = {.tm_wday = 1};
+    (void)localtime_r(&now, &local);
+    return ((local.tm_wday + 6) % 7 * 24 + local.tm_hour) * 60 + local.tm_min;
+}
+
 int sys_random_bytes(void *to, size_t bytes) {
     char *at = to;
     while (bytes > 0) {

@@ -529,6 +529,8 @@ int sys_fd_set_buffers(int fd, uint32_t send_bytes, uint32_t receive_bytes);
 ac_time sys_clock(void);
 // Nanoseconds since 1970, UTC, as files have them.
 int64_t sys_wall_now(void);
+// The minute of the week here and now, by the local time: 0 is Monday, 0:00.
+int sys_wall_minute(void);
 // Unguessable bytes. 0 or a negative error.
 int sys_random_bytes(void *to, size_t bytes);
 

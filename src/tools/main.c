@@ -11,12 +11,36 @@ static int tool_help(int count, char **arguments);
 static const struct tool tools[] = {
     {"node", tool_node, "let programs of your key run their functions on this computer",
      "  --workers N          worker processes for each computation (default: one a processor)\n"
+     "  --memory BYTES       what jobs may use, as 16G (default: what computer and cgroup leave)\n"
+     "  --tags TAGS          what is special here, as gpu=a100,disk=ssd\n"
      "  --name NAME          what people read (default: the name of this computer)\n"
+     "  --hours HOURS        when it serves, in local time, as 22:00-06:00,sat,sun 08:00-12:00\n"
+     "  --idle TIME          end after so long without a computation, as 5m\n"
+     "  --grace TIME         what running jobs are left when it drains (default: 20s)\n"
+     "  --die-with-stdin     stop when standard input ends, as that of ssh does\n"
+     "  --scheduler WHERE    connect to HOST:PORT, or to those in a file, whose path has a '/'\n"
+     "  --slurm              take processors, memory, name and time left from Slurm\n"
      "  --loopback           talk to programs on this computer only\n"
      "  --port P             TCP port (default: 51350 if it is free)\n"
      "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
      "  --key-file FILE      the key (default: key in the configuration folder)\n"
-     "  Ends in order on SIGTERM, SIGINT and SIGHUP, and its workers with it.\n"},
+     "  --key-stdin          the key is read from standard input, up to its end or an empty line\n"
+     "The first SIGTERM, SIGINT or SIGHUP drains it: it takes no computation in any more, and\n"
+     "ends when those that run have ended, after the grace at the latest. The second one stops\n"
+     "it, and its workers with it. With --slurm it drains by itself before the time limit.\n"},
+    {"nodes", tool_nodes, "list the nodes that are found, or say of one NODE what it does",
+     TOOL_NETWORK_USAGE
+     "  --seconds N          how long to look (default: 1)\n"
+     "  --json               one JSON object a node, one a line\n"
+     "NODE is an address or a name. Tells of each what it calls itself, where it is, its state\n"
+     "(serving, resting, draining, stopping), workers, memory, computations, sandbox and tags.\n"
+     "Exits with 1 when none was found.\n"},
+    {"drain", tool_drain, "have NODE take no computation in any more, and end when it has none",
+     TOOL_NETWORK_USAGE
+     "  --seconds N          how long to look (default: 1)\n"
+     "  --grace TIME         what running jobs are left (default: what the node was told)\n"
+     "NODE is an address or a name; all nodes of that name drain. Returns at once: the command\n"
+     "`nodes` tells how far it is. Exits with 1 when there is none, or one does not let us.\n"},
     {"doctor", tool_doctor, "tell which nodes could run the executable FILE, and what others lack",
      TOOL_NETWORK_USAGE
      "  --seconds N          how long to look, and then to wait for answers (default: 1)\n"
@@ -112,11 +136,53 @@ static int tool_help(int count, char **arguments) {
     return EXIT_GOOD;
 }
 
+// A number of so much of a unit, such as "15m". False if it is none, or more than 2^62.
+static bool read_scaled(const char *value, const char *units, const uint64_t *sizes,
+                        uint64_t *result) {
+    char *end;
+    unsigned long number = strtoul(value, &end, 10);
+    const char *unit = *end ? strchr(units, *end) : units;
+    if (*value < '0' || *value > '9' || !unit || (*end && end[1]))
+        return false;
+    uint64_t size = sizes[unit - units];
+    if (number > ((uint64_t)1 << 62) / size)
+        return false;
+    *result = number * size;
+    return true;
+}
+
+static int read_duration(const char *tool, const struct tool_option *option, const char *value) {
+    static const uint64_t second = 1000 * 1000 * 1000;
+    static const uint64_t sizes[] = {second, 60 * second, 3600 * second, 86400 * second};
+    uint64_t result;
+    if (!read_scaled(value, "smhd", sizes, &result)) {
+        fprintf(stderr, "asyncoro %s: %s takes a time such as 90s, 15m or 2h, not '%s'\n", tool,
+                option->name, value);
+        return EXIT_USAGE;
+    }
+    *option->duration = (ac_time)result;
+    return EXIT_GOOD;
+}
+
+static int read_bytes(const char *tool, const struct tool_option *option, const char *value) {
+    static const uint64_t sizes[] = {1, 1 << 10, 1 << 20, 1 << 30, (uint64_t)1 << 40};
+    if (!read_scaled(value, "BKMGT", sizes, option->bytes) || *option->bytes == 0) {
+        fprintf(stderr, "asyncoro %s: %s takes bytes such as 500M or 16G, not '%s'\n", tool,
+                option->name, value);
+        return EXIT_USAGE;
+    }
+    return EXIT_GOOD;
+}
+
 static int read_value(const char *tool, const struct tool_option *option, const char *value) {
     if (option->text) {
         *option->text = value;
         return EXIT_GOOD;
     }
+    if (option->duration)
+        return read_duration(tool, option, value);
+    if (option->bytes)
+        return read_bytes(tool, option, value);
     char *end;
     unsigned long number = strtoul(value, &end, 10);
     if (*value < '0' || *value > '9' || *end || number == 0 || number > option->number_max) {

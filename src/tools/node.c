@@ -1,28 +1,95 @@
 // SPDX-License-Identifier: MIT
 // `asyncoro node`: the daemon that lets programs of this key run their functions on this computer.
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "tools/tools.h"
 
+enum { KEY_LINE_BYTES = 256 };
+
+static int complain(const char *text) {
+    fprintf(stderr, "asyncoro node: %s\n", text);
+    return EXIT_FAILED;
+}
+
+// Reads lines up to an empty one or the end, and not a byte more: what follows is not ours.
+static int read_keys(struct key_ring *keys) {
+    char text[KEY_LINE_BYTES];
+    size_t length = 0;
+    ssize_t got = 0;
+    while (length < sizeof text && (got = read(STDIN_FILENO, text + length, 1)) == 1) {
+        if (text[length++] == '\n' && (length == 1 || text[length - 2] == '\n'))
+            break;
+    }
+    int err = got < 0 || length == sizeof text ? -EINVAL : key_parse(text, length, keys);
+    digest_wipe(text, sizeof text);
+    return err ? complain("--key-stdin: standard input begins with no key, which is a line or two "
+                          "of 64 hexadecimal digits, as of: asyncoro key show --secret")
+               : EXIT_GOOD;
+}
+
+static int check(const struct node_options *node, const char *hours_text, struct hours *hours) {
+    ac_value tags;
+    if (hours_text && !hours_read(hours_text, hours)) {
+        fprintf(stderr,
+                "asyncoro node: --hours takes hours such as 22:00-06:00,sat,mon-fri "
+                "12:00-13:00, not '%s'\n",
+                hours_text);
+        return EXIT_USAGE;
+    }
+    if (node->tags && !tags_read(node->tags, &tags)) {
+        fprintf(stderr, "asyncoro node: --tags takes tags such as gpu=a100,disk=ssd, not '%s'\n",
+                node->tags);
+        return EXIT_USAGE;
+    }
+    if (node->tags)
+        ac_drop(tags);
+    return EXIT_GOOD;
+}
+
+static int run(struct node_options *node, struct key_ring *keys, bool key_stdin) {
+    char text[256];
+    int code = key_stdin ? read_keys(keys) : EXIT_GOOD;
+    if (code)
+        return code;
+    node->keys = key_stdin ? keys : NULL;
+    int err = node_run(node, text);
+    digest_wipe(keys, sizeof *keys);
+    return err ? complain(text) : EXIT_GOOD;
+}
+
 int tool_node(int count, char **arguments) {
-    struct node_options node = {0};
+    struct node_options node = {.grace_ns = 20ll * 1000 * 1000 * 1000};
     uint32_t port = 0, discovery_port = 0;
+    const char *hours_text = NULL;
+    struct hours hours;
+    struct key_ring keys = {.count = 0};
+    bool key_stdin = false;
     const struct tool_option options[] = {
         {.name = "--workers", .number = &node.workers, .number_max = 1024},
+        {.name = "--memory", .bytes = &node.memory_bytes},
+        {.name = "--tags", .text = &node.tags},
         {.name = "--name", .text = &node.name},
+        {.name = "--hours", .text = &hours_text},
+        {.name = "--idle", .duration = &node.idle_ns},
+        {.name = "--grace", .duration = &node.grace_ns},
+        {.name = "--die-with-stdin", .flag = &node.die_with_stdin},
+        {.name = "--scheduler", .text = &node.scheduler},
+        {.name = "--slurm", .flag = &node.slurm},
         {.name = "--loopback", .flag = &node.loopback_only},
         {.name = "--port", .number = &port, .number_max = UINT16_MAX},
         {.name = "--discovery-port", .number = &discovery_port, .number_max = UINT16_MAX},
         {.name = "--key-file", .text = &node.key_file},
+        {.name = "--key-stdin", .flag = &key_stdin},
     };
-    int err = tool_read_options("node", count, arguments, options, countof(options), NULL);
-    if (err)
-        return err;
+    int code = tool_read_options("node", count, arguments, options, countof(options), NULL);
+    if (!code)
+        code = check(&node, hours_text, &hours);
+    if (code)
+        return code;
     node.port = (uint16_t)port;
     node.discovery_port = (uint16_t)discovery_port;
-    char text[256];
-    err = node_run(&node, text);
-    if (err)
-        fprintf(stderr, "asyncoro node: %s\n", text);
-    return err ? EXIT_FAILED : EXIT_GOOD;
+    node.hours = hours_text ? &hours : NULL;
+    return run(&node, &keys, key_stdin);
 }

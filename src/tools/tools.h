@@ -23,7 +23,9 @@ struct tool_option {
     const char **text; // where its value goes; NULL
     uint32_t *number;  // or this one, which is checked to lie within 1..number_max; NULL
     uint32_t number_max;
-    bool *flag; // or this one, for an option without a value; NULL
+    bool *flag;        // or this one, for an option without a value; NULL
+    ac_time *duration; // or this one, for "90", "90s", "15m", "2h" or "1d"; NULL
+    uint64_t *bytes;   // or this one, for "1000", "64K", "500M" or "16G", by 1024; NULL
 };
 
 // Reads the options of a subcommand, and at most `word_count` arguments that are none, into words
@@ -92,6 +94,8 @@ int tool_names(int count, char **arguments);
 int tool_send(int count, char **arguments);
 int tool_top(int count, char **arguments);
 int tool_node(int count, char **arguments);
+int tool_nodes(int count, char **arguments);
+int tool_drain(int count, char **arguments);
 int tool_key(int count, char **arguments);
 int tool_peers(int count, char **arguments);
 int tool_version(int count, char **arguments);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A world of its own for a test that ships itself: a key, a cache, a discovery port, and a real
-// `asyncoro node` on loopback. Whatever a test does, the node dies with it (and the workers with
-// the node), and its folder is removed.
+// `asyncoro node` on loopback, which leaves running jobs no time when it is asked to end. Whatever
+// a test does, the node dies with it (and the workers with the node), and its folder is removed.
 //
 // The test program is the program that is shipped: JOBS_OF_THIS_TEST makes it a worker when a node
 // starts it.
@@ -31,7 +31,9 @@ static char world_folder[64];
 static pid_t world_owner;             // forked children do not clean up
 static struct sys_process world_node; // the one that was started last
 static const char *world_node_name = "here";
-static char world_node_address[64]; // where that one listens
+static char world_node_address[64];        // where that one listens
+static const char *world_node_options[16]; // more of them
+static int world_node_input = -1;          // its standard input
 
 static int world_remove(const char *path, const struct stat *facts, int type, struct FTW *at) {
     (void)facts, (void)type, (void)at;
@@ -73,12 +75,13 @@ __attribute__((unused)) static void world_start_node(const char *workers) {
     int ends[2];
     world_tool(tool);
     ck_assert_int_eq(sys_pipe(ends), 0);
-    char *const arguments[] = {
-        (char *)"asyncoro",   (char *)"node",   (char *)"--workers",     (char *)workers,
-        (char *)"--loopback", (char *)"--name", (char *)world_node_name, NULL};
+    const char *arguments[32] = {"asyncoro", "node",          "--workers", workers, "--loopback",
+                                 "--name",   world_node_name, "--grace",   "0s"};
+    for (size_t i = 0, at = 9; world_node_options[i]; i++)
+        arguments[at++] = world_node_options[i];
     const struct sys_process_options how = {.path = tool,
-                                            .arguments = arguments,
-                                            .input = -1,
+                                            .arguments = (char *const *)arguments,
+                                            .input = world_node_input,
                                             .output = ends[1],
                                             .error = STDERR_FILENO,
                                             .extra = -1,

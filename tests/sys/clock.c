@@ -5,6 +5,7 @@
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -23,6 +24,19 @@ TEST(the_clock_never_goes_back_and_keeps_pace) {
     nanosleep(&wait, NULL);
     ck_assert_int_ge(sys_clock() - start, 30000000);
     ck_assert_int_lt(sys_clock() - start, 1000000000);
+}
+
+TEST(the_minute_of_the_week_is_that_of_the_local_time) {
+    setenv("TZ", "UTC-3", 1); // three hours before UTC
+    tzset();
+    int minute;
+    int64_t before, after;
+    do { // 1970 began on a Thursday
+        before = (time(NULL) / 60 + (3 * 24 + 3) * 60) % (7 * 24 * 60);
+        minute = sys_wall_minute();
+        after = (time(NULL) / 60 + (3 * 24 + 3) * 60) % (7 * 24 * 60);
+    } while (before != after);
+    ck_assert_int_eq(minute, before);
 }
 
 TEST(random_bytes_fill_the_memory_and_nothing_else) {

@@ -35,6 +35,63 @@ TEST(numbers_are_checked) {
     ck_assert_int_eq(run_tool("node", "--port=65536"), 2);
 }
 
+TEST(times_sizes_hours_and_tags_are_checked) {
+    static const char *const bad_times[] = {"", "5x", "s", "-1s", "5mm", "99999999999999999d"};
+    static const char *const bad_sizes[] = {"", "0", "0G", "5X", "G", "1.5G", "99999999999999999T"};
+    for (size_t i = 0; i < countof(bad_times); i++) {
+        ck_assert_int_eq(run_tool("node", "--idle", bad_times[i]), 2);
+        ck_said("a time such as");
+    }
+    for (size_t i = 0; i < countof(bad_sizes); i++) {
+        ck_assert_int_eq(run_tool("node", "--memory", bad_sizes[i]), 2);
+        ck_said("bytes such as");
+    }
+    ck_assert_int_eq(run_tool("node", "--hours", "at night"), 2);
+    ck_said("not 'at night'");
+    ck_assert_int_eq(run_tool("node", "--tags", "fast"), 2);
+    ck_said("not 'fast'");
+}
+
+TEST(slurm_without_slurm_is_an_error_that_is_said) {
+    unsetenv("SLURM_JOB_ID");
+    ck_assert_int_eq(run_tool("node", "--slurm", "--loopback"), 1);
+    ck_said("SLURM_JOB_ID");
+}
+
+TEST(no_key_on_standard_input_is_an_error_that_is_said) {
+    ck_assert_int_eq(run_tool("node", "--key-stdin", "--loopback"), 1);
+    ck_said("--key-stdin");
+}
+
+// What comes behind the key is not read: it is for --die-with-stdin.
+TEST(the_key_may_come_by_standard_input) {
+    char text[KEY_TEXT_BYTES], path[96];
+    struct key_ring ring;
+    int ends[2];
+    world_make();
+    snprintf(path, sizeof path, "%s/key", world_folder);
+    ck_assert_int_eq(key_find(path, &ring, (char[256]){0}), 0);
+    key_print(&ring, text);
+    ck_assert_int_eq(sys_pipe(ends), 0);
+    ck_assert_int_eq(sys_fd_write(ends[1], text, strlen(text)), 0);
+    ck_assert_int_eq(sys_fd_write(ends[1], "\n", 1), 0);
+    setenv("ASYNCORO_KEY_FILE", "/nowhere", 1);
+    world_node_input = ends[0];
+    world_node_options[0] = "--key-stdin";
+    world_node_options[1] = "--die-with-stdin";
+    world_start_node("1");
+    setenv("ASYNCORO_KEY_FILE", path, 1);
+    ck_assert_int_eq(run_tool("nodes", "--loopback", "--peer", world_node_address), 0);
+    ck_said("here");
+    sys_fd_close(ends[1]);
+    struct sys_process_end end;
+    ck_assert(world_ends(world_node.handle, 20));
+    ck_assert_int_eq(sys_process_reap(&world_node, &end), 0);
+    ck_assert_int_eq(end.code, 0);
+    sys_fd_close(ends[0]);
+    world_clean();
+}
+
 TEST(a_node_starts_and_ends) {
     world_begin("2");
     world_end();
