@@ -16,7 +16,8 @@
 //     }
 //
 // The code that travels is the program's own executable, named by the SHA-256 of its content and
-// sent once to each node. Jobs run as coroutines, one at a time in a worker by default: they may
+// sent once to each node; so do the shared libraries that it has loaded from elsewhere than the
+// folders of the system. Jobs run as coroutines, one at a time in a worker by default: they may
 // wait, send, receive and monitor as anywhere.
 //
 // Status messages and, for each job, exactly one exit notice go to the coroutine that opened the
@@ -62,6 +63,18 @@ static inline void ac_cluster_init(int argc, char **argv) {
 // A computation: owned by the coroutine that opened it, until ac_computation_close.
 typedef struct ac_computation ac_computation;
 
+// A file that travels with a computation. Each node gets it once, named by its content: a file that
+// has not changed since is not sent again.
+struct ac_computation_file {
+    const char *path; // here; NULL closes a list
+    const char *name; // there, such as "data/words.txt"; default: the last part of `path`
+    bool writable;    // the computation gets a copy of its own on each node; default: read only
+};
+
+// Lists for the options that follow.
+#define AC_VARIANTS(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define AC_FILES(...) ((const struct ac_computation_file[]){__VA_ARGS__, {0}})
+
 struct ac_computation_options {
     size_t size;        // sizeof(struct ac_computation_options); set by the macro
     const char *name;   // for people; default: the program's name
@@ -70,8 +83,11 @@ struct ac_computation_options {
     uint32_t
         workers_max; // take so many workers of each node at the most; default: all that it offers
     const char *const *variants; // paths of the same program built for other computers, closed by a
-                                 // NULL: (const char *const[]){"build/demo.aarch64", NULL}. A node
-                                 // takes the first that runs there, this executable before them
+                                 // NULL: AC_VARIANTS("build/demo.aarch64"). A node takes the first
+                                 // that runs there, this executable before them
+    const struct ac_computation_file *files; // that travel along: AC_FILES({.path = "words.txt"}).
+                                             // Workers then start in the folder where they lie,
+                                             // which goes with the computation
 };
 
 // Opens a computation: starts the network if need be, finds nodes, now and later, ships the program
@@ -80,7 +96,8 @@ struct ac_computation_options {
 // -EPERM outside coroutines; -EINVAL if ac_cluster_init was not called; -ENOMEM; an error of
 // ac_network_start; or of reading the program's own executable or what else is to travel: -ENOENT
 // and the like, -ENOEXEC for a variant that is no program, -EFBIG over 1 GiB, -E2BIG for more than
-// 15 variants; then AC_TRACE=cluster tells with which file.
+// 15 variants, or 256 files in all; -EINVAL for a bad .name of a file; then AC_TRACE=cluster tells
+// with which file.
 #define ac_computation_open(computation, ...)                                                      \
     ac_computation_open_with((computation),                                                        \
                              &(struct ac_computation_options){                                     \

@@ -4,11 +4,13 @@
 //
 // Nodes are told of a cargo as the value
 //
-//     [items, variants]
+//     [items, variants, files]
 //
 //     items     [[sha-256, bytes], ...]
-//     variants  [[item, needs, name], ...]     the client's own executable first; needs as
-//                                              elf_to_value makes them
+//     variants  [[item, needs, name, libraries], ...]   the client's own executable first; needs as
+//                                              elf_to_value makes them, without what comes along
+//     libraries [[item, name], ...]            of that variant
+//     files     [[item, name, writable], ...]  for the folder of the computation
 //
 // and want some of the items, which are sent as ["piece", item, offset, bytes], one item after the
 // other from its beginning, and then ["done"]. Two files with the same content are one item.
@@ -16,10 +18,17 @@
 
 #include <stdio.h>
 
+enum { LIBRARIES_MAX = 64 };
+
 // What is gathered while a cargo is opened.
 struct gathering {
     struct cargo *cargo;
     struct elf_facts facts; // of the variant that is looked at
+    struct elf_facts library_facts;
+    ac_value libraries[LIBRARIES_MAX]; // of the program itself
+    size_t library_count;
+    ac_value files[CARGO_ITEMS_MAX];
+    size_t file_count;
     ac_value variants[CARGO_VARIANTS_MAX];
     size_t variant_count;
     ac_value items[CARGO_ITEMS_MAX];
@@ -60,6 +69,78 @@ static int add_item(struct cargo *cargo, int fd) {
     return (int)cargo->count++;
 }
 
+// Libraries that come with the system of a node, or must be those of its loader.
+static bool is_of_system(const char *path) {
+    static const char *const folders[] = {"/lib/", "/lib64/", "/lib32/", "/usr/lib/",
+                                          "/usr/lib64/"};
+    static const char *const names[] = {"ld-linux",      "libc.so",  "libm.so",
+                                        "libpthread.so", "libdl.so", "librt.so"};
+    for (size_t i = 0; i < countof(folders); i++)
+        if (strncmp(path, folders[i], strlen(folders[i])) == 0)
+            return true;
+    for (size_t i = 0; i < countof(names); i++)
+        if (strncmp(name_of(path), names[i], strlen(names[i])) == 0)
+            return true;
+    return false;
+}
+
+static int add_library(struct gathering *it, const char *path) {
+    char problem[PROBLEM_BYTES] = "";
+    struct sys_file_facts facts;
+    int fd = sys_file_open_as(path, SYS_FILE_READ, 0, &facts);
+    if (fd < 0)
+        return complain(path, fd, NULL);
+    int err = it->library_count == LIBRARIES_MAX ? -E2BIG
+                                                 : elf_read(fd, &it->library_facts, problem);
+    if (err) {
+        sys_fd_close(fd);
+        return complain(path, err, problem[0] ? problem : NULL);
+    }
+    int item = add_item(it->cargo, fd);
+    if (item < 0)
+        return complain(path, item, NULL);
+    elf_add_needs(&it->facts, &it->library_facts);
+    ac_value name = ac_of_bytes(name_of(path), strlen(name_of(path)));
+    it->libraries[it->library_count++] = ac_list(item, name);
+    return 0;
+}
+
+static bool comes_along(const struct gathering *it, const char *path) {
+    return !is_of_system(path) && elf_needs(&it->facts, name_of(path)) && sys_file_exists(path);
+}
+
+// The libraries that the program needs, or one of them does, and that nodes cannot be expected to
+// have. The system names each after one that needs it.
+static int add_libraries(struct gathering *it) {
+    struct buffer paths;
+    buffer_init(&paths);
+    int err = sys_program_libraries(&paths);
+    const char *path = (const char *)paths.bytes, *end = path + paths.length;
+    for (const char *at = path; !err && at < end; at += strlen(at) + 1)
+        if (comes_along(it, at))
+            err = add_library(it, at);
+    for (const char *at = path; !err && at < end; at += strlen(at) + 1)
+        if (comes_along(it, at))
+            elf_provide(&it->facts, name_of(at));
+    buffer_done(&paths);
+    return err;
+}
+
+static int add_file(struct gathering *it, const struct ac_computation_file *file) {
+    const char *name = file->name ? file->name : name_of(file->path);
+    if (!folder_name_is_good(name))
+        return complain(file->path, -EINVAL, "its name there is no path beneath a folder");
+    if (it->file_count == CARGO_ITEMS_MAX)
+        return complain(file->path, -E2BIG, NULL);
+    struct sys_file_facts facts;
+    int fd = sys_file_open_as(file->path, SYS_FILE_READ, 0, &facts);
+    int item = fd < 0 ? fd : add_item(it->cargo, fd);
+    if (item < 0)
+        return complain(file->path, item, NULL);
+    it->files[it->file_count++] = ac_list(item, ac_of_bytes(name, strlen(name)), file->writable);
+    return 0;
+}
+
 // Takes the descriptor.
 static int add_variant(struct gathering *it, int fd, const char *path) {
     char problem[PROBLEM_BYTES] = "", name[64];
@@ -73,10 +154,14 @@ static int add_variant(struct gathering *it, int fd, const char *path) {
     int item = add_item(it->cargo, fd);
     if (item < 0)
         return complain(path, item, NULL);
+    if (it->variant_count == 0) // which is what runs here, and is known to load
+        err = add_libraries(it);
     snprintf(name, sizeof name, "%s", name_of(path));
     text_mend(name);
-    it->variants[it->variant_count++] = ac_list(item, elf_to_value(&it->facts), (const char *)name);
-    return 0;
+    it->variants[it->variant_count++] = ac_list(item, elf_to_value(&it->facts), (const char *)name,
+                                                ac_list_of(it->libraries, it->library_count));
+    it->library_count = 0;
+    return err;
 }
 
 static int gather(struct gathering *it, const struct ac_computation_options *options) {
@@ -85,6 +170,9 @@ static int gather(struct gathering *it, const struct ac_computation_options *opt
     struct sys_file_facts facts;
     for (; !err && path && *path; path++)
         err = add_variant(it, sys_file_open_as(*path, SYS_FILE_READ, 0, &facts), *path);
+    const struct ac_computation_file *file = options ? options->files : NULL;
+    for (; !err && file && file->path; file++)
+        err = add_file(it, file);
     return err;
 }
 
@@ -100,7 +188,8 @@ int cargo_open(struct cargo *cargo, const struct ac_computation_options *options
         it->items[i] = ac_list(ac_of_bytes(cargo->items[i].content.digest, DIGEST_BYTES),
                                cargo->items[i].content.bytes);
     cargo->told = ac_list(ac_list_of(it->items, cargo->count),
-                          ac_list_of(it->variants, it->variant_count));
+                          ac_list_of(it->variants, it->variant_count),
+                          ac_list_of(it->files, it->file_count));
     if (!err)
         err = ac_error_of(cargo->told);
     if (err)

@@ -3,10 +3,11 @@
 //
 //   content.c  a node's store of contents: bytes that are known by their SHA-256
 //   cargo.c    the client's side: which contents there are, what they are for, sending them
+//   folder.c   the folder of a computation on a node
 //   intake.c   the node's side: choosing, taking in what is missing, putting it in its place
 //
 // A *content* is a file without a name. A cargo is a list of contents, its *items*, and what they
-// are for: executables of which a node runs one (*variants*).
+// are for: executables of which a node runs one (*variants*), files.
 #ifndef CLUSTER_CARGO_H
 #define CLUSTER_CARGO_H
 
@@ -17,7 +18,8 @@ enum {
     PROGRAM_BYTES_MAX = 1 << 30, // of an executable
     PIECE_BYTES = 48 << 10,      // of an upload in one message: fits into one frame
     CARGO_ITEMS_MAX = 256,
-    CARGO_VARIANTS_MAX = 16
+    CARGO_VARIANTS_MAX = 16,
+    NAME_BYTES_MAX = 1024 // of a file that travels along
 };
 
 // ---- content.c ----
@@ -30,11 +32,12 @@ struct content {
 // The store of one node.
 struct contents {
     char folder[512];   // "": none, everything that arrives lies in memory
+    char work[512];     // for the folders of computations, on the same disk; "" where folder is
     uint64_t bytes_max; // of all that lies in the folder and that nobody uses
     struct map checked; // digest -> struct sys_file_stamp: what this process has checked
 };
 
-// Opens the store in a folder, or in the user's cache folder (NULL); `bytes_max` 0: 4 GiB. Where
+// Opens the store beneath a folder, or the user's cache folder (NULL); `bytes_max` 0: 4 GiB. Where
 // there can be no such folder, or others may write there, there is none. Waits for the disk only.
 void contents_open(struct contents *contents, const char *folder, uint64_t bytes_max);
 void contents_close(struct contents *contents);
@@ -42,6 +45,10 @@ void contents_close(struct contents *contents);
 // The digest of an open file of that size, on a helper thread if it is large. Can wait. 0 or an
 // error.
 int content_digest(int fd, uint64_t bytes, uint8_t digest[DIGEST_BYTES]);
+
+// Copies an open file of that size into another one, on a helper thread if it is large. Can wait. 0
+// or an error.
+int content_copy(int fd, uint64_t bytes, int to);
 
 // Looks for a content. Can wait (for its check). 1: it is there, whole, and open in *fd for
 // reading; it stays as long as the descriptor is open. 0: it is not.
@@ -67,6 +74,29 @@ int upload_add(struct upload *upload, uint64_t offset, const void *piece, size_t
 int upload_end(struct upload *upload, int *fd, char problem[PROBLEM_BYTES]);
 // Frees it, and removes what is incomplete. May be called again.
 void upload_close(struct upload *upload);
+
+// ---- folder.c ----
+
+struct folder {
+    int work; // the folder around it; -1: there is none
+    int fd;   // kept
+    char name[32];
+    char path[560];
+};
+
+// Whether a file may travel under that name: a path of at most 1024 bytes and 32 parts, none of
+// them empty, "." or ".." or longer than 255 bytes.
+bool folder_name_is_good(const char *name);
+// Makes the folder of a computation. 0; -ENOENT where the node has no store; or an error.
+int folder_make(struct folder *folder, const struct contents *contents);
+// Puts a content into it, beneath "files" or "libraries". Can wait. 0; -EEXIST; -EINVAL for a bad
+// name; or an error.
+int folder_put(struct folder *folder, const char *below, const char *name, int content,
+               uint64_t bytes, bool writable);
+// Removes it with all that is in it, as far as that goes. May be called again.
+void folder_remove(struct folder *folder);
+// Removes what nodes that were killed have left.
+void folder_sweep(const struct contents *contents);
 
 // ---- cargo.c ----
 
@@ -110,14 +140,25 @@ struct intake_item {
     bool wanted;
 };
 
+// A file that travels along.
+struct intake_file {
+    char name[NAME_BYTES_MAX + 1];
+    uint32_t item;
+    bool library;
+    bool writable;
+};
+
 struct intake {
     struct contents *contents;
     const struct elf_place *place;
     struct intake_item *items;
     uint32_t count;
-    uint32_t variant; // which of them runs here, from 0
-    uint32_t program; // its item
-    uint32_t next;    // the item that arrives, or that arrives next
+    struct intake_file *files; // that go into the folder; of libraries only those of the variant
+    uint32_t file_count;
+    struct folder folder; // of the computation
+    uint32_t variant;     // which of them runs here, from 0
+    uint32_t program;     // its item
+    uint32_t next;        // the item that arrives, or that arrives next
     struct upload upload;
     bool uploading; // `upload` is in use
 };
@@ -138,6 +179,10 @@ int intake_add(struct intake *intake, uint32_t item, uint64_t offset, ac_span pi
 int intake_end(struct intake *intake, char problem[PROBLEM_BYTES]);
 // The executable, open for running; it belongs to the intake.
 int intake_program(const struct intake *intake);
+// Where its workers are to start; NULL: nothing travels along that needs a folder.
+const char *intake_folder(const struct intake *intake, char path[600]);
+// The environment for its workers, to be released with memory_release; NULL: the node's own.
+char **intake_environment(const struct intake *intake);
 void intake_close(struct intake *intake);
 
 #endif

@@ -55,6 +55,12 @@ int elf_read(int fd, struct elf_facts *facts, char problem[PROBLEM_BYTES]);
 // Whether a program with these needs runs here: 0, or -ENOEXEC and `problem`.
 int elf_check(const struct elf_facts *facts, const struct elf_place *place,
               char problem[PROBLEM_BYTES]);
+// Whether it needs this library.
+bool elf_needs(const struct elf_facts *facts, const char *name);
+// The program is given this library: it need not be at the node.
+void elf_provide(struct elf_facts *facts, const char *name);
+// The program also needs what one of its libraries does.
+void elf_add_needs(struct elf_facts *facts, const struct elf_facts *library);
 // "x86_64".
 const char *elf_machine(int machine);
 // This computer. The cache is to be freed by elf_place_done.

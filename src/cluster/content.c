@@ -30,27 +30,30 @@ enum {
 static const uint64_t default_bytes_max = 4ull << 30;
 static const int64_t stale_ns = 60 * 1000 * 1000 * 1000ll;
 
-struct digesting {
+// A file that is read through, to digest or to copy it.
+struct reading {
     struct work work;
     int fd; // a descriptor of its own, which lives as long as this record
+    int to; // likewise; -1: no copy is made
     uint64_t bytes;
     uint8_t digest[DIGEST_BYTES];
     int err;
 };
 
-static void digest_run(struct work *work);
-static void digest_release(struct work *work);
+static void reading_run(struct work *work);
+static void reading_release(struct work *work);
 
-// ---- digests ----
+// ---- reading through ----
 
-int content_digest(int fd, uint64_t bytes, uint8_t digest[DIGEST_BYTES]) {
-    struct digesting *it = memory_allocate_zeroed(sizeof *it);
+static int read_through(int fd, uint64_t bytes, int to, uint8_t digest[DIGEST_BYTES]) {
+    struct reading *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return -ENOMEM;
-    *it = (struct digesting){.work = {.run = digest_run, .orphaned = digest_release},
-                             .fd = sys_fd_copy(fd),
-                             .bytes = bytes};
-    int err = it->fd < 0 ? it->fd : 0;
+    *it = (struct reading){.work = {.run = reading_run, .orphaned = reading_release},
+                           .fd = sys_fd_copy(fd),
+                           .to = to < 0 ? -1 : sys_fd_copy(to),
+                           .bytes = bytes};
+    int err = it->fd < 0 ? it->fd : to >= 0 && it->to < 0 ? it->to : 0;
     if (!err && bytes > SMALL_BYTES) {
         err = work_do(&it->work, AC_FOREVER);
         if (!work_is_callers(err))
@@ -58,18 +61,29 @@ int content_digest(int fd, uint64_t bytes, uint8_t digest[DIGEST_BYTES]) {
     }
     // Also when no helper could be had.
     if (bytes <= SMALL_BYTES || err == -EAGAIN || err == -ENOMEM) {
-        err = 0;
-        digest_run(&it->work);
+        if (it->fd >= 0 && (to < 0 || it->to >= 0)) {
+            err = 0;
+            reading_run(&it->work);
+        }
     }
     if (!err)
         err = it->err;
     memcpy(digest, it->digest, DIGEST_BYTES);
-    digest_release(&it->work);
+    reading_release(&it->work);
     return err;
 }
 
-static void digest_run(struct work *work) {
-    struct digesting *it = container_of(work, struct digesting, work);
+int content_digest(int fd, uint64_t bytes, uint8_t digest[DIGEST_BYTES]) {
+    return read_through(fd, bytes, -1, digest);
+}
+
+int content_copy(int fd, uint64_t bytes, int to) {
+    uint8_t digest[DIGEST_BYTES];
+    return to < 0 ? -EBADF : read_through(fd, bytes, to, digest);
+}
+
+static void reading_run(struct work *work) {
+    struct reading *it = container_of(work, struct reading, work);
     struct digest *digest = digest_create();
     uint8_t *chunk = memory_allocate(CHUNK_BYTES);
     it->err = digest && chunk ? 0 : -ENOMEM;
@@ -77,7 +91,8 @@ static void digest_run(struct work *work) {
         size_t count = it->bytes - at < CHUNK_BYTES ? (size_t)(it->bytes - at) : CHUNK_BYTES;
         it->err = sys_file_read_at(it->fd, at, chunk, count);
         if (!it->err)
-            it->err = digest_add(digest, chunk, count);
+            it->err = it->to < 0 ? digest_add(digest, chunk, count)
+                                 : sys_file_write_at(it->to, at, chunk, count);
         at += count;
     }
     if (!it->err)
@@ -87,28 +102,29 @@ static void digest_run(struct work *work) {
         digest_destroy(digest);
 }
 
-static void digest_release(struct work *work) {
-    struct digesting *it = container_of(work, struct digesting, work);
+static void reading_release(struct work *work) {
+    struct reading *it = container_of(work, struct reading, work);
     sys_fd_close(it->fd);
+    sys_fd_close(it->to);
     memory_release(it);
 }
 
 // ---- the folder ----
 
-static int prepare_folder(const char *wanted, char *path, size_t bytes) {
-    static const char below[] = "/contents";
+static int prepare_folder(struct contents *it, const char *wanted) {
+    char base[400];
     int err = 0;
-    if (wanted && snprintf(path, bytes, "%s", wanted) >= (int)bytes)
-        return -ENAMETOOLONG;
-    if (!wanted) {
-        err = sys_folder_cache(path, bytes - sizeof below);
-        if (!err)
-            memcpy(path + strlen(path), below, sizeof below);
-    }
-    if (!err)
-        err = sys_folder_make(path);
+    if (!wanted)
+        err = sys_folder_cache(base, sizeof base);
+    else if (snprintf(base, sizeof base, "%s", wanted) >= (int)sizeof base)
+        err = -ENAMETOOLONG;
+    if (err)
+        return err;
+    snprintf(it->folder, sizeof it->folder, "%s/contents", base);
+    snprintf(it->work, sizeof it->work, "%s/work", base);
+    err = sys_folder_make(it->folder);
     // Where others may write, a file can change after it was checked.
-    return err ? err : sys_folder_is_private(path);
+    return err ? err : sys_folder_is_private(it->folder);
 }
 
 static void prune(const struct contents *it) {
@@ -118,12 +134,13 @@ static void prune(const struct contents *it) {
 void contents_open(struct contents *it, const char *folder, uint64_t bytes_max) {
     *it = (struct contents){.bytes_max = bytes_max ? bytes_max : default_bytes_max};
     map_init(&it->checked);
-    int err = prepare_folder(folder, it->folder, sizeof it->folder);
+    int err = prepare_folder(it, folder);
     if (err) {
         trace(TRACE_CLUSTER, "there is no store of contents: %s", ac_strerror(err));
-        it->folder[0] = 0;
+        it->folder[0] = it->work[0] = 0;
     } else {
         prune(it);
+        folder_sweep(it);
     }
 }
 

@@ -255,11 +255,16 @@ static int read_dynamic(struct reading *it, const struct segment *dynamic) {
     return err;
 }
 
+static void note_version_numbers(struct elf_facts *facts, int major, int minor);
+
 // "GLIBC_2.34": the newest is kept. Others, like GLIBC_PRIVATE, tell nothing.
 static void note_version(struct elf_facts *facts, const char *name) {
     int major, minor;
-    if (sscanf(name, "GLIBC_%d.%d", &major, &minor) != 2)
-        return;
+    if (sscanf(name, "GLIBC_%d.%d", &major, &minor) == 2)
+        note_version_numbers(facts, major, minor);
+}
+
+static void note_version_numbers(struct elf_facts *facts, int major, int minor) {
     if (major > facts->libc_major || (major == facts->libc_major && minor > facts->libc_minor)) {
         facts->libc_major = major;
         facts->libc_minor = minor;
@@ -289,6 +294,43 @@ static int read_versions(struct reading *it, uint64_t texts, uint64_t at, uint64
             break;
     }
     return 0;
+}
+
+// ---- libraries that travel along ----
+
+// Where a name stands in such a list; NULL: nowhere.
+static char *find_name(char *list, const char *name) {
+    size_t bytes = strlen(name);
+    for (char *at = list; *at; at += strcspn(at, "\n") + 1)
+        if (strcspn(at, "\n") == bytes && memcmp(at, name, bytes) == 0)
+            return at;
+    return NULL;
+}
+
+bool elf_needs(const struct elf_facts *facts, const char *name) {
+    return find_name((char *)facts->libraries, name) != NULL;
+}
+
+void elf_provide(struct elf_facts *facts, const char *name) {
+    char *at = find_name(facts->libraries, name);
+    if (!at)
+        return;
+    size_t bytes = strlen(name) + 1, rest = strlen(at + bytes) + 1;
+    memmove(at, at + bytes, rest);
+    memset(at + rest, 0, sizeof facts->libraries - (size_t)(at + rest - facts->libraries));
+}
+
+void elf_add_needs(struct elf_facts *facts, const struct elf_facts *library) {
+    for (const char *at = library->libraries; *at; at += strcspn(at, "\n") + 1) {
+        char name[256];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(at, "\n"), at);
+        size_t length = strlen(facts->libraries), more = strlen(name);
+        if (find_name(facts->libraries, name) || length + more + 2 > sizeof facts->libraries)
+            continue;
+        memcpy(facts->libraries + length, name, more);
+        memcpy(facts->libraries + length + more, "\n", 2);
+    }
+    note_version_numbers(facts, library->libc_major, library->libc_minor);
 }
 
 // ---- this computer ----

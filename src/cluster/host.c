@@ -191,10 +191,13 @@ static int start_process(struct keeper *keeper) {
     if (!err)
         err = worker_start_write(record[1], &start);
     digest_wipe(&start.keys, sizeof start.keys);
+    char folder[600], **environment = intake_environment(&host->intake);
     char *const arguments[] = {host->name, (char *)worker_mark, NULL};
     const struct sys_process_options how = {
         .executable = host->program,
         .arguments = arguments,
+        .environment = environment,
+        .folder = intake_folder(&host->intake, folder),
         .input = -1,
         .output = output[1],
         .error = output[1],
@@ -205,6 +208,7 @@ static int start_process(struct keeper *keeper) {
     };
     if (!err)
         err = sys_process_start(&keeper->process, &how);
+    memory_release(environment);
     keeper->record = record[1];
     keeper->output = output[0];
     sys_fd_close(output[1]);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 static int read_items(struct intake *it, ac_value items, char *problem);
+static int read_files(struct intake *it, ac_value told, bool library, char *problem);
 static int choose(struct intake *it, ac_value variants, char *problem);
 static int find_items(struct intake *it, char *problem);
 
@@ -28,16 +29,20 @@ static int fail(char *problem, int err, const char *what) {
 
 int intake_open(struct intake *it, struct contents *contents, const struct elf_place *place,
                 ac_value told, char problem[PROBLEM_BYTES]) {
-    ac_value items, variants;
+    ac_value items, variants, files;
     *it = (struct intake){.contents = contents, .place = place, .upload.fd = -1};
+    it->folder = (struct folder){.fd = -1, .work = -1};
     problem[0] = 0;
-    if (ac_unpack(told, &items, &variants) != 0)
+    if (ac_unpack(told, &items, &variants, &files) != 0)
         return refuse(problem, "what the computation brings along is not understood here");
     int err = read_items(it, items, problem);
     if (!err)
         err = choose(it, variants, problem);
+    if (!err)
+        err = read_files(it, files, false, problem);
     ac_drop(items);
     ac_drop(variants);
+    ac_drop(files);
     return err ? err : find_items(it, problem);
 }
 
@@ -69,14 +74,52 @@ static int read_items(struct intake *it, ac_value items, char *problem) {
     return good ? 0 : refuse(problem, "what the computation brings along is not understood here");
 }
 
+static int read_file(struct intake *it, ac_value told, bool library, char *problem) {
+    struct intake_file *file = &it->files[it->file_count];
+    ac_span name;
+    *file = (struct intake_file){.library = library};
+    int err = library ? ac_unpack(told, &file->item, &name)
+                      : ac_unpack(told, &file->item, &name, &file->writable);
+    if (err || file->item >= it->count || name.bytes > NAME_BYTES_MAX)
+        return refuse(problem, "a file that travels along is not understood here");
+    memcpy(file->name, name.at, name.bytes);
+    if (memchr(name.at, 0, name.bytes) || !folder_name_is_good(file->name) ||
+        (library && strchr(file->name, '/')))
+        return refuse(problem, "a file that travels along has a name that is none");
+    it->items[file->item].wanted = true;
+    it->file_count++;
+    return 0;
+}
+
+// Of the cargo, or the libraries of the variant that was chosen.
+static int read_files(struct intake *it, ac_value told, bool library, char *problem) {
+    size_t count = ac_count(told), cursor = 0;
+    ac_value file;
+    int err = 0;
+    if (count == 0)
+        return 0;
+    if (count + it->file_count > CARGO_ITEMS_MAX)
+        return refuse(problem, "too many files travel along");
+    if (!it->files)
+        it->files = memory_allocate_zeroed(CARGO_ITEMS_MAX * sizeof *it->files);
+    if (!it->files)
+        return fail(problem, -ENOMEM, "the files cannot be taken in");
+    while (!err && ac_next(told, &cursor, &file)) {
+        err = read_file(it, file, library, problem);
+        ac_drop(file);
+    }
+    return err;
+}
+
 // ---- choosing ----
 
-// Whether a variant runs here: 0, and *item is its item; or an error, and `why` says why not.
+// Whether a variant runs here: 0, and *item is its item, *libraries to be dropped; or an error, and
+// `why` says why not.
 static int try_variant(const struct intake *it, ac_value variant, uint32_t *item, const char **name,
-                       char *why) {
+                       ac_value *libraries, char *why) {
     ac_value needs;
     struct elf_facts facts;
-    if (ac_unpack(variant, item, &needs, name) != 0)
+    if (ac_unpack(variant, item, &needs, name, libraries) != 0)
         return refuse(why, "a variant that is not understood here");
     bool known = elf_of_value(needs, &facts) && *item < it->count;
     ac_drop(needs);
@@ -102,8 +145,13 @@ static int choose(struct intake *it, ac_value variants, char *problem) {
     for (uint32_t i = 0; err && ac_next(variants, &cursor, &variant); i++) {
         char why[PROBLEM_BYTES] = "";
         const char *name = NULL;
+        ac_value libraries = ac_nil;
         it->variant = i;
-        err = try_variant(it, variant, &it->program, &name, why);
+        err = try_variant(it, variant, &it->program, &name, &libraries, why);
+        if (!err)
+            err = read_files(it, libraries, true, why);
+        it->file_count = err ? 0 : it->file_count;
+        ac_drop(libraries);
         if (err && count == 1)
             snprintf(problem, PROBLEM_BYTES, "%s", why);
         else if (err)
@@ -182,6 +230,39 @@ int intake_add(struct intake *it, uint32_t number, uint64_t offset, ac_span piec
     return it->upload.received == it->upload.content.bytes ? end_item(it, problem) : 0;
 }
 
+// What the program and the libraries that came along need besides each other.
+static int read_needs(const struct intake *it, struct elf_facts *needs, char *problem) {
+    struct elf_facts *library = memory_allocate(sizeof *library);
+    int err = library ? elf_read(intake_program(it), needs, problem) : -ENOMEM;
+    for (uint32_t i = 0; !err && i < it->file_count; i++)
+        if (it->files[i].library) {
+            err = elf_read(it->items[it->files[i].item].fd, library, problem);
+            if (!err)
+                elf_add_needs(needs, library);
+        }
+    for (uint32_t i = 0; !err && i < it->file_count; i++)
+        if (it->files[i].library)
+            elf_provide(needs, it->files[i].name);
+    memory_release(library);
+    return err;
+}
+
+static int fill_folder(struct intake *it, char *problem) {
+    int err = folder_make(&it->folder, it->contents);
+    if (err)
+        return fail(problem, err, "there is no folder for the files that travel along");
+    for (uint32_t i = 0; !err && i < it->file_count; i++) {
+        const struct intake_file *file = &it->files[i];
+        const struct intake_item *item = &it->items[file->item];
+        err = folder_put(&it->folder, file->library ? "libraries" : "files", file->name, item->fd,
+                         item->content.bytes, file->writable);
+        if (err)
+            snprintf(problem, PROBLEM_BYTES, "the file %.200s cannot be put there: %s", file->name,
+                     ac_strerror(err));
+    }
+    return err;
+}
+
 int intake_end(struct intake *it, char problem[PROBLEM_BYTES]) {
     struct elf_facts needs;
     problem[0] = 0;
@@ -189,10 +270,51 @@ int intake_end(struct intake *it, char problem[PROBLEM_BYTES]) {
     if (!err && it->uploading)
         err = end_item(it, problem); // which is incomplete, and says so
     if (!err)
-        err = elf_read(intake_program(it), &needs, problem);
+        err = read_needs(it, &needs, problem);
     if (!err)
         err = elf_check(&needs, it->place, problem);
-    return err ? fail(problem, err, "the program cannot be read") : 0;
+    if (err)
+        return fail(problem, err, "the program cannot be read");
+    return it->file_count ? fill_folder(it, problem) : 0;
+}
+
+const char *intake_folder(const struct intake *it, char path[600]) {
+    bool has_files = false;
+    for (uint32_t i = 0; i < it->file_count; i++)
+        has_files |= !it->files[i].library;
+    if (!has_files)
+        return NULL;
+    snprintf(path, 600, "%s/files", it->folder.path);
+    return path;
+}
+
+// One block: the list, and behind it the variable that is ours.
+char **intake_environment(const struct intake *it) {
+    static const char variable[] = "LD_LIBRARY_PATH=";
+    char *const *own = sys_environment();
+    const char *before = "";
+    size_t count = 0, kept = 0;
+    bool has_libraries = false;
+    for (uint32_t i = 0; i < it->file_count; i++)
+        has_libraries |= it->files[i].library;
+    if (!has_libraries)
+        return NULL;
+    for (; own[count]; count++)
+        if (strncmp(own[count], variable, sizeof variable - 1) == 0)
+            before = own[count] + sizeof variable - 1;
+    size_t bytes = sizeof variable + strlen(it->folder.path) + strlen(before) + 32;
+    char **list = memory_allocate((count + 2) * sizeof *list + bytes);
+    if (!list)
+        return NULL;
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(own[i], variable, sizeof variable - 1) != 0)
+            list[kept++] = own[i];
+    char *ours = (char *)(list + count + 2);
+    snprintf(ours, bytes, "%s%s/libraries%s%s", variable, it->folder.path, *before ? ":" : "",
+             before);
+    list[kept++] = ours;
+    list[kept] = NULL;
+    return list;
 }
 
 int intake_program(const struct intake *it) {
@@ -204,6 +326,9 @@ void intake_close(struct intake *it) {
         sys_fd_close(it->items[i].fd);
     if (it->uploading)
         upload_close(&it->upload);
+    if (it->items) // else it was never opened, and is all zeros
+        folder_remove(&it->folder);
+    memory_release(it->files);
     memory_release(it->items);
-    *it = (struct intake){.upload.fd = -1};
+    *it = (struct intake){.upload.fd = -1, .folder = {.fd = -1, .work = -1}};
 }

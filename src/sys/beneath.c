@@ -161,6 +161,12 @@ int sys_beneath_rename(int from, const char *name, int to, const char *as, bool 
     return 0;
 }
 
+int sys_beneath_link(int fd, int folder, const char *name) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return linkat(AT_FDCWD, path, folder, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
 int sys_beneath_remove(int folder, const char *name, bool is_folder) {
     return unlinkat(folder, name, is_folder ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
 }

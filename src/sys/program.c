@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <gnu/libc-version.h>
+#include <link.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,16 @@
 static int opened(int fd) { return fd < 0 ? -errno : fd; }
 
 int sys_program_open(void) { return opened(open("/proc/self/exe", O_RDONLY | O_CLOEXEC)); }
+
+static int add_library(struct dl_phdr_info *library, size_t bytes, void *paths) {
+    (void)bytes;
+    const char *path = library->dlpi_name;
+    return path && path[0] == '/' ? buffer_append(paths, path, strlen(path) + 1) : 0;
+}
+
+int sys_program_libraries(struct buffer *paths) { return dl_iterate_phdr(add_library, paths); }
+
+char *const *sys_environment(void) { return environ; }
 
 int sys_file_open(const char *path) {
     return opened(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW));
@@ -91,8 +102,6 @@ int sys_file_hold(int fd, bool alone) {
         return 0;
     return errno == EWOULDBLOCK ? -EBUSY : -errno;
 }
-
-int sys_file_link(const char *from, const char *to) { return link(from, to) < 0 ? -errno : 0; }
 
 struct old_file {
     int64_t used_ns;

@@ -783,6 +783,8 @@ int sys_beneath_permit(int fd, unsigned permissions);
 // Moves a file to another folder and name; what has that name is replaced, or it is -EEXIST. 0 or
 // an error.
 int sys_beneath_rename(int from, const char *name, int to, const char *as, bool replace);
+// Gives the open file one more name, in the folder. 0; -EEXIST; or an error where it cannot be.
+int sys_beneath_link(int fd, int folder, const char *name);
 // Removes a file or link, or an empty folder. 0 or an error.
 int sys_beneath_remove(int folder, const char *name, bool is_folder);
 // Appends the names in the folder, each closed by a NUL, in no order. 0 or an error.
@@ -798,6 +800,11 @@ int sys_beneath_free(int folder, uint64_t *bytes);
 // This process's own executable, also when its file was replaced meanwhile. A descriptor or an
 // error.
 int sys_program_open(void);
+// Appends the paths of the shared libraries that this process has loaded, each closed by a NUL. 0
+// or an error.
+int sys_program_libraries(struct buffer *paths);
+// The variables of this process's environment, closed by a NULL.
+char *const *sys_environment(void);
 // The name under which the running program was started, without its folder.
 const char *sys_program_name(void);
 // A file for reading; one that must not be there yet, mode 0700, for reading and writing. A
@@ -815,8 +822,6 @@ int sys_file_write_at(int fd, uint64_t offset, const void *from, size_t count);
 bool sys_file_exists(const char *path);
 int sys_file_rename(const char *from, const char *to);
 int sys_file_remove(const char *path);
-// Gives a file another name beside its own. 0 or an error.
-int sys_file_link(const char *from, const char *to);
 // Holds a file, alone or with others who share it, until the descriptor is closed. 0; -EBUSY; or an
 // error where the file system knows no locks.
 int sys_file_hold(int fd, bool alone);

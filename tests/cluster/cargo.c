@@ -82,17 +82,20 @@ static ac_value open_and_send(ac_value unused) {
 
     ck_assert_int_eq(open_variants(foreign, twin), 0);
     ck_assert_uint_eq(cargo.count, 2); // what is the same is sent once
-    ac_value items, variants;
-    ck_assert_int_eq(ac_unpack(cargo.told, &items, &variants), 0);
+    ac_value items, variants, files;
+    ck_assert_int_eq(ac_unpack(cargo.told, &items, &variants, &files), 0);
+    ck_assert_uint_eq(ac_count(files), 0);
+    ac_drop(files);
     ck_assert_uint_eq(ac_count(items), 2);
     ck_assert_uint_eq(ac_count(variants), 3);
-    ac_value last = ac_at(variants, 2), needs;
+    ac_value last = ac_at(variants, 2), needs, libraries;
     const char *name;
     int item;
-    ck_assert_int_eq(ac_unpack(last, &item, &needs, &name), 0);
+    ck_assert_int_eq(ac_unpack(last, &item, &needs, &name, &libraries), 0);
     ck_assert_int_eq(item, 1);
     ck_assert_str_eq(name, "twin");
     ac_drop(needs);
+    ac_drop(libraries);
     ac_drop(last);
     ac_drop(items);
     ac_drop(variants);
@@ -111,6 +114,62 @@ static ac_value open_and_send(ac_value unused) {
 TEST(all_that_is_named_is_told_and_sent_when_it_is_wanted) {
     world_make();
     world_run(open_and_send);
+    world_clean();
+}
+
+static int open_files(const struct ac_computation_file *files) {
+    const struct ac_computation_options options = {.size = sizeof options, .files = files};
+    return cargo_open(&cargo, &options);
+}
+
+static ac_value send_files(ac_value unused) {
+    (void)unused;
+    char path[160], twin[160];
+    write_file("words", "words", 5);
+    write_file("same", "words", 5);
+    snprintf(path, sizeof path, "%s/words", world_folder);
+    snprintf(twin, sizeof twin, "%s/same", world_folder);
+    const struct ac_computation_file files[] = {
+        {.path = path}, {twin, "data/twin", true}, {.path = path, .name = "again"}, {0}};
+    ck_assert_int_eq(open_files(files), 0);
+    ck_assert_uint_eq(cargo.count, 2); // with the program
+    ac_value items, variants, told;
+    ck_assert_int_eq(ac_unpack(cargo.told, &items, &variants, &told), 0);
+    static const char *const names[] = {"words", "data/twin", "again"};
+    ck_assert_uint_eq(ac_count(told), 3);
+    for (size_t i = 0; i < 3; i++) {
+        int item;
+        ac_span name;
+        bool writable;
+        ac_value file = ac_at(told, i);
+        ck_assert_int_eq(ac_unpack(file, &item, &name, &writable), 0);
+        ck_assert_int_eq(item, 1);
+        ck_assert_uint_eq(name.bytes, strlen(names[i]));
+        ck_assert_mem_eq(name.at, names[i], name.bytes);
+        ck_assert_int_eq(writable, i == 1);
+        ac_drop(file);
+    }
+    ac_drop(items);
+    ac_drop(variants);
+    ac_drop(told);
+    cargo_close(&cargo);
+    static const char *const bad[] = {"/etc/passwd", "../words", "a/../../b", "",
+                                      "a//b",        "./a",      "a/"};
+    for (size_t i = 0; i < countof(bad); i++) {
+        const struct ac_computation_file one[] = {{path, bad[i], false}, {0}};
+        ck_assert_int_eq(open_files(one), -EINVAL);
+    }
+    const struct ac_computation_file missing[] = {
+        {.path = path}, {.path = "/nowhere/to/be/found"}, {0}};
+    ck_assert_int_eq(open_files(missing), -ENOENT);
+    const struct ac_computation_file folder[] = {{.path = world_folder}, {0}};
+    ck_assert_int_eq(open_files(folder), -EISDIR);
+    return ac_nil;
+}
+
+TEST(files_are_told_with_their_names) {
+    world_make();
+    world_run(send_files);
     world_clean();
 }
 

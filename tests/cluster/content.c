@@ -9,7 +9,7 @@
 enum { BYTES = 100000 };
 
 static struct contents store;
-static char folder[96];
+static char base[96], folder[112];
 static uint8_t bytes[4][BYTES];
 static struct content content[4];
 
@@ -19,7 +19,8 @@ static void make_contents(void) {
         content[i].bytes = BYTES;
         ck_assert_int_eq(digest_of(bytes[i], BYTES, content[i].digest), 0);
     }
-    snprintf(folder, sizeof folder, "%s/store", world_folder);
+    snprintf(base, sizeof base, "%s/store", world_folder);
+    snprintf(folder, sizeof folder, "%s/contents", base);
 }
 
 static int add_some(struct upload *upload, int i, uint64_t count) {
@@ -72,7 +73,7 @@ static ac_value store_whole(ac_value unused) {
     struct upload upload;
     char problem[PROBLEM_BYTES];
     int fd = -1;
-    contents_open(&store, folder, 0);
+    contents_open(&store, base, 0);
     ck_assert(!is_there(&store, 0));
 
     ck_assert_int_eq(upload_begin(&upload, &store, &content[0]), 0);
@@ -118,7 +119,7 @@ static ac_value change_it(ac_value unused) {
     (void)unused;
     char path[256];
     struct stat before;
-    contents_open(&store, folder, 0);
+    contents_open(&store, base, 0);
     sys_fd_close(put(&store, 0));
     ck_assert(is_there(&store, 0));
     ck_assert(is_there(&store, 0));
@@ -140,7 +141,7 @@ static ac_value change_it(ac_value unused) {
     ck_assert_uint_eq(files_in_store(), 1);
     contents_close(&store);
     // One of another node does not believe what this one has checked.
-    contents_open(&store, folder, 0);
+    contents_open(&store, base, 0);
     ck_assert(is_there(&store, 0));
     contents_close(&store);
     return ac_nil;
@@ -163,7 +164,7 @@ static void age(int i, int seconds) {
 
 static ac_value fill_up(ac_value unused) {
     (void)unused;
-    contents_open(&store, folder, 2 * BYTES + BYTES / 2);
+    contents_open(&store, base, 2 * BYTES + BYTES / 2);
     int used = put(&store, 0); // stays in use
     age(0, 300);
     sys_fd_close(put(&store, 1));
@@ -187,7 +188,7 @@ static ac_value fill_up(ac_value unused) {
     ck_assert(is_there(&store, 3));
     contents_close(&store);
     // The next node allows less.
-    contents_open(&store, folder, 1);
+    contents_open(&store, base, 1);
     ck_assert_uint_eq(files_in_store(), 0);
     // What is larger than all is kept while it is used.
     used = put(&store, 2);
@@ -210,14 +211,14 @@ static ac_value share_it(ac_value unused) {
     struct upload one, two;
     char problem[PROBLEM_BYTES] = "";
     int fd[2];
-    contents_open(&store, folder, 0);
-    contents_open(&other, folder, 0);
+    contents_open(&store, base, 0);
+    contents_open(&other, base, 0);
     // The same content arrives at both, and one of them opens its store meanwhile.
     ck_assert_int_eq(upload_begin(&one, &store, &content[0]), 0);
     ck_assert_int_eq(upload_begin(&two, &other, &content[0]), 0);
     ck_assert_int_eq(add_some(&one, 0, BYTES), 0);
     contents_close(&other);
-    contents_open(&other, folder, 0);
+    contents_open(&other, base, 0);
     ck_assert_uint_eq(files_in_store(), 2);
     ck_assert_int_eq(upload_end(&one, &fd[0], problem), 0);
     upload_close(&one);
@@ -228,12 +229,12 @@ static ac_value share_it(ac_value unused) {
     ck_assert_uint_eq(files_in_store(), 1);
     // What one uses the other does not remove.
     contents_close(&other);
-    contents_open(&other, folder, 1);
+    contents_open(&other, base, 1);
     ck_assert(is_there(&store, 0));
     sys_fd_close(fd[0]);
     sys_fd_close(fd[1]);
     contents_close(&other);
-    contents_open(&other, folder, 1);
+    contents_open(&other, base, 1);
     ck_assert(!is_there(&store, 0));
     contents_close(&store);
     contents_close(&other);
@@ -264,7 +265,7 @@ TEST(what_a_killed_node_left_of_an_upload_goes) {
             ck_assert_int_eq(sys_file_hold(fd, true), 0);
         else
             sys_fd_close(fd);
-        contents_open(&store, folder, 0);
+        contents_open(&store, base, 0);
         contents_close(&store);
         ck_assert_uint_eq(files_in_store(), round == 0);
         if (round == 0) {
@@ -319,6 +320,13 @@ static ac_value digest_large(ac_value unused) {
     ck_assert_mem_eq(one, other, DIGEST_BYTES);
     ck_assert_int_eq(content_digest(fd, LARGE + 1, other), -ENODATA);
     ck_assert_int_eq(content_digest(-1, 1, other), -EBADF);
+    // Copies go the same way.
+    int to = sys_memory_create("copy");
+    ck_assert_int_eq(content_copy(fd, LARGE, to), 0);
+    ck_assert_int_eq(content_digest(to, LARGE, other), 0);
+    ck_assert_mem_eq(one, other, DIGEST_BYTES);
+    ck_assert_int_eq(content_copy(fd, 1000, -1), -EBADF);
+    sys_fd_close(to);
     sys_fd_close(fd);
     free(all);
     return ac_nil;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The cargo of a computation at a node: which variant is taken, what is asked for, what is refused.
+#include <fcntl.h>
+
 #include "cluster/world.h"
 
 static struct contents contents;
@@ -32,6 +34,11 @@ static struct elf_facts lacking(const char *library) {
     return it;
 }
 
+// A cargo without files.
+static ac_value told_of(ac_value items, ac_value variants) {
+    return ac_list(items, variants, ac_nil);
+}
+
 static int open_told(ac_value told) {
     intake_close(&intake);
     int err = intake_open(&intake, &contents, &place, told, problem);
@@ -40,7 +47,7 @@ static int open_told(ac_value told) {
 }
 
 static ac_value variant(int number, struct elf_facts facts, const char *name) {
-    return ac_list(number, elf_to_value(&facts), name);
+    return ac_list(number, elf_to_value(&facts), name, ac_nil);
 }
 
 static void begin(void) {
@@ -79,7 +86,7 @@ static ac_value choose(ac_value unused) {
     (void)unused;
     begin();
     // The second one runs here; the first is not asked for.
-    ck_assert_int_eq(open_told(ac_list(
+    ck_assert_int_eq(open_told(told_of(
                          ac_list(item("other"), program()),
                          ac_list(variant(0, foreign(), "demo.foreign"), variant(1, here, "demo")))),
                      1);
@@ -97,7 +104,7 @@ static ac_value choose(ac_value unused) {
                      (int64_t)cargo.items[0].content.bytes);
 
     // Of two that run the first; and now it is here.
-    ck_assert_int_eq(open_told(ac_list(ac_list(program(), item("other")),
+    ck_assert_int_eq(open_told(told_of(ac_list(program(), item("other")),
                                        ac_list(variant(0, here, "one"), variant(1, here, "two")))),
                      0);
     ck_assert_uint_eq(intake.variant, 0);
@@ -105,11 +112,11 @@ static ac_value choose(ac_value unused) {
     ck_assert_int_eq(intake_end(&intake, problem), 0);
 
     // None fits: alone, and each with its reason.
-    ck_assert_int_eq(open_told(ac_list(ac_list(program()), ac_list(variant(0, foreign(), "demo")))),
+    ck_assert_int_eq(open_told(told_of(ac_list(program()), ac_list(variant(0, foreign(), "demo")))),
                      -ENOEXEC);
     ck_assert(strncmp(problem, "built for ", 10) == 0);
     ck_assert_int_eq(
-        open_told(ac_list(ac_list(program(), item("other")),
+        open_told(told_of(ac_list(program(), item("other")),
                           ac_list(variant(0, foreign(), "demo"),
                                   variant(1, lacking("libnowhere.so.4\n"), "second")))),
         -ENOEXEC);
@@ -125,8 +132,72 @@ TEST(the_first_variant_that_runs_here_is_taken) {
     world_clean();
 }
 
+static void read_back(const char *name, const char *expected, unsigned mode) {
+    char folder[600], path[700], text[64] = "";
+    struct stat facts;
+    ck_assert_ptr_nonnull(intake_folder(&intake, folder));
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int fd = sys_file_open(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(sys_file_read_at(fd, 0, text, strlen(expected)), 0);
+    ck_assert_str_eq(text, expected);
+    ck_assert_int_eq(fstat(fd, &facts), 0);
+    ck_assert_uint_eq(facts.st_mode & 0777, mode);
+    sys_fd_close(fd);
+}
+
+static ac_value take_files(ac_value unused) {
+    (void)unused;
+    char folder[600];
+    begin();
+    for (int round = 0; round < 2; round++) {
+        ac_value told = ac_list(
+            ac_list(program(), item("words"), item("")), ac_list(variant(0, here, "demo")),
+            ac_list(ac_list(1, "words.txt", false), ac_list(2, "nothing", false),
+                    ac_list(1, "data/below/words", true)));
+        // The second time all of it is here.
+        ck_assert_int_eq(open_told(told), round == 0);
+        if (round == 0) {
+            ck_assert_int_eq(send_item(0, &cargo.items[0]), 0);
+            ck_assert_int_eq(intake_add(&intake, 1, 0, (ac_span){"words", 5}, problem), 0);
+        }
+        ck_assert_msg(intake_end(&intake, problem) == 0, "it says: %s", problem);
+        read_back("words.txt", "words", 0500);
+        read_back("data/below/words", "words", 0700);
+        read_back("nothing", "", 0500);
+        ck_assert_ptr_null(intake_environment(&intake));
+        ck_assert_ptr_nonnull(intake_folder(&intake, folder));
+        // What a worker does to its copy, and leaves behind, harms nobody and goes.
+        char path[700];
+        snprintf(path, sizeof path, "%s/data/below/words", folder);
+        int fd = open(path, O_WRONLY);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(sys_file_write_at(fd, 0, "other", 5), 0);
+        sys_fd_close(fd);
+        snprintf(path, sizeof path, "%s/left/behind", folder);
+        ck_assert_int_eq(sys_folder_make(path), 0);
+        intake_close(&intake);
+        ck_assert(!sys_file_exists(folder));
+    }
+    // Two with one name.
+    ck_assert_int_eq(
+        open_told(ac_list(ac_list(program(), item("words")), ac_list(variant(0, here, "demo")),
+                          ac_list(ac_list(1, "a", false), ac_list(0, "a", false)))),
+        0);
+    ck_assert_int_lt(intake_end(&intake, problem), 0);
+    ck_says("the file a cannot be put there");
+    end();
+    return ac_nil;
+}
+
+TEST(files_are_put_into_a_folder_that_goes) {
+    world_make();
+    world_run(take_files);
+    world_clean();
+}
+
 static int open_program(void) {
-    return open_told(ac_list(ac_list(program()), ac_list(variant(0, here, "demo"))));
+    return open_told(told_of(ac_list(program()), ac_list(variant(0, here, "demo"))));
 }
 
 static ac_value disturb(ac_value unused) {
@@ -150,13 +221,13 @@ static ac_value disturb(ac_value unused) {
     ck_assert_int_eq(intake_add(&intake, 0, 0, some, problem), -EPROTO); // twice
 
     // What is no program says that it is one.
-    ck_assert_int_eq(open_told(ac_list(ac_list(item("text")), ac_list(variant(0, here, "demo")))),
+    ck_assert_int_eq(open_told(told_of(ac_list(item("text")), ac_list(variant(0, here, "demo")))),
                      1);
     ck_assert_int_eq(intake_add(&intake, 0, 0, (ac_span){"text", 4}, problem), 0);
     ck_assert_int_eq(intake_end(&intake, problem), -ENOEXEC);
     ck_says("not an ELF file");
     // And another one is what it says.
-    ck_assert_int_eq(open_told(ac_list(ac_list(item("text")), ac_list(variant(0, here, "demo")))),
+    ck_assert_int_eq(open_told(told_of(ac_list(item("text")), ac_list(variant(0, here, "demo")))),
                      0);
     ck_assert_int_eq(intake_add(&intake, 0, 0, (ac_span){"none", 4}, problem), -EPROTO);
     end();
@@ -179,26 +250,40 @@ static ac_value misunderstand(ac_value unused) {
     ac_value told[] = {
         ac_nil,
         ac_list(1, 2),
-        ac_list(ac_list(1), ac_list(variant(0, here, "demo"))),
-        ac_list(ac_list(program()), ac_list(1)),
-        ac_list(ac_list(program()), ac_list(ac_list(0, 1, "demo"))),
-        ac_list(ac_list(program()), ac_list(variant(1, here, "demo"))),
-        ac_list(ac_list(program()), ac_list(variant(-1, here, "demo"))),
-        ac_list(ac_list(item("")), ac_list(variant(0, here, "demo"))),
-        ac_list(ac_list(program()), ac_list_of(NULL, 0)),
-        ac_list(ac_list_of(NULL, 0), ac_list(variant(0, other, "demo"))),
-        ac_list(ac_list_of(many, countof(many)), ac_list(variant(0, here, "demo"))),
-        ac_list(ac_list(ac_list("short", 7)), ac_list(variant(0, here, "demo"))),
+        told_of(ac_list(1), ac_list(variant(0, here, "demo"))),
+        told_of(ac_list(program()), ac_list(1)),
+        told_of(ac_list(program()), ac_list(ac_list(0, 1, "demo", ac_nil))),
+        told_of(ac_list(program()), ac_list(variant(1, here, "demo"))),
+        told_of(ac_list(program()), ac_list(variant(-1, here, "demo"))),
+        told_of(ac_list(item("")), ac_list(variant(0, here, "demo"))),
+        told_of(ac_list(program()), ac_list_of(NULL, 0)),
+        told_of(ac_list_of(NULL, 0), ac_list(variant(0, other, "demo"))),
+        told_of(ac_list_of(many, countof(many)), ac_list(variant(0, here, "demo"))),
+        told_of(ac_list(ac_list("short", 7)), ac_list(variant(0, here, "demo"))),
     };
     for (size_t i = 0; i < countof(told); i++) {
         ck_assert_int_lt(open_told(told[i]), 0);
         ck_assert_str_ne(problem, "");
     }
-    ck_assert_int_lt(open_told(ac_list(ac_list(ac_list(ac_of_bytes(here.libraries, DIGEST_BYTES),
+    ck_assert_int_lt(open_told(told_of(ac_list(ac_list(ac_of_bytes(here.libraries, DIGEST_BYTES),
                                                        (uint64_t)PROGRAM_BYTES_MAX + 1)),
                                        ac_list(variant(0, here, "demo")))),
                      0);
     ck_says("more than 1 GiB");
+    static const char *const bad[] = {"/etc/passwd", "../words", "a/../../b", "",
+                                      "a//b",        "./a",      "a/"};
+    for (size_t i = 0; i < countof(bad); i++) {
+        ck_assert_int_lt(open_told(ac_list(ac_list(program()), ac_list(variant(0, here, "demo")),
+                                           ac_list(ac_list(0, bad[i], false)))),
+                         0);
+        ck_says("has a name that is none");
+    }
+    ck_assert_int_lt(open_told(ac_list(ac_list(program()), ac_list(variant(0, here, "demo")),
+                                       ac_list(ac_list(1, "a", false)))),
+                     0);
+    ac_value library = ac_list(0, elf_to_value(&here), "demo", ac_list(ac_list(0, "a/b.so")));
+    ck_assert_int_lt(open_told(ac_list(ac_list(program()), ac_list(library), ac_nil)), 0);
+    ck_says("has a name that is none");
     end();
     return ac_nil;
 }
