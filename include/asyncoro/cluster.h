@@ -73,6 +73,7 @@ struct ac_computation_file {
 
 // Lists for the options that follow.
 #define AC_VARIANTS(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define AC_SOURCE(...) AC_VARIANTS(__VA_ARGS__)
 #define AC_FILES(...) ((const struct ac_computation_file[]){__VA_ARGS__, {0}})
 
 struct ac_computation_options {
@@ -85,6 +86,12 @@ struct ac_computation_options {
     const char *const *variants; // paths of the same program built for other computers, closed by a
                                  // NULL: AC_VARIANTS("build/demo.aarch64"). A node takes the first
                                  // that runs there, this executable before them
+    const char *const *source; // the program as C, for nodes on which neither this executable nor a
+                               // variant runs: paths of its files, headers too, closed by a NULL:
+                               // AC_SOURCE("demo.c", "demo.h"). Such a node compiles it with its
+                               // own cc, within two minutes, once for each source; it needs the
+                               // header and library of asyncoro then
+    const char *source_flags;                // for cc, words: "-O3 -march=native -lm"
     const struct ac_computation_file *files; // that travel along: AC_FILES({.path = "words.txt"}).
                                              // Workers then start in the folder where they lie,
                                              // which goes with the computation

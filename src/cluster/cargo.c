@@ -4,12 +4,13 @@
 //
 // Nodes are told of a cargo as the value
 //
-//     [items, variants, files]
+//     [items, variants, files, source]
 //
 //     items     [[sha-256, bytes], ...]
 //     variants  [[item, needs, name, libraries], ...]   the client's own executable first; needs as
 //                                              elf_to_value makes them, without what comes along
 //     libraries [[item, name], ...]            of that variant
+//     source    [flags, [[item, name], ...]]   nil: none
 //     files     [[item, name, writable], ...]  for the folder of the computation
 //
 // and want some of the items, which are sent as ["piece", item, offset, bytes], one item after the
@@ -29,6 +30,8 @@ struct gathering {
     size_t library_count;
     ac_value files[CARGO_ITEMS_MAX];
     size_t file_count;
+    ac_value source[CARGO_ITEMS_MAX];
+    size_t source_count;
     ac_value variants[CARGO_VARIANTS_MAX];
     size_t variant_count;
     ac_value items[CARGO_ITEMS_MAX];
@@ -126,17 +129,33 @@ static int add_libraries(struct gathering *it) {
     return err;
 }
 
+static int open_file(struct gathering *it, const char *path) {
+    struct sys_file_facts facts;
+    int fd = sys_file_open_as(path, SYS_FILE_READ, 0, &facts);
+    int item = fd < 0 ? fd : add_item(it->cargo, fd);
+    return item < 0 ? complain(path, item, NULL) : item;
+}
+
+// Under its path, where that is one beneath this folder, so that files find each other.
+static int add_source(struct gathering *it, const char *path) {
+    const char *name = folder_name_is_good(path) ? path : name_of(path);
+    int item = it->source_count == CARGO_ITEMS_MAX ? complain(path, -E2BIG, NULL)
+                                                   : open_file(it, path);
+    if (item < 0)
+        return item;
+    it->source[it->source_count++] = ac_list(item, ac_of_bytes(name, strlen(name)));
+    return 0;
+}
+
 static int add_file(struct gathering *it, const struct ac_computation_file *file) {
     const char *name = file->name ? file->name : name_of(file->path);
     if (!folder_name_is_good(name))
         return complain(file->path, -EINVAL, "its name there is no path beneath a folder");
     if (it->file_count == CARGO_ITEMS_MAX)
         return complain(file->path, -E2BIG, NULL);
-    struct sys_file_facts facts;
-    int fd = sys_file_open_as(file->path, SYS_FILE_READ, 0, &facts);
-    int item = fd < 0 ? fd : add_item(it->cargo, fd);
+    int item = open_file(it, file->path);
     if (item < 0)
-        return complain(file->path, item, NULL);
+        return item;
     it->files[it->file_count++] = ac_list(item, ac_of_bytes(name, strlen(name)), file->writable);
     return 0;
 }
@@ -173,6 +192,9 @@ static int gather(struct gathering *it, const struct ac_computation_options *opt
     const struct ac_computation_file *file = options ? options->files : NULL;
     for (; !err && file && file->path; file++)
         err = add_file(it, file);
+    path = options ? options->source : NULL;
+    for (; !err && path && *path; path++)
+        err = add_source(it, *path);
     return err;
 }
 
@@ -187,9 +209,16 @@ int cargo_open(struct cargo *cargo, const struct ac_computation_options *options
     for (uint32_t i = 0; i < cargo->count; i++)
         it->items[i] = ac_list(ac_of_bytes(cargo->items[i].content.digest, DIGEST_BYTES),
                                cargo->items[i].content.bytes);
+    const char *flags = options && options->source_flags ? options->source_flags : "";
+    if (!err && strlen(flags) >= SOURCE_FLAGS_MAX)
+        err = complain("source", -E2BIG, "its flags are too long");
+    ac_value source = ac_nil;
+    if (it->source_count > 0)
+        source = ac_list(ac_of_bytes(flags, strlen(flags)),
+                         ac_list_of(it->source, it->source_count));
     cargo->told = ac_list(ac_list_of(it->items, cargo->count),
                           ac_list_of(it->variants, it->variant_count),
-                          ac_list_of(it->files, it->file_count));
+                          ac_list_of(it->files, it->file_count), source);
     if (!err)
         err = ac_error_of(cargo->told);
     if (err)

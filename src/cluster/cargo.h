@@ -4,10 +4,12 @@
 //   content.c  a node's store of contents: bytes that are known by their SHA-256
 //   cargo.c    the client's side: which contents there are, what they are for, sending them
 //   folder.c   the folder of a computation on a node
+//   compile.c  making the program of its source on a node
 //   intake.c   the node's side: choosing, taking in what is missing, putting it in its place
 //
 // A *content* is a file without a name. A cargo is a list of contents, its *items*, and what they
-// are for: executables of which a node runs one (*variants*), files.
+// are for: executables of which a node runs one (*variants*), files, and the source of the program,
+// which a node compiles where none of these runs.
 #ifndef CLUSTER_CARGO_H
 #define CLUSTER_CARGO_H
 
@@ -19,7 +21,8 @@ enum {
     PIECE_BYTES = 48 << 10,      // of an upload in one message: fits into one frame
     CARGO_ITEMS_MAX = 256,
     CARGO_VARIANTS_MAX = 16,
-    NAME_BYTES_MAX = 1024 // of a file that travels along
+    NAME_BYTES_MAX = 1024, // of a file that travels along
+    SOURCE_FLAGS_MAX = 1024
 };
 
 // ---- content.c ----
@@ -31,10 +34,11 @@ struct content {
 
 // The store of one node.
 struct contents {
-    char folder[512];   // "": none, everything that arrives lies in memory
-    char work[512];     // for the folders of computations, on the same disk; "" where folder is
-    uint64_t bytes_max; // of all that lies in the folder and that nobody uses
-    struct map checked; // digest -> struct sys_file_stamp: what this process has checked
+    char folder[512];       // "": none, everything that arrives lies in memory
+    char work[512];         // for the folders of computations, on the same disk; "" where folder is
+    uint64_t bytes_max;     // of all that lies in the folder and that nobody uses
+    double compile_seconds; // for each compilation: 120
+    struct map checked;     // digest -> struct sys_file_stamp: what this process has checked
 };
 
 // Opens the store beneath a folder, or the user's cache folder (NULL); `bytes_max` 0: 4 GiB. Where
@@ -98,6 +102,17 @@ void folder_remove(struct folder *folder);
 // Removes what nodes that were killed have left.
 void folder_sweep(const struct contents *contents);
 
+// ---- compile.c ----
+
+struct intake;
+// Looks for what was made of the source before: 1, and intake->made is it; 0: it was not; or
+// -ENOEXEC, and what is wrong is added to `problem`. Can wait.
+int compile_find(struct intake *intake, char problem[PROBLEM_BYTES]);
+// Compiles the source: 0, and intake->made is the executable; or -ENOEXEC likewise. Can wait.
+int compile_source(struct intake *intake, char problem[PROBLEM_BYTES]);
+// The name under which it is made.
+#define COMPILE_RESULT ".made"
+
 // ---- cargo.c ----
 
 struct cargo_item {
@@ -144,7 +159,7 @@ struct intake_item {
 struct intake_file {
     char name[NAME_BYTES_MAX + 1];
     uint32_t item;
-    bool library;
+    enum { FILE_PLAIN, FILE_LIBRARY, FILE_SOURCE } use;
     bool writable;
 };
 
@@ -158,7 +173,11 @@ struct intake {
     struct folder folder; // of the computation
     uint32_t variant;     // which of them runs here, from 0
     uint32_t program;     // its item
-    uint32_t next;        // the item that arrives, or that arrives next
+    int made;             // or what was compiled here, the program then; -1: no
+    bool compiles;        // no variant runs here, so the source is compiled once all of it has come
+    char flags[SOURCE_FLAGS_MAX]; // of the source
+    char why[PROBLEM_BYTES];      // no variant runs here
+    uint32_t next;                // the item that arrives, or that arrives next
     struct upload upload;
     bool uploading; // `upload` is in use
 };

@@ -12,6 +12,7 @@
 //   worker.c     inside a worker process: runs jobs; and the functions that a program declares
 //   cargo.c      what a computation brings with it, at the client (cargo.h)
 //   intake.c     the same at a node: choosing a variant, taking in what is missing
+//   compile.c    making the program of its source on a node
 //   folder.c     the folder of a computation on a node
 //   content.c    a node's store of what was sent to it
 //   doctor.c     which nodes could run an executable

@@ -25,7 +25,8 @@
 enum {
     CHUNK_BYTES = 256 << 10,
     SMALL_BYTES = 1 << 20, // so much is digested at once, without a helper thread
-    CHECKED_MAX = 4096     // contents of which a node remembers that it has checked them
+    COMPILE_SECONDS = 120,
+    CHECKED_MAX = 4096 // contents of which a node remembers that it has checked them
 };
 static const uint64_t default_bytes_max = 4ull << 30;
 static const int64_t stale_ns = 60 * 1000 * 1000 * 1000ll;
@@ -132,7 +133,8 @@ static void prune(const struct contents *it) {
 }
 
 void contents_open(struct contents *it, const char *folder, uint64_t bytes_max) {
-    *it = (struct contents){.bytes_max = bytes_max ? bytes_max : default_bytes_max};
+    *it = (struct contents){.bytes_max = bytes_max ? bytes_max : default_bytes_max,
+                            .compile_seconds = COMPILE_SECONDS};
     map_init(&it->checked);
     int err = prepare_folder(it, folder);
     if (err) {

@@ -10,8 +10,9 @@
 #include <stdio.h>
 
 static int read_items(struct intake *it, ac_value items, char *problem);
-static int read_files(struct intake *it, ac_value told, bool library, char *problem);
+static int read_files(struct intake *it, ac_value told, int use, char *problem);
 static int choose(struct intake *it, ac_value variants, char *problem);
+static int read_source(struct intake *it, ac_value source, char *problem);
 static int find_items(struct intake *it, char *problem);
 
 static int refuse(char *problem, const char *why) {
@@ -29,20 +30,24 @@ static int fail(char *problem, int err, const char *what) {
 
 int intake_open(struct intake *it, struct contents *contents, const struct elf_place *place,
                 ac_value told, char problem[PROBLEM_BYTES]) {
-    ac_value items, variants, files;
+    ac_value items, variants, files, source;
     *it = (struct intake){.contents = contents, .place = place, .upload.fd = -1};
     it->folder = (struct folder){.fd = -1, .work = -1};
+    it->made = -1;
     problem[0] = 0;
-    if (ac_unpack(told, &items, &variants, &files) != 0)
+    if (ac_unpack(told, &items, &variants, &files, &source) != 0)
         return refuse(problem, "what the computation brings along is not understood here");
     int err = read_items(it, items, problem);
     if (!err)
         err = choose(it, variants, problem);
+    if (err == -ENOEXEC && !ac_is_nil(source))
+        err = read_source(it, source, problem);
     if (!err)
-        err = read_files(it, files, false, problem);
+        err = read_files(it, files, FILE_PLAIN, problem);
     ac_drop(items);
     ac_drop(variants);
     ac_drop(files);
+    ac_drop(source);
     return err ? err : find_items(it, problem);
 }
 
@@ -74,25 +79,26 @@ static int read_items(struct intake *it, ac_value items, char *problem) {
     return good ? 0 : refuse(problem, "what the computation brings along is not understood here");
 }
 
-static int read_file(struct intake *it, ac_value told, bool library, char *problem) {
+static int read_file(struct intake *it, ac_value told, int use, char *problem) {
     struct intake_file *file = &it->files[it->file_count];
     ac_span name;
-    *file = (struct intake_file){.library = library};
-    int err = library ? ac_unpack(told, &file->item, &name)
-                      : ac_unpack(told, &file->item, &name, &file->writable);
+    *file = (struct intake_file){0};
+    file->use = use;
+    int err = use == FILE_PLAIN ? ac_unpack(told, &file->item, &name, &file->writable)
+                                : ac_unpack(told, &file->item, &name);
     if (err || file->item >= it->count || name.bytes > NAME_BYTES_MAX)
         return refuse(problem, "a file that travels along is not understood here");
     memcpy(file->name, name.at, name.bytes);
     if (memchr(name.at, 0, name.bytes) || !folder_name_is_good(file->name) ||
-        (library && strchr(file->name, '/')))
+        (use == FILE_LIBRARY && strchr(file->name, '/')))
         return refuse(problem, "a file that travels along has a name that is none");
-    it->items[file->item].wanted = true;
+    it->items[file->item].wanted |= use != FILE_SOURCE;
     it->file_count++;
     return 0;
 }
 
-// Of the cargo, or the libraries of the variant that was chosen.
-static int read_files(struct intake *it, ac_value told, bool library, char *problem) {
+// Of the cargo, of its source, or the libraries of the variant that was chosen.
+static int read_files(struct intake *it, ac_value told, int use, char *problem) {
     size_t count = ac_count(told), cursor = 0;
     ac_value file;
     int err = 0;
@@ -105,7 +111,7 @@ static int read_files(struct intake *it, ac_value told, bool library, char *prob
     if (!it->files)
         return fail(problem, -ENOMEM, "the files cannot be taken in");
     while (!err && ac_next(told, &cursor, &file)) {
-        err = read_file(it, file, library, problem);
+        err = read_file(it, file, use, problem);
         ac_drop(file);
     }
     return err;
@@ -149,7 +155,7 @@ static int choose(struct intake *it, ac_value variants, char *problem) {
         it->variant = i;
         err = try_variant(it, variant, &it->program, &name, &libraries, why);
         if (!err)
-            err = read_files(it, libraries, true, why);
+            err = read_files(it, libraries, FILE_LIBRARY, why);
         it->file_count = err ? 0 : it->file_count;
         ac_drop(libraries);
         if (err && count == 1)
@@ -161,6 +167,32 @@ static int choose(struct intake *it, ac_value variants, char *problem) {
     if (!err)
         it->items[it->program].wanted = true;
     return err;
+}
+
+// No variant runs here, and `problem` says why: the source is to be compiled, or was already.
+static int read_source(struct intake *it, ac_value source, char *problem) {
+    ac_value files;
+    ac_span flags;
+    if (ac_unpack(source, &flags, &files) != 0)
+        return refuse(problem, "a source that is not understood here");
+    int err = flags.bytes >= sizeof it->flags || ac_count(files) == 0
+                  ? refuse(problem, "a source that is not understood here")
+                  : 0;
+    if (!err && flags.bytes)
+        memcpy(it->flags, flags.at, flags.bytes);
+    it->file_count = 0;
+    if (!err)
+        err = read_files(it, files, FILE_SOURCE, problem);
+    ac_drop(files);
+    int found = err ? err : compile_find(it, problem);
+    if (found < 0)
+        return found;
+    it->compiles = !found;
+    snprintf(it->why, sizeof it->why, "%s", problem);
+    for (uint32_t i = 0; !found && i < it->file_count; i++)
+        it->items[it->files[i].item].wanted = true;
+    it->program = it->count; // none of the items
+    return 0;
 }
 
 // ---- taking in ----
@@ -235,16 +267,23 @@ static int read_needs(const struct intake *it, struct elf_facts *needs, char *pr
     struct elf_facts *library = memory_allocate(sizeof *library);
     int err = library ? elf_read(intake_program(it), needs, problem) : -ENOMEM;
     for (uint32_t i = 0; !err && i < it->file_count; i++)
-        if (it->files[i].library) {
+        if (it->files[i].use == FILE_LIBRARY) {
             err = elf_read(it->items[it->files[i].item].fd, library, problem);
             if (!err)
                 elf_add_needs(needs, library);
         }
     for (uint32_t i = 0; !err && i < it->file_count; i++)
-        if (it->files[i].library)
+        if (it->files[i].use == FILE_LIBRARY)
             elf_provide(needs, it->files[i].name);
     memory_release(library);
     return err;
+}
+
+static bool needs_folder(const struct intake *it) {
+    for (uint32_t i = 0; i < it->file_count; i++)
+        if (it->files[i].use != FILE_SOURCE)
+            return true;
+    return false;
 }
 
 static int fill_folder(struct intake *it, char *problem) {
@@ -254,8 +293,10 @@ static int fill_folder(struct intake *it, char *problem) {
     for (uint32_t i = 0; !err && i < it->file_count; i++) {
         const struct intake_file *file = &it->files[i];
         const struct intake_item *item = &it->items[file->item];
-        err = folder_put(&it->folder, file->library ? "libraries" : "files", file->name, item->fd,
-                         item->content.bytes, file->writable);
+        if (file->use == FILE_SOURCE)
+            continue;
+        err = folder_put(&it->folder, file->use == FILE_LIBRARY ? "libraries" : "files", file->name,
+                         item->fd, item->content.bytes, file->writable);
         if (err)
             snprintf(problem, PROBLEM_BYTES, "the file %.200s cannot be put there: %s", file->name,
                      ac_strerror(err));
@@ -269,19 +310,25 @@ int intake_end(struct intake *it, char problem[PROBLEM_BYTES]) {
     int err = next_item(it, problem);
     if (!err && it->uploading)
         err = end_item(it, problem); // which is incomplete, and says so
+    if (!err && it->compiles) {
+        snprintf(problem, PROBLEM_BYTES, "%s", it->why);
+        err = compile_source(it, problem);
+        if (!err)
+            problem[0] = 0;
+    }
     if (!err)
         err = read_needs(it, &needs, problem);
     if (!err)
         err = elf_check(&needs, it->place, problem);
     if (err)
         return fail(problem, err, "the program cannot be read");
-    return it->file_count ? fill_folder(it, problem) : 0;
+    return needs_folder(it) ? fill_folder(it, problem) : 0;
 }
 
 const char *intake_folder(const struct intake *it, char path[600]) {
     bool has_files = false;
     for (uint32_t i = 0; i < it->file_count; i++)
-        has_files |= !it->files[i].library;
+        has_files |= it->files[i].use == FILE_PLAIN;
     if (!has_files)
         return NULL;
     snprintf(path, 600, "%s/files", it->folder.path);
@@ -296,7 +343,7 @@ char **intake_environment(const struct intake *it) {
     size_t count = 0, kept = 0;
     bool has_libraries = false;
     for (uint32_t i = 0; i < it->file_count; i++)
-        has_libraries |= it->files[i].library;
+        has_libraries |= it->files[i].use == FILE_LIBRARY;
     if (!has_libraries)
         return NULL;
     for (; own[count]; count++)
@@ -318,6 +365,8 @@ char **intake_environment(const struct intake *it) {
 }
 
 int intake_program(const struct intake *it) {
+    if (it->made >= 0)
+        return it->made;
     return it->program < it->count ? it->items[it->program].fd : -1;
 }
 
@@ -326,9 +375,11 @@ void intake_close(struct intake *it) {
         sys_fd_close(it->items[i].fd);
     if (it->uploading)
         upload_close(&it->upload);
-    if (it->items) // else it was never opened, and is all zeros
+    if (it->items) { // else it was never opened, and is all zeros
+        sys_fd_close(it->made);
         folder_remove(&it->folder);
+    }
     memory_release(it->files);
     memory_release(it->items);
-    *it = (struct intake){.upload.fd = -1, .folder = {.fd = -1, .work = -1}};
+    *it = (struct intake){.upload.fd = -1, .made = -1, .folder = {.fd = -1, .work = -1}};
 }
