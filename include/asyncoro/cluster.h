@@ -138,6 +138,12 @@ AC_API ac_ref ac_run_at_with(ac_computation *computation, ac_ref worker, ac_func
 AC_API int64_t ac_submit_with(ac_computation *computation, ac_function function,
                               ac_value argument) AC_CHECKED;
 
+// In a job: sends a file to the client, into the folder that this has opened with
+// ac_transfer_accept, as `name`: for results that are too large for a message, and files that the
+// job has written. Can wait. 0; 1 if a file of that content has that name there already; -ENOTCONN
+// outside workers; -EACCES if the client has opened no folder; the errors of ac_transfer_send.
+AC_API int ac_job_file(const char *path, const char *name, ac_time deadline) AC_CHECKED;
+
 // What a status message tells.
 enum ac_status_kind {
     AC_NODE_READY = 1, // a node takes part

@@ -33,6 +33,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <asyncoro/transfer.h>
+
 enum {
     RECORD_FD = 3,
     RECORD_BYTES_MAX = 1024, // fits into any pipe, so that writing it waits for nobody
@@ -50,6 +52,7 @@ static struct {
     size_t count;
     const char *program;
     bool known;
+    uint64_t client; // in a worker: the process for which it runs jobs; 0: this is none
 } declared;
 
 struct task {
@@ -110,6 +113,10 @@ const struct ac_job_entry *job_entry_named(const char *name) {
         if (strcmp(declared.jobs[i].name, name) == 0)
             return &declared.jobs[i];
     return NULL;
+}
+
+int ac_job_file(const char *path, const char *name, ac_time deadline) {
+    return declared.client ? ac_transfer_send(declared.client, path, name, deadline) : -ENOTCONN;
 }
 
 // ---- the start-up record ----
@@ -195,6 +202,7 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     (void)
         sys_end_with_parent(); // else it still gets SIGKILL, and only what it has started may stay
     struct worker worker = {.start = *start};
+    declared.client = start->agent.peer;
     list_init(&worker.waiting);
     list_init(&worker.running);
     map_init(&worker.tasks);

@@ -33,6 +33,25 @@ static ac_value look(ac_value unused) {
 }
 AC_JOB(look)
 
+// Writes a file and sends it home.
+static ac_value write_home(ac_value number) {
+    char name[64], text[64];
+    snprintf(name, sizeof name, "of job %lld", (long long)ac_int_of(number));
+    int length = snprintf(text, sizeof text, "result %lld", (long long)ac_int_of(number));
+    char path[96];
+    snprintf(path, sizeof path, "/tmp/asyncoro-test-%d-%s", (int)getpid(), name);
+    int fd = sys_file_create(path);
+    int err = fd < 0 ? fd : sys_fd_write(fd, text, (size_t)length);
+    sys_fd_close(fd);
+    char there[96];
+    snprintf(there, sizeof there, "results/%s", name);
+    if (!err)
+        err = ac_job_file(path, there, ac_after(40));
+    (void)sys_file_remove(path);
+    return ac_result(err);
+}
+AC_JOB(write_home)
+
 JOBS_OF_THIS_TEST
 
 static char words[160], table[160];
@@ -95,4 +114,43 @@ TEST(files_and_libraries_are_there_for_jobs_and_go_with_the_computation) {
     world_stop_node();
     ck_assert_uint_eq(folders_left(), 0);
     world_clean();
+}
+
+static ac_value collect(ac_value unused) {
+    (void)unused;
+    ac_computation *computation;
+    struct ac_job_exit job;
+    char inbox[96], path[160], text[64];
+    ck_assert_int_eq(ac_job_file("/etc/passwd", "x", AC_NOW), -ENOTCONN);
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    ck_assert_int_gt(ac_submit(computation, write_home, 0), 0);
+    ck_assert(world_next_exit(&job, 40)); // nobody has opened a folder
+    ck_assert_int_eq(job.exit.how, AC_FAILED);
+    ck_assert_int_eq(ac_error_of(job.exit.value), -EACCES);
+    ac_drop(job.exit.value);
+    snprintf(inbox, sizeof inbox, "%s/inbox", world_folder);
+    ck_assert_int_eq(sys_folder_make(inbox), 0);
+    ck_assert_int_eq(ac_transfer_accept(inbox), 0);
+    for (int i = 1; i <= 3; i++)
+        ck_assert_int_gt(ac_submit(computation, write_home, i), 0);
+    for (int i = 1; i <= 3; i++) {
+        ck_assert(world_next_exit(&job, 40));
+        ck_assert_int_eq(job.exit.how, AC_FINISHED);
+        ac_drop(job.exit.value);
+    }
+    for (int i = 1; i <= 3; i++) {
+        char expected[64];
+        snprintf(path, sizeof path, "%s/results/of job %d", inbox, i);
+        snprintf(expected, sizeof expected, "result %d", i);
+        read_text(path, text);
+        ck_assert_str_eq(text, expected);
+    }
+    ck_assert_int_eq(ac_transfer_refuse(), 0);
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(jobs_send_files_home) {
+    world_begin("2");
+    world_run(collect);
+    world_end();
 }
