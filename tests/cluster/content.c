@@ -233,6 +233,12 @@ static ac_value share_it(ac_value unused) {
     ck_assert(is_there(&store, 0));
     sys_fd_close(fd[0]);
     sys_fd_close(fd[1]);
+    // Nor what it has found there.
+    ck_assert_int_eq(content_find(&store, &content[0], &fd[0]), 1);
+    contents_close(&other);
+    contents_open(&other, base, 1);
+    ck_assert(is_there(&store, 0));
+    sys_fd_close(fd[0]);
     contents_close(&other);
     contents_open(&other, base, 1);
     ck_assert(!is_there(&store, 0));
