@@ -225,6 +225,8 @@ FAILS(int, fstatat64, EIO, (int folder, const char *path, struct stat64 *to, int
       (folder, path, to, flags))
 FAILS(int, mkdirat, ENOSPC, (int folder, const char *path, mode_t mode), (folder, path, mode))
 FAILS(int, flock, ENOLCK, (int fd, int how), (fd, how))
+FAILS(int, linkat, EMLINK, (int from, const char *path, int to, const char *as, int flags),
+      (from, path, to, as, flags))
 FAILS(int, fstatvfs64, EIO, (int fd, struct statvfs64 *to), (fd, to))
 FAILS(int, mkdir, ENOSPC, (const char *path, mode_t mode), (path, mode))
 FAILS(int, mkostemp64, ENOSPC, (char *path, int flags), (path, flags))

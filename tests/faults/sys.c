@@ -109,6 +109,24 @@ SCENARIO(old_files_are_removed) {
     REQUIRE(rmdir(folder) == 0);
 }
 
+SCENARIO(a_file_gets_one_more_name) {
+    char folder[] = "/tmp/asyncoro-XXXXXX", path[64];
+    struct sys_file_facts facts;
+    if (!mkdtemp(folder))
+        return;
+    snprintf(path, sizeof path, "%s/one", folder);
+    int fd = (int)note(sys_file_create(path)), at = (int)note(sys_beneath_open(folder));
+    bool both = fd >= 0 && at >= 0;
+    if (both && note(sys_beneath_link(fd, at, "two")) == 0)
+        REQUIRE(note(sys_beneath_look(at, "two", &facts)) == 0 || faults_errors() > 0);
+    sys_fd_close(at);
+    sys_fd_close(fd);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/two", folder);
+    unlink(path);
+    REQUIRE(rmdir(folder) == 0);
+}
+
 SCENARIO(signals_are_read) {
     int fd = (int)note(sys_signals_open());
     if (fd >= 0) {
