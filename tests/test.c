@@ -6,25 +6,55 @@
 // get between the lines that are counted.
 #include "test.h"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { REASON_BYTES = 100 };
+
 static bool poller_is_there(void);
 static bool chosen(const struct test *test, int argc, char **argv);
-static Suite *make_suite(int argc, char **argv);
+static Suite *make_suite(int argc, char **argv, int *count);
 static int print_results(FILE *out, SRunner *runner);
 
 static struct test *first;
 static struct test **last = &first;
 
+// Why each case was skipped, by its round, which is its number; shared with the cases' processes.
+static char (*reasons)[REASON_BYTES];
+
 void test_add(struct test *test) {
     *last = test;
     last = &test->next;
+}
+
+void test_template(char template[TEST_TEMPLATE_BYTES]) {
+    const char *folder = getenv("TMPDIR");
+    size_t bytes = TEST_TEMPLATE_BYTES;
+    if (!folder || snprintf(template, bytes, "%s/asyncoro-XXXXXX", folder) >= (int)bytes)
+        snprintf(template, bytes, "%s/asyncoro-XXXXXX", P_tmpdir);
+}
+
+// It stays bound, at an address at which nothing comes.
+uint16_t test_hold_port(void) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f0000fe)};
+    socklen_t bytes = sizeof at;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, bytes), 0);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
+    return ntohs(at.sin_port);
+}
+
+void test_skip(int round, const char *reason) {
+    snprintf(reasons[round], REASON_BYTES, "%s", reason);
 }
 
 int main(int argc, char **argv) {
@@ -44,7 +74,14 @@ int main(int argc, char **argv) {
         fclose(out);
         return EXIT_SUCCESS;
     }
-    SRunner *runner = srunner_create(make_suite(argc, argv));
+    int count = 0;
+    SRunner *runner = srunner_create(make_suite(argc, argv, &count));
+    reasons = mmap(NULL, (size_t)(count + 1) * REASON_BYTES, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (reasons == MAP_FAILED) {
+        perror("test runner");
+        return EXIT_FAILURE;
+    }
     srunner_run_all(runner, CK_SILENT);
     int failed = print_results(out, runner);
     srunner_free(runner);
@@ -68,14 +105,15 @@ static bool poller_is_there(void) {
 }
 
 // One libcheck "test case" each, because only that has a time limit.
-static Suite *make_suite(int argc, char **argv) {
+static Suite *make_suite(int argc, char **argv, int *count) {
     Suite *suite = suite_create(argv[0]);
     for (struct test *test = first; test != NULL; test = test->next) {
         if (!chosen(test, argc, argv))
             continue;
         TCase *tcase = tcase_create(test->check.name);
         tcase_set_timeout(tcase, test->seconds_max > 0 ? test->seconds_max : 60);
-        _tcase_add_test(tcase, &test->check, test->signal, test->exit_status, 0, 1);
+        _tcase_add_test(tcase, &test->check, test->signal, test->exit_status, *count, *count + 1);
+        ++*count;
         suite_add_tcase(suite, tcase);
     }
     return suite;
@@ -96,8 +134,9 @@ static int print_results(FILE *out, SRunner *runner) {
     fprintf(out, "1..%d\n", n);
     for (int i = 0; i < n; i++) {
         TestResult *result = results[i];
-        bool passed = tr_rtype(result) == CK_PASS;
-        fprintf(out, "%s %d - %s\n", passed ? "ok" : "not ok", i + 1, tr_tcname(result));
+        bool skipped = reasons[i][0], passed = skipped || tr_rtype(result) == CK_PASS;
+        fprintf(out, "%s %d - %s%s%s\n", passed ? "ok" : "not ok", i + 1, tr_tcname(result),
+                skipped ? " # SKIP " : "", reasons[i]);
         if (!passed) {
             failed++;
             fprintf(stderr, "%s:%d: %s: %s\n", tr_lfile(result), tr_lno(result), tr_tcname(result),

@@ -34,6 +34,10 @@ enum { TEST_COROUTINES_MAX = 5000 };
 enum { TEST_COROUTINES_MAX = 100000 };
 #endif
 
+// How long a test waits for what must come, s. No measure of the library: other tests and programs
+// may have the processor meanwhile. How fast things are is for bench/ to say.
+enum { TEST_PATIENCE_S = 20 };
+
 struct test {
     TTest check;        // what libcheck wants to know: name, function, file, line
     int signal;         // the signal that must end the case; 0: none
@@ -41,6 +45,29 @@ struct test {
     double seconds_max; // how long it may take; 0: the default, 60 s
     struct test *next;  // the next one in the order of the file; owned by test.c
 };
+
+// Writes a template for mkstemp and mkdtemp: a name in TMPDIR, or in /tmp if that is not set or too
+// long for a name that has to serve the sockets of a folder as well.
+enum { TEST_TEMPLATE_BYTES = 64 };
+void test_template(char template[TEST_TEMPLATE_BYTES]);
+
+// A UDP port for beacons, which no other test is given while this process lives.
+uint16_t test_hold_port(void);
+
+// Ends a case that cannot be run here: it counts as skipped, and is named with the reason.
+#define TEST_SKIP(reason_)                                                                         \
+    do {                                                                                           \
+        test_skip(test_round, reason_);                                                            \
+        return;                                                                                    \
+    } while (0)
+void test_skip(int round, const char *reason);
+
+// The same where a sanitizer watches.
+#ifdef SYS_SANITIZED
+#define TEST_SKIP_SANITIZED(reason_) TEST_SKIP(reason_)
+#else
+#define TEST_SKIP_SANITIZED(reason_) (void)0
+#endif
 
 // Adds a case to those that main() runs. TEST calls it before main().
 void test_add(struct test *test);

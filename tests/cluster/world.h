@@ -27,7 +27,7 @@
         ac_cluster_init(argc, argv);                                                               \
     }
 
-static char world_folder[64];
+static char world_folder[TEST_TEMPLATE_BYTES];
 static pid_t world_owner;             // forked children do not clean up
 static struct sys_process world_node; // the one that was started last
 static const char *world_node_name = "here";
@@ -49,16 +49,14 @@ __attribute__((unused)) static void world_clean(void) {
 // A folder, and an environment in which nobody else is met.
 __attribute__((unused)) static void world_make(void) {
     char text[96];
-    strcpy(world_folder, "/tmp/asyncoro-world.XXXXXX");
+    test_template(world_folder);
     ck_assert_ptr_nonnull(mkdtemp(world_folder));
     world_owner = getpid();
     atexit(world_clean);
     snprintf(text, sizeof text, "%s/key", world_folder);
     setenv("ASYNCORO_KEY_FILE", text, 1);
     setenv("XDG_CACHE_HOME", world_folder, 1);
-    uint16_t port;
-    ck_assert_int_eq(sys_random_bytes(&port, sizeof port), 0);
-    snprintf(text, sizeof text, "%d", 20000 + port % 10000);
+    snprintf(text, sizeof text, "%d", test_hold_port());
     setenv("ASYNCORO_DISCOVERY_PORT", text, 1);
 }
 

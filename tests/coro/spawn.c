@@ -285,8 +285,8 @@ TEST(there_is_a_limit_to_the_number_of_coroutines) {
     run();
 }
 
-#ifndef SYS_SANITIZED // they need more address space than they could have
 TEST(coroutines_run_where_address_space_is_short) {
+    TEST_SKIP_SANITIZED("a sanitizer needs more address space than it could have");
     for (rlim_t mib = 400; mib <= 6400; mib *= 2) {
         struct rlimit limit = {.rlim_cur = mib << 20, .rlim_max = RLIM_INFINITY};
         ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
@@ -295,7 +295,6 @@ TEST(coroutines_run_where_address_space_is_short) {
     }
     ck_assert_uint_eq(ended_count, 5);
 }
-#endif
 
 // ---- memory that runs out ----
 
@@ -364,7 +363,6 @@ TEST(a_coroutine_for_whose_stack_there_is_no_memory_fails) {
     ck_assert_str_eq(story, "");
 }
 
-#ifndef SYS_SANITIZED // they have no small stacks
 static ac_value go_beyond(ac_value last) {
     if (!ac_bool_of(last)) // its neighbour will be damaged
         return ac_result(ac_sleep(1));
@@ -377,11 +375,11 @@ static ac_value go_beyond(ac_value last) {
 }
 
 TEST(who_goes_beyond_a_small_stack_ends_the_process_when_it_waits, .signal = SIGABRT) {
+    TEST_SKIP_SANITIZED("under a sanitizer there are no small stacks");
     for (int i = 0; i < 4; i++)
         ac_spawn(go_beyond, i == 3, .stack_bytes = AC_STACK_BYTES_SMALL, .name = "glutton");
     (void)ac_run();
 }
-#endif
 
 static ac_value count_to_three(ac_value unused) {
     (void)unused;

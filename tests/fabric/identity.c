@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-static char folder[64];
+static char folder[TEST_TEMPLATE_BYTES];
 static char key_file[96];
 
 static void remove_folder(void) {
@@ -17,7 +17,7 @@ static void remove_folder(void) {
 static void world_begin(void) {
     struct key_ring ring;
     char text[256];
-    strcpy(folder, "/tmp/asyncoro-identity-XXXXXX");
+    test_template(folder);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     ck_assert_int_eq(atexit(remove_folder), 0);
     snprintf(key_file, sizeof key_file, "%s/key", folder);

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[64];
+static char folder[TEST_TEMPLATE_BYTES];
 static pid_t maker; // of the folder: the one who removes it
 
 static int remove_entry(const char *path, const struct stat *facts, int type, struct FTW *where) {
@@ -24,7 +24,7 @@ static void remove_folder(void) {
 }
 
 static const char *fresh_folder(void) {
-    strcpy(folder, "/tmp/asyncoro-key-XXXXXX");
+    test_template(folder);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     maker = getpid();
     ck_assert_int_eq(atexit(remove_folder), 0);

@@ -174,7 +174,8 @@ static void leave_file(const char *path) {
 }
 
 SCENARIO(a_unix_socket_is_served_and_leaves_no_file) {
-    char folder[] = "/tmp/asyncoro-XXXXXX", path[64];
+    char folder[TEST_TEMPLATE_BYTES], path[80];
+    test_template(folder);
     memset(&net, 0, sizeof net);
     if (!mkdtemp(folder))
         return;

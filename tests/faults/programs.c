@@ -9,12 +9,12 @@
 #include <unistd.h>
 
 static struct {
-    char folder[32];
+    char folder[TEST_TEMPLATE_BYTES];
     bool whole;
 } it;
 
-static void path_of(char path[64], const char *name) {
-    snprintf(path, 64, "%s/%s", it.folder, name);
+static void path_of(char path[96], const char *name) {
+    snprintf(path, 96, "%s/%s", it.folder, name);
 }
 
 // ---- files ----
@@ -24,7 +24,7 @@ enum { BYTES = 100000 };
 static ac_value use_files(ac_value unused) {
     (void)unused;
     static char bytes[BYTES], found[BYTES];
-    char one[64], two[64], below[64], line[16];
+    char one[96], two[96], below[96], line[16];
     struct ac_file_facts facts;
     ac_stream *file;
     ac_value names;
@@ -60,9 +60,9 @@ static ac_value use_files(ac_value unused) {
 }
 
 SCENARIO(files_are_written_and_read) {
-    char path[64];
+    char path[96];
     it.whole = false;
-    strcpy(it.folder, "/tmp/asyncoro-XXXXXX");
+    test_template(it.folder);
     if (!mkdtemp(it.folder))
         return;
     note_ref(ac_spawn(use_files, ac_nil));

@@ -22,8 +22,8 @@ static struct {
 } * shared;
 
 static struct {
-    char folder[32];
-    char key_file[48];
+    char folder[TEST_TEMPLATE_BYTES];
+    char key_file[80];
     int sent;
     int got;
     int dead;
@@ -151,7 +151,7 @@ static ac_value talk(ac_value unused) {
 
 static void use_network(ac_function function) {
     memset(&far, 0, sizeof far);
-    snprintf(far.folder, sizeof far.folder, "/tmp/asyncoro-XXXXXX");
+    test_template(far.folder);
     if (!mkdtemp(far.folder))
         return;
     snprintf(far.key_file, sizeof far.key_file, "%s/key", far.folder);

@@ -51,8 +51,9 @@ SCENARIO(a_process_is_run) {
 // ---- files ----
 
 SCENARIO(a_secret_file_is_there_whole_or_not_at_all) {
-    char top[] = "/tmp/asyncoro-XXXXXX", folder[64], path[80], unused[8];
+    char top[TEST_TEMPLATE_BYTES], folder[80], path[96], unused[8];
     struct buffer buffer;
+    test_template(top);
     if (!mkdtemp(top))
         return;
     snprintf(folder, sizeof folder, "%s/a", top);
@@ -94,7 +95,8 @@ SCENARIO(an_executable_is_copied) {
 }
 
 SCENARIO(old_files_are_removed) {
-    char folder[] = "/tmp/asyncoro-XXXXXX", path[2][64];
+    char folder[TEST_TEMPLATE_BYTES], path[2][80];
+    test_template(folder);
     if (!mkdtemp(folder))
         return;
     for (int i = 0; i < 2; i++) {

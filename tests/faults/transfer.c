@@ -14,11 +14,11 @@
 enum { BYTES = 300000, SMALL = 70000 };
 
 static struct {
-    char folder[32];
-    char file[48];
-    char small[48];
-    char inbox[48];
-    char there[64];
+    char folder[TEST_TEMPLATE_BYTES];
+    char file[80];
+    char small[80];
+    char inbox[80];
+    char there[96];
     int sent;
     int done;
 } it;
@@ -39,7 +39,7 @@ static bool make_file(const char *path, off_t bytes) {
 
 static bool prepare(void) {
     memset(&it, 0, sizeof it);
-    snprintf(it.folder, sizeof it.folder, "/tmp/asyncoro-XXXXXX");
+    test_template(it.folder);
     if (!mkdtemp(it.folder))
         return false;
     snprintf(it.file, sizeof it.file, "%s/file", it.folder);

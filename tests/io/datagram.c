@@ -486,9 +486,9 @@ TEST(lack_of_memory_while_opening_is_an_error) {
 // ---- the files of Unix sockets ----
 
 CORO_TEST(the_file_of_a_socket_goes_with_it) {
-    static char folder[] = "/tmp/asyncoro-XXXXXX";
-    char path[64], address[80];
+    char folder[TEST_TEMPLATE_BYTES], path[80], address[96];
     struct stat facts;
+    test_template(folder);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/it", folder);
     snprintf(address, sizeof address, "unix:%s", path);

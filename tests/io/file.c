@@ -93,12 +93,12 @@ ssize_t __wrap_pwritev64v2(int fd, const struct iovec *parts, int count, off_t a
 
 // ---- a folder of the test's own, in which it works ----
 
-static char folder[64];
+static char folder[TEST_TEMPLATE_BYTES];
 
 static void begin(void) {
     the.mutex = sys_mutex_create();
     the.changed = sys_condition_create();
-    snprintf(folder, sizeof folder, "/tmp/asyncoro-test.XXXXXX");
+    test_template(folder);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     ck_assert_int_eq(chdir(folder), 0);
 }

@@ -10,10 +10,10 @@
 
 #include <asyncoro/file.h>
 
-static char folder[64];
+static char folder[TEST_TEMPLATE_BYTES];
 
 static void enter_folder(void) {
-    snprintf(folder, sizeof folder, "/tmp/asyncoro-test.XXXXXX");
+    test_template(folder);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     ck_assert_int_eq(chdir(folder), 0);
 }

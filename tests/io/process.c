@@ -122,7 +122,8 @@ PROCESS_TEST(exit_codes_and_signals_are_told_apart) {
 
 PROCESS_TEST(what_cannot_be_run_is_an_error) {
     ac_process *process;
-    char path[] = "/tmp/asyncoro-test.XXXXXX";
+    char path[TEST_TEMPLATE_BYTES];
+    test_template(path);
     close(mkstemp(path));
 #define FAILS(err, arguments, ...)                                                                 \
     ck_assert_int_eq(ac_process_start(&process, arguments, AC_FOREVER, __VA_ARGS__), err);         \
@@ -192,7 +193,9 @@ PROCESS_TEST(there_is_nothing_to_read_unless_asked_for) {
 // ---- streams given away ----
 
 PROCESS_TEST(files_and_pipes_can_be_given_to_it) {
-    char in[] = "/tmp/asyncoro-test.XXXXXX", out[] = "/tmp/asyncoro-test.XXXXXX", text[8];
+    char in[TEST_TEMPLATE_BYTES], out[TEST_TEMPLATE_BYTES], text[8];
+    test_template(in);
+    test_template(out);
     int fd = mkstemp(in);
     ck_assert_int_eq(write(fd, "one\ntwo\n", 8), 8);
     close(fd);
@@ -287,7 +290,8 @@ PROCESS_TEST(streams_of_a_process_are_not_lent_to_another) {
 PROCESS_TEST(a_named_pipe_that_is_lent_waits_for_its_writer) {
     ac_stream *pipe;
     ac_process *process;
-    char folder[] = "/tmp/asyncoro-test.XXXXXX", path[64];
+    char folder[TEST_TEMPLATE_BYTES], path[80];
+    test_template(folder);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/pipe", folder);
     ck_assert_int_eq(mkfifo(path, 0600), 0);

@@ -42,7 +42,8 @@ static ac_stream *here, *there, *file;
 static size_t received, first; // how many bytes; which of the file came first
 
 static ac_stream *make_file(void) {
-    char path[] = "/tmp/asyncoro-test.XXXXXX";
+    char path[TEST_TEMPLATE_BYTES];
+    test_template(path);
     int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
     FILE *out = fdopen(fd, "w");

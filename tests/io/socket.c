@@ -487,10 +487,11 @@ CORO_TEST(a_listener_of_ipv6_only_leaves_ipv4_to_others) {
 
 // ---- Unix sockets ----
 
-static char folder[] = "/tmp/asyncoro-XXXXXX", path[64];
+static char folder[TEST_TEMPLATE_BYTES], path[80];
 
 // "unix:" and a file that is not there yet; leave_folder checks that it is gone.
 static const char *in_folder(void) {
+    test_template(folder);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/it", folder);
     snprintf(address, sizeof address, "unix:%s", path);

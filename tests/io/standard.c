@@ -70,7 +70,8 @@ CORO_TEST(its_mode_is_not_changed_and_a_time_out_is_kept) {
 }
 
 CORO_TEST(lines_come_from_a_file) {
-    char path[] = "/tmp/asyncoro-test.XXXXXX", text[16];
+    char path[TEST_TEMPLATE_BYTES], text[16];
+    test_template(path);
     int fd = mkstemp(path);
     ck_assert_int_eq(write(fd, "one\ntwo", 7), 7);
     ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);

@@ -88,16 +88,6 @@ static UNUSED void compute(double how_long) {
 
 // ---- the world ----
 
-static uint16_t free_udp_port(void) {
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t bytes = sizeof address;
-    must_be(bind(fd, (struct sockaddr *)&address, bytes), 0);
-    must_be(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 static int remove_one(const char *path, const struct stat *facts, int sort, struct FTW *place) {
     (void)facts, (void)sort, (void)place;
     (void)remove(path);
@@ -120,7 +110,7 @@ static UNUSED void world_begin(void) {
              folder ? folder : P_tmpdir);
     must(mkdtemp(world.folder) != NULL);
     snprintf(world.key_file, sizeof world.key_file, "%s/key", world.folder);
-    world.beacons = free_udp_port();
+    world.beacons = test_hold_port();
     snprintf(port, sizeof port, "%u", world.beacons);
     setenv("ASYNCORO_KEY_FILE", world.key_file, 1);
     setenv("ASYNCORO_DISCOVERY_PORT", port, 1);

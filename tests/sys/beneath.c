@@ -19,7 +19,7 @@ static int remove_one(const char *path, const struct stat *facts, int sort, stru
 }
 
 static void begin(void) {
-    snprintf(top, sizeof top, "/tmp/asyncoro-XXXXXX");
+    test_template(top);
     ck_assert_ptr_nonnull(mkdtemp(top));
     folder = sys_beneath_open(top);
     ck_assert_int_ge(folder, 0);

@@ -374,7 +374,8 @@ TEST(one_that_is_abandoned_is_killed_and_reaped) {
 }
 
 TEST(programs_are_found_as_shells_find_them) {
-    char found[64], top[] = "/tmp/asyncoro-test.XXXXXX", paths[64];
+    char found[64], top[TEST_TEMPLATE_BYTES], paths[64];
+    test_template(top);
     ck_assert_int_eq(sys_program_find("sh", "/nowhere:/bin:/usr/bin", found, sizeof found), 0);
     ck_assert_str_eq(found, "/bin/sh");
     ck_assert_int_eq(sys_program_find("a/b", "/bin", found, sizeof found), 0);

@@ -48,7 +48,8 @@ static const char *left(const char *folder, const char *const *names) {
 
 TEST(a_folder_is_pruned_from_the_oldest_but_not_of_what_is_held) {
     static const char *const names[] = {"a", "b", "c", "d", "e.part", "f.part", NULL};
-    char folder[] = "/tmp/asyncoro-test.XXXXXX", path[64];
+    char folder[TEST_TEMPLATE_BYTES], path[80];
+    test_template(folder);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     int fd[6];
     for (int i = 0; i < 6; i++)

@@ -100,7 +100,7 @@ TEST(more_than_the_ring_holds_is_served) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     if (files.rlim_cur < COUNT + 50)
-        return;
+        TEST_SKIP("few files may be open here");
     make();
     struct sys_handle *handles = calloc(COUNT, sizeof *handles);
     struct trial *trials = calloc(COUNT, sizeof *trials);
