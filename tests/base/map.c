@@ -125,7 +125,7 @@ TEST(a_map_does_not_grow_with_what_went_through_it) {
     map_done(&map);
 }
 
-TEST(the_oldest_of_many_is_found_at_once, .seconds_max = 20) {
+TEST(the_oldest_of_many_is_found_at_once) {
     enum { N = 300000 };
     struct map map;
     const void *key;

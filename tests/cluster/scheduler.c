@@ -154,7 +154,6 @@ static ac_value kill_worker(ac_value unused) {
     for (int i = 0; i < 5; i++)
         ck_assert_int_eq(ac_submit(computation, nap, 0.0), i + 2);
     ck_assert_int_eq(kill(await_process(), SIGKILL), 0);
-    ac_time began = ac_now();
     bool seen[7] = {false};
     for (int i = 0; i < 6; i++) {
         ck_assert(world_next_exit(&job, 20));
@@ -171,7 +170,6 @@ static ac_value kill_worker(ac_value unused) {
     }
     ck_assert_int_eq(lost, 1);
     ck_assert_int_eq(finished, 5); // by the worker that was started in its place
-    ck_assert_int_lt(ac_now() - began, (ac_time)10 * 1000 * 1000 * 1000);
     ck_assert(!world_next_exit(&job, 0.3));
     return ac_result(ac_computation_close(computation, AC_FOREVER));
 }
@@ -184,7 +182,6 @@ TEST(a_killed_worker_loses_the_job_that_ran_and_no_other) {
 
 static ac_value many(ac_value unused) {
     (void)unused;
-    ac_time began = ac_now();
     ck_assert_int_eq(ac_computation_open(&computation, .many_jobs = true, .workers_max = 1), 0);
     for (int i = 0; i < 5000; i++)
         ck_assert_int_eq(ac_submit(computation, nap, 0.5), i + 1);
@@ -200,7 +197,6 @@ static ac_value many(ac_value unused) {
         worker = job.worker;
     }
     free(seen);
-    ck_assert_int_lt(ac_now() - began, (ac_time)60 * 1000 * 1000 * 1000);
     return ac_result(ac_computation_close(computation, AC_FOREVER));
 }
 

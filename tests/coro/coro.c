@@ -127,7 +127,7 @@ static ac_value yield_until_slept(ac_value unused) {
     return ac_nil;
 }
 
-TEST(timers_run_while_a_coroutine_yields_all_the_time, .seconds_max = 10) {
+TEST(timers_run_while_a_coroutine_yields_all_the_time) {
     ac_spawn(sleep_shortly, ac_nil);
     ac_spawn(yield_until_slept, ac_nil);
     run();
@@ -142,7 +142,7 @@ static ac_value spawn_until_slept(ac_value unused) {
     return ac_nil;
 }
 
-TEST(timers_run_while_a_coroutine_spawns_all_the_time, .seconds_max = 10) {
+TEST(timers_run_while_a_coroutine_spawns_all_the_time) {
     ac_spawn(sleep_shortly, ac_nil);
     ac_spawn(spawn_until_slept, ac_nil);
     run();
@@ -155,7 +155,7 @@ static ac_value spawn_successor_until_slept(ac_value unused) {
     return ac_nil;
 }
 
-TEST(timers_run_while_each_coroutine_spawns_the_next, .seconds_max = 10) {
+TEST(timers_run_while_each_coroutine_spawns_the_next) {
     ac_spawn(sleep_shortly, ac_nil);
     ac_spawn(spawn_successor_until_slept, ac_nil);
     run();
@@ -167,7 +167,7 @@ static ac_value check_sleep(ac_value seconds) {
     ac_time start = ac_now();
     ck_assert_int_eq(ac_sleep(ac_real_of(seconds)), 0);
     ck_assert_double_ge(seconds_since(start), ac_real_of(seconds));
-    ck_assert_double_lt(seconds_since(start), ac_real_of(seconds) + 0.3);
+    ck_assert_double_lt(seconds_since(start), TEST_PATIENCE_S);
     return ac_nil;
 }
 
@@ -184,7 +184,7 @@ TEST(ten_sleepers_sleep_at_the_same_time) {
         ac_spawn(check_sleep, 0.05 * i);
     run();
     ck_assert_double_ge(seconds_since(start), 0.5);
-    ck_assert_double_lt(seconds_since(start), 1.0);
+    ck_assert_double_lt(seconds_since(start), TEST_PATIENCE_S);
 }
 
 static ac_value sleep_oddly(ac_value unused) {
@@ -291,7 +291,7 @@ TEST(suspend_ends_when_time_is_up) {
     run();
     ck_assert_int_eq(suspended_result, -ETIMEDOUT);
     ck_assert_double_ge(seconds_since(start), 0.05);
-    ck_assert_double_lt(seconds_since(start), 0.5);
+    ck_assert_double_lt(seconds_since(start), TEST_PATIENCE_S);
     suspended_result = 1;
     ac_spawn(suspend, 0.0); // over already
     run();

@@ -446,7 +446,7 @@ static ac_value yield_twice(ac_value unused) {
 }
 
 // The sanitizer looks for what is left of the group.
-TEST(a_close_that_hangs_is_abandoned_with_the_loop, .seconds_max = 10) {
+TEST(a_close_that_hangs_is_abandoned_with_the_loop) {
     ac_spawn(close_deaf, ac_nil);
     run(yield_twice);
     ck_assert_str_eq(story, "");

@@ -105,7 +105,7 @@ TEST(each_thread_has_a_loop_of_its_own) {
     ck_assert_int_eq(ends[0], 0);
     ck_assert_int_eq(ends[1], 0);
     ck_assert_double_ge(seconds_since(start), 0.1);
-    ck_assert_double_lt(seconds_since(start), 3);
+    ck_assert_double_lt(seconds_since(start), TEST_PATIENCE_S);
 }
 
 static ac_ref ref_of_main;
@@ -183,7 +183,7 @@ static void end_with(ac_function function, ac_value argument) {
     ac_spawn(function, argument, .name = "stubborn");
     ac_spawn(letter, '.');
     ck_assert_int_eq(ac_run(), 0);
-    ck_assert_double_lt(seconds_since(start), 3);
+    ck_assert_double_lt(seconds_since(start), TEST_PATIENCE_S);
     ck_assert_int_eq(story[0], '.');
 }
 
@@ -224,14 +224,14 @@ TEST(what_a_daemon_spawns_as_its_last_act_is_cancelled_too) {
     ac_time start = sys_clock();
     ck_assert_int_eq(ac_run(), 0);
     ck_assert_int_eq(heirs_result, -ECANCELED);
-    ck_assert_double_lt(seconds_since(start), 0.5);
+    ck_assert_double_lt(seconds_since(start), TEST_PATIENCE_S);
 }
 
 TEST(a_daemon_that_spawns_on_is_abandoned) {
     ac_spawn(spawn_regardless, ac_nil);
     ac_time start = sys_clock();
     ck_assert_int_eq(ac_run(), 0);
-    ck_assert_double_lt(seconds_since(start), 4);
+    ck_assert_double_lt(seconds_since(start), TEST_PATIENCE_S);
 }
 
 static ac_value clean_up_slowly(ac_value unused) {
@@ -408,7 +408,7 @@ TEST(a_post_wakes_a_sleeping_loop) {
     ck_assert_int_eq(sys_thread_start(&poster.thread, wait_and_post, &poster, 256 << 10, "p"), 0);
     ck_assert_int_eq(loop_run(loop_here), 0);
     ck_assert_int_eq(woken_with, 7);
-    ck_assert_double_lt(seconds_since(start), 2);
+    ck_assert_double_lt(seconds_since(start), TEST_PATIENCE_S);
     sys_thread_join(poster.thread);
     ck_assert_int_eq(ac_run(), 0);
 }
@@ -420,7 +420,7 @@ static ac_value yield_until_woken(ac_value unused) {
     return ac_nil;
 }
 
-TEST(a_post_reaches_a_busy_loop, .seconds_max = 10) {
+TEST(a_post_reaches_a_busy_loop) {
     ac_spawn(wait_for_wake, ac_nil);
     ac_spawn(yield_until_woken, ac_nil);
     struct poster poster = {.loop = loop_here};
@@ -561,7 +561,7 @@ TEST(a_loop_that_polls_until_the_next_deadline_does_not_sleep) {
     ck_assert_int_eq(counter.sleeps, 0);
 }
 
-TEST(a_loop_that_polls_takes_posts_and_needs_no_waking, .seconds_max = 10) {
+TEST(a_loop_that_polls_takes_posts_and_needs_no_waking) {
     count_asks(count_real_poll);
     ac_spawn(wait_for_wake, ac_nil);
     loop_here->poll_ns = 1000 * 1000 * 1000;
@@ -602,10 +602,11 @@ TEST(a_loop_can_be_driven_turn_by_turn) {
     ck_assert_int_eq(loop_due(loop), AC_NOW);
     ck_assert_ptr_null(loop_here);
     sys_context_of_thread(&loop->home);
+    ac_time before = sys_clock();
     ck_assert_int_eq(loop_turn(loop), 0);
     ck_assert_ptr_null(loop_here);
-    ck_assert_int_gt(loop_due(loop), sys_clock() - 1000000);
-    ck_assert_int_lt(loop_due(loop), sys_clock() + 20000000);
+    ck_assert_int_ge(loop_due(loop), before + 10000000);
+    ck_assert_int_le(loop_due(loop), sys_clock() + 10000000);
     int turns = 0;
     while (loop->alive > 0) {
         while (sys_clock() < loop_due(loop))
@@ -629,7 +630,7 @@ static ac_value yield_for_ever(ac_value unused) {
     return unused;
 }
 
-TEST(a_turn_ends_also_when_coroutines_are_always_ready, .seconds_max = 10) {
+TEST(a_turn_ends_also_when_coroutines_are_always_ready) {
     int err = 0;
     struct loop *loop = loop_create(&sys_chosen, 0, &err);
     ck_assert_uint_ne(loop->peer, 0);
@@ -638,7 +639,7 @@ TEST(a_turn_ends_also_when_coroutines_are_always_ready, .seconds_max = 10) {
     for (int i = 0; i < 20; i++) {
         ac_time start = sys_clock();
         ck_assert_int_eq(loop_turn(loop), 0);
-        ck_assert_double_lt(seconds_since(start), 0.5);
+        ck_assert_double_lt(seconds_since(start), TEST_PATIENCE_S);
         ck_assert_int_eq(loop_due(loop), AC_NOW);
     }
     coro_cancel(coro);
@@ -684,7 +685,7 @@ static ac_value clean_up_deaf(ac_value unused) {
     return unused;
 }
 
-TEST(an_error_of_the_poller_ends_the_loop_and_all_clean_up, .seconds_max = 10) {
+TEST(an_error_of_the_poller_ends_the_loop_and_all_clean_up) {
     ac_spawn(break_the_poller, "text");
     ac_spawn(clean_up_deaf, 1000);
     ck_assert_int_eq(ac_run(), -EBADF);

@@ -88,7 +88,7 @@ static ac_value read_with_deadlines(ac_value unused) {
     ac_time start = ac_now();
     ck_assert_int_eq(read_until(ac_after(0.05)), -ETIMEDOUT);
     ck_assert_double_ge(seconds_since(start), 0.05);
-    ck_assert_double_lt(seconds_since(start), 0.5);
+    ck_assert_double_lt(seconds_since(start), TEST_PATIENCE_S);
     put("data");
     ck_assert_int_eq(read_until(AC_NOW), 4); // try, never wait
     put("data");
@@ -125,7 +125,7 @@ static ac_value read_until_slept(ac_value unused) {
     return ac_nil;
 }
 
-TEST(timers_run_while_a_coroutine_reads_all_the_time, .seconds_max = 10) {
+TEST(timers_run_while_a_coroutine_reads_all_the_time) {
     make_pair();
     ac_spawn(sleep_shortly, ac_nil);
     ac_spawn(read_until_slept, ac_nil);
@@ -209,7 +209,7 @@ TEST(a_daemon_that_reads_on_is_abandoned) {
     ac_spawn(sleep_shortly, ac_nil);
     ac_time start = ac_now();
     run_and_close();
-    ck_assert_double_lt((double)(sys_clock() - start) * 1e-9, 3);
+    ck_assert_double_lt((double)(sys_clock() - start) * 1e-9, TEST_PATIENCE_S);
 }
 
 // ---- the handle is closed while somebody waits ----

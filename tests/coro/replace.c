@@ -315,7 +315,7 @@ static ac_value replace_oneself(ac_value unused) {
     return ac_nil;
 }
 
-TEST(a_daemon_stays_one_and_is_cancelled_at_the_end_of_the_loop, .seconds_max = 10) {
+TEST(a_daemon_stays_one_and_is_cancelled_at_the_end_of_the_loop) {
     ac_spawn(replace_oneself, ac_nil, .daemon = true);
     run(newer);
     ck_assert_str_eq(story, "dNc");
@@ -330,7 +330,7 @@ static ac_value stays_deaf(ac_value unused) {
     return ac_nil;
 }
 
-TEST(what_an_abandoned_one_would_have_gone_on_with_is_dropped, .seconds_max = 10) {
+TEST(what_an_abandoned_one_would_have_gone_on_with_is_dropped) {
     ac_spawn(stays_deaf, ac_nil, .daemon = true);
     run(newer);
     ck_assert_str_eq(story, "N");

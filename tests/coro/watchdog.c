@@ -142,13 +142,13 @@ TEST(who_yields_is_not_named_though_the_loop_does_not_poll) {
 }
 
 static ac_value rest(ac_value unused) {
-    ck_assert_int_eq(ac_sleep(0.15), 0);
+    ck_assert_int_eq(ac_sleep(2.5), 0);
     return unused;
 }
 
 TEST(a_loop_that_sleeps_is_not_accused) {
     catch_errors();
-    ck_assert_int_eq(ac_watchdog(0.02), 0);
+    ck_assert_int_eq(ac_watchdog(1), 0);
     ac_spawn(rest, ac_nil);
     ck_assert_int_eq(ac_run(), 0);
     ck_assert_msg(!something_comes(0), "%s", next_line());
@@ -270,7 +270,7 @@ static void quit_while_asleep(void *sleeper) {
     while (!__atomic_load_n(&it->coro->loop->asleep, __ATOMIC_SEQ_CST))
         sched_yield();
     ck_assert_int_eq(kill(getpid(), SIGQUIT), 0);
-    ck_assert_str_eq(next_line(), "asyncoro: loop 0: 1 coroutine");
+    (void)line_with("asyncoro: loop 0: 1 coroutine");
     ck_assert_ptr_nonnull(strstr(next_line(), "#0 'sleeper'"));
     loop_post(it->coro->loop, &it->post);
 }
@@ -401,7 +401,6 @@ TEST(a_guest_lists_as_the_librarys_own) {
     sys_thread_join(thread);
 }
 
-#ifndef SYS_SANITIZED // whose frames are larger
 // The frame of a handler takes 2 to 11 KiB, as many as the processor has registers.
 static ac_value use_up_the_stack(ac_value unused) {
     struct coro *self = coro_here();
@@ -422,6 +421,7 @@ static ac_value await_a_list(ac_value unused) {
 }
 
 TEST(a_stack_that_is_almost_full_is_large_enough) {
+    TEST_SKIP_SANITIZED("the frames of a sanitizer are larger");
     catch_errors();
     ck_assert_int_eq(ac_list_on_quit(true), 0);
     ac_spawn(use_up_the_stack, ac_nil, .stack_bytes = AC_STACK_BYTES_MIN);
@@ -429,4 +429,3 @@ TEST(a_stack_that_is_almost_full_is_large_enough) {
     ck_assert_int_eq(ac_run(), 0);
     ck_assert_int_eq(ac_list_on_quit(false), 0);
 }
-#endif

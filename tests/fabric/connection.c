@@ -12,9 +12,13 @@ TEST(small_frames_share_a_write) {
         ck_assert_int_eq(side_count(a, 2, i, 20), 0);
     struct connection *connection = peer_find(a->fabric, 2)->connection;
     ck_assert_ptr_nonnull(connection);
-    int turns = 0;
-    while (b->frames < 1001 && turns++ < 100)
+    int turns = 0; // that bring something
+    for (double end = rig_seconds() + TEST_PATIENCE_S; b->frames < 1001 && rig_seconds() < end;) {
+        uint64_t before = b->frames;
         rig_turn();
+        turns += b->frames > before;
+    }
+    ck_assert_uint_eq(b->frames, 1001);
     ck_assert_int_lt(turns, 20);
     ck_assert_int_eq(b->disorder, 0);
     rig_close_all();
@@ -31,22 +35,21 @@ TEST(a_connection_leaves_nothing_behind) {
     }
     rig_until(peer_find(a->fabric, 2)->state == LINK_UP, 5);
     rig_until(peer_find(b->fabric, 1)->state == LINK_UP, 5);
-    rig_for(0.2);
-    ck_assert_ptr_eq(a->fabric->connections.next, a->fabric->connections.prev);
-    ck_assert_ptr_eq(b->fabric->connections.next, b->fabric->connections.prev);
+    rig_until(a->fabric->connections.next == a->fabric->connections.prev, 5);
+    rig_until(b->fabric->connections.next == b->fabric->connections.prev, 5);
     ck_assert_int_eq(b->disorder, 0);
     // Ticker, listeners, reader and writer.
-    ck_assert_uint_le(a->fabric->tasks, 5);
+    rig_until(a->fabric->tasks <= 5, 5);
     rig_close_all();
 }
 
 TEST(each_side_may_have_a_heartbeat_limit_of_its_own) {
     struct fabric_options one = rig_options(1), two = rig_options(2);
-    one.heartbeat = NS_PER_S / 4; // the other keeps the ten seconds
+    one.heartbeat = NS_PER_S; // the other keeps the ten seconds
     struct side *a = side_open(&one), *b = side_open(&two);
     side_introduce(a, 2, side_port(b));
     ck_assert_int_eq(side_count(a, 2, 0, 20), 0);
-    rig_for(1.5);
+    rig_for(4);
     ck_assert_int_eq(b->frames, 1);
     ck_assert_int_eq(a->lost + b->lost, 0);
     rig_close_all();
@@ -54,7 +57,7 @@ TEST(each_side_may_have_a_heartbeat_limit_of_its_own) {
 
 TEST(an_idle_link_sends_heartbeats_and_little_else) {
     struct fabric_options one = rig_options(1), two = rig_options(2);
-    one.heartbeat = two.heartbeat = NS_PER_S / 2;
+    one.heartbeat = two.heartbeat = NS_PER_S;
     struct side *a = side_open(&one), *b = side_open(&two);
     side_introduce(a, 2, side_port(b));
     ck_assert_int_eq(side_count(a, 2, 0, 20), 0);
@@ -62,15 +65,15 @@ TEST(an_idle_link_sends_heartbeats_and_little_else) {
     struct peer *peer = peer_find(a->fabric, 2);
     int heard = 0;
     ac_time last = rig_in(a, peer->heard);
-    double end = rig_seconds() + 2;
-    while (rig_seconds() < end) {
+    double start = rig_seconds();
+    while (heard < 10 && rig_seconds() - start < TEST_PATIENCE_S) {
         rig_turn();
         ac_time now = rig_in(a, peer->heard);
         heard += now != last;
         last = now;
     }
-    ck_assert_int_ge(heard, 10); // one each 0.125 s
-    ck_assert_int_le(heard, 24);
+    ck_assert_int_ge(heard, 10);
+    ck_assert_double_ge(rig_seconds() - start, 10 * 0.25 * 2 / 3); // one each 0.25 s, and few more
     ck_assert_int_eq(a->lost + b->lost, 0);
     rig_close_all();
 }
@@ -263,11 +266,17 @@ static void course_open(ac_time grace) {
     side_introduce(courses[1].side, 1, side_port(courses[0].side));
 }
 
+static bool courses_are_short(void) {
+    return courses[0].total <= 100 || courses[1].total <= 100 ||
+           courses[0].link + courses[1].link <= 5;
+}
+
 TEST(links_that_are_lost_and_opened_again_hand_up_nothing_of_the_old_one, .seconds_max = 120) {
     unsigned seed = 11;
     course_open(3 * NS_PER_MS);
     double end = rig_seconds() + 6;
-    for (int turn = 0; rig_seconds() < end; turn++) {
+    for (int turn = 0; rig_seconds() < end || (courses_are_short() && rig_seconds() < end + 30);
+         turn++) {
         struct course *it = &courses[rand_r(&seed) % 2];
         course_send(it, it == courses ? 2 : 1);
         if (rand_r(&seed) % 3 == 0)
@@ -281,9 +290,7 @@ TEST(links_that_are_lost_and_opened_again_hand_up_nothing_of_the_old_one, .secon
            (unsigned long)courses[1].total, (unsigned long)courses[0].link + 1,
            (unsigned long)courses[1].link + 1);
     ck_assert_uint_eq(courses[0].faults + courses[1].faults, 0);
-    ck_assert_uint_gt(courses[0].total, 100);
-    ck_assert_uint_gt(courses[1].total, 100);
-    ck_assert_uint_gt(courses[0].link + courses[1].link, 5);
+    ck_assert(!courses_are_short());
     rig_close_all();
 }
 

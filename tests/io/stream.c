@@ -121,7 +121,6 @@ CORO_TEST(the_other_side_reads_the_end_as_soon_as_it_is_closed) {
 }
 
 static int ticks;
-static ac_time worst;
 
 static ac_value tick(ac_value unused) {
     (void)unused;
@@ -130,7 +129,6 @@ static ac_value tick(ac_value unused) {
         ck_assert_int_eq(ac_sleep(0.01), 0);
         ac_time late = ac_now() - before - 10000000;
         ck_assert_int_ge(late, 0);
-        worst = late > worst ? late : worst;
         ticks++;
     }
     ac_close(here);
@@ -142,7 +140,6 @@ CORO_TEST(others_run_while_one_reads_an_idle_connection) {
     spawn(tick);
     read_for_ever(ac_nil);
     ck_assert_int_eq(ticks, 50);
-    ck_assert_int_lt(worst, 500000000);
     ac_close(there);
 }
 

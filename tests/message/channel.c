@@ -283,9 +283,7 @@ static ac_value reach_on_many_ways(ac_value unused) {
     return ac_nil;
 }
 
-TEST(a_lattice_of_channels_does_not_multiply_messages, .seconds_max = 10) {
-    run(reach_on_many_ways);
-}
+TEST(a_lattice_of_channels_does_not_multiply_messages) { run(reach_on_many_ways); }
 
 static ac_value go_deep(ac_value unused) {
     (void)unused;

@@ -197,13 +197,12 @@ TEST(each_loop_of_a_program_tells_its_own) {
 
 static ac_value see_one_that_computes(ac_value unused) {
     ac_ref at = find("server");
-    must_be(ac_send(at, ac_list("compute", ac_self(), 4.0)), 0);
+    must_be(ac_send(at, ac_list("compute", ac_self(), 6.0)), 0);
     must_be(ac_sleep(0.2), 0); // it has begun, or will before it answers anything
-    double begin = seconds();
-    part_count = remote_ask(at.peer, REMOTE_STATE, parts, PARTS, ac_after(1));
+    part_count = remote_ask(at.peer, REMOTE_STATE, parts, PARTS, ac_after(2));
     must_be(part_count, 1);
     must(is_what(parts[0], "network"));
-    must(seconds() - begin < 3.5);
+    must_be(ac_mailbox_count(), 0); // it still computes
     forget_parts();
     ac_drop(next_message()); // it is done
     ask(at.peer, REMOTE_STATE);

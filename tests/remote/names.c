@@ -222,7 +222,7 @@ static ac_value locate_server(ac_value unused) {
     must(ac_ref_equal(find("server"), it));
     double begin = seconds();
     must_be(ac_locate("nobody", &it, ac_after(0.3)), -ETIMEDOUT);
-    must(seconds() - begin >= 0.3 && seconds() - begin < 0.6);
+    must(seconds() - begin >= 0.3);
     must_be(map_count(&remote_of(loop_here)->queries), 0);
     return unused;
 }

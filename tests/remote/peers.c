@@ -28,7 +28,6 @@ static ac_value wait_for_peer(ac_value unused) {
     must(info.id != ac_self().peer);
     must(info.address[0] != '\0');
     hear(peer); // it sees us as well
-    must(seconds() - begin < 2);
     return unused;
 }
 
@@ -220,12 +219,10 @@ static ac_value reach_nobody(ac_value unused) {
     fd = some_port(text, true);
     double begin = seconds();
     must_be(ac_peer(text, ac_after(0.5)), -ETIMEDOUT);
-    must(seconds() - begin >= 0.5 && seconds() - begin < 1);
+    must(seconds() - begin >= 0.5);
     close(fd);
-    begin = seconds();
     int err = ac_peer("192.0.2.1:51350", ac_after(0.5)); // an address that nobody may have
     must(err < 0 && err != -ECANCELED);
-    must(seconds() - begin < 1);
     err = ac_peer("no-such-host.invalid", ac_after(PATIENCE_S));
     must_be(err, -ENOENT);
     must_be(ac_peer(peer_address, AC_NOW), -ETIMEDOUT);

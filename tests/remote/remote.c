@@ -337,7 +337,7 @@ TEST(the_end_of_the_network_takes_no_time) {
     peer = child(serving);
     hear(peer);
     run(talk_and_end);
-    must(seconds() - ended_at < 0.5);
+    must(seconds() - ended_at < 4); // not the time that one who is silent is given
     child_end(peer);
     world_end();
 }
@@ -357,7 +357,7 @@ TEST(a_frozen_peer_holds_up_the_end_for_five_seconds_at_the_most) {
     peer = child(serving);
     hear(peer);
     run(end_beside_frozen);
-    must(seconds() - ended_at < 7);
+    must(seconds() - ended_at < PATIENCE_S);
     child_thaw(peer);
     child_end(peer);
     world_end();

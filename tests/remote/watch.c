@@ -360,7 +360,6 @@ static ac_value see_killed(ac_value unused) {
         must_be(ac_monitor(i % 2 ? job : at), 0);
     must_be(ac_deliver(job, "are you there?", ac_after(PATIENCE_S)),
             1); // and the monitors before this
-    double begin = seconds();
     child_kill(peer);
     for (int i = 0; i < TIMES; i++) {
         struct ac_exit exit = next_exit();
@@ -368,7 +367,6 @@ static ac_value see_killed(ac_value unused) {
         must_be(exit.reason, -ECONNRESET);
         must(ac_ref_equal(exit.who, i % 2 ? job : at));
     }
-    must(seconds() - begin < 3);
     must_be(ac_sleep(0.2), 0); // nothing else may come
     must_be(ac_mailbox_count(), 0);
     must_be(ac_monitor(job), -EHOSTUNREACH);
@@ -385,7 +383,7 @@ TEST(a_killed_process_is_reported_once_for_each_monitor) {
 }
 
 static const struct ac_network_options hasty = {
-    .size = sizeof hasty, .loopback_only = true, .heartbeat_s = 1};
+    .size = sizeof hasty, .loopback_only = true, .heartbeat_s = 2};
 
 static ac_value see_frozen(ac_value unused) {
     ac_ref at = find("server");
@@ -397,7 +395,7 @@ static ac_value see_frozen(ac_value unused) {
     double took = seconds() - begin;
     must_be(exit.how, AC_LOST);
     must_be(exit.reason, -ETIMEDOUT);
-    must(took > 0.5 && took < 1.2 + 0.5);
+    must(took < 9); // the limit that is not asked for is 10 s
     child_thaw(peer);
     must_be(ac_sleep(0.3), 0);
     must_be(ac_mailbox_count(), 0);
@@ -485,7 +483,7 @@ static ac_value notify_a_busy_one(ac_value unused) {
     at += cbor_put_head(at, 2, sizeof notice - 8);
     size_t bytes = (size_t)(at - notice) + sizeof notice - 8;
     must(bytes <= sizeof notice);
-    must_be(ac_send(to, ac_list("compute", ac_self(), 1.0)), 0);
+    must_be(ac_send(to, ac_list("compute", ac_self(), 3.0)), 0);
     long count = 0;
     for (double begin = seconds(); seconds() - begin < 0.6;)
         if (throw_frame(to, FRAME_EXIT, notice, bytes) == 0)

@@ -23,7 +23,7 @@ TEST(the_clock_never_goes_back_and_keeps_pace) {
     start = sys_clock();
     nanosleep(&wait, NULL);
     ck_assert_int_ge(sys_clock() - start, 30000000);
-    ck_assert_int_lt(sys_clock() - start, 1000000000);
+    ck_assert_int_lt(sys_clock() - start, TEST_PATIENCE_S * 1000000000LL);
 }
 
 TEST(the_minute_of_the_week_is_that_of_the_local_time) {
@@ -67,7 +67,7 @@ TEST(randomness_that_fails_is_an_error) {
     struct sock_fprog filter = {.len = countof(code), .filter = code};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0)
-        return; // this computer forbids such filters
+        TEST_SKIP("this computer forbids filters of system calls");
     uint64_t number = 0;
     ck_assert_int_eq(sys_random_bytes(&number, sizeof number), -ENOSYS);
 }

@@ -100,7 +100,7 @@ TEST(many_events_at_once_are_all_served) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     if (files.rlim_cur < 2 * COUNT + 50)
-        return;
+        TEST_SKIP("few files may be open here");
     struct sys_handle *handles = calloc(COUNT, sizeof *handles);
     struct trial *trials = calloc(COUNT, sizeof *trials);
     int *others = calloc(COUNT, sizeof *others);
@@ -593,7 +593,7 @@ TEST(a_shared_descriptor_keeps_its_mode_and_is_waited_for) {
 TEST(a_terminal_gives_all_the_lines_that_were_typed) {
     int terminal = posix_openpt(O_RDWR | O_NOCTTY);
     if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0)
-        return;
+        TEST_SKIP("there are no terminals here");
     make();
     struct sys_handle handle;
     sys_adopt(sys, &handle, open(ptsname(terminal), O_RDWR | O_NOCTTY), true);
@@ -613,7 +613,7 @@ TEST(a_terminal_gives_all_the_lines_that_were_typed) {
     sys_destroy(sys);
 }
 
-TEST(writing_to_a_shared_pipe_that_is_full_does_not_block, .seconds_max = 10) {
+TEST(writing_to_a_shared_pipe_that_is_full_does_not_block) {
     make();
     int ends[2];
     ck_assert_int_eq(pipe(ends), 0);
@@ -661,7 +661,8 @@ TEST(a_pipe_whose_reader_has_gone_is_an_error_and_no_signal) {
 
 TEST(a_regular_file_never_waits) {
     make();
-    char name[] = "/tmp/asyncoro-test-XXXXXX";
+    char name[TEST_TEMPLATE_BYTES];
+    test_template(name);
     int fd = mkstemp(name);
     ck_assert_int_ge(fd, 0);
     unlink(name);
@@ -703,12 +704,12 @@ TEST(polling_waits_until_the_deadline_and_never_less) {
         ac_time begun = sys_now(sys);
         ck_assert_int_eq(sys_poll(sys, begun + 7300000), 0);
         ck_assert_int_ge(sys_now(sys) - begun, 7300000);
-        ck_assert_int_lt(sys_now(sys) - begun, 500000000);
+        ck_assert_int_lt(sys_now(sys) - begun, TEST_PATIENCE_S * 1000000000LL);
     }
     ac_time begun = sys_now(sys);
     poll_now();
     ck_assert_int_eq(sys_poll(sys, begun - 1), 0);
-    ck_assert_int_lt(sys_now(sys) - begun, 500000000);
+    ck_assert_int_lt(sys_now(sys) - begun, TEST_PATIENCE_S * 1000000000LL);
     sys_destroy(sys);
 }
 
@@ -718,7 +719,7 @@ static void wake_soon(void *unused) {
     sys_wake(sys);
 }
 
-TEST(a_wake_up_ends_the_present_or_the_next_wait, .seconds_max = 10) {
+TEST(a_wake_up_ends_the_present_or_the_next_wait) {
     make();
     for (int i = 0; i < 3; i++) {
         struct sys_thread *thread;
