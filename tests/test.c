@@ -43,13 +43,15 @@ void test_template(char template[TEST_TEMPLATE_BYTES]) {
 }
 
 // It stays bound, at an address at which nothing comes.
-uint16_t test_hold_port(void) {
+uint16_t test_hold_port(int *held) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f0000fe)};
     socklen_t bytes = sizeof at;
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
     ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, bytes), 0);
     ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
     ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
+    if (held)
+        *held = fd;
     return ntohs(at.sin_port);
 }
 

@@ -51,8 +51,9 @@ struct test {
 enum { TEST_TEMPLATE_BYTES = 64 };
 void test_template(char template[TEST_TEMPLATE_BYTES]);
 
-// A UDP port for beacons, which no other test is given while this process lives.
-uint16_t test_hold_port(void);
+// A UDP port for beacons, which no other test is given while the socket *held is open, or this
+// process lives if it is NULL.
+uint16_t test_hold_port(int *held);
 
 // Ends a case that cannot be run here: it counts as skipped, and is named with the reason.
 #define TEST_SKIP(reason_)                                                                         \

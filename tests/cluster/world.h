@@ -56,7 +56,7 @@ __attribute__((unused)) static void world_make(void) {
     snprintf(text, sizeof text, "%s/key", world_folder);
     setenv("ASYNCORO_KEY_FILE", text, 1);
     setenv("XDG_CACHE_HOME", world_folder, 1);
-    snprintf(text, sizeof text, "%d", test_hold_port());
+    snprintf(text, sizeof text, "%d", test_hold_port(NULL));
     setenv("ASYNCORO_DISCOVERY_PORT", text, 1);
 }
 

@@ -20,7 +20,7 @@ static void datagram(uint16_t port, const void *bytes, size_t count) {
 }
 
 TEST(programs_find_each_other_without_being_told) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
     struct side *a = side_open(&one);
     rig_for(0.5); // the burst of the first is over
@@ -38,7 +38,7 @@ TEST(programs_find_each_other_without_being_told) {
 }
 
 TEST(they_find_each_other_on_all_interfaces) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
     one.loopback_only = two.loopback_only = false;
     struct side *a = side_open(&one), *b = side_open(&two);
@@ -49,7 +49,7 @@ TEST(they_find_each_other_on_all_interfaces) {
 }
 
 TEST(beacons_have_a_budget) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port);
     struct side *a = side_open(&one);
     static const uint8_t zeros[72];
@@ -66,7 +66,7 @@ TEST(beacons_have_a_budget) {
 }
 
 TEST(three_programs_see_all_others) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct side *sides[3];
     for (uint64_t i = 0; i < 3; i++) {
         struct fabric_options options = beaconing(i + 1, port);
@@ -77,7 +77,7 @@ TEST(three_programs_see_all_others) {
 }
 
 TEST(beacons_under_another_key_are_ignored) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     static const uint8_t other_key[32] = "another key";
     struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
     two.key = other_key;
@@ -89,7 +89,7 @@ TEST(beacons_under_another_key_are_ignored) {
 }
 
 TEST(random_datagrams_do_no_harm) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port);
     struct side *a = side_open(&one);
     uint8_t bytes[2000];
@@ -108,7 +108,7 @@ TEST(random_datagrams_do_no_harm) {
 }
 
 TEST(a_beacon_heard_twice_counts_once_and_cannot_move_a_peer) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
     // Hear a beacon of the second, to repeat it.
     int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
@@ -162,7 +162,7 @@ static int recorder(uint16_t port) {
 }
 
 TEST(recorded_beacons_of_a_program_that_ended_have_no_effect) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
     uint8_t beacon[100];
     struct side *b = side_open(&two);
@@ -183,7 +183,7 @@ TEST(recorded_beacons_of_a_program_that_ended_have_no_effect) {
 }
 
 TEST(recorded_beacons_from_elsewhere_do_not_move_a_peer) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
     uint8_t beacon[100];
     struct side *a = side_open(&one), *b = side_open(&two);
@@ -209,7 +209,7 @@ TEST(recorded_beacons_from_elsewhere_do_not_move_a_peer) {
 }
 
 TEST(beacons_keep_to_the_lists_of_networks) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
     one.beacons_deny = "127.0.0.0/8";
     struct side *a = side_open(&one), *b = side_open(&two);
@@ -223,7 +223,7 @@ TEST(beacons_keep_to_the_lists_of_networks) {
 }
 
 TEST(a_program_that_ended_is_not_met_again) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
     struct side *a = side_open(&one), *b = side_open(&two);
     rig_until(a->met == 1 && b->met == 1, 2);
@@ -239,7 +239,7 @@ TEST(a_program_that_ended_is_not_met_again) {
 }
 
 TEST(without_discovery_no_port_is_open) {
-    uint16_t port = test_hold_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = rig_options(1);
     one.discovery_port = port;
     struct side *a = side_open(&one);

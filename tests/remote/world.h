@@ -105,12 +105,12 @@ static void keep(int life) {
 static UNUSED void world_begin(void) {
     const char *folder = getenv("TMPDIR");
     char port[8];
-    int life[2];
+    int life[2], held;
     snprintf(world.folder, sizeof world.folder, "%.100s/asyncoro-XXXXXX",
              folder ? folder : P_tmpdir);
     must(mkdtemp(world.folder) != NULL);
     snprintf(world.key_file, sizeof world.key_file, "%s/key", world.folder);
-    world.beacons = test_hold_port();
+    world.beacons = test_hold_port(&held);
     snprintf(port, sizeof port, "%u", world.beacons);
     setenv("ASYNCORO_KEY_FILE", world.key_file, 1);
     setenv("ASYNCORO_DISCOVERY_PORT", port, 1);
@@ -120,9 +120,11 @@ static UNUSED void world_begin(void) {
     if (world.keeper == 0) {
         setsid();
         close(life[1]);
-        keep(life[0]);
+        keep(life[0]); // and the port
     }
     close(life[0]);
+    close(held);
+    world.end_count = 0;
 }
 
 static UNUSED void world_end(void) {
