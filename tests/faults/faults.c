@@ -11,17 +11,13 @@
 
 enum {
     RUNS_MAX = 5000,
-    WRONG_MAX = 5,          // runs that went wrong, after which it is enough
-    SETTLE_NS = 1000000000, // for threads that were let go
+    WRONG_MAX = 5, // runs that went wrong, after which it is enough
+    RUN_SECONDS_MAX = 60,
+    SETTLE_NS = 2000000000, // for threads that were let go
     STATUS_FAULT = 0,       // the run had its fault, and all was well
     STATUS_NONE = 10,       // there was none any more
     STATUS_WRONG = 11       // and it has said what
 };
-#ifdef SYS_SANITIZED
-enum { RUN_SECONDS_MAX = 60 };
-#else
-enum { RUN_SECONDS_MAX = 15 };
-#endif
 
 static struct {
     const char *name;
@@ -43,11 +39,13 @@ void faults_wrong(const char *what, const char *file, int line) {
     _exit(STATUS_WRONG);
 }
 
+bool faults_excuse(void) { return faults_what() && run.kind < FAULT_INTERRUPTED; }
+
 long faults_note(long result, const char *what, const char *file, int line) {
     if (result >= 0)
         return result;
     __atomic_fetch_add(&run.errors, 1, __ATOMIC_SEQ_CST);
-    if (!faults_what() || run.kind >= FAULT_INTERRUPTED) {
+    if (!faults_excuse()) {
         char text[256];
         snprintf(text, sizeof text, "%s gave %s", what, error_name((int)result));
         faults_wrong(text, file, line);

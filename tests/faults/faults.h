@@ -68,6 +68,20 @@ ac_value faults_note_value(ac_value value, const char *what, const char *file, i
 int faults_errors(void);
 _Noreturn void faults_wrong(const char *what, const char *file, int line);
 
+// True once there was a fault after which calls may fail, or what is waited for may not come.
+bool faults_excuse(void);
+// Calls again what waits briefly, as long as that is in vain and nothing excuses it: the computer
+// is slow.
+#define patiently(call_)                                                                           \
+    ({                                                                                             \
+        int result_;                                                                               \
+        ac_time end_ = ac_after(TEST_PATIENCE_S);                                                  \
+        do                                                                                         \
+            result_ = (int)(call_);                                                                \
+        while (result_ == -ETIMEDOUT && !faults_excuse() && ac_now() < end_);                      \
+        result_;                                                                                   \
+    })
+
 void faults_run(const char *name, void (*scenario)(void), enum fault_kind kind);
 
 // ---- calls.c ----

@@ -19,7 +19,7 @@ static struct {
     int done;
 } net;
 
-static ac_time patience(void) { return ac_after(2); }
+static ac_time patience(void) { return ac_after(faults_excuse() ? 1 : 5); }
 
 static void read_all(ac_stream *stream) {
     char line[64];

@@ -29,7 +29,7 @@ static void run_main(ac_function function) {
 // there was one; else the computer is slow.
 static bool has_patience(int *waits) {
     enum { WAITS = 400, WAITS_AFTER_FAULT = 5 };
-    *waits += faults_what() ? WAITS / WAITS_AFTER_FAULT : 1;
+    *waits += faults_excuse() ? WAITS / WAITS_AFTER_FAULT : 1;
     return *waits <= WAITS;
 }
 
@@ -174,7 +174,7 @@ static ac_value ask_all(ac_value unused) {
     for (int i = 0; i < LOOPS; i++) {
         ac_value answer;
         ac_ref to = note_ref(ac_spawn(answer_once, ac_nil, .loop = i + 1));
-        ac_time patience = ac_after(faults_what() ? 0.2 : 2);
+        ac_time patience = ac_after(faults_excuse() ? 0.2 : 5);
         if (ac_ref_is(to) && note(ac_call(to, make_message(0), &answer, patience)) == 0) {
             REQUIRE(ac_kind_of(answer) == AC_TEXT);
             add(&far.got, 1);

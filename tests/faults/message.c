@@ -31,14 +31,14 @@ static void count_dead(enum ac_dead_reason reason, ac_ref to, ac_value message, 
     mail.dead++;
 }
 
-static ac_time patience(void) { return ac_after(PATIENCE_MS * 1e-3); }
+static ac_time briefly(void) { return ac_after(PATIENCE_MS * 1e-3); }
 
 // Takes what it is sent until nothing more comes.
 static ac_value receive_all(ac_value unused) {
     (void)unused;
     ac_value message;
     int err;
-    while ((err = ac_receive(&message, patience())) == 0) {
+    while ((err = ac_receive(&message, briefly())) == 0) {
         mail.got += !ac_exit_of(message, NULL);
         ac_drop(message);
     }
@@ -196,15 +196,15 @@ static void take(int err, ac_value message) {
 static ac_value receive_chosen(ac_value unused) {
     (void)unused;
     ac_value message;
-    take((int)note(ac_receive_if(&message, is_odd, NULL, patience())), message);
+    take((int)note(patiently(ac_receive_if(&message, is_odd, NULL, briefly()))), message);
     bool sorted = note(ac_mailbox_sort(modulo_3, NULL)) == 0;
     for (int i = 0; i < 3 && sorted; i++)
-        take((int)note(ac_receive_category(&message, i, patience())), message);
+        take((int)note(patiently(ac_receive_category(&message, i, briefly()))), message);
     struct ac_source sources[] = {
         {.kind = AC_SOURCE_MESSAGE, .match = is_odd, .message = &message},
         {.kind = AC_SOURCE_EVENT, .event = &mail.event},
     };
-    int which = (int)note(ac_wait_any(sources, 2, patience()));
+    int which = (int)note(patiently(ac_wait_any(sources, 2, briefly())));
     take(which == 0 ? 0 : -1, message);
     return receive_all(ac_nil);
 }
@@ -265,7 +265,7 @@ SCENARIO(one_of_several_is_waited_for) { run_main(wait_for_several); }
 static ac_value answer(ac_value unused) {
     (void)unused;
     ac_value request;
-    while (ac_receive(&request, patience()) == 0) {
+    while (ac_receive(&request, AC_FOREVER) == 0) {
         ac_ref to;
         ac_value body;
         if (note(ac_unpack(request, &to, &body)) == 0)
@@ -280,13 +280,15 @@ static ac_value ask(ac_value unused) {
     mail.receiver = note_ref(ac_spawn(answer, ac_nil));
     for (int i = 0; i < 3 && ac_ref_is(mail.receiver); i++) {
         ac_value it;
-        if (note(ac_call(mail.receiver, text(), &it, patience())) == 0) {
+        if (note(patiently(ac_call(mail.receiver, text(), &it, briefly()))) == 0) {
             REQUIRE(ac_kind_of(it) == AC_TEXT);
             mail.got++;
             ac_drop(it);
         }
         REQUIRE(ac_mailbox_count() == 0);
     }
+    if (ac_ref_is(mail.receiver))
+        (void)ac_cancel(mail.receiver);
     mail.done = 1;
     return ac_nil;
 }
@@ -364,7 +366,7 @@ static ac_value use_channel(ac_value unused) {
     }
     REQUIRE(ac_channel_count(upper) <= 2 && ac_channel_count(lower) <= 2);
     note(ac_channel_transform(upper, pass, NULL));
-    int reached = faults_errors() ? 0 : (int)note(ac_channel_wait(upper, 3, patience()));
+    int reached = faults_errors() ? 0 : (int)note(patiently(ac_channel_wait(upper, 3, briefly())));
     REQUIRE(reached == 3 || faults_errors() > 0);
     send_through(upper);
     note(ac_send(upper, text()));

@@ -89,7 +89,7 @@ static pid_t start_other(void) {
 // As in loops.c: not for long, once there was a fault.
 static bool has_patience(int *waits) {
     enum { WAITS = 400, WAITS_AFTER_FAULT = 4 };
-    *waits += faults_what() ? WAITS / WAITS_AFTER_FAULT : 1;
+    *waits += faults_excuse() ? WAITS / WAITS_AFTER_FAULT : 1;
     return *waits <= WAITS;
 }
 
@@ -140,7 +140,7 @@ static ac_value talk(ac_value unused) {
     bool monitored = note(ac_monitor(other)) == 0;
     for (int i = 0; i < MESSAGES; i++)
         far.sent += note(ac_send(other, ac_list(ac_self(), "a text of more than 16 bytes"))) == 0;
-    far.sent += note(ac_deliver(other, ac_list(ac_self(), 1), ac_after(2))) == 1;
+    far.sent += note(ac_deliver(other, ac_list(ac_self(), 1), ac_after(5))) == 1;
     note(ac_send(other, ac_nil));
     if (monitored)
         take_all();

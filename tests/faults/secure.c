@@ -16,7 +16,7 @@ static struct {
     bool answered;
 } net;
 
-static ac_time patience(void) { return ac_after(2); }
+static ac_time patience(void) { return ac_after(faults_excuse() ? 1 : 5); }
 
 static void serve_one(ac_stream *stream) {
     static char bytes[BYTES];

@@ -56,7 +56,7 @@ static ac_value condition(ac_value nth) {
         return ac_nil;
     int err = 0;
     while (all.entered < turn && err == 0)
-        err = (int)note(ac_condition_wait(&all.condition, ac_after(0.05)));
+        err = (int)note(patiently(ac_condition_wait(&all.condition, ac_after(0.05))));
     all.entered++;
     REQUIRE(ac_condition_notify(&all.condition, AC_ALL) >= 0);
     REQUIRE(ac_condition_release(&all.condition) == 0);
@@ -70,7 +70,7 @@ static ac_value event(ac_value nth) {
         REQUIRE(ac_event_clear(&all.event) == 0 && !ac_event_is_set(&all.event));
         note(ac_sleep(0.0001));
         REQUIRE(ac_event_set(&all.event) == 0);
-    } else if (note(ac_event_wait(&all.event, ac_after(0.05))) < 0) {
+    } else if (note(patiently(ac_event_wait(&all.event, ac_after(0.05)))) < 0) {
         return ac_nil;
     }
     all.entered++;
@@ -83,7 +83,7 @@ static ac_value semaphore(ac_value nth) {
     if (ac_int_of(nth) == 0)
         REQUIRE(ac_semaphore_release(&all.semaphore) == 0 &&
                 ac_semaphore_release(&all.semaphore) == 0);
-    if (note(ac_semaphore_acquire(&all.semaphore, ac_after(0.05))) < 0)
+    if (note(patiently(ac_semaphore_acquire(&all.semaphore, ac_after(0.05)))) < 0)
         return ac_nil;
     hold_a_while(1);
     REQUIRE(ac_semaphore_release(&all.semaphore) == 0);
@@ -108,7 +108,7 @@ SCENARIO(a_read_write_lock_has_readers_or_one_writer) { run_workers(read_and_wri
 static ac_value wait_for_group(ac_value nth) {
     if (ac_int_of(nth) == 0) {
         REQUIRE(ac_waitgroup_add(&all.group, all.spawned - 1) == 0);
-        note(ac_waitgroup_wait(&all.group, ac_after(0.05)));
+        note(patiently(ac_waitgroup_wait(&all.group, ac_after(0.05))));
     } else {
         note(ac_yield());
         if (all.group.count_ > 0)

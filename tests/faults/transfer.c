@@ -57,7 +57,7 @@ static long bytes_there(void) {
     return stat(it.there, &facts) == 0 ? (long)facts.st_size : -1;
 }
 
-static ac_time deadline(void) { return ac_after(faults_what() ? 1 : 20); }
+static ac_time deadline(void) { return ac_after(faults_excuse() ? 1 : 20); }
 
 static int send_file(const char *path) {
     return note(ac_transfer_send(ac_ref_peer(ac_self()), path, "a/b", deadline()));
