@@ -477,10 +477,16 @@ CORO_TEST(two_listeners_share_a_port_if_both_say_so) {
 CORO_TEST(a_listener_of_ipv6_only_leaves_ipv4_to_others) {
     ac_listener *four;
     char text[AC_ADDRESS_TEXT_BYTES + 16];
-    ck_assert_int_eq(ac_listen(&listener, ":0", .ipv6_only = true), 0);
-    ck_assert_int_eq(ac_listener_address(listener, address), 0);
-    snprintf(text, sizeof text, "0.0.0.0%s", strrchr(address, ':'));
-    ck_assert_int_eq(ac_listen(&four, text), 0);
+    int err = -EADDRINUSE;
+    for (int i = 0; i < 20 && err == -EADDRINUSE; i++) { // others may have that port of IPv4
+        if (i > 0)
+            ac_listener_close(listener);
+        ck_assert_int_eq(ac_listen(&listener, ":0", .ipv6_only = true), 0);
+        ck_assert_int_eq(ac_listener_address(listener, address), 0);
+        snprintf(text, sizeof text, "0.0.0.0%s", strrchr(address, ':'));
+        err = ac_listen(&four, text);
+    }
+    ck_assert_int_eq(err, 0);
     ac_listener_close(four);
     ac_listener_close(listener);
 }

