@@ -8,7 +8,7 @@
 #include "cluster/cluster_private.h"
 #include "test.h"
 
-static char top[64];
+static char top[TEST_TEMPLATE_BYTES];
 
 static int remove_one(const char *path, const struct stat *facts, int type, struct FTW *at) {
     (void)facts, (void)type, (void)at;
@@ -17,7 +17,7 @@ static int remove_one(const char *path, const struct stat *facts, int type, stru
 
 static void make_top(void) {
     char path[128];
-    strcpy(top, "/tmp/asyncoro-place.XXXXXX");
+    test_template(top);
     ck_assert_ptr_nonnull(mkdtemp(top));
     snprintf(path, sizeof path, "%s/a/b", top);
     ck_assert_int_eq(sys_folder_make(path), 0);
