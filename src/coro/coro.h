@@ -341,6 +341,11 @@ static inline void *loop_extra_seen(const struct loop *loop, enum loop_floor flo
 // unless the options say so by daemon = false and is not shown to users.
 struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
                          const struct ac_spawn_options *options, bool internal, int *err);
+// The same for one that waits, as `kind` says, until coro_wake; cancelled before that, it never
+// ran.
+struct coro *coro_create_parked(struct loop *loop, ac_function function, ac_value argument,
+                                const struct ac_spawn_options *options, bool internal,
+                                const struct wait_kind *kind, int *err);
 
 // ---- coro.c ----
 
@@ -865,36 +870,6 @@ struct loop *loop_catch_background(int nth, int *err);
 // As ac_join, of a coroutine that is not of this loop. Private to coro/.
 int coro_join_away(ac_ref ref, struct ac_exit *exit, ac_time deadline);
 
-// ---- guest.c ----
-
-// Gives `host` a guest: a second loop with a poller of its own that `host` drives each time it
-// polls, and that a guardian thread drives while the host has not polled for 10 ms. So its
-// coroutines run in turn on two threads, never at once: the guest's lock is held meanwhile. NULL
-// and *err.
-struct guest *guest_create(struct loop *host, const struct sys_driver *driver, int *err);
-// Ends the guardian and the guest loop, whose coroutines must have ended.
-void guest_destroy(struct guest *guest);
-struct loop *guest_loop(struct guest *guest);
-// Between these two calls the caller, on the host's thread and outside the guest, may touch what
-// belongs to the guest: wake and create its coroutines. Not to be nested; must not wait in between.
-// Another loop of the team may come in for a look, and changes nothing.
-void guest_enter(struct guest *guest);
-void guest_leave(struct guest *guest);
-// Drives the guest if it has something to do. Called by the host at home.
-int guest_drive(struct guest *guest);
-// Runs the guest's coroutines that are ready. Called by the host before it asks its poller: what is
-// sent in a turn is on its way when the host falls asleep, and neither poller is asked twice.
-void guest_run_ready(struct guest *guest);
-// Whether the host drives the guest and has got something to do by it.
-bool guest_host_is_awaited(const struct guest *guest);
-// When the host has to drive it next.
-ac_time guest_due(struct guest *guest);
-// The host has left its poller, in which it had waited. Private to coro/.
-void guest_host_awake(struct guest *guest);
-// From any thread: the guest has got a post. Private to coro/.
-void guest_poke(struct guest *guest);
-bool guest_is_poked(struct guest *guest);
-// True while the guardian thread, not the host, runs the guest. Call from inside the guest.
-bool guest_is_guarded(struct guest *guest);
+#include "coro/guest.h"
 
 #endif

@@ -101,8 +101,9 @@ static int read_options(const struct ac_spawn_options *options, struct ac_spawn_
     return 0;
 }
 
-struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
-                         const struct ac_spawn_options *options, bool internal, int *err) {
+struct coro *coro_create_parked(struct loop *loop, ac_function function, ac_value argument,
+                                const struct ac_spawn_options *options, bool internal,
+                                const struct wait_kind *kind, int *err) {
     struct ac_spawn_options whole = {0};
     struct group_member *member = NULL;
     struct coro *coro = NULL;
@@ -117,7 +118,10 @@ struct coro *coro_create(struct loop *loop, ac_function function, ac_value argum
     if (coro) {
         record_fill(coro, function, argument, &whole, class, internal, false);
         count_spawned(loop, coro->daemon, internal);
-        coro_make_ready(coro);
+        if (kind)
+            coro->wait = kind;
+        else
+            coro_make_ready(coro);
     } else {
         ac_drop(argument);
     }
@@ -128,6 +132,11 @@ struct coro *coro_create(struct loop *loop, ac_function function, ac_value argum
         coro_trace(coro, "begins");
     }
     return coro;
+}
+
+struct coro *coro_create(struct loop *loop, ac_function function, ac_value argument,
+                         const struct ac_spawn_options *options, bool internal, int *err) {
+    return coro_create_parked(loop, function, argument, options, internal, NULL, err);
 }
 
 struct coro *coro_create_away(struct loop *loop, ac_function function, ac_value argument,
