@@ -95,6 +95,8 @@ struct ac_computation_options {
     const struct ac_computation_file *files; // that travel along: AC_FILES({.path = "words.txt"}).
                                              // Workers then start in the folder where they lie,
                                              // which goes with the computation
+    uint32_t weight; // of its share of the processors where other computations of the same
+                     // scheduler want them too; default: 1
 };
 
 // Opens a computation: starts the network if need be, finds nodes, now and later, ships the program
@@ -130,13 +132,54 @@ AC_API int ac_computation_close(ac_computation *computation, ac_time deadline);
 AC_API ac_ref ac_run_at_with(ac_computation *computation, ac_ref worker, ac_function function,
                              ac_value argument);
 
-// Queues a job to be run at whichever worker is free first. Takes the argument. Can wait (when
-// 100,000 jobs wait already). Returns the number of the job, above 0, which its started message and
-// its exit notice carry; or -ENOSYS, -ENOTSUP, -ECANCELED, -EPERM, -ENOMEM as for ac_run_at.
-#define ac_submit(computation, function, argument)                                                 \
-    ac_submit_with((computation), (function), ac_of(argument))
-AC_API int64_t ac_submit_with(ac_computation *computation, ac_function function,
-                              ac_value argument) AC_CHECKED;
+// What a job asks for; jobs that ask for the same are placed together.
+struct ac_job_options {
+    size_t size;              // sizeof(struct ac_job_options); set by the macro
+    uint32_t cpus;            // processors that it computes with; default: one, or none where a
+                              // worker runs many jobs at once
+    uint32_t retries;         // how often it may be run again if the worker where it had begun is
+                              // lost; at most 255. It may then have run twice
+    uint64_t memory;          // bytes that its node must have for it
+    const char *tags;         // words that its node must have: "gpu disk=fast"
+    const char *node;         // the name of its node, with * and ? as in a file name
+    const char *architecture; // of its node: "x86_64", "aarch64"
+    double seconds_max;       // how long it may run; then it has failed with -ETIME
+    bool copies;         // it may run at two workers at once when others idle; the first result
+                         // counts
+    bool wait_for_nodes; // if no node fits it waits for one; otherwise it has failed with
+                         // -ENODEV a second after the first node was found
+    bool quiet;          // no AC_JOB_STARTED
+};
+
+// Queues a job to be run at whichever fitting worker is free first. Takes the argument. Can wait
+// (when a million jobs have not ended). Further arguments are options: ac_submit(it, render, 7,
+// .tags = "gpu", .retries = 2). Returns the number of the job, above 0, which its started message
+// and its exit notice carry; or -EINVAL for options that cannot be; -ENOSYS, -ENOTSUP, -EMSGSIZE
+// (an argument too large for a message), -ECANCELED, -EPERM, -ENOMEM as for ac_run_at.
+#define ac_submit(computation, function, ...)                                                      \
+    AC_SUBMIT_PICK_(__VA_ARGS__, AC_SUBMIT_WITH_, AC_SUBMIT_WITH_, AC_SUBMIT_WITH_,                \
+                    AC_SUBMIT_WITH_, AC_SUBMIT_WITH_, AC_SUBMIT_WITH_, AC_SUBMIT_WITH_,            \
+                    AC_SUBMIT_WITH_, AC_SUBMIT_WITH_, AC_SUBMIT_WITH_, AC_SUBMIT_PLAIN_, )         \
+    ((computation), (function), __VA_ARGS__)
+#define AC_SUBMIT_PICK_(a, o1, o2, o3, o4, o5, o6, o7, o8, o9, o10, it, ...) it
+#define AC_SUBMIT_PLAIN_(computation, function, argument)                                          \
+    ac_submit_with((computation), (function), ac_of(argument), NULL)
+#define AC_SUBMIT_WITH_(computation, function, argument, ...)                                      \
+    ac_submit_with((computation), (function), ac_of(argument),                                     \
+                   &(struct ac_job_options){.size = sizeof(struct ac_job_options), __VA_ARGS__})
+AC_API int64_t ac_submit_with(ac_computation *computation, ac_function function, ac_value argument,
+                              const struct ac_job_options *options) AC_CHECKED;
+
+// Cancels a job that was submitted: its exit notice follows. If it runs and does not end within two
+// seconds, its worker is ended, and the other jobs there are run again. Does not wait. 0; -ESRCH if
+// it has ended; -EINVAL; -EPERM outside coroutines.
+AC_API int ac_job_cancel(ac_computation *computation, int64_t job);
+
+// Says in a sentence where a job is, or why it waits: "waits: all of 4 fitting workers are busy; 17
+// jobs of its kind are before it". Can wait. 0; -ESRCH if it has ended; -ETIMEDOUT; -ECANCELED;
+// -EINVAL; -EPERM outside coroutines; an error of ac_call.
+AC_API int ac_job_why(ac_computation *computation, int64_t job, char *text, size_t bytes,
+                      ac_time deadline) AC_CHECKED;
 
 // In a job: sends a file to the client, into the folder that this has opened with
 // ac_transfer_accept, as `name`: for results that are too large for a message, and files that the
@@ -152,6 +195,7 @@ enum ac_status_kind {
     AC_WORKER_READY,   // a worker takes jobs
     AC_WORKER_GONE,    // it was closed or lost; `text` says how it ended
     AC_JOB_STARTED,    // `job` runs as `coroutine` at `worker`
+    AC_JOBS_WAIT,      // jobs have found no fitting node for three seconds: `text` says why
 };
 
 // What is in a status message.

@@ -1,45 +1,48 @@
 // SPDX-License-Identifier: MIT
-// A computation as its owner sees it: open, submit, run_at, close.
+// A computation as its owner sees it, from open to close; the courier; the supplier. Jobs are in
+// job.c. The messages between courier and scheduler are specified at the head of desk.c, those
+// between supplier and node at the head of host.c.
 //
-//      open --------------> OPEN --close, or the owner ends, or the loop stops--> CLOSING ---->
-//      freed finder and agents            closer: 1. waits for the jobs until the deadline
-//                                           2. cancels those that are left, waits CANCEL_GRACE_NS
-//                                           3. reports the rest as lost
-//                                           4. has the nodes end the workers; all agents end
-//                                           5. wakes the one who closes, frees the computation
+//      open ------------------> OPEN --close, or the owner ends, or the loop stops--> CLOSING ---->
+//      freed courier and supplier          closer: 1. waits for the jobs until the deadline
+//                                            2. cancels those that are left, waits CANCEL_GRACE_NS
+//                                            3. reports the rest as lost
+//                                            4. has the desk end all workers, and itself
+//                                            5. wakes the one who closes, frees the computation
 //
 // The closer is a coroutine of its own, so that closing goes on when the one who asked for it is
 // cancelled. A computation whose owner has ended is closed all the same; its record then stays
 // until the loop ends, because somebody may still hold the pointer.
 #include "cluster/client_private.h"
+#include "cluster/scheduler.h"
 
 #include <stdio.h>
 
-enum {
-    LOOK_NS = 500 * 1000 * 1000,
-    CANCEL_GRACE_NS = 2000 * 1000 * 1000,
-    AGENTS_GRACE_NS = 2000 * 1000 * 1000
-};
+enum { LOOK_NS = 500 * 1000 * 1000 };
+// The scheduler ends the worker of a job that has not ended two seconds after it was cancelled.
+#define CANCEL_GRACE_NS (3500ll * 1000 * 1000)
+#define DESK_GRACE_NS (9000ll * 1000 * 1000)
 
-// What cluster/ hangs on a loop.
-struct cluster {
-    struct list computations;
-};
-
-// One who waits for room in the queue.
-struct submitter {
-    struct list link;
-    struct coro *coro;
-};
-
-static bool abandon_submit(struct coro *coro);
-static bool abandon_run(struct coro *coro);
 static bool abandon_close(struct coro *coro);
 static void owner_ended(struct end_watch *watch, const struct ac_exit *exit);
 static ac_value run_closer(ac_value argument);
+static ac_value run_courier(ac_value argument);
+static ac_value run_supplier(ac_value argument);
+static ac_value run_delivery(ac_value argument);
 
-static const struct wait_kind submitting = {.name = "room for a job", .abandon = abandon_submit};
-static const struct wait_kind starting = {.name = "start of a job", .abandon = abandon_run};
+// What one node lacks, on its way.
+struct delivery {
+    struct ac_computation *computation;
+    ac_ref host;
+    struct cargo_sending sending;
+};
+
+// Where a worker is.
+struct spot {
+    ac_ref node;
+    char location[64];
+};
+
 static const struct wait_kind closing = {.name = "close", .abandon = abandon_close};
 
 // ---- the state of a loop ----
@@ -60,10 +63,17 @@ static void cluster_stopping(struct loop *loop, void *state) {
         if (!it->closer && !it->closed)
             (void)begin_close(it, AC_NOW);
     }
+    if (cluster->scheduler)
+        scheduler_stop(cluster->scheduler);
 }
 
 static void computation_free(struct ac_computation *it) {
-    map_done(&it->jobs);
+    job_free_all(it);
+    uint64_t cursor = 0;
+    for (struct spot *spot; (spot = map_next(&it->spots, &cursor, NULL, NULL)) != NULL;)
+        memory_release(spot);
+    map_done(&it->spots);
+    batch_done(&it->wants);
     memory_release(it);
 }
 
@@ -72,6 +82,8 @@ static void cluster_done(struct loop *loop, void *state) {
     loop->extra[LOOP_CLUSTER].state = NULL;
     list_each (link, &cluster->computations)
         computation_free(container_of(link, struct ac_computation, link));
+    if (cluster->scheduler)
+        scheduler_free(cluster->scheduler);
     memory_release(cluster);
 }
 
@@ -99,21 +111,48 @@ static struct ac_computation *create(struct coro *self,
     it->loop = self->loop;
     it->owner = self;
     it->owner_watch.ended = owner_ended;
-    it->many_jobs = options && options->many_jobs;
-    it->nodes_max = options ? options->nodes_max : 0;
-    it->workers_max = options ? options->workers_max : 0;
-    it->key = sys_random(self->loop->sys);
     const char *name = options && options->name ? options->name : job_program_name();
     snprintf(it->name, sizeof it->name, "%s", name);
     text_mend(it->name);
     list_init(&it->link);
-    list_init(&it->nodes);
-    list_init(&it->spare);
-    list_init(&it->workers);
-    list_init(&it->queue);
     list_init(&it->submitters);
     map_init(&it->jobs);
+    map_init(&it->classes);
+    map_init(&it->spots);
     return it;
+}
+
+static struct coro *spawn_helper(struct ac_computation *it, ac_function function, void *argument,
+                                 const char *name) {
+    struct coro *coro = cluster_spawn(it->loop, function, argument, name);
+    it->helpers += coro != NULL;
+    return coro;
+}
+
+static void helper_ended(struct ac_computation *it) {
+    it->helpers--;
+    computation_changed(it);
+}
+
+// Opens the computation at the scheduler of this loop.
+static int open_inside(struct cluster *cluster, struct ac_computation *it,
+                       const struct ac_computation_options *options) {
+    char address[SYS_ADDRESS_TEXT_BYTES];
+    struct sys_address here = remote_address(it->loop);
+    sys_address_text(&here, address);
+    if (!cluster->scheduler)
+        cluster->scheduler = scheduler_create(it->loop);
+    if (!cluster->scheduler)
+        return -ENOMEM;
+    uint32_t nodes_max = options ? options->nodes_max : 0;
+    uint32_t workers_max = options ? options->workers_max : 0;
+    bool many_jobs = options && options->many_jobs;
+    ac_value open = ac_list("open", coro_ref(it->courier), coro_ref(it->supplier),
+                            (const char *)address, (const char *)it->name, ac_hold(it->cargo.told),
+                            many_jobs, nodes_max, workers_max, options ? options->weight : 0);
+    int err = open.kind == AC_INVALID ? ac_error_of(open) : desk_open(cluster->scheduler, open);
+    ac_drop(open);
+    return err;
 }
 
 int ac_computation_open_with(ac_computation **computation,
@@ -133,133 +172,26 @@ int ac_computation_open_with(ac_computation **computation,
     err = cargo_open(&it->cargo, options);
     if (err)
         goto release;
-    it->finder = computation_spawn(it, supply_run_finder, it, "finder of nodes");
-    if (!it->finder) {
-        err = -ENOMEM;
-        goto close_cargo;
-    }
+    it->courier = spawn_helper(it, run_courier, it, "courier of a computation");
+    it->supplier = it->courier ? spawn_helper(it, run_supplier, it, "supplier of a program") : NULL;
+    err = it->supplier ? open_inside(cluster, it, options) : -ENOMEM;
+    if (err)
+        goto end_helpers;
     list_append(&cluster->computations, &it->link);
     coro_watch(self, &it->owner_watch);
     *computation = it;
     return 0;
 
-close_cargo:
+end_helpers:
+    // They have not run yet, and never will.
+    if (it->courier)
+        coro_cancel(it->courier);
+    if (it->supplier)
+        coro_cancel(it->supplier);
     cargo_close(&it->cargo);
 release:
     computation_free(it);
     return err;
-}
-
-struct coro *computation_spawn(struct ac_computation *it, ac_function function, void *argument,
-                               const char *name) {
-    const struct ac_spawn_options options = {
-        .size = sizeof options, .name = name, .daemon = true, .stack_bytes = 256 << 10};
-    int err = 0;
-    struct coro *coro = coro_create(it->loop, function, ac_of_pointer(argument), &options, true,
-                                    &err);
-    it->agents += coro != NULL;
-    return coro;
-}
-
-// ---- jobs ----
-
-// What is wrong with a call that wants to run a function; 0 if nothing is.
-static int check_call(const struct ac_computation *it, ac_function function, ac_value argument,
-                      const struct ac_job_entry **entry) {
-    struct coro *self = coro_here();
-    if (!self)
-        return -EPERM;
-    if (argument.kind == AC_INVALID)
-        return ac_error_of(argument);
-    if (self->cancelled)
-        return coro_may_wait(self, AC_FOREVER);
-    if (it->closer || it->closed)
-        return -ECANCELED;
-    if (value_is_local(argument))
-        return -ENOTSUP;
-    *entry = job_entry_of(function);
-    if (!*entry)
-        trace(TRACE_CLUSTER, "a function is to be run that is not declared: declare it with "
-                             "AC_JOB(function)");
-    return *entry ? 0 : -ENOSYS;
-}
-
-static bool abandon_submit(struct coro *coro) {
-    struct submitter *it = coro->wait_for;
-    list_remove(&it->link);
-    return true;
-}
-
-void computation_has_room(struct ac_computation *it) {
-    struct list *link;
-    uint32_t room = it->queue_count < QUEUE_MAX ? QUEUE_MAX - it->queue_count : 0;
-    while (room-- > 0 && (link = list_take(&it->submitters)) != NULL)
-        coro_wake(container_of(link, struct submitter, link)->coro, 0);
-}
-
-static int wait_for_room(struct ac_computation *it) {
-    struct coro *self = coro_here();
-    while (it->queue_count >= QUEUE_MAX) {
-        int err = coro_may_wait(self, AC_FOREVER);
-        if (err)
-            return err;
-        struct submitter waits = {.coro = self};
-        list_init(&waits.link);
-        list_append(&it->submitters, &waits.link);
-        self->wait_for = &waits;
-        err = (int)coro_wait(self, &submitting, AC_FOREVER);
-        if (err)
-            return err;
-    }
-    return 0;
-}
-
-int64_t ac_submit_with(ac_computation *it, ac_function function, ac_value argument) {
-    const struct ac_job_entry *entry;
-    int err = it ? check_call(it, function, argument, &entry) : -EINVAL;
-    if (!err)
-        err = wait_for_room(it);
-    if (err) {
-        ac_drop(argument);
-        return err;
-    }
-    int64_t number = ++it->last_number;
-    struct job *job = scheduler_add_job(it, NULL, entry->name, argument);
-    if (!job)
-        return -ENOMEM;
-    job->number = number;
-    return number;
-}
-
-// Cancelled before the job began: nobody will hear of it.
-static bool abandon_run(struct coro *coro) {
-    struct run_wait *wait = coro->wait_for;
-    struct job *job = wait->job;
-    wait->job = NULL;
-    job->wait = NULL;
-    job->silent = true;
-    scheduler_cancel(job);
-    return true;
-}
-
-ac_ref ac_run_at_with(ac_computation *it, ac_ref worker, ac_function function, ac_value argument) {
-    const struct ac_job_entry *entry;
-    int err = it ? check_call(it, function, argument, &entry) : -EINVAL;
-    struct worker_agent *at = err ? NULL : scheduler_find_worker(it, worker);
-    if (!err && !at)
-        err = -EHOSTUNREACH;
-    if (err) {
-        ac_drop(argument);
-        return ref_none(err);
-    }
-    struct job *job = scheduler_add_job(it, at, entry->name, argument);
-    if (!job)
-        return ref_none(-ENOMEM);
-    struct run_wait wait = {.coro = coro_here(), .job = job};
-    job->wait = &wait;
-    wait.coro->wait_for = &wait;
-    err = (int)coro_wait(wait.coro, &starting, AC_FOREVER);
-    return err < 0 ? ref_none(err) : wait.result;
 }
 
 // ---- notices ----
@@ -281,6 +213,179 @@ static void owner_ended(struct end_watch *watch, const struct ac_exit *exit) {
 }
 
 void computation_changed(struct ac_computation *it) { agent_kick(it->closer); }
+
+// ---- the courier ----
+
+void computation_wants(struct ac_computation *it, int err) {
+    it->broken |= err < 0;
+    it->kicked = it->kicked || agent_kick(it->courier);
+}
+
+void spot_describe(const struct ac_computation *it, ac_ref worker, struct ac_status *status) {
+    const struct spot *spot = map_get(&it->spots, &worker, sizeof worker);
+    if (!spot)
+        return;
+    status->node = spot->node;
+    memcpy(status->location, spot->location, sizeof status->location);
+}
+
+static void keep_spot(struct ac_computation *it, const struct ac_status *status,
+                      const char *address) {
+    struct sys_address at;
+    struct spot *spot = memory_allocate_zeroed(sizeof *spot);
+    if (!spot)
+        return;
+    spot->node = status->node;
+    memcpy(spot->location, status->location, sizeof spot->location);
+    if (map_put(&it->spots, &status->worker, sizeof status->worker, spot) < 0)
+        memory_release(spot);
+    if (address && sys_address_parse(address, &at))
+        (void)remote_introduce(it->loop, status->worker.peer, &at);
+}
+
+static void copy_text(char *to, size_t bytes, ac_value text) {
+    snprintf(to, bytes, "%s", ac_text_of(text) ? ac_text_of(text) : "");
+}
+
+static void take_status(struct ac_computation *it, const ac_value *items) {
+    struct ac_status status = {.kind = (enum ac_status_kind)ac_int_of(items[0]),
+                               .node = ac_ref_of(items[1]),
+                               .worker = ac_ref_of(items[2]),
+                               .coroutine = ac_ref_of(items[3]),
+                               .job = ac_int_of(items[4])};
+    copy_text(status.location, sizeof status.location, items[5]);
+    copy_text(status.text, sizeof status.text, items[6]);
+    if (status.kind == AC_WORKER_READY)
+        keep_spot(it, &status, ac_text_of(items[7]));
+    else if (status.kind == AC_WORKER_GONE)
+        memory_release(map_take(&it->spots, &status.worker, sizeof status.worker));
+    computation_tell(it, status_notice(&status));
+}
+
+static void take_news(struct ac_computation *it, ac_value message) {
+    size_t cursor = 0;
+    enum thing thing;
+    ac_value items[THING_ITEMS_MAX];
+    while (batch_next(message, &cursor, &thing, items)) {
+        if (thing == THING_DONE) {
+            job_done(it, items);
+        } else if (thing == THING_STARTED) {
+            job_started(it, items);
+        } else if (thing == THING_STATUS) {
+            take_status(it, items);
+        }
+        batch_drop(thing, items);
+    }
+}
+
+static void take_desk(struct ac_computation *it, ac_value message) {
+    const char *word;
+    ac_ref desk;
+    if (ac_ref_is(it->desk) || ac_unpack(message, &word, &desk) != 0)
+        return;
+    it->desk = desk;
+    if (ac_monitor(desk) < 0)
+        it->desk_gone = true;
+}
+
+static void take_message(struct ac_computation *it, ac_value message) {
+    struct ac_exit exit;
+    if (ac_is_nil(message)) {
+        it->kicked = false;
+    } else if (ac_exit_of(message, &exit)) {
+        it->desk_gone |= ac_ref_equal(exit.who, it->desk);
+        ac_drop(exit.value);
+    } else if (message_is(message, "news")) {
+        take_news(it, message);
+    } else if (message_is(message, "desk")) {
+        take_desk(it, message);
+    }
+    ac_drop(message);
+}
+
+static int send_wants(struct ac_computation *it) {
+    int err = it->broken ? -ENOMEM : 0;
+    while (!err && !batch_empty(&it->wants)) {
+        ac_value message = batch_take(&it->wants, "want");
+        err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(it->desk, message);
+    }
+    return err;
+}
+
+// Until the desk is gone. It sends when it has read what was there, so that much that is wanted at
+// once goes in few messages.
+static ac_value run_courier(ac_value argument) {
+    struct ac_computation *it = ac_pointer_of(argument);
+    int err = 0;
+    while (!err && !it->desk_gone) {
+        if (ac_ref_is(it->desk) && ac_mailbox_count() == 0)
+            err = send_wants(it);
+        ac_value message;
+        if (!err)
+            err = ac_receive(&message, AC_FOREVER);
+        if (!err)
+            take_message(it, message);
+    }
+    it->courier = NULL;
+    it->desk_gone = true;
+    if (err && err != -ECANCELED)
+        trace(TRACE_CLUSTER, "%s: the scheduler was not told: %s", it->name, ac_strerror(err));
+    job_end_waits(it, -ECANCELED);
+    job_lose_all(it, -ECONNRESET, "the scheduler is gone");
+    helper_ended(it);
+    return ac_nil;
+}
+
+// ---- the supplier ----
+
+// Takes `wanted`.
+static void deliver(struct ac_computation *it, ac_ref host, ac_value wanted) {
+    struct delivery *delivery = memory_allocate_zeroed(sizeof *delivery);
+    if (!delivery) {
+        ac_drop(wanted);
+        return;
+    }
+    *delivery = (struct delivery){.computation = it, .host = host};
+    cargo_send(&delivery->sending, wanted);
+    if (spawn_helper(it, run_delivery, delivery, "delivery to a node"))
+        return;
+    cargo_send_end(&delivery->sending);
+    memory_release(delivery);
+}
+
+static ac_value run_supplier(ac_value argument) {
+    struct ac_computation *it = ac_pointer_of(argument);
+    ac_value message;
+    while (ac_receive(&message, AC_FOREVER) == 0) {
+        const char *word;
+        ac_ref host;
+        ac_value wanted;
+        if (message_is(message, "need") && ac_unpack(message, &word, &host, &wanted) == 0)
+            deliver(it, host, wanted);
+        ac_drop(message);
+    }
+    it->supplier = NULL;
+    helper_ended(it);
+    return ac_nil;
+}
+
+// Sends one node what it lacks, until that has it or has ended its interest.
+static ac_value run_delivery(ac_value argument) {
+    struct delivery *delivery = ac_pointer_of(argument);
+    struct ac_computation *it = delivery->computation;
+    int err = ac_monitor(delivery->host);
+    bool over = false;
+    while (!err && !over && ac_mailbox_count() == 0 && !it->closer)
+        err = ac_send(delivery->host, cargo_next(&it->cargo, &delivery->sending, &over));
+    trace(TRACE_CLUSTER, "%s: sent to a node: %s", it->name,
+          err    ? ac_strerror(err)
+          : over ? "all"
+                 : "no longer wanted");
+    cargo_send_end(&delivery->sending);
+    memory_release(delivery);
+    helper_ended(it);
+    return ac_nil;
+}
 
 // ---- close ----
 
@@ -334,49 +439,41 @@ static void wait_for_jobs(struct ac_computation *it) {
         continue;
     if (map_count(&it->jobs) == 0)
         return;
-    scheduler_cancel_all(it);
+    computation_want(it, THING_DROP, ac_of(0));
     ac_time until = ac_now() + CANCEL_GRACE_NS;
     while (map_count(&it->jobs) > 0 && wait_for_kick(until))
         continue;
-    scheduler_give_up(it);
+    job_lose_all(it, -ECANCELED, "it did not end when it was cancelled");
 }
 
-static void end_agents(struct ac_computation *it) {
-    coro_cancel(it->finder);
-    supply_end_nodes(it);
-    ac_time until = ac_now() + AGENTS_GRACE_NS;
-    while (!list_empty(&it->nodes) && wait_for_kick(until))
+static void close_desk(struct ac_computation *it) {
+    if (ac_ref_is(it->desk) && !it->desk_gone)
+        (void)ac_send(it->desk, ac_list("close"));
+    ac_time until = ac_now() + DESK_GRACE_NS;
+    while (ac_ref_is(it->desk) && it->courier && wait_for_kick(until))
         continue;
-    scheduler_end_workers(it);
-    // Whatever still waits for a node that takes nothing in.
-    list_each (link, &it->nodes)
-        coro_cancel(container_of(link, struct node_agent, link)->coro);
-    until = ac_now() + AGENTS_GRACE_NS;
-    while (it->agents > 0 && wait_for_kick(until))
-        continue;
-    list_each (worker, &it->workers)
-        coro_cancel(container_of(worker, struct worker_agent, link)->coro);
-    while (it->agents > 0 && wait_for_kick(AC_FOREVER))
+    if (it->courier)
+        coro_cancel(it->courier);
+    if (it->supplier)
+        coro_cancel(it->supplier);
+    while (it->helpers > 0 && wait_for_kick(AC_FOREVER))
         continue;
 }
 
 static ac_value run_closer(ac_value argument) {
     struct ac_computation *it = ac_pointer_of(argument);
     trace(TRACE_CLUSTER, "%s: closing, %u jobs left", it->name, map_count(&it->jobs));
-    struct list *link;
-    while ((link = list_take(&it->submitters)) != NULL)
-        coro_wake(container_of(link, struct submitter, link)->coro, -ECANCELED);
+    job_end_waits(it, -ECANCELED);
     wait_for_jobs(it);
-    end_agents(it);
-    supply_forget_spares(it);
+    close_desk(it);
     cargo_close(&it->cargo);
     it->closed = true;
     struct coro *waiter = it->waiter;
     bool owned = it->owner != NULL;
     if (owned)
         coro_unwatch(&it->owner_watch);
-    // Agents are left only when the loop ends and has cancelled this coroutine too.
-    if (it->agents == 0 && (waiter || owned)) {
+    // Helpers are left only when the loop ends and has cancelled this coroutine too.
+    if (it->helpers == 0 && (waiter || owned)) {
         list_remove(&it->link);
         computation_free(it);
     }

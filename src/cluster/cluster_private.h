@@ -11,11 +11,9 @@
 #define NODE_NAME "asyncoro.node"
 
 enum {
-    WORKERS_MAX = 1024,  // of one computation on one node
-    HOSTS_MAX = 64,      // computations on one node
-    QUEUE_MAX = 100000,  // jobs that wait for a worker
-    WINDOW_MANY = 10000, // jobs at once in a worker that runs many
-    WINDOW_ONE = 2       // in one that runs one at a time: the next one is there when it ends
+    WORKERS_MAX = 1024, // of one computation on one node
+    HOSTS_MAX = 64,     // computations on one node
+    JOBS_MAX = 1 << 20  // of one computation that have not ended
 };
 
 // True for a list that opens with this word: a message of ours.
@@ -27,6 +25,55 @@ static inline bool message_is(ac_value message, const char *word) {
     ac_drop(first);
     return is;
 }
+
+// ---- batch.c: what one coroutine has for another, many things in one message ----
+
+// Who tells whom what, and its items.
+enum thing {
+    // scheduler -> worker
+    THING_RUN = 1, // number, attempt, function's name, argument
+    THING_RECALL,  // number, attempt: give it back if it has not begun
+    THING_CANCEL,  // number, attempt: cancel it, running or not
+    // worker -> scheduler
+    THING_BEGUN, // number, attempt, coroutine: it is about to run
+    THING_ENDED, // number, attempt, how, reason, value, nanoseconds
+    THING_BACK,  // number, attempt: it was given back
+    // client -> scheduler
+    THING_CLASS, // function's name, processors, memory, tags, node, architecture, retries, copies?,
+                 // wait for nodes?, seconds at most, quiet?
+    THING_JOB,   // number, class, worker or nil, argument
+    THING_DROP,  // number: cancel it; 0: all
+    // scheduler -> client
+    THING_STATUS,  // kind, node, worker, coroutine, job, location, text, address of the worker
+    THING_STARTED, // number, worker, coroutine
+    THING_DONE     // number, how, reason, value, worker or nil, seconds
+};
+enum { THING_ITEMS_MAX = 11 };
+
+// Things that wait to be sent.
+struct batch {
+    ac_value *items;
+    size_t first, count, capacity; // of the items
+};
+
+static inline bool batch_empty(const struct batch *batch) { return batch->count == 0; }
+// Takes the items. 0; -ENOMEM, or the error of an item that is invalid.
+int batch_add_items(struct batch *batch, enum thing thing, const ac_value *items, size_t count);
+#define batch_add(batch, thing, ...)                                                               \
+    batch_add_items((batch), (thing), (ac_value[]){__VA_ARGS__},                                   \
+                    sizeof((ac_value[]){__VA_ARGS__}) / sizeof(ac_value))
+// Whether a value may be an item: 0; -EMSGSIZE if it is too large or too deep to stand in a
+// message; -ENOMEM.
+int batch_fits(ac_value it);
+// A message of the oldest of them, as many as go into one. AC_INVALID: no memory; what was to be in
+// it is gone.
+ac_value batch_take(struct batch *batch, const char *word);
+// The next thing of such a message: *cursor starts at 0. False after the last, or where it is not
+// as it should be. Its items belong to the caller, who drops them with batch_drop.
+bool batch_next(ac_value message, size_t *cursor, enum thing *thing,
+                ac_value items[THING_ITEMS_MAX]);
+void batch_drop(enum thing thing, const ac_value items[THING_ITEMS_MAX]);
+void batch_done(struct batch *batch);
 
 // ---- elf.c ----
 
@@ -187,7 +234,7 @@ struct node {
     struct coro *main; // to be told when a host has ended
     struct list hosts; // struct host
     uint32_t host_count;
-    uint32_t workers;      // for each computation
+    uint32_t workers;      // for each computation, and the processors that jobs may compute with
     uint64_t memory_bytes; // that jobs may use, of all computations together; 0: not known
     ac_value tags;         // a map of texts
     bool loopback_only;

@@ -2,22 +2,26 @@
 // One computation on a node: takes the program in, runs it as worker processes, passes on how they
 // end, and leaves nothing behind. A coroutine of the node, the *host*, belongs to each computation.
 //
-// Messages between the client's agent and the node (its main coroutine for "open", then the host):
+// Messages between the scheduler's agent and the node (its main coroutine for "open", then the
+// host), and between the host and the client's supplier:
 //
-//     ["open", agent, name, cargo, workers at most]   take it in                      agent -> node
+//     ["open", agent, name, cargo, workers at most, supplier, client's address]
+//                                             take it in                              agent -> node
 //     ["refused", why, node's name]           no; the host has ended                  host -> agent
-//     ["have", host, node's name]             yes, all of the cargo is here
-//     ["need", host, node's name, items]      yes, send these of its items
-//     ["piece", item, offset, bytes]          in order, without gaps                  agent -> host
+//     ["host", host, node's name]             yes
+//     ["need", host, items]                   send these of its items              host -> supplier
+//     ["piece", item, offset, bytes]          in order, without gaps               supplier -> host
 //     ["done"]                                that was all
-//     ["ready", workers]                      all of it is checked, workers start     host -> agent
+//     ["ready", workers, [processors, memory, tags, architecture]]                    host -> agent
+//                                             all of it is checked, workers start
 //     ["gone", number, text]                  a worker has ended, and how
 //     ["draining", seconds]                   give it no new jobs, and say "close" when those that
 //                                             run have ended: in so many seconds all is ended
-//     ["close"]                               end the workers and yourself            agent -> host
+//     ["end", number]                         end that worker by force                agent -> host
+//     ["close"]                               end the workers and yourself
 //
-//      open --> variant chosen -> have --------------------------------> workers run --> ENDING
-//                   |              need --> pieces, done --> checked ---^    |  ^
+//      open --> variant chosen -> has all -----------------------------> workers run --> ENDING
+//                   |             lacks some --> pieces, done -> checked ^   |  ^
 //                   v                                          v             |  | one that crashes
 //                   is
 //                refused                                    refused          +--+ started again
@@ -54,6 +58,7 @@ struct host {
     struct node *node;
     struct coro *coro;
     ac_ref agent;
+    ac_ref supplier; // has the program
     char name[64];
     ac_value cargo; // as the client told; until it is taken in
     struct intake intake;
@@ -98,10 +103,14 @@ static struct coro *spawn(ac_function function, void *argument, const char *name
 }
 
 static bool read_open(struct host *host, ac_value open) {
-    const char *word, *name;
+    const char *word, *name, *address;
     uint32_t workers_max;
-    if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max) != 0)
+    struct sys_address client;
+    if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max, &host->supplier,
+                  &address) != 0)
         return false;
+    if (address && sys_address_parse(address, &client))
+        (void)remote_introduce(loop_here, host->supplier.peer, &client);
     if (!ac_ref_is(host->agent))
         return false;
     snprintf(host->name, sizeof host->name, "%s", name ? name : "program");
@@ -473,6 +482,18 @@ static void signal_workers(struct host *host, bool hard) {
         sys_process_end(&container_of(link, struct keeper, link)->process, hard, true);
 }
 
+static void end_one(struct host *host, ac_value message) {
+    const char *word;
+    int64_t number;
+    if (ac_unpack(message, &word, &number) != 0)
+        return;
+    list_each (link, &host->keepers) {
+        struct keeper *keeper = container_of(link, struct keeper, link);
+        if (keeper->number == number)
+            sys_process_end(&keeper->process, true, true);
+    }
+}
+
 static void wait_for_keepers(struct host *host, ac_time deadline) {
     ac_value message;
     while (host->keeper_count > 0 && ac_receive(&message, deadline) == 0)
@@ -490,8 +511,28 @@ static void end_workers(struct host *host) {
 
 // ---- taking the program in ----
 
+// Tags as words: "gpu=a100 ssd". What does not fit is left out.
+static void write_tags(ac_value tags, char *text, size_t bytes) {
+    size_t cursor = 0, length = 0;
+    ac_value key, value;
+    text[0] = 0;
+    while (ac_next(tags, &cursor, &key) && ac_next(tags, &cursor, &value)) {
+        char word[256];
+        const char *name = ac_text_of(key), *what = ac_text_of(value);
+        int count = snprintf(word, sizeof word, "%s%s%s%s", length ? " " : "", name ? name : "",
+                             what && *what ? "=" : "", what ? what : "");
+        if (count > 0 && (size_t)count < sizeof word && length + (size_t)count < bytes) {
+            memcpy(text + length, word, (size_t)count + 1);
+            length += (size_t)count;
+        }
+        ac_drop(key);
+        ac_drop(value);
+    }
+}
+
 // All of the cargo is here.
 static void end_intake(struct host *host) {
+    const struct node *node = host->node;
     char problem[PROBLEM_BYTES];
     host->storing = false;
     if (intake_end(&host->intake, problem) < 0) {
@@ -499,7 +540,11 @@ static void end_intake(struct host *host) {
         return;
     }
     host->program = intake_program(&host->intake);
-    tell(host, ac_list("ready", host->workers));
+    char tags[256];
+    write_tags(node->tags, tags, sizeof tags);
+    tell(host, ac_list("ready", host->workers,
+                       ac_list(node->workers, node->memory_bytes, (const char *)tags,
+                               elf_machine(node->place.machine))));
     start_workers(host);
 }
 
@@ -517,14 +562,20 @@ static void take_in(struct host *host) {
     int err = intake_open(&host->intake, &node->contents, &node->place, host->cargo, problem);
     if (err < 0) {
         refuse(host, problem);
-    } else if (err > 0) {
-        host->storing = true;
-        tell(host, ac_list("need", coro_ref(host->coro), (const char *)node->name,
-                           intake_wanted(&host->intake)));
-    } else {
-        tell(host, ac_list("have", coro_ref(host->coro), (const char *)node->name));
-        end_intake(host);
+        return;
     }
+    tell(host, ac_list("host", coro_ref(host->coro), (const char *)node->name));
+    if (err == 0) {
+        end_intake(host);
+        return;
+    }
+    host->storing = true;
+    err = ac_monitor(host->supplier);
+    if (!err)
+        err = ac_send(host->supplier,
+                      ac_list("need", coro_ref(host->coro), intake_wanted(&host->intake)));
+    if (err)
+        refuse_for(host, err, "the client, who has the program, cannot be reached");
 }
 
 static void take_piece(struct host *host, ac_value message) {
@@ -545,12 +596,16 @@ static void take_message(struct host *host, ac_value message) {
     struct ac_exit exit;
     if (ac_exit_of(message, &exit)) {
         host->ending |= ac_ref_equal(exit.who, host->agent);
+        if (host->storing && ac_ref_equal(exit.who, host->supplier))
+            refuse(host, "the client, who has the program, is gone");
         ac_drop(exit.value);
     } else if (message_is(message, "piece")) {
         take_piece(host, message);
     } else if (message_is(message, "done")) {
         if (host->storing)
             end_intake(host);
+    } else if (message_is(message, "end")) {
+        end_one(host, message);
     } else if (message_is(message, "close")) {
         host->ending = true;
     }

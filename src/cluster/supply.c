@@ -1,260 +1,294 @@
 // SPDX-License-Identifier: MIT
-// Finding nodes and bringing the program to each of them. The messages are specified at the head of
-// host.c.
+// Finding nodes and having them run the programs of computations. The messages are specified at the
+// head of host.c.
 //
-// The finder follows the name under which nodes register and makes an agent for each. An agent asks
-// its node to take the computation in, sends the program if the node does not have it, and from
-// then on passes on what the node and its workers tell. While it uploads it looks into its mailbox
-// after each piece, so that a refusal ends the upload. Nodes beyond nodes_max wait until one of the
-// others is refused or gone.
-#include "cluster/client_private.h"
+// The finder follows the name under which nodes register, and keeps a record of each, a *site*. For
+// each computation and site there is an agent: it asks the node to take the computation in, and
+// passes on what the node and its workers tell. The program itself goes from the client to the
+// node, not through here. Nodes beyond nodes_max are left until one of the others is refused or
+// gone.
+#include "cluster/scheduler.h"
 
 #include <stdio.h>
 
 enum { CLOSE_GRACE_NS = 3 * 1000 * 1000 * 1000ll };
 
-struct spare {
-    struct list link;
-    ac_ref holder;
-};
-
 static ac_value run_agent(ac_value argument);
 
-static void node_status(struct node_agent *node, enum ac_status_kind kind, const char *text) {
-    struct ac_status status = {.kind = kind, .node = node->holder};
-    snprintf(status.location, sizeof status.location, "%s", node->location);
+static void site_status(struct site_agent *agent, enum ac_status_kind kind, const char *text) {
+    struct ac_status status = {.kind = kind, .node = agent->site->holder};
+    snprintf(status.location, sizeof status.location, "%s", agent->site->location);
     snprintf(status.text, sizeof status.text, "%s", text);
     text_mend(status.text);
-    computation_tell(node->computation, status_notice(&status));
+    desk_status(agent->desk, &status, "");
 }
 
-// ---- finding ----
+// ---- sites ----
 
-static void take_node(struct ac_computation *it, ac_ref holder) {
-    struct node_agent *node = memory_allocate_zeroed(sizeof *node);
-    if (!node)
+void supply_release(struct site *site) {
+    if (--site->users > 0)
         return;
-    *node = (struct node_agent){.computation = it, .holder = holder};
-    location_of(it->loop, holder, node->location);
-    node->coro = computation_spawn(it, run_agent, node, "agent of a node");
-    if (node->coro)
-        list_append(&it->nodes, &node->link);
-    else
-        memory_release(node);
+    if (site->place)
+        placement_remove_node(site->place);
+    memory_release(site);
 }
 
-static uint32_t node_count(const struct ac_computation *it) {
+static uint32_t agent_count(const struct desk *desk) {
     uint32_t count = 0;
-    list_each (link, &it->nodes)
-        count += !container_of(link, struct node_agent, link)->over;
+    list_each (link, &desk->agents)
+        count += !container_of(link, struct site_agent, link)->over;
     return count;
 }
 
-static void meet_node(struct ac_computation *it, ac_ref holder) {
-    if (it->nodes_max == 0 || node_count(it) < it->nodes_max) {
-        take_node(it, holder);
+static void add_agent(struct desk *desk, struct site *site) {
+    struct site_agent *agent = memory_allocate_zeroed(sizeof *agent);
+    if (!agent)
+        return;
+    *agent = (struct site_agent){.desk = desk, .site = site};
+    list_init(&agent->link);
+    agent->coro = cluster_spawn(desk->scheduler->loop, run_agent, agent, "agent of a node");
+    if (!agent->coro) {
+        memory_release(agent);
         return;
     }
-    struct spare *spare = memory_allocate_zeroed(sizeof *spare);
-    if (!spare)
-        return;
-    spare->holder = holder;
-    list_init(&spare->link);
-    list_append(&it->spare, &spare->link);
+    (void)map_put(&desk->asked, &site->holder, sizeof site->holder, site);
+    list_append(&desk->agents, &agent->link);
+    desk->agent_count++;
+    site->users++;
 }
 
-static void take_spare(struct ac_computation *it) {
-    struct list *link = it->closer ? NULL : list_take(&it->spare);
-    if (!link)
-        return;
-    struct spare *spare = container_of(link, struct spare, link);
-    take_node(it, spare->holder);
-    memory_release(spare);
+void supply_serve(struct desk *desk) {
+    list_each (link, &desk->scheduler->sites) {
+        struct site *site = container_of(link, struct site, link);
+        if (desk->closing || (desk->nodes_max > 0 && agent_count(desk) >= desk->nodes_max))
+            return;
+        if (!map_get(&desk->asked, &site->holder, sizeof site->holder))
+            add_agent(desk, site);
+    }
 }
 
-void supply_forget_spares(struct ac_computation *it) {
-    struct list *link;
-    while ((link = list_take(&it->spare)) != NULL)
-        memory_release(container_of(link, struct spare, link));
+static void meet(struct scheduler *scheduler, ac_ref holder) {
+    struct site *site = memory_allocate_zeroed(sizeof *site);
+    if (!site)
+        return;
+    site->holder = holder;
+    site->users = 1;
+    location_of(scheduler->loop, holder, site->location);
+    list_init(&site->link);
+    list_append(&scheduler->sites, &site->link);
+    if (ac_monitor(holder) < 0)
+        trace(TRACE_CLUSTER, "node at %s: cannot be watched", site->location);
+    list_each (link, &scheduler->desks)
+        supply_serve(container_of(link, struct desk, link));
+}
+
+static void lose(struct scheduler *scheduler, ac_ref holder) {
+    list_each (link, &scheduler->sites) {
+        struct site *site = container_of(link, struct site, link);
+        if (!ac_ref_equal(site->holder, holder))
+            continue;
+        list_each (at, &scheduler->desks)
+            (void)map_take(&container_of(at, struct desk, link)->asked, &holder, sizeof holder);
+        list_remove(&site->link);
+        supply_release(site);
+    }
 }
 
 ac_value supply_run_finder(ac_value argument) {
-    struct ac_computation *it = ac_pointer_of(argument);
+    struct scheduler *scheduler = ac_pointer_of(argument);
     int err = remote_follow(NODE_NAME);
     if (err)
-        trace(TRACE_CLUSTER, "%s: nodes cannot be found: %s", it->name, ac_strerror(err));
+        trace(TRACE_CLUSTER, "nodes cannot be found: %s", ac_strerror(err));
     ac_value message;
     ac_ref holder;
-    while (!err && ac_receive(&message, AC_FOREVER) == 0) {
-        if (remote_holder_of(message, &holder) && !it->closer)
-            meet_node(it, holder);
+    struct ac_exit exit;
+    while (!err && (err = ac_receive(&message, AC_FOREVER)) == 0) {
+        if (remote_holder_of(message, &holder)) {
+            meet(scheduler, holder);
+        } else if (ac_exit_of(message, &exit)) {
+            lose(scheduler, exit.who);
+            ac_drop(exit.value);
+        }
         ac_drop(message);
     }
-    it->agents--;
-    computation_changed(it);
     return ac_nil;
 }
 
-void supply_end_nodes(struct ac_computation *it) {
-    list_each (link, &it->nodes) {
-        struct node_agent *node = container_of(link, struct node_agent, link);
-        node->closing = true;
-        agent_kick(node->coro);
-    }
+void supply_end_all(struct desk *desk) {
+    list_each (link, &desk->agents)
+        agent_kick(container_of(link, struct site_agent, link)->coro);
 }
 
-// ---- the agent of a node ----
+// ---- the agent of a site ----
 
-static int open_at_node(struct node_agent *node) {
-    struct ac_computation *it = node->computation;
-    if (!remote_lets_us(loop_here, node->holder.peer, AC_MAY_SHIP))
+static int open_at_node(struct site_agent *agent) {
+    struct desk *desk = agent->desk;
+    if (!remote_lets_us(loop_here, agent->site->holder.peer, AC_MAY_SHIP))
         return -EACCES;
-    int err = ac_monitor(node->holder);
+    int err = ac_monitor(agent->site->holder);
     if (err)
         return err;
-    return ac_send(node->holder, ac_list("open", ac_self(), (const char *)it->name,
-                                         ac_hold(it->cargo.told), it->workers_max));
+    char client[SYS_ADDRESS_TEXT_BYTES];
+    sys_address_text(&desk->client, client);
+    return ac_send(agent->site->holder,
+                   ac_list("open", ac_self(), (const char *)desk->name, ac_hold(desk->cargo),
+                           desk->workers_max, desk->supplier, (const char *)client));
 }
 
-// The next piece, or the end.
-static int upload(struct node_agent *node) {
-    bool over;
-    ac_value message = cargo_next(&node->computation->cargo, &node->sending, &over);
-    node->uploading = !over;
-    return ac_send(node->host, message);
-}
-
-// Takes `wanted`: the items of the cargo that the node lacks.
-static void take_host(struct node_agent *node, ac_ref host, const char *name, ac_value wanted) {
-    node->host = host;
-    snprintf(node->name, sizeof node->name, "%s", name ? name : "");
-    text_mend(node->name);
-    node->uploading = ac_count(wanted) > 0;
-    trace(TRACE_CLUSTER, "node %s lacks %zu items", node->name, ac_count(wanted));
-    cargo_send(&node->sending, wanted);
+static void take_answer(struct site_agent *agent, ac_value message) {
+    const char *word, *name;
+    ac_ref host;
+    if (ac_unpack(message, &word, &host, &name) != 0 || ac_ref_is(agent->host))
+        return;
+    agent->host = host;
+    snprintf(agent->name, sizeof agent->name, "%s", name ? name : "");
+    text_mend(agent->name);
     (void)ac_monitor(host);
 }
 
-static void take_have(struct node_agent *node, ac_value message) {
-    const char *word, *name;
-    ac_ref host;
-    if (ac_unpack(message, &word, &host, &name) == 0 && !ac_ref_is(node->host))
-        take_host(node, host, name, ac_nil);
-}
-
-static void take_need(struct node_agent *node, ac_value message) {
-    const char *word, *name;
-    ac_ref host;
-    ac_value wanted;
-    if (ac_unpack(message, &word, &host, &name, &wanted) != 0)
-        return;
-    if (ac_ref_is(node->host))
-        ac_drop(wanted);
-    else
-        take_host(node, host, name, wanted);
-}
-
-static void take_refusal(struct node_agent *node, ac_value message) {
+static void take_refusal(struct site_agent *agent, ac_value message) {
     const char *word, *text, *name;
     if (ac_unpack(message, &word, &text, &name) != 0)
         return;
     char all[512];
     snprintf(all, sizeof all, "%s: %s", name ? name : "", text ? text : "refused");
-    node->over = true;
-    node_status(node, AC_NODE_REFUSED, all);
+    agent->over = true;
+    site_status(agent, AC_NODE_REFUSED, all);
 }
 
-static void be_ready(struct node_agent *node) {
-    if (!node->ready)
-        node_status(node, AC_NODE_READY, node->name);
-    node->ready = true;
+// What the node has: [processors, memory, tags, architecture].
+static bool read_facts(struct site_agent *agent, ac_value list, struct place_facts *facts) {
+    const char *tags, *architecture;
+    if (ac_unpack(list, &facts->cpus, &facts->memory, &tags, &architecture) != 0 || !tags ||
+        !architecture)
+        return false;
+    snprintf(facts->name, sizeof facts->name, "%s", agent->name);
+    snprintf(facts->tags, sizeof facts->tags, "%s", tags);
+    snprintf(facts->architecture, sizeof facts->architecture, "%s", architecture);
+    return true;
 }
 
-static void take_worker(struct node_agent *node, ac_value message) {
+static void take_ready(struct site_agent *agent, ac_value message) {
+    const char *word;
+    uint32_t workers;
+    ac_value list;
+    struct site *site = agent->site;
+    struct place_facts facts = {0};
+    if (ac_unpack(message, &word, &workers, &list) != 0)
+        return;
+    if (!site->place && read_facts(agent, list, &facts))
+        site->place = placement_add_node(agent->desk->scheduler->placement, site, &facts, ac_now());
+    ac_drop(list);
+    if (!site->place || agent->ready)
+        return;
+    agent->ready = true;
+    site_status(agent, AC_NODE_READY, agent->name);
+    scheduler_changed(agent->desk->scheduler);
+    list_each (link, &agent->desk->workers)
+        agent_kick(container_of(link, struct worker_agent, link)->coro);
+}
+
+static void take_worker(struct site_agent *agent, ac_value message) {
     const char *word;
     int64_t number;
     ac_ref worker;
-    if (ac_unpack(message, &word, &number, &worker) != 0 || node->closing)
-        return;
-    be_ready(node); // it may have overtaken the word of the node
-    scheduler_add_worker(node, number, worker);
+    if (ac_unpack(message, &word, &number, &worker) == 0 && !agent->desk->closing)
+        agent_add(agent, number, worker);
 }
 
-static void take_gone(struct node_agent *node, ac_value message) {
+// The node gives up soon: nobody places anything there any more, and when what runs has ended it is
+// told so.
+static void take_draining(struct site_agent *agent) {
+    agent->draining = true;
+    if (agent->site->place)
+        placement_enable_node(agent->site->place, false);
+    trace(TRACE_CLUSTER, "node %s: drains", agent->name);
+    scheduler_changed(agent->desk->scheduler);
+}
+
+static bool is_drained(const struct site_agent *agent) {
+    list_each (link, &agent->desk->workers) {
+        const struct worker_agent *worker = container_of(link, struct worker_agent, link);
+        if (worker->site == agent && worker->place && placement_load(worker->place) > 0)
+            return false;
+    }
+    return agent->draining;
+}
+
+static void take_gone(struct site_agent *agent, ac_value message) {
     const char *word, *text;
     int64_t number;
     if (ac_unpack(message, &word, &number, &text) == 0 && number > 0)
-        scheduler_worker_ended(node, number, text ? text : "");
+        agent_worker_ended(agent, number, text ? text : "");
 }
 
-static void take_exit(struct node_agent *node, const struct ac_exit *exit) {
+static void take_exit(struct site_agent *agent, const struct ac_exit *exit) {
     ac_drop(exit->value);
-    if (node->over)
+    if (agent->over)
         return;
-    node->over = true;
-    trace(TRACE_CLUSTER, "node %s: gone: %s", node->name, ac_strerror(exit->reason));
-    bool in_order = node->closing || exit->how != AC_LOST;
-    if (node->ready)
-        node_status(node, AC_NODE_GONE, in_order ? "closed" : "lost");
+    agent->over = true;
+    trace(TRACE_CLUSTER, "node %s: gone: %s", agent->name, ac_strerror(exit->reason));
+    bool in_order = agent->desk->closing || exit->how != AC_LOST;
+    if (agent->ready)
+        site_status(agent, AC_NODE_GONE, in_order ? "closed" : "lost");
 }
 
-static void take_message(struct node_agent *node, ac_value message) {
+static void take_message(struct site_agent *agent, ac_value message) {
     struct ac_exit exit;
     if (ac_exit_of(message, &exit))
-        take_exit(node, &exit);
-    else if (message_is(message, "need"))
-        take_need(node, message);
-    else if (message_is(message, "have"))
-        take_have(node, message);
+        take_exit(agent, &exit);
+    else if (message_is(message, "host"))
+        take_answer(agent, message);
     else if (message_is(message, "ready"))
-        be_ready(node);
+        take_ready(agent, message);
     else if (message_is(message, "refused"))
-        take_refusal(node, message);
+        take_refusal(agent, message);
     else if (message_is(message, "worker"))
-        take_worker(node, message);
+        take_worker(agent, message);
     else if (message_is(message, "gone"))
-        take_gone(node, message);
+        take_gone(agent, message);
+    else if (message_is(message, "draining"))
+        take_draining(agent);
     ac_drop(message);
 }
 
 // Until the node is gone, or has done what closing asks of it.
-static void serve(struct node_agent *node) {
+static int serve(struct site_agent *agent) {
     ac_time deadline = AC_FOREVER;
     int err = 0;
-    while (!node->over && !err) {
-        if (node->closing && deadline == AC_FOREVER) {
-            if (!ac_ref_is(node->host))
-                return;
-            deadline = ac_after(CLOSE_GRACE_NS * 1e-9);
-            node->uploading = false;
-            if (ac_send(node->host, ac_list("close")) < 0)
-                return;
+    while (!agent->over && !err) {
+        if ((agent->desk->closing || is_drained(agent)) && deadline == AC_FOREVER) {
+            if (!ac_ref_is(agent->host))
+                return 0;
+            deadline = ac_now() + CLOSE_GRACE_NS;
+            if (ac_send(agent->host, ac_list("close")) < 0)
+                return 0;
         }
         ac_value message;
-        bool waits = !(node->uploading && ac_mailbox_count() == 0);
-        err = waits ? ac_receive(&message, deadline) : upload(node);
-        if (waits && !err)
-            take_message(node, message);
+        err = ac_receive(&message, deadline);
+        if (!err)
+            take_message(agent, message);
     }
-    if (err && !node->over && err != -ECANCELED)
-        trace(TRACE_CLUSTER, "node %s: given up: %s", node->name, ac_strerror(err));
+    return err;
 }
 
 static ac_value run_agent(ac_value argument) {
-    struct node_agent *node = ac_pointer_of(argument);
-    struct ac_computation *it = node->computation;
-    int err = open_at_node(node);
+    struct site_agent *agent = ac_pointer_of(argument);
+    struct desk *desk = agent->desk;
+    int err = open_at_node(agent);
     if (!err)
-        serve(node);
-    if (!node->over && node->ready)
-        node_status(node, AC_NODE_GONE, node->closing ? "closed" : "lost");
-    node->over = true;
-    scheduler_worker_ended(node, 0, node->closing ? "closed" : "its node is gone");
-    list_remove(&node->link);
-    cargo_send_end(&node->sending);
-    memory_release(node);
-    it->agents--;
-    take_spare(it);
-    computation_changed(it);
+        err = serve(agent);
+    if (err && err != -ECANCELED)
+        trace(TRACE_CLUSTER, "node %s: given up: %s", agent->name, ac_strerror(err));
+    const char *why = desk->closing ? "closed" : "lost";
+    if (!agent->over && agent->ready)
+        site_status(agent, AC_NODE_GONE, why);
+    agent->over = true;
+    agent_worker_ended(agent, 0, desk->closing ? "closed" : "its node is gone");
+    list_remove(&agent->link);
+    supply_release(agent->site);
+    memory_release(agent);
+    supply_serve(desk); // one beyond nodes_max may take its place
+    desk_agent_ended(desk);
     return ac_nil;
 }

@@ -12,22 +12,19 @@
 // keeps the other end of the pipe open: when it ends, so does the worker. A program that a person
 // starts with that argument finds no such record and goes on as a program.
 //
-// Messages between the client's agent of the node or, after "hello", its agent of this worker, and
-// the worker's main coroutine:
+// Messages between the scheduler's agent of the node or, after "hello", its agent of this worker,
+// and the worker's main coroutine:
 //
-//     ["worker", number, worker]                 ready                            worker -> agent
-//     of the node
-//     ["hello", agent, many]                     I am your agent; many at once?   agent -> worker
-//     ["job", id, function, argument]            run it when its turn comes
-//     ["cancel", id]                             cancel it, running or not
-//     ["recall", id]                             give it back if it has not begun
-//     ["started", id, coroutine]                 it runs                          worker -> agent
-//     ["ended", id, how, reason, value, seconds] it has ended
-//     ["recalled", id]                           it was given back
+//     ["worker", number, worker]          ready                  worker -> agent of the node
+//     ["hello", agent, many]              I am your agent; many at once?   agent -> worker
+//     ["do", things...]                   THING_RUN, _RECALL, _CANCEL      agent -> worker
+//     ["tell", things...]                 THING_BEGUN, _ENDED, _BACK       worker -> agent
 //
-// Jobs begin in the order in which they came: one after the other, or all at once if `many`. A job
-// that is cancelled before it began is reported as cancelled. The worker leaves when its agent has
-// ended or is lost.
+// Jobs begin in the order in which they came: one after the other, or all at once if `many`. What
+// is about to run is told, and the message handed to the system, before it runs: should the worker
+// crash, it is known what it had begun. Of functions whose jobs are short, some are told of at
+// once, and run one after the other. A job that is cancelled before it began is reported as
+// cancelled. The worker leaves when its agent has ended or is lost.
 #include "cluster/cluster_private.h"
 
 #include <stdio.h>
@@ -39,7 +36,11 @@ enum {
     RECORD_FD = 3,
     RECORD_BYTES_MAX = 1024, // fits into any pipe, so that writing it waits for nobody
     RECORD_ITEMS = 6,
-    JOB_STACK_BYTES = 256 << 10 // of a job that has its worker for itself
+    JOB_STACK_BYTES = 256 << 10, // of a job that has its worker for itself
+    ROUND_JOBS_MAX = 256,        // told of at once
+    ROUND_NS = 200 * 1000,       // what they may take together, by the mean of their function
+    SHORT_NS = 100 * 1000,       // a job that takes longer is told of alone
+    MEAN_OF = 8                  // jobs: how quickly the mean forgets
 };
 
 static const char record_magic[8] = {'a', 'c', 'w', 'o', 'r', 'k', 'e', 'r'};
@@ -55,25 +56,34 @@ static struct {
     uint64_t client; // in a worker: the process for which it runs jobs; 0: this is none
 } declared;
 
+// A job here.
 struct task {
-    struct list link; // in worker.waiting, or in worker.running
-    int64_t id;
-    const struct ac_job_entry *entry;
+    struct list link; // in worker.waiting, .round or .running
+    int64_t number;
+    uint32_t attempt;
+    uint32_t function; // index of its entry; UINT32_MAX: not declared
     ac_value argument; // until it begins, then the coroutine's
-    ac_ref coroutine;
+    struct coro *coro; // since it was told of
+    struct end_watch watch;
     ac_time began;
     struct worker *worker;
 };
 
 struct worker {
     struct worker_start start;
+    struct coro *main;
     ac_ref agent; // "hello" has told; none before
     bool many;
     bool leaving;
+    bool kicked;         // there is a kick in the mailbox of main
+    bool broken;         // no memory for a report: it leaves, and what it had is lost
     struct list waiting; // tasks that have not begun
-    struct list running;
-    struct map tasks;  // by id
-    struct map by_ref; // those that run, by the id of their reference
+    struct list round;   // told of, to run next
+    struct list running; // one, or many
+    struct map tasks;    // by number
+    struct batch news;   // for the agent
+    ac_time told;        // when it was sent some
+    double *means;       // by function: nanoseconds of its jobs, lately; 0: none has ended
 };
 
 _Noreturn static void run_process(struct worker_start *start, ac_value held);
@@ -204,12 +214,13 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     struct worker worker = {.start = *start};
     declared.client = start->agent.peer;
     list_init(&worker.waiting);
+    list_init(&worker.round);
     list_init(&worker.running);
     map_init(&worker.tasks);
-    map_init(&worker.by_ref);
     digest_wipe(&start->keys, sizeof start->keys);
-    int err = 0;
-    struct loop *loop = loop_need(&err);
+    worker.means = memory_allocate_zeroed((declared.count + 1) * sizeof *worker.means);
+    int err = worker.means ? 0 : -ENOMEM;
+    struct loop *loop = err ? NULL : loop_need(&err);
     if (loop)
         err = start_process(loop, &worker);
     if (!err)
@@ -218,12 +229,13 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
         fprintf(stderr, "worker %lld: %s\n", (long long)start->number,
                 *ac_network_error() ? ac_network_error() : ac_strerror(err));
     // Jobs are daemons: those that still ran were cancelled when the main coroutine had ended.
-    list_each (link, &worker.running)
-        task_free(container_of(link, struct task, link));
-    list_each (link, &worker.waiting)
-        task_free(container_of(link, struct task, link));
+    struct list *const lists[] = {&worker.running, &worker.round, &worker.waiting};
+    for (size_t i = 0; i < countof(lists); i++)
+        list_each (link, lists[i])
+            task_free(container_of(link, struct task, link));
     map_done(&worker.tasks);
-    map_done(&worker.by_ref);
+    batch_done(&worker.news);
+    memory_release(worker.means);
     ac_drop(held);
     exit(err ? EXIT_FAILURE : EXIT_SUCCESS);
 }
@@ -247,28 +259,37 @@ static ac_value run_node_watch(ac_value argument) {
 
 // ---- jobs ----
 
-static void tell(struct worker *worker, ac_value message) {
-    int err = ac_send(worker->agent, message);
-    if (err)
-        trace(TRACE_CLUSTER, "worker %lld: a report did not go out: %s",
-              (long long)worker->start.number, ac_strerror(err));
+static bool never_abandons(struct coro *coro) {
+    (void)coro;
+    return true;
+}
+static const struct wait_kind turn_wait = {.name = "its turn", .abandon = never_abandons};
+
+static void kick(struct worker *worker) {
+    worker->kicked = worker->kicked || mailbox_put(worker->main, ac_nil) == 0;
 }
 
-static void report_end(struct worker *worker, int64_t id, const struct ac_exit *exit,
-                       double seconds) {
-    int err = ac_send(worker->agent, ac_list("ended", id, (int)exit->how, exit->reason,
-                                             ac_hold(exit->value), seconds));
-    if (err == -ENOTSUP || err == -EMSGSIZE || err == -EINVAL)
-        tell(worker, ac_list("ended", id, (int)AC_FAILED, err,
-                             ac_of_error(err, "the result of the job cannot travel"), seconds));
+#define tell(worker, thing, ...)                                                                   \
+    ((worker)->broken |= batch_add(&(worker)->news, (thing), __VA_ARGS__) < 0)
+
+static void report_end(struct task *task, const struct ac_exit *exit, uint64_t ns) {
+    int err = batch_fits(exit->value);
+    ac_value value = err ? ac_of_error(err, "the result of the job cannot travel")
+                         : ac_hold(exit->value);
+    if (!err && value_is_local(value)) {
+        ac_drop(value);
+        err = -ENOTSUP;
+        value = ac_of_error(err, "the result of the job cannot travel");
+    }
+    tell(task->worker, THING_ENDED, ac_of(task->number), ac_of(task->attempt),
+         ac_of((int)(err ? AC_FAILED : exit->how)), ac_of(err ? err : exit->reason), value,
+         ac_of(ns));
 }
 
 static void task_free(struct task *task) {
     struct worker *worker = task->worker;
     list_remove(&task->link);
-    (void)map_take_id(&worker->tasks, (uint64_t)task->id);
-    if (ac_ref_is(task->coroutine))
-        (void)map_take_id(&worker->by_ref, task->coroutine.id);
+    (void)map_take_id(&worker->tasks, (uint64_t)task->number);
     ac_drop(task->argument);
     memory_release(task);
 }
@@ -276,115 +297,158 @@ static void task_free(struct task *task) {
 // Ends a task that never ran.
 static void task_refuse(struct task *task, enum ac_end how, int err, const char *text) {
     struct ac_exit exit = {.how = how, .reason = err, .value = ac_of_error(err, text)};
-    report_end(task->worker, task->id, &exit, 0);
+    report_end(task, &exit, 0);
     ac_drop(exit.value);
     task_free(task);
 }
 
-// The coroutine of a job. The first wait lets the loop hand to the system what was sent.
-static ac_value run_task(ac_value it) {
-    struct task *task = ac_pointer_of(it);
-    ac_function function = task->entry->function;
-    ac_value argument = task->argument;
-    task->argument = ac_nil;
-    int err = ac_sleep_until(ac_now() + 1);
-    ac_value result = err ? ac_result(err) : function(argument);
-    ac_drop(argument);
-    return result;
+// The next of a round runs, or all of it where many run at once.
+static void run_next(struct worker *worker, ac_time now) {
+    for (struct list *link; (worker->many || list_empty(&worker->running)) &&
+                            (link = list_take(&worker->round)) != NULL;) {
+        struct task *task = container_of(link, struct task, link);
+        list_append(&worker->running, &task->link);
+        task->began = now;
+        if (task->coro->wait == &turn_wait) // else it was cancelled
+            coro_wake(task->coro, 0);
+    }
 }
 
-static void task_begin(struct task *task) {
+// The coroutine of a job has ended.
+static void task_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    struct task *task = container_of(watch, struct task, watch);
     struct worker *worker = task->worker;
+    ac_time now = ac_now();
+    uint64_t ns = task->began ? (uint64_t)(now - task->began) : 0;
+    double *mean = &worker->means[task->function];
+    *mean += *mean > 0 ? ((double)ns - *mean) / MEAN_OF : (double)ns + 1;
+    report_end(task, exit, ns);
+    task_free(task);
+    // Who waits for results does not wait for the whole round where that takes its time.
+    if (list_empty(&worker->round) || worker->many || now - worker->told > ROUND_NS)
+        kick(worker);
+    run_next(worker, now);
+}
+
+// Makes the coroutine of a task, which waits for its turn.
+static int task_tell(struct task *task) {
+    struct worker *worker = task->worker;
+    const struct ac_job_entry *entry = &declared.jobs[task->function];
     const struct ac_spawn_options options = {
         .size = sizeof options,
-        .name = task->entry->name,
+        .name = entry->name,
         .stack_bytes = worker->many ? 0 : JOB_STACK_BYTES,
         .daemon = true,
     };
+    int err = 0;
+    ac_value argument = task->argument;
+    task->argument = ac_nil;
+    task->coro = coro_create_parked(loop_here, entry->function, argument, &options, false,
+                                    &turn_wait, &err);
+    if (!task->coro) {
+        task_refuse(task, AC_FAILED, err, "the worker could not start it");
+        return err;
+    }
+    task->watch.observes = true;
+    task->watch.ended = task_ended;
+    coro_watch(task->coro, &task->watch);
     list_remove(&task->link);
-    list_append(&worker->running, &task->link);
-    task->began = ac_now();
-    ac_ref coroutine = ac_spawn_with(run_task, ac_of_pointer(task), &options);
-    int err = ac_ref_error(coroutine);
-    if (!err)
-        err = map_put_id(&worker->by_ref, coroutine.id, task);
-    if (!err) {
-        task->coroutine = coroutine;
-        err = ac_monitor(coroutine);
-    }
-    if (!err) {
-        tell(worker, ac_list("started", task->id, coroutine));
-        return;
-    }
-    if (ac_ref_is(coroutine))
-        (void)ac_cancel(coroutine);
-    task_refuse(task, AC_FAILED, err, "the worker could not start it");
+    list_append(&worker->round, &task->link);
+    tell(worker, THING_BEGUN, ac_of(task->number), ac_of(task->attempt),
+         ac_of(coro_ref(task->coro)));
+    return 0;
 }
 
-static void begin_next(struct worker *worker) {
-    struct list *link;
-    while ((worker->many || list_empty(&worker->running)) &&
-           (link = list_first(&worker->waiting)) != NULL)
-        task_begin(container_of(link, struct task, link));
+// Has the next ones told of: one, or as many as are likely to be over soon. True if there are any.
+static bool begin_round(struct worker *worker) {
+    double ns = 0;
+    uint32_t count = 0;
+    if (!list_empty(&worker->round) || (!worker->many && !list_empty(&worker->running)))
+        return false;
+    for (struct list *link; count < ROUND_JOBS_MAX && (link = list_first(&worker->waiting));) {
+        struct task *task = container_of(link, struct task, link);
+        double mean = worker->means[task->function];
+        bool is_short = mean > 0 && mean < SHORT_NS && ns + mean <= ROUND_NS;
+        if (!worker->many && count > 0 && !is_short)
+            break;
+        if (task_tell(task) < 0)
+            continue;
+        ns += is_short ? mean : ROUND_NS;
+        count++;
+    }
+    return count > 0;
 }
 
-static void take_job(struct worker *worker, ac_value message) {
-    const char *word, *function;
-    int64_t id;
-    ac_value argument;
-    if (ac_unpack(message, &word, &id, &function, &argument) != 0)
-        return;
+// Sends what is to be told, and gives it to the system.
+static int send_news(struct worker *worker) {
+    int err = 0;
+    while (!err && !batch_empty(&worker->news)) {
+        ac_value message = batch_take(&worker->news, "tell");
+        err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(worker->agent, message);
+    }
+    worker->told = ac_now();
+    return err;
+}
+
+static void take_job(struct worker *worker, const ac_value *items) {
+    int64_t number = ac_int_of(items[0]);
     struct task *task = memory_allocate_zeroed(sizeof *task);
-    int err = task ? map_put_id(&worker->tasks, (uint64_t)id, task) : -ENOMEM;
-    if (err) {
-        ac_drop(argument);
+    if (!task || map_put_id(&worker->tasks, (uint64_t)number, task) < 0) {
         memory_release(task);
-        tell(worker, ac_list("ended", id, (int)AC_FAILED, err, ac_of_error(err, NULL), 0.0));
+        worker->broken = true;
         return;
     }
-    *task = (struct task){.id = id, .argument = argument, .worker = worker};
+    const char *name = ac_text_of(items[2]);
+    const struct ac_job_entry *entry = name ? job_entry_named(name) : NULL;
+    *task = (struct task){.number = number,
+                          .attempt = (uint32_t)ac_int_of(items[1]),
+                          .function = entry ? (uint32_t)(entry - declared.jobs) : UINT32_MAX,
+                          .argument = ac_hold(items[3]),
+                          .worker = worker};
     list_init(&task->link);
     list_append(&worker->waiting, &task->link);
-    task->entry = function ? job_entry_named(function) : NULL;
-    if (!task->entry) {
-        char text[200];
-        snprintf(text, sizeof text,
-                 "function '%.80s' is not declared in this program: declare it with AC_JOB",
-                 function ? function : "");
-        task_refuse(task, AC_FAILED, -ENOSYS, text);
-    }
+    if (entry)
+        return;
+    char text[200];
+    snprintf(text, sizeof text,
+             "function '%.80s' is not declared in this program: declare it with AC_JOB",
+             name ? name : "");
+    task_refuse(task, AC_FAILED, -ENOSYS, text);
 }
 
-static void take_exit(struct worker *worker, struct ac_exit *exit) {
-    struct task *task = map_get_id(&worker->by_ref, exit->who.id);
-    bool ours = task && ac_ref_equal(task->coroutine, exit->who);
-    if (ours) {
-        report_end(worker, task->id, exit, (double)(ac_now() - task->began) * 1e-9);
-        task_free(task);
-    } else if (ac_ref_equal(exit->who, worker->agent) ||
-               ac_ref_equal(exit->who, worker->start.agent)) {
-        worker->leaving = true;
-    }
-    ac_drop(exit->value);
-}
-
-static void take_cancel(struct worker *worker, ac_value message, bool recall) {
-    const char *word;
-    int64_t id;
-    if (ac_unpack(message, &word, &id) != 0)
+static void take_back(struct worker *worker, const ac_value *items, bool recall) {
+    struct task *task = map_get_id(&worker->tasks, (uint64_t)ac_int_of(items[0]));
+    if (!task || task->attempt != (uint32_t)ac_int_of(items[1]))
         return;
-    struct task *task = map_get_id(&worker->tasks, (uint64_t)id);
-    if (!task)
-        return;
-    if (ac_ref_is(task->coroutine)) {
+    if (task->coro) {
         if (!recall)
-            (void)ac_cancel(task->coroutine);
+            coro_cancel(task->coro);
     } else if (recall) {
-        tell(worker, ac_list("recalled", id));
+        tell(worker, THING_BACK, ac_of(task->number), ac_of(task->attempt));
         task_free(task);
     } else {
         task_refuse(task, AC_CANCELLED, -ECANCELED, NULL);
     }
+}
+
+static void take_things(struct worker *worker, ac_value message) {
+    size_t cursor = 0;
+    enum thing thing;
+    ac_value items[THING_ITEMS_MAX];
+    while (batch_next(message, &cursor, &thing, items)) {
+        if (thing == THING_RUN) {
+            take_job(worker, items);
+        } else if (thing == THING_RECALL || thing == THING_CANCEL) {
+            take_back(worker, items, thing == THING_RECALL);
+        }
+        batch_drop(thing, items);
+    }
+}
+
+static void take_exit(struct worker *worker, struct ac_exit *exit) {
+    if (ac_ref_equal(exit->who, worker->agent) || ac_ref_equal(exit->who, worker->start.agent))
+        worker->leaving = true;
+    ac_drop(exit->value);
 }
 
 static void take_hello(struct worker *worker, ac_value message) {
@@ -397,19 +461,61 @@ static void take_hello(struct worker *worker, ac_value message) {
 
 static void take_message(struct worker *worker, ac_value message) {
     struct ac_exit exit;
-    if (ac_exit_of(message, &exit))
+    if (ac_is_nil(message))
+        worker->kicked = false;
+    else if (ac_exit_of(message, &exit))
         take_exit(worker, &exit);
-    else if (message_is(message, "job"))
-        take_job(worker, message);
+    else if (message_is(message, "do"))
+        take_things(worker, message);
     else if (message_is(message, "hello"))
         take_hello(worker, message);
-    else if (message_is(message, "cancel"))
-        take_cancel(worker, message, false);
-    else if (message_is(message, "recall"))
-        take_cancel(worker, message, true);
     else if (message_is(message, "leave"))
         worker->leaving = true;
     ac_drop(message);
+}
+
+// Waits for one turn of the loop: what was sent before has then been handed to the system.
+struct turn {
+    struct post post;
+    struct coro *coro;
+};
+
+static void turned(struct post *post) { coro_wake(container_of(post, struct turn, post)->coro, 0); }
+
+static bool turn_is_coming(struct coro *coro) {
+    (void)coro;
+    return false;
+}
+
+static const struct wait_kind turning = {.name = "a turn of the loop", .abandon = turn_is_coming};
+
+static int wait_for_turn(struct worker *worker) {
+    struct coro *self = worker->main;
+    struct turn turn = {.post.run = turned, .coro = self};
+    int err = coro_may_wait(self, AC_FOREVER);
+    if (err)
+        return err;
+    loop_post(self->loop, &turn.post);
+    return (int)coro_wait(self, &turning, AC_FOREVER);
+}
+
+static int serve(struct worker *worker) {
+    int err = 0;
+    while (!err && !worker->leaving && !worker->broken) {
+        ac_value message;
+        err = ac_receive(&message, AC_FOREVER);
+        if (!err)
+            take_message(worker, message);
+        if (err || ac_mailbox_count() > 0 || !ac_ref_is(worker->agent))
+            continue;
+        bool told = begin_round(worker);
+        err = send_news(worker);
+        if (told && !err)
+            err = wait_for_turn(worker);
+        if (told)
+            run_next(worker, ac_now());
+    }
+    return err ? err : worker->broken ? -ENOMEM : 0;
 }
 
 static ac_value run_worker(ac_value argument) {
@@ -417,19 +523,15 @@ static ac_value run_worker(ac_value argument) {
     struct coro *self = coro_here();
     const struct ac_spawn_options watch = {.size = sizeof watch, .name = "node", .daemon = true};
     int err = 0;
+    worker->main = self;
     if (coro_create(self->loop, run_node_watch, ac_of_pointer(self), &watch, true, &err))
         err = ac_monitor(worker->start.agent);
     if (!err)
         err = ac_send(worker->start.agent, ac_list("worker", worker->start.number, coro_ref(self)));
-    ac_value message;
-    while (!err && !worker->leaving) {
-        err = ac_receive(&message, AC_FOREVER);
-        if (!err)
-            take_message(worker, message);
-        begin_next(worker);
-    }
+    if (!err)
+        err = serve(worker);
     if (err)
-        fprintf(stderr, "worker %lld: the client cannot be reached: %s\n",
+        fprintf(stderr, "worker %lld: the scheduler cannot be reached: %s\n",
                 (long long)worker->start.number, ac_strerror(err));
     return ac_nil;
 }

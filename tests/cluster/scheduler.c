@@ -206,22 +206,26 @@ TEST(five_thousand_jobs_wait_in_one_worker_at_once, .seconds_max = 100) {
     world_end();
 }
 
+enum { JOBS_HERE = 200000 };
+
 static ac_value limits(ac_value unused) {
     (void)unused;
     ck_assert_int_eq(ac_computation_open(&computation), 0);
     // There is no node: all of them wait.
-    for (int i = 0; i < QUEUE_MAX; i++)
+    for (int i = 0; i < JOBS_HERE; i++)
         ck_assert_int_eq(ac_submit(computation, nap, 0), i + 1);
     ck_assert_int_eq(ac_computation_close(computation, AC_NOW), 0);
     struct ac_job_exit job;
     int count = 0;
-    while (world_next_exit(&job, 0))
+    while (world_next_exit(&job, 0)) {
         count += job.exit.how == AC_CANCELLED;
-    ck_assert_int_eq(count, QUEUE_MAX);
+        ac_drop(job.exit.value);
+    }
+    ck_assert_int_eq(count, JOBS_HERE);
     return ac_nil;
 }
 
-TEST(a_hundred_thousand_jobs_may_wait_for_a_node) {
+TEST(many_jobs_may_wait_for_a_node) {
     world_make();
     world_run(limits);
     world_clean();

@@ -8,7 +8,7 @@ AC_JOB(nothing)
 
 JOBS_OF_THIS_TEST
 
-// This coroutine plays the agent of a client.
+// This coroutine plays the agent of a scheduler and the supplier of a client.
 static ac_ref find_node(void) {
     ac_value message;
     ac_ref node = ac_no_ref;
@@ -32,7 +32,7 @@ static ac_value item_of(const struct said *it) {
 }
 
 static void open_with(ac_ref node, ac_value cargo) {
-    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", cargo, 1)), 0);
+    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", cargo, 1, ac_self(), "")), 0);
 }
 
 static void open_there(ac_ref node, const struct said *it) {
@@ -63,11 +63,11 @@ static void await_refusal(const char *why) {
 }
 
 static ac_ref await_need(int64_t item) {
-    const char *word, *name;
+    const char *word;
     ac_ref host;
     ac_value wanted;
     ac_value message = await_word("need");
-    ck_assert_int_eq(ac_unpack(message, &word, &host, &name, &wanted), 0);
+    ck_assert_int_eq(ac_unpack(message, &word, &host, &wanted), 0);
     ck_assert_uint_eq(ac_count(wanted), 1);
     ac_value number = ac_at(wanted, 0);
     ck_assert_int_eq(ac_int_of(number), item);

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: MIT
+// The agent of a worker: has its worker do what placement wants, and tells placement and the client
+// what the worker tells. The messages are specified at the head of worker.c.
+//
+// An agent ends when its worker is gone, which two tell: the monitor, that the process is lost, and
+// the node, how it ended. The second is waited for a moment, because it says more.
+#include "cluster/scheduler.h"
+
+#include <stdio.h>
+
+enum { GONE_GRACE_NS = 1000 * 1000 * 1000, DOOM_GRACE_NS = 3000ll * 1000 * 1000 };
+
+static void door_run(void *up, struct place_worker *at, struct job *job, uint32_t attempt);
+static void door_recall(void *up, struct place_worker *at, uint64_t number, uint32_t attempt);
+static void door_cancel(void *up, struct place_worker *at, uint64_t number, uint32_t attempt);
+static void door_kill(void *up, struct place_worker *at, uint64_t number, const char *why);
+static void door_report(void *up, struct place_computation *it, uint64_t number, enum place_end how,
+                        int err, const char *why);
+static void door_hint(void *up, struct place_computation *it, const char *why);
+static ac_value run_agent(ac_value argument);
+
+const struct place_door agent_door = {.run = door_run,
+                                      .recall = door_recall,
+                                      .cancel = door_cancel,
+                                      .kill = door_kill,
+                                      .report = door_report,
+                                      .hint = door_hint};
+
+// ---- what placement wants ----
+
+// Something was added to what the worker is to be told. One who cannot be told what it should do is
+// of no use: it ends, and its jobs run elsewhere.
+static void added(struct worker_agent *worker, int err) {
+    worker->broken |= err < 0;
+    worker->kicked = worker->kicked || agent_kick(worker->coro);
+}
+
+static void door_run(void *up, struct place_worker *at, struct job *job, uint32_t attempt) {
+    (void)up;
+    struct worker_agent *worker = placement_worker_user(at);
+    const char *function = worker->desk->functions[placement_function(job)];
+    added(worker, batch_add(&worker->out, THING_RUN, ac_of(placement_number(job)), ac_of(attempt),
+                            ac_of(function), ac_hold(placement_argument(job))));
+}
+
+static void door_recall(void *up, struct place_worker *at, uint64_t number, uint32_t attempt) {
+    (void)up;
+    struct worker_agent *worker = placement_worker_user(at);
+    added(worker, batch_add(&worker->out, THING_RECALL, ac_of(number), ac_of(attempt)));
+}
+
+static void door_cancel(void *up, struct place_worker *at, uint64_t number, uint32_t attempt) {
+    (void)up;
+    struct worker_agent *worker = placement_worker_user(at);
+    added(worker, batch_add(&worker->out, THING_CANCEL, ac_of(number), ac_of(attempt)));
+}
+
+static void door_kill(void *up, struct place_worker *at, uint64_t number, const char *why) {
+    (void)up;
+    struct worker_agent *worker = placement_worker_user(at);
+    trace(TRACE_CLUSTER, "worker %lld of %s: to be ended for job %llu: %s",
+          (long long)worker->number, worker->node_name, (unsigned long long)number, why);
+    worker->doom = true;
+    added(worker, 0);
+}
+
+static void door_report(void *up, struct place_computation *it, uint64_t number, enum place_end how,
+                        int err, const char *why) {
+    (void)up;
+    struct desk *desk = placement_user(it);
+    static const enum ac_end ends[] = {
+        [PLACE_CANCELLED] = AC_CANCELLED, [PLACE_FAILED] = AC_FAILED, [PLACE_LOST] = AC_LOST};
+    desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)ends[how]), ac_of(err),
+              ac_of_error(err, why), ac_nil, ac_of(0.0));
+}
+
+static void door_hint(void *up, struct place_computation *it, const char *why) {
+    (void)up;
+    struct desk *desk = placement_user(it);
+    struct ac_status status = {.kind = AC_JOBS_WAIT};
+    snprintf(status.text, sizeof status.text, "%s", why);
+    desk_status(desk, &status, "");
+}
+
+// ---- what the worker tells ----
+
+static void worker_status(struct worker_agent *worker, enum ac_status_kind kind, const char *text) {
+    struct ac_status status = {.kind = kind, .node = worker->node_ref, .worker = worker->ref};
+    char address[64] = "";
+    if (kind == AC_WORKER_READY)
+        location_of(worker->desk->scheduler->loop, worker->ref, address);
+    snprintf(status.location, sizeof status.location, "%s", worker->location);
+    snprintf(status.text, sizeof status.text, "%s", text);
+    text_mend(status.text);
+    desk_status(worker->desk, &status, address);
+}
+
+static void take_begun(struct worker_agent *worker, const ac_value *items, ac_time now) {
+    uint64_t number = (uint64_t)ac_int_of(items[0]);
+    uint32_t class;
+    if (placement_begun(worker->place, number, (uint32_t)ac_int_of(items[1]), now, &class) &&
+        !worker->desk->quiet[class])
+        desk_tell(worker->desk, THING_STARTED, ac_of(number), ac_of(worker->ref),
+                  ac_hold(items[2]));
+}
+
+static void take_ended(struct worker_agent *worker, const ac_value *items, ac_time now) {
+    uint64_t number = (uint64_t)ac_int_of(items[0]), ns = (uint64_t)ac_int_of(items[5]);
+    int64_t how = ac_int_of(items[2]);
+    if (how >= AC_FINISHED && how <= AC_LOST &&
+        placement_ended(worker->place, number, (uint32_t)ac_int_of(items[1]), ns, now))
+        desk_tell(worker->desk, THING_DONE, ac_of(number), ac_of((int)how), items[3],
+                  ac_hold(items[4]), ac_of(worker->ref), ac_of((double)ns * 1e-9));
+}
+
+static void take_things(struct worker_agent *worker, ac_value message) {
+    size_t cursor = 0;
+    enum thing thing;
+    ac_value items[THING_ITEMS_MAX];
+    ac_time now = ac_now();
+    while (worker->place && batch_next(message, &cursor, &thing, items)) {
+        if (thing == THING_BEGUN) {
+            take_begun(worker, items, now);
+        } else if (thing == THING_ENDED) {
+            take_ended(worker, items, now);
+        } else if (thing == THING_BACK) {
+            (void)placement_given_back(worker->place, (uint64_t)ac_int_of(items[0]),
+                                       (uint32_t)ac_int_of(items[1]));
+        } // no worker says anything else
+        batch_drop(thing, items);
+    }
+    scheduler_changed(worker->desk->scheduler);
+    if (worker->site && worker->site->draining)
+        agent_kick(worker->site->coro); // it may be drained now
+}
+
+// It takes no more jobs, and is given up at the deadline at the latest.
+static void begin_end(struct worker_agent *worker) {
+    if (!worker->ending && worker->place)
+        placement_enable_worker(worker->place, false);
+    worker->ending = true;
+    if (worker->deadline == AC_FOREVER)
+        worker->deadline = ac_now() + GONE_GRACE_NS;
+    agent_kick(worker->coro);
+}
+
+static void take_message(struct worker_agent *worker, ac_value message) {
+    struct ac_exit exit;
+    if (ac_is_nil(message)) {
+        worker->kicked = false;
+    } else if (ac_exit_of(message, &exit)) {
+        ac_drop(exit.value);
+        worker->lost = true;
+        begin_end(worker);
+    } else if (message_is(message, "tell")) {
+        take_things(worker, message);
+    }
+    ac_drop(message);
+}
+
+// ---- the coroutine ----
+
+// Has the node end the worker by force.
+static void end_by_force(struct worker_agent *worker) {
+    worker->doomed = true;
+    if (!worker->site || !ac_ref_is(worker->site->host) ||
+        ac_send(worker->site->host, ac_list("end", worker->number)) < 0)
+        worker->lost = worker->told = true; // who could do it is gone
+    else if (worker->deadline == AC_FOREVER)
+        worker->deadline = ac_now() + DOOM_GRACE_NS;
+}
+
+// A message of jobs that did not go out. If the worker is gone, the monitor tells. What is too
+// large to be sent was not let in by the client.
+static void send_things(struct worker_agent *worker) {
+    while (!worker->ending && !worker->broken && !batch_empty(&worker->out)) {
+        ac_value message = batch_take(&worker->out, "do");
+        int err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(worker->ref, message);
+        if (err) {
+            trace(TRACE_CLUSTER, "worker %lld: was not told: %s", (long long)worker->number,
+                  ac_strerror(err));
+            worker->broken = true;
+        }
+    }
+    if (worker->broken && !worker->doomed && !worker->ending)
+        worker->doom = true;
+    if (worker->doom && !worker->doomed)
+        end_by_force(worker);
+}
+
+static int receive(struct worker_agent *worker) {
+    ac_value message;
+    int err = ac_receive(&message, worker->deadline);
+    if (!err)
+        take_message(worker, message);
+    return err;
+}
+
+static int begin(struct worker_agent *worker) {
+    int err = ac_monitor(worker->ref);
+    // What the node has may come later than the word of its first worker.
+    while (!err && !worker->at->place && !worker->ending)
+        err = receive(worker);
+    if (!err)
+        err = ac_send(worker->ref, ac_list("hello", ac_self(), worker->desk->many_jobs));
+    if (!err && !worker->ending)
+        worker->place = placement_add_worker(worker->desk->place, worker->at->place, worker);
+    if (!worker->place)
+        return err ? err : -ENOMEM;
+    worker_status(worker, AC_WORKER_READY, worker->node_name);
+    scheduler_changed(worker->desk->scheduler);
+    return 0;
+}
+
+static ac_value run_agent(ac_value argument) {
+    struct worker_agent *worker = ac_pointer_of(argument);
+    struct desk *desk = worker->desk;
+    int err = begin(worker);
+    if (err)
+        begin_end(worker);
+    while (err != -ECANCELED && err != -ETIMEDOUT && !(worker->lost && worker->told)) {
+        send_things(worker);
+        if (!(worker->lost && worker->told))
+            err = receive(worker);
+    }
+    list_remove(&worker->link);
+    char text[640];
+    snprintf(text, sizeof text, "worker %lld of %s: %s", (long long)worker->number,
+             worker->node_name, worker->text[0] ? worker->text : "the connection to it was lost");
+    text_mend(text);
+    if (worker->place)
+        placement_remove_worker(worker->place, text);
+    scheduler_changed(desk->scheduler);
+    worker_status(worker, AC_WORKER_GONE, worker->text[0] ? worker->text : "lost");
+    batch_done(&worker->out);
+    supply_release(worker->at);
+    memory_release(worker);
+    desk_agent_ended(desk);
+    return ac_nil;
+}
+
+void agent_add(struct site_agent *site, int64_t number, ac_ref ref) {
+    struct worker_agent *worker = memory_allocate_zeroed(sizeof *worker);
+    if (!worker)
+        return;
+    *worker = (struct worker_agent){.desk = site->desk,
+                                    .at = site->site,
+                                    .site = site,
+                                    .ref = ref,
+                                    .number = number,
+                                    .deadline = AC_FOREVER,
+                                    .node_ref = site->site->holder};
+    memcpy(worker->location, site->site->location, sizeof worker->location);
+    memcpy(worker->node_name, site->name, sizeof worker->node_name);
+    list_init(&worker->link);
+    worker->coro = cluster_spawn(site->desk->scheduler->loop, run_agent, worker,
+                                 "agent of a worker");
+    if (!worker->coro) {
+        memory_release(worker);
+        return;
+    }
+    list_append(&site->desk->workers, &worker->link);
+    site->desk->agent_count++;
+    site->site->users++;
+}
+
+struct worker_agent *agent_find(struct desk *desk, ac_ref ref) {
+    list_each (link, &desk->workers) {
+        struct worker_agent *worker = container_of(link, struct worker_agent, link);
+        if (ac_ref_equal(worker->ref, ref))
+            return worker->ending || !worker->place ? NULL : worker;
+    }
+    return NULL;
+}
+
+void agent_worker_ended(struct site_agent *site, int64_t number, const char *text) {
+    list_each (link, &site->desk->workers) {
+        struct worker_agent *worker = container_of(link, struct worker_agent, link);
+        if (worker->site != site || (number != 0 && worker->number != number))
+            continue;
+        if (number == 0)
+            worker->site = NULL;
+        if (!worker->told)
+            snprintf(worker->text, sizeof worker->text, "%s", text);
+        worker->told = true;
+        begin_end(worker);
+    }
+}
+
+void agent_end_all(struct desk *desk) {
+    list_each (link, &desk->workers) {
+        struct worker_agent *worker = container_of(link, struct worker_agent, link);
+        if (!worker->told)
+            snprintf(worker->text, sizeof worker->text, "closed");
+        worker->told = worker->lost = true;
+        begin_end(worker);
+    }
+}

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: MIT
+// Which job goes to which worker now, and why the others wait.
+//
+// A turn has four steps. First, workers that have nothing get a job each, the computation with the
+// smallest share first, as long as their nodes have processors and memory left. Then those that
+// have some are filled up, each in turn, as far as work is given ahead, but not where another
+// computation has the better claim to the processor. Where nothing waits any more and somebody
+// idles, work that was given ahead is called back from whoever has most of it, and, where copies
+// are allowed, the job that has run longest runs there a second time. At last, classes that fit no
+// node are told of, and given up.
+#include "cluster/placement_private.h"
+
+#include <stdio.h>
+
+// ---- what a job needs of a node ----
+
+static bool matches(const char *pattern, const char *text) {
+    for (; *pattern; pattern++, text++) {
+        if (*pattern == '*') {
+            while (*++pattern == '*')
+                continue;
+            for (;; text++) {
+                if (matches(pattern, text))
+                    return true;
+                if (!*text)
+                    return false;
+            }
+        }
+        if (!*text || (*pattern != '?' && *pattern != *text))
+            return false;
+    }
+    return !*text;
+}
+
+// Whether a word stands in a list of words.
+static bool has_word(const char *list, const char *word, size_t bytes) {
+    while (*list) {
+        size_t length = strcspn(list, " ");
+        if (length == bytes && memcmp(list, word, bytes) == 0)
+            return true;
+        list += length + strspn(list + length, " ");
+    }
+    return false;
+}
+
+// What a node lacks, as the end of a sentence; NULL: nothing, jobs of the class may run there.
+static const char *lacks(const struct place_class *class, const struct place_node *node,
+                         char text[PLACE_TEXT_BYTES]) {
+    const struct place_needs *needs = &class->needs;
+    const struct place_facts *facts = &node->facts;
+    if (needs->architecture[0] && strcmp(needs->architecture, facts->architecture) != 0)
+        snprintf(text, PLACE_TEXT_BYTES, "is not of architecture %s", needs->architecture);
+    else if (needs->node[0] && !matches(needs->node, facts->name))
+        snprintf(text, PLACE_TEXT_BYTES, "is not called %s", needs->node);
+    else if (class->cpus > facts->cpus)
+        snprintf(text, PLACE_TEXT_BYTES, "has %u of %u processors", facts->cpus, class->cpus);
+    else if (facts->memory && needs->memory > facts->memory)
+        snprintf(text, PLACE_TEXT_BYTES, "has %llu of %llu MiB",
+                 (unsigned long long)(facts->memory >> 20),
+                 (unsigned long long)(needs->memory >> 20));
+    else
+        text[0] = 0;
+    for (const char *word = needs->tags; !text[0] && *word;) {
+        size_t bytes = strcspn(word, " ");
+        if (bytes > 0 && !has_word(facts->tags, word, bytes))
+            snprintf(text, PLACE_TEXT_BYTES, "has no tag %.*s", (int)bytes, word);
+        word += bytes + strspn(word + bytes, " ");
+    }
+    return text[0] ? text : NULL;
+}
+
+static bool fits(const struct place_class *class, const struct place_node *node) {
+    const struct place_needs *needs = &class->needs;
+    const struct place_facts *facts = &node->facts;
+    if (class->cpus > facts->cpus || (facts->memory && needs->memory > facts->memory))
+        return false;
+    if (!needs->architecture[0] && !needs->node[0] && !needs->tags[0])
+        return true;
+    char text[PLACE_TEXT_BYTES];
+    return !lacks(class, node, text);
+}
+
+// ---- room ----
+
+static uint32_t ahead(const struct place_worker *worker, const struct place_class *class) {
+    if (worker->computation->many_jobs)
+        return AHEAD_MANY;
+    if (class->ended == 0)
+        return AHEAD_UNKNOWN;
+    uint64_t ns = AHEAD_ROUND_TRIPS * worker->round_trip_ns;
+    double jobs = 1 + (double)(ns > AHEAD_NS ? ns : AHEAD_NS) / (class->mean_ns + 1);
+    return jobs > AHEAD_MAX ? AHEAD_MAX : jobs < AHEAD_UNKNOWN ? AHEAD_UNKNOWN : (uint32_t)jobs;
+}
+
+// Whether the node has left what one more job of the class would make the worker hold.
+static bool node_has(const struct place_worker *worker, const struct place_class *class) {
+    const struct place_node *node = worker->node;
+    bool many = worker->computation->many_jobs;
+    uint32_t cpus = many                         ? class->cpus
+                    : class->cpus > worker->cpus ? class->cpus - worker->cpus
+                                                 : 0;
+    uint64_t held = many ? 0 : worker->memory;
+    uint64_t memory = class->needs.memory > held ? class->needs.memory - held : 0;
+    return node->cpus_held + cpus <= node->facts.cpus &&
+           (node->facts.memory == 0 || node->memory_held + memory <= node->facts.memory);
+}
+
+static bool admits(const struct place_worker *worker, const struct place_class *class) {
+    return worker->load < ahead(worker, class) && fits(class, worker->node) &&
+           node_has(worker, class);
+}
+
+static struct place_worker *admitting(struct list *workers, const struct place_class *class) {
+    list_each (link, workers) {
+        struct place_worker *worker = container_of(link, struct place_worker, room);
+        if (admits(worker, class))
+            return worker;
+    }
+    return NULL;
+}
+
+static struct job *first_of(const struct place_class *class) {
+    return container_of(class->queue.next, struct job, link);
+}
+
+static bool give(struct place_class *class, struct place_worker *worker) {
+    struct job *job = first_of(class);
+    placement_unqueue(job);
+    if (placement_fly(job, worker))
+        return true;
+    placement_queue_first(job);
+    return false;
+}
+
+// ---- those who have nothing ----
+
+// The class with the oldest job that an idle worker may have.
+static struct place_class *class_for_idle(struct place_computation *it,
+                                          struct place_worker **worker) {
+    struct place_class *best = NULL;
+    list_each (link, &it->queued) {
+        struct place_class *class = container_of(link, struct place_class, link);
+        if (best && first_of(best)->number < first_of(class)->number)
+            continue;
+        struct place_worker *at = admitting(&it->idle, class);
+        if (!at)
+            continue;
+        best = class;
+        *worker = at;
+    }
+    return best;
+}
+
+static double share(const struct place_computation *it) {
+    return (double)it->cpus_held / it->weight;
+}
+
+static void employ_idle(struct placement *placement) {
+    for (;;) {
+        struct place_computation *next = NULL;
+        struct place_class *class = NULL;
+        struct place_worker *worker = NULL;
+        list_each (link, &placement->computations) {
+            struct place_computation *it = container_of(link, struct place_computation, link);
+            if (list_empty(&it->queued) || list_empty(&it->idle) ||
+                (next && share(next) <= share(it)))
+                continue;
+            struct place_worker *at = NULL;
+            struct place_class *of = class_for_idle(it, &at);
+            if (!of)
+                continue;
+            next = it;
+            class = of;
+            worker = at;
+        }
+        if (!next || !give(class, worker))
+            return;
+        // Of equal shares the one that was served last comes last.
+        list_remove(&next->link);
+        list_append(&placement->computations, &next->link);
+    }
+}
+
+// ---- those who have some ----
+
+// Whether another computation waits for a processor of this node, and has the better claim.
+static bool is_contended(const struct place_worker *worker) {
+    const struct place_computation *it = worker->computation;
+    const struct place_node *node = worker->node;
+    if (it->many_jobs)
+        return false;
+    list_each (link, &it->placement->computations) {
+        struct place_computation *other = container_of(link, struct place_computation, link);
+        if (other == it || list_empty(&other->queued) ||
+            (other->cpus_held + 1.0) / other->weight > share(it))
+            continue;
+        list_each (at, &other->queued) {
+            struct place_class *class = container_of(at, struct place_class, link);
+            list_each (room, &other->idle) {
+                struct place_worker *idle = container_of(room, struct place_worker, room);
+                if (idle->node == node && fits(class, node) && !node_has(idle, class))
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void fill_with(struct place_computation *it, struct place_class *class) {
+    while (class->queued > 0) {
+        struct place_worker *worker = admitting(&it->roomy, class);
+        if (!worker || !give(class, worker))
+            return; // giving has put it behind the others
+    }
+}
+
+static void fill_busy(struct placement *placement) {
+    bool several = placement->computations.next != placement->computations.prev;
+    list_each (link, &placement->computations) {
+        struct place_computation *it = container_of(link, struct place_computation, link);
+        struct list spared; // workers that are to become free for others
+        list_init(&spared);
+        if (several && !list_empty(&it->queued)) {
+            list_each (at, &it->roomy) {
+                struct place_worker *worker = container_of(at, struct place_worker, room);
+                if (!is_contended(worker))
+                    continue;
+                list_remove(&worker->room);
+                list_append(&spared, &worker->room);
+                // The one that it was given to begin with it may run, or nobody would.
+                placement_recall(worker, worker->unbegun - (worker->unbegun == worker->load));
+            }
+        }
+        list_each (at, &it->queued)
+            fill_with(it, container_of(at, struct place_class, link));
+        for (struct list *room; (room = list_take(&spared)) != NULL;)
+            list_append(&it->roomy, room);
+    }
+}
+
+// ---- those who idle while others have too much ----
+
+static struct place_worker *idle_with_room(struct place_computation *it,
+                                           const struct place_class *class) {
+    return admitting(&it->idle, class);
+}
+
+// The worker with the most jobs that have not begun and could run at one that idles.
+static struct place_worker *most_laden(struct place_computation *it) {
+    struct place_worker *most = NULL;
+    list_each (link, &it->workers) {
+        struct place_worker *worker = container_of(link, struct place_worker, link);
+        if (worker->load < 2 || worker->unbegun == 0 || worker->recalled > 0 ||
+            (most && most->unbegun >= worker->unbegun))
+            continue;
+        const struct flight *last = container_of(worker->flights.prev, struct flight, link);
+        if (!last->begun && !last->job->pinned && idle_with_room(it, last->job->class))
+            most = worker;
+    }
+    return most;
+}
+
+static uint32_t count_idle(const struct place_computation *it) {
+    uint32_t count = 0;
+    list_each (link, &it->idle)
+        count++;
+    return count;
+}
+
+// The flight that has run longest, of jobs that may have a copy and have none.
+static struct flight *longest(struct place_computation *it, ac_time now) {
+    struct flight *best = NULL;
+    list_each (link, &it->workers) {
+        struct place_worker *worker = container_of(link, struct place_worker, link);
+        list_each (at, &worker->flights) {
+            struct flight *flight = container_of(at, struct flight, link);
+            struct job *job = flight->job;
+            if (!job->class->needs.copies || !flight->begun || flight->asked || flight->other ||
+                job->flight != flight || job->pinned ||
+                (double)(now - flight->since) < 2 * job->class->mean_ns)
+                continue;
+            if ((!best || flight->since < best->since) && idle_with_room(it, job->class))
+                best = flight;
+        }
+    }
+    return best;
+}
+
+static void relieve(struct place_computation *it, ac_time now) {
+    // As long as calling back goes on there is no need of copies.
+    uint32_t recalled = 0;
+    list_each (link, &it->workers)
+        recalled += container_of(link, struct place_worker, link)->recalled;
+    for (uint32_t idle = count_idle(it); idle > recalled; idle--) {
+        struct place_worker *worker = most_laden(it);
+        if (!worker)
+            break;
+        // What is left is shared evenly: one that has begun counts for nothing here.
+        uint32_t count = (worker->unbegun + 1) / 2;
+        placement_recall(worker, count);
+        recalled += count;
+    }
+    if (recalled > 0)
+        return;
+    struct flight *flight;
+    while ((flight = longest(it, now)) != NULL)
+        if (!placement_fly(flight->job, idle_with_room(it, flight->job->class)))
+            return;
+}
+
+// ---- those that fit nowhere ----
+
+static bool any_fits(const struct place_class *class) {
+    const struct placement *placement = class->computation->placement;
+    list_each (link, &placement->nodes)
+        if (fits(class, container_of(link, struct place_node, link)))
+            return true;
+    return false;
+}
+
+static void describe_unfit(const struct place_class *class, char text[PLACE_TEXT_BYTES]) {
+    const struct placement *placement = class->computation->placement;
+    if (placement->node_count == 0) {
+        snprintf(text, PLACE_TEXT_BYTES, "no node has been found");
+        return;
+    }
+    const struct place_node *node = container_of(placement->nodes.next, struct place_node, link);
+    char lack[PLACE_TEXT_BYTES];
+    const char *what = lacks(class, node, lack);
+    snprintf(text, PLACE_TEXT_BYTES, "none of %u node%s fits: %.60s %.120s", placement->node_count,
+             placement->node_count == 1 ? "" : "s", node->facts.name, what ? what : "fits");
+}
+
+// Returns when to look again.
+static ac_time see_to_unfit(struct place_class *class, ac_time now) {
+    struct placement *placement = class->computation->placement;
+    char text[PLACE_TEXT_BYTES];
+    if (any_fits(class)) {
+        class->unfit_since = 0;
+        class->hinted = false;
+        return AC_FOREVER;
+    }
+    if (class->unfit_since == 0)
+        class->unfit_since = now;
+    if (placement->node_count > 0 && !class->needs.wait_for_nodes) {
+        ac_time due = earlier(AC_FOREVER, placement->settled > class->unfit_since
+                                              ? placement->settled
+                                              : class->unfit_since);
+        if (now < due)
+            return due;
+        describe_unfit(class, text);
+        while (class->queued > 0)
+            placement_report(first_of(class), PLACE_FAILED, -ENODEV, text);
+        return AC_FOREVER;
+    }
+    if (class->hinted)
+        return AC_FOREVER;
+    if (now < class->unfit_since + HINT_NS)
+        return class->unfit_since + HINT_NS;
+    class->hinted = true;
+    describe_unfit(class, text);
+    placement->door->hint(placement->up, class->computation, text);
+    return AC_FOREVER;
+}
+
+ac_time place_all(struct placement *placement, ac_time now) {
+    ac_time due = AC_FOREVER;
+    employ_idle(placement);
+    fill_busy(placement);
+    list_each (link, &placement->computations) {
+        struct place_computation *it = container_of(link, struct place_computation, link);
+        if (!it->many_jobs && !list_empty(&it->idle) && list_empty(&it->queued))
+            relieve(it, now);
+        list_each (at, &it->queued)
+            due = earlier(due, see_to_unfit(container_of(at, struct place_class, link), now));
+    }
+    return due;
+}
+
+// ---- why ----
+
+static void why_queued(const struct job *job, char text[PLACE_TEXT_BYTES]) {
+    const struct place_class *class = job->class;
+    const struct place_computation *it = class->computation;
+    uint64_t before = 0;
+    list_each (link, &class->queue) {
+        if (link == &job->link)
+            break;
+        before++;
+    }
+    uint32_t workers = 0, fitting = 0;
+    const struct place_node *full = NULL;
+    list_each (link, &it->workers) {
+        const struct place_worker *worker = container_of(link, struct place_worker, link);
+        workers++;
+        if (!worker->enabled || !worker->node->enabled || !fits(class, worker->node))
+            continue;
+        fitting++;
+        if (!node_has(worker, class))
+            full = worker->node;
+    }
+    if (!any_fits(class))
+        describe_unfit(class, text);
+    else if (fitting == 0)
+        snprintf(text, PLACE_TEXT_BYTES,
+                 "waits: of %u workers none that takes jobs is on a node that fits", workers);
+    else if (full)
+        snprintf(text, PLACE_TEXT_BYTES,
+                 "waits: %.63s has %u of %u processors and %llu of %llu MiB in use; %llu jobs of "
+                 "its kind are before it",
+                 full->facts.name, full->cpus_held, full->facts.cpus,
+                 (unsigned long long)(full->memory_held >> 20),
+                 (unsigned long long)(full->facts.memory >> 20), (unsigned long long)before);
+    else
+        snprintf(text, PLACE_TEXT_BYTES,
+                 "waits: all of %u fitting workers are busy; %llu jobs of its kind are before it",
+                 fitting, (unsigned long long)before);
+}
+
+bool placement_why(const struct place_computation *it, uint64_t number, ac_time now,
+                   char text[PLACE_TEXT_BYTES]) {
+    const struct job *job = placement_find(it, number);
+    if (!job || job->done)
+        return false;
+    const struct flight *flight = job->flight;
+    if (!flight) {
+        why_queued(job, text);
+        return true;
+    }
+    const char *node = flight->worker->node->facts.name;
+    if (flight->asked)
+        snprintf(text, PLACE_TEXT_BYTES, "was asked to end on %.63s", node);
+    else if (flight->begun)
+        snprintf(text, PLACE_TEXT_BYTES, "runs on %.63s for %.3f s, attempt %u", node,
+                 (double)(now - flight->since) * 1e-9, flight->attempt);
+    else
+        snprintf(text, PLACE_TEXT_BYTES, "lies ready at a worker on %.63s behind %u others", node,
+                 flight->worker->load - 1);
+    return true;
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+// One computation at the scheduler. Messages between the client's *courier* and the desk (the main
+// coroutine of the scheduler for "open", then the desk itself):
+//
+//     ["open", courier, supplier, client's address, name, cargo, many jobs at once?,
+//      nodes at most, workers at most, weight]                                   courier -> desk
+//     ["desk", desk]                                       here it is            desk -> courier
+//     ["want", things...]   THING_CLASS, _JOB, _DROP                             courier -> desk
+//     ["news", things...]   THING_STATUS, _STARTED, _DONE                        desk -> courier
+//     ["why", number] as a call; the answer is a text, or nil if there is no such job
+//     ["close"]                                            end all workers       courier -> desk
+//
+// Classes are numbered from 0 in the order in which they come. The desk ends when all its agents
+// have: after "close", or when the courier has ended or is lost.
+#include "cluster/scheduler.h"
+
+#include <stdio.h>
+
+enum { AGENTS_GRACE_NS = 2000 * 1000 * 1000 };
+#define CLOSE_NS (4000ll * 1000 * 1000)
+
+static ac_value run_desk(ac_value argument);
+
+// ---- news for the client ----
+
+void desk_kick(struct desk *desk) { desk->kicked = desk->kicked || agent_kick(desk->coro); }
+
+void desk_told(struct desk *desk, int err) {
+    desk->broken |= err < 0;
+    desk_kick(desk);
+}
+
+void desk_status(struct desk *desk, const struct ac_status *status, const char *address) {
+    desk_tell(desk, THING_STATUS, ac_of((int)status->kind), ac_of(status->node),
+              ac_of(status->worker), ac_of(status->coroutine), ac_of(status->job),
+              ac_of((const char *)status->location), ac_of((const char *)status->text),
+              ac_of(address));
+}
+
+void desk_agent_ended(struct desk *desk) {
+    desk->agent_count--;
+    desk_kick(desk);
+}
+
+static void send_news(struct desk *desk) {
+    while (!desk->broken && !batch_empty(&desk->news)) {
+        ac_value message = batch_take(&desk->news, "news");
+        int err = message.kind == AC_INVALID ? ac_error_of(message)
+                                             : ac_send(desk->courier, message);
+        if (err) {
+            trace(TRACE_CLUSTER, "%s: the client was not told: %s", desk->name, ac_strerror(err));
+            desk->broken = true;
+        }
+    }
+    if (desk->broken)
+        desk->closing = true;
+}
+
+// ---- what the client wants ----
+
+static int add_function(struct desk *desk, const char *name, bool quiet) {
+    char **functions = memory_resize(desk->functions,
+                                     (desk->function_count + 1) * sizeof *functions);
+    if (functions)
+        desk->functions = functions;
+    bool *quiets = memory_resize(desk->quiet, (desk->function_count + 1) * sizeof *quiets);
+    if (quiets)
+        desk->quiet = quiets;
+    char *copy = functions && quiets ? memory_copy_text(name) : NULL;
+    if (!copy)
+        return -ENOMEM;
+    desk->functions[desk->function_count] = copy;
+    desk->quiet[desk->function_count++] = quiet;
+    return 0;
+}
+
+static void copy_text(char *to, size_t bytes, ac_value text) {
+    snprintf(to, bytes, "%s", ac_text_of(text) ? ac_text_of(text) : "");
+}
+
+static int take_class(struct desk *desk, const ac_value *items) {
+    const char *name = ac_text_of(items[0]);
+    struct place_needs needs = {
+        .function = desk->function_count,
+        .cpus = (uint32_t)ac_int_of(items[1]),
+        .memory = (uint64_t)ac_int_of(items[2]),
+        .retries = (uint8_t)ac_int_of(items[6]),
+        .copies = ac_bool_of(items[7]),
+        .wait_for_nodes = ac_bool_of(items[8]),
+        .seconds_max = ac_real_of(items[9]),
+    };
+    copy_text(needs.tags, sizeof needs.tags, items[3]);
+    copy_text(needs.node, sizeof needs.node, items[4]);
+    copy_text(needs.architecture, sizeof needs.architecture, items[5]);
+    int err = name ? add_function(desk, name, ac_bool_of(items[10])) : -EPROTO;
+    return err ? err : placement_add_class(desk->place, &needs, ac_now());
+}
+
+static int take_job(struct desk *desk, const ac_value *items) {
+    uint64_t number = (uint64_t)ac_int_of(items[0]);
+    ac_ref at = ac_ref_of(items[2]);
+    struct worker_agent *worker = ac_ref_is(at) ? agent_find(desk, at) : NULL;
+    if (ac_ref_is(at) && !worker) {
+        desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)AC_LOST), ac_of(-EHOSTUNREACH),
+                  ac_of_error(-EHOSTUNREACH, "the worker is gone"), ac_nil, ac_of(0.0));
+        return 0;
+    }
+    return placement_submit(desk->place, number, (uint32_t)ac_int_of(items[1]),
+                            worker ? worker->place : NULL, ac_hold(items[3]));
+}
+
+static void take_things(struct desk *desk, ac_value message) {
+    size_t cursor = 0;
+    enum thing thing;
+    ac_value items[THING_ITEMS_MAX];
+    int err = 0;
+    while (err >= 0 && batch_next(message, &cursor, &thing, items)) {
+        if (thing == THING_JOB) {
+            err = take_job(desk, items);
+        } else if (thing == THING_CLASS) {
+            err = take_class(desk, items);
+        } else if (thing == THING_DROP) {
+            uint64_t number = (uint64_t)ac_int_of(items[0]);
+            if (number)
+                placement_cancel(desk->place, number, ac_now());
+            else
+                placement_cancel_all(desk->place, ac_now());
+        } else {
+            err = -EPROTO;
+        }
+        batch_drop(thing, items);
+    }
+    if (err < 0) {
+        trace(TRACE_CLUSTER, "%s: given up: %s", desk->name, ac_strerror(err));
+        desk->broken = true;
+    }
+    scheduler_changed(desk->scheduler);
+}
+
+// As a call: (answer, ["why", number]).
+static void take_question(struct desk *desk, ac_value message) {
+    ac_ref answer;
+    ac_value body;
+    const char *word;
+    int64_t number;
+    char text[PLACE_TEXT_BYTES];
+    if (ac_unpack(message, &answer, &body) != 0)
+        return;
+    if (message_is(body, "why") && ac_unpack(body, &word, &number) == 0) {
+        bool known = placement_why(desk->place, (uint64_t)number, ac_now(), text);
+        (void)ac_send(answer, known ? ac_of((const char *)text) : ac_nil);
+    }
+    ac_drop(body);
+}
+
+static void take_message(struct desk *desk, ac_value message) {
+    struct ac_exit exit;
+    if (ac_is_nil(message)) {
+        desk->kicked = false;
+    } else if (ac_exit_of(message, &exit)) {
+        desk->closing |= ac_ref_equal(exit.who, desk->courier);
+        ac_drop(exit.value);
+    } else if (message_is(message, "want")) {
+        take_things(desk, message);
+    } else if (message_is(message, "close")) {
+        desk->closing = true;
+    } else {
+        take_question(desk, message);
+    }
+    ac_drop(message);
+}
+
+// ---- the coroutine ----
+
+// Until all agents have ended, or the time is up.
+static void wait_for_agents(struct desk *desk, ac_time deadline) {
+    while (desk->agent_count > 0) {
+        send_news(desk);
+        ac_value message;
+        if (ac_receive(&message, deadline) < 0)
+            return;
+        take_message(desk, message);
+    }
+}
+
+static void close_desk(struct desk *desk) {
+    desk->closing = true;
+    supply_end_all(desk);
+    wait_for_agents(desk, ac_now() + CLOSE_NS);
+    agent_end_all(desk);
+    list_each (link, &desk->agents)
+        coro_cancel(container_of(link, struct site_agent, link)->coro);
+    wait_for_agents(desk, ac_now() + AGENTS_GRACE_NS);
+    list_each (link, &desk->workers)
+        coro_cancel(container_of(link, struct worker_agent, link)->coro);
+    wait_for_agents(desk, AC_FOREVER);
+    send_news(desk);
+}
+
+static void desk_free(struct desk *desk) {
+    if (desk->place)
+        placement_close(desk->place);
+    list_remove(&desk->link);
+    batch_done(&desk->news);
+    map_done(&desk->asked);
+    ac_drop(desk->cargo);
+    for (uint32_t i = 0; i < desk->function_count; i++)
+        memory_release(desk->functions[i]);
+    memory_release(desk->functions);
+    memory_release(desk->quiet);
+    memory_release(desk);
+}
+
+static ac_value run_desk(ac_value argument) {
+    struct desk *desk = ac_pointer_of(argument);
+    int err = ac_monitor(desk->courier);
+    if (!err)
+        err = ac_send(desk->courier, ac_list("desk", ac_self()));
+    if (!err)
+        supply_serve(desk);
+    while (!err && !desk->closing) {
+        ac_value message;
+        send_news(desk);
+        err = desk->closing ? 0 : ac_receive(&message, AC_FOREVER);
+        if (!err && !desk->closing)
+            take_message(desk, message);
+    }
+    close_desk(desk);
+    trace(TRACE_CLUSTER, "%s: closed", desk->name);
+    // Agents are left only when the loop ends and has cancelled this coroutine too.
+    if (desk->agent_count == 0)
+        desk_free(desk);
+    return ac_nil;
+}
+
+static int read_open(struct desk *desk, ac_value open) {
+    const char *word, *address, *name;
+    struct place_options options = {.user = desk};
+    int err = ac_unpack(open, &word, &desk->courier, &desk->supplier, &address, &name, &desk->cargo,
+                        &desk->many_jobs, &desk->nodes_max, &desk->workers_max, &options.weight);
+    if (err || !ac_ref_is(desk->courier) || !address)
+        return err ? err : -EINVAL;
+    (void)sys_address_parse(address, &desk->client);
+    snprintf(desk->name, sizeof desk->name, "%s", name ? name : "program");
+    options.many_jobs = desk->many_jobs;
+    desk->place = placement_open(desk->scheduler->placement, &options);
+    return desk->place ? 0 : -ENOMEM;
+}
+
+int desk_open(struct scheduler *scheduler, ac_value open) {
+    struct desk *desk = memory_allocate_zeroed(sizeof *desk);
+    if (!desk)
+        return -ENOMEM;
+    desk->scheduler = scheduler;
+    list_init(&desk->link);
+    list_init(&desk->agents);
+    list_init(&desk->workers);
+    map_init(&desk->asked);
+    int err = read_open(desk, open);
+    if (!err)
+        desk->coro = cluster_spawn(scheduler->loop, run_desk, desk, "desk of a computation");
+    if (!desk->coro) {
+        desk_free(desk);
+        return err ? err : -ENOMEM;
+    }
+    list_append(&scheduler->desks, &desk->link);
+    return 0;
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: MIT
+// Jobs as their owner sees them: submitting, running at a worker, cancelling, asking why; and the
+// notices of their ends.
+#include "cluster/client_private.h"
+
+#include <stdio.h>
+
+// What jobs of a class have in common: all bytes are set, so that it may be compared as such.
+struct class_key {
+    const struct ac_job_entry *entry;
+    uint64_t memory;
+    double seconds_max;
+    uint32_t cpus;
+    uint8_t retries;
+    bool copies, wait_for_nodes, quiet;
+    char tags[256], node[64], architecture[16];
+};
+
+// One who waits until fewer jobs have not ended.
+struct submitter {
+    struct list link;
+    struct coro *coro;
+};
+
+static bool abandon_submit(struct coro *coro);
+static bool abandon_run(struct coro *coro);
+
+static const struct wait_kind submitting = {.name = "room for a job", .abandon = abandon_submit};
+static const struct wait_kind starting = {.name = "start of a job", .abandon = abandon_run};
+
+// What is wrong with a call that wants to run a function; 0 if nothing is.
+static int check_call(const struct ac_computation *it, ac_function function, ac_value argument,
+                      const struct ac_job_entry **entry) {
+    struct coro *self = coro_here();
+    if (!self)
+        return -EPERM;
+    if (argument.kind == AC_INVALID)
+        return ac_error_of(argument);
+    if (self->cancelled)
+        return coro_may_wait(self, AC_FOREVER);
+    if (it->closer || it->closed)
+        return -ECANCELED;
+    if (value_is_local(argument))
+        return -ENOTSUP;
+    int err = batch_fits(argument);
+    if (err)
+        return err;
+    *entry = job_entry_of(function);
+    if (!*entry)
+        trace(TRACE_CLUSTER, "a function is to be run that is not declared: declare it with "
+                             "AC_JOB(function)");
+    return *entry ? 0 : -ENOSYS;
+}
+
+// ---- classes ----
+
+static bool copy_text(char *to, size_t bytes, const char *text) {
+    return !text || snprintf(to, bytes, "%s", text) < (int)bytes;
+}
+
+static int make_key(struct class_key *key, const struct ac_job_entry *entry,
+                    const struct ac_job_options *options) {
+    memset(key, 0, sizeof *key);
+    key->entry = entry;
+    if (!options)
+        return 0;
+    key->cpus = options->cpus;
+    key->memory = options->memory;
+    key->seconds_max = options->seconds_max;
+    key->retries = options->retries > UINT8_MAX ? UINT8_MAX : (uint8_t)options->retries;
+    key->copies = options->copies;
+    key->wait_for_nodes = options->wait_for_nodes;
+    key->quiet = options->quiet;
+    bool good = options->seconds_max >= 0 &&
+                copy_text(key->tags, sizeof key->tags, options->tags) &&
+                copy_text(key->node, sizeof key->node, options->node) &&
+                copy_text(key->architecture, sizeof key->architecture, options->architecture);
+    return good ? 0 : -EINVAL;
+}
+
+static int add_class(struct ac_computation *it, const struct class_key *key, uint32_t *number) {
+    int err = batch_add(&it->wants, THING_CLASS, ac_of(key->entry->name), ac_of(key->cpus),
+                        ac_of(key->memory), ac_of(key->tags), ac_of(key->node),
+                        ac_of(key->architecture), ac_of((int)key->retries), ac_of_bool(key->copies),
+                        ac_of_bool(key->wait_for_nodes), ac_of(key->seconds_max),
+                        ac_of_bool(key->quiet));
+    if (err)
+        return err;
+    *number = it->class_count++;
+    // Without the memory to know it again the next job of this kind makes one more.
+    (void)map_put(&it->classes, key, sizeof *key, (void *)(uintptr_t)(*number + 1));
+    return 0;
+}
+
+static int class_of(struct ac_computation *it, const struct ac_job_entry *entry,
+                    const struct ac_job_options *options, uint32_t *number) {
+    static const struct ac_job_options none = {.size = sizeof none};
+    bool plain = !options ||
+                 (options->size == sizeof none && memcmp(options, &none, sizeof none) == 0);
+    if (plain && it->last_entry == entry) {
+        *number = it->last_class;
+        return 0;
+    }
+    struct class_key key;
+    int err = make_key(&key, entry, options);
+    if (err)
+        return err;
+    uintptr_t known = (uintptr_t)map_get(&it->classes, &key, sizeof key);
+    if (known)
+        *number = (uint32_t)(known - 1);
+    else
+        err = add_class(it, &key, number);
+    if (plain && !err) {
+        it->last_entry = entry;
+        it->last_class = *number;
+    }
+    return err;
+}
+
+// ---- submitting ----
+
+static bool abandon_submit(struct coro *coro) {
+    struct submitter *it = coro->wait_for;
+    list_remove(&it->link);
+    return true;
+}
+
+static void let_submit(struct ac_computation *it) {
+    struct list *link = map_count(&it->jobs) < JOBS_MAX ? list_take(&it->submitters) : NULL;
+    if (link)
+        coro_wake(container_of(link, struct submitter, link)->coro, 0);
+}
+
+void job_end_waits(struct ac_computation *it, int err) {
+    for (struct list *link; (link = list_take(&it->submitters)) != NULL;)
+        coro_wake(container_of(link, struct submitter, link)->coro, err);
+}
+
+static int wait_for_room(struct ac_computation *it) {
+    struct coro *self = coro_here();
+    while (map_count(&it->jobs) >= JOBS_MAX) {
+        int err = coro_may_wait(self, AC_FOREVER);
+        if (err)
+            return err;
+        struct submitter waits = {.coro = self};
+        list_init(&waits.link);
+        list_append(&it->submitters, &waits.link);
+        self->wait_for = &waits;
+        err = (int)coro_wait(self, &submitting, AC_FOREVER);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+// A job with the next number. Takes the argument.
+static struct client_job *add_job(struct ac_computation *it, uint32_t class, ac_value at,
+                                  ac_value argument) {
+    struct client_job *job = memory_allocate_zeroed(sizeof *job);
+    int err = job ? map_put_id(&it->jobs, it->last_number + 1, job) : -ENOMEM;
+    if (err) {
+        memory_release(job);
+        ac_drop(argument);
+        return NULL;
+    }
+    job->number = ++it->last_number;
+    err = batch_add(&it->wants, THING_JOB, ac_of(job->number), ac_of(class), at, argument);
+    if (err) {
+        (void)map_take_id(&it->jobs, job->number);
+        memory_release(job);
+        return NULL;
+    }
+    computation_wants(it, 0);
+    return job;
+}
+
+int64_t ac_submit_with(ac_computation *it, ac_function function, ac_value argument,
+                       const struct ac_job_options *options) {
+    const struct ac_job_entry *entry;
+    uint32_t class = 0;
+    int err = it ? check_call(it, function, argument, &entry) : -EINVAL;
+    if (!err)
+        err = wait_for_room(it);
+    if (!err)
+        err = class_of(it, entry, options, &class);
+    if (err) {
+        ac_drop(argument);
+        return err;
+    }
+    struct client_job *job = add_job(it, class, ac_nil, argument);
+    return job ? (int64_t)job->number : -ENOMEM;
+}
+
+// Cancelled before the job began: nobody will hear of it.
+static bool abandon_run(struct coro *coro) {
+    struct run_wait *wait = coro->wait_for;
+    struct client_job *job = wait->job;
+    wait->job = NULL;
+    job->wait = NULL;
+    job->silent = true;
+    struct ac_computation *it = wait->computation;
+    computation_want(it, THING_DROP, ac_of(job->number));
+    return true;
+}
+
+ac_ref ac_run_at_with(ac_computation *it, ac_ref worker, ac_function function, ac_value argument) {
+    const struct ac_job_entry *entry;
+    uint32_t class = 0;
+    int err = it ? check_call(it, function, argument, &entry) : -EINVAL;
+    if (!err && !map_get(&it->spots, &worker, sizeof worker))
+        err = -EHOSTUNREACH;
+    if (!err)
+        err = class_of(it, entry, NULL, &class);
+    if (err) {
+        ac_drop(argument);
+        return ref_none(err);
+    }
+    struct client_job *job = add_job(it, class, ac_of(worker), argument);
+    if (!job)
+        return ref_none(-ENOMEM);
+    struct run_wait wait = {.coro = coro_here(), .computation = it, .job = job};
+    job->at = true;
+    job->wait = &wait;
+    wait.coro->wait_for = &wait;
+    err = (int)coro_wait(wait.coro, &starting, AC_FOREVER);
+    return err < 0 ? ref_none(err) : wait.result;
+}
+
+int ac_job_cancel(ac_computation *it, int64_t number) {
+    if (!coro_here())
+        return -EPERM;
+    if (!it || number <= 0)
+        return -EINVAL;
+    struct client_job *job = map_get_id(&it->jobs, (uint64_t)number);
+    if (!job || job->at)
+        return -ESRCH;
+    computation_want(it, THING_DROP, ac_of(job->number));
+    return 0;
+}
+
+int ac_job_why(ac_computation *it, int64_t number, char *text, size_t bytes, ac_time deadline) {
+    if (!coro_here())
+        return -EPERM;
+    if (!it || number <= 0 || !text || bytes == 0)
+        return -EINVAL;
+    text[0] = 0;
+    if (!map_get_id(&it->jobs, (uint64_t)number))
+        return -ESRCH;
+    if (!ac_ref_is(it->desk) || !batch_empty(&it->wants)) {
+        snprintf(text, bytes, "is on its way to the scheduler");
+        return 0;
+    }
+    ac_value answer;
+    int err = ac_call(it->desk, ac_list("why", number), &answer, deadline);
+    if (err)
+        return err;
+    if (ac_text_of(answer))
+        snprintf(text, bytes, "%s", ac_text_of(answer));
+    else
+        err = -ESRCH;
+    ac_drop(answer);
+    return err;
+}
+
+// ---- news ----
+
+void job_started(struct ac_computation *it, const ac_value *items) {
+    struct client_job *job = map_get_id(&it->jobs, (uint64_t)ac_int_of(items[0]));
+    if (!job)
+        return;
+    job->coroutine = ac_ref_of(items[2]);
+    if (job->wait) {
+        struct run_wait *wait = job->wait;
+        job->wait = NULL;
+        wait->job = NULL;
+        wait->result = job->coroutine;
+        coro_wake(wait->coro, 0);
+    }
+    if (job->silent)
+        return;
+    struct ac_status status = {.kind = AC_JOB_STARTED,
+                               .worker = ac_ref_of(items[1]),
+                               .coroutine = job->coroutine,
+                               .job = job->at ? 0 : (int64_t)job->number};
+    spot_describe(it, status.worker, &status);
+    computation_tell(it, status_notice(&status));
+}
+
+// Takes the value of the exit.
+static void end_job(struct ac_computation *it, struct client_job *job, const struct ac_exit *exit,
+                    ac_ref worker, double seconds) {
+    (void)map_take_id(&it->jobs, job->number);
+    bool unstarted = job->wait != NULL;
+    if (unstarted) { // in ac_run_at, where the error is the answer
+        struct run_wait *wait = job->wait;
+        wait->job = NULL;
+        coro_wake(wait->coro, exit->reason < 0 ? exit->reason : -EHOSTUNREACH);
+    }
+    if (unstarted || job->silent) {
+        ac_drop(exit->value);
+    } else {
+        struct ac_job_exit end = {.exit = *exit,
+                                  .job = job->at ? 0 : (int64_t)job->number,
+                                  .worker = worker,
+                                  .seconds = seconds};
+        end.exit.who = job->coroutine;
+        struct ac_status spot = {0};
+        spot_describe(it, worker, &spot);
+        memcpy(end.location, spot.location, sizeof end.location);
+        computation_tell(it, job_exit_notice(&end));
+    }
+    memory_release(job);
+    let_submit(it);
+    if (map_count(&it->jobs) == 0)
+        computation_changed(it);
+}
+
+void job_done(struct ac_computation *it, const ac_value *items) {
+    struct client_job *job = map_get_id(&it->jobs, (uint64_t)ac_int_of(items[0]));
+    int64_t how = ac_int_of(items[1]);
+    if (!job || how < AC_FINISHED || how > AC_LOST)
+        return;
+    struct ac_exit exit = {
+        .how = (enum ac_end)how, .reason = (int)ac_int_of(items[2]), .value = ac_hold(items[3])};
+    end_job(it, job, &exit, ac_ref_of(items[4]), ac_real_of(items[5]));
+}
+
+void job_lose_all(struct ac_computation *it, int err, const char *why) {
+    uint64_t cursor = 0;
+    for (struct client_job *job; (job = map_next(&it->jobs, &cursor, NULL, NULL)) != NULL;) {
+        struct ac_exit exit = {.how = AC_LOST, .reason = err, .value = ac_of_error(err, why)};
+        end_job(it, job, &exit, ac_no_ref, 0);
+    }
+}
+
+void job_free_all(struct ac_computation *it) {
+    uint64_t cursor = 0;
+    for (struct client_job *job; (job = map_next(&it->jobs, &cursor, NULL, NULL)) != NULL;) {
+        (void)map_take_id(&it->jobs, job->number);
+        memory_release(job);
+    }
+    map_done(&it->jobs);
+    map_done(&it->classes);
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+// The scheduler: takes computations of clients, has nodes run their programs, and gives jobs to the
+// workers. It lives on a loop, in a client or in a process of its own, and is made of
+//
+//      finder         a coroutine: knows the nodes                       supply.c
+//      placer         a coroutine: lets placement.c decide, once for all
+//                     that happened while others ran                    scheduler.c
+//      desks          one a computation: a coroutine that talks to its
+//                     client, and what belongs to the computation       desk.c
+//      site agents    one for each computation and node                  supply.c
+//      worker agents  one for each worker                                agent.c
+//
+// so that whoever takes nothing in holds up nobody else. Each owns its record; whoever wants
+// something of one changes the record and kicks it (an empty message).
+#ifndef CLUSTER_SCHEDULER_H
+#define CLUSTER_SCHEDULER_H
+
+#include "cluster/cluster_private.h"
+#include "cluster/placement.h"
+
+// A node, for all computations.
+struct site {
+    struct list link;         // in scheduler.sites
+    ac_ref holder;            // the daemon
+    struct place_node *place; // NULL until it has told what it has
+    uint32_t users;           // the list of the scheduler, and agents; freed with the last of them
+    char location[64];
+};
+
+struct scheduler {
+    struct loop *loop;
+    struct placement *placement;
+    struct coro *placer;
+    struct coro *finder;
+    bool kicked; // the placer runs soon
+    struct list desks;
+    struct list sites;
+};
+
+// One computation.
+struct desk {
+    struct list link; // in scheduler.desks
+    struct scheduler *scheduler;
+    struct place_computation *place;
+    struct coro *coro;
+    bool kicked;     // there is a kick in its mailbox
+    bool broken;     // no memory for what it has to tell: it ends, and the client learns that
+    bool closing;    // its client has said so, or is gone
+    ac_ref courier;  // of the client
+    ac_ref supplier; // of the client: has the program
+    struct sys_address client; // where it listens
+    struct batch news;         // for the courier
+    ac_value cargo;            // what it brings with it, as nodes are told
+    bool many_jobs;
+    uint32_t nodes_max;   // 0: all
+    uint32_t workers_max; // of a node; 0: all
+    char **functions;     // by the `function` of a class
+    bool *quiet;          // by class: the client does not want to hear that its jobs begin
+    uint32_t function_count;
+    struct map asked;     // holders of sites that have or had an agent here
+    struct list agents;   // of sites: struct site_agent
+    struct list workers;  // struct worker_agent
+    uint32_t agent_count; // coroutines of both
+    char name[64];
+};
+
+struct site_agent {
+    struct list link; // in desk.agents
+    struct desk *desk;
+    struct site *site;
+    struct coro *coro;
+    ac_ref host; // what the node made for us
+    bool ready;  // the client was told so
+    bool over;   // refused or gone
+    char name[64];
+};
+
+struct worker_agent {
+    struct list link; // in desk.workers
+    struct desk *desk;
+    struct site *at;         // where it is
+    struct site_agent *site; // of this computation; NULL once that has ended
+    struct place_worker *place;
+    struct coro *coro;
+    ac_ref ref;       // of the worker
+    int64_t number;   // on its node
+    struct batch out; // for the worker
+    bool kicked;
+    bool broken;      // no memory for what the worker is to be told
+    bool ending;      // takes no more jobs
+    bool lost;        // the monitor has told
+    bool told;        // the node has told how it ended: `text`
+    bool doom;        // the node is to end it by force,
+    bool doomed;      // and was asked to
+    ac_time deadline; // when an ending worker is given up
+    char location[64];
+    char node_name[64];
+    ac_ref node_ref;
+    char text[512];
+};
+
+// ---- scheduler.c ----
+
+// NULL: no memory.
+struct scheduler *scheduler_create(struct loop *loop);
+// Something has changed that placement should see.
+void scheduler_changed(struct scheduler *scheduler);
+// The loop stops: ends what the scheduler runs for itself.
+void scheduler_stop(struct scheduler *scheduler);
+void scheduler_free(struct scheduler *scheduler);
+// An internal coroutine, daemon, with a stack that our messages fit on. NULL: no memory.
+struct coro *cluster_spawn(struct loop *loop, ac_function function, void *argument,
+                           const char *name);
+
+// ---- desk.c ----
+
+// Opens a computation, as the message says. 0 or an error.
+int desk_open(struct scheduler *scheduler, ac_value open);
+// Adds news for the client.
+#define desk_tell(desk, thing, ...)                                                                \
+    desk_told((desk), batch_add(&(desk)->news, (thing), __VA_ARGS__))
+void desk_told(struct desk *desk, int err);
+void desk_status(struct desk *desk, const struct ac_status *status, const char *address);
+// A coroutine of the desk has ended.
+void desk_agent_ended(struct desk *desk);
+void desk_kick(struct desk *desk);
+
+// ---- agent.c ----
+
+void agent_add(struct site_agent *site, int64_t number, ac_ref worker);
+struct worker_agent *agent_find(struct desk *desk, ac_ref worker);
+// The node tells how a worker ended, or that itself has (number 0: all of this node).
+void agent_worker_ended(struct site_agent *site, int64_t number, const char *text);
+// Tells the agents of all workers of a desk to end.
+void agent_end_all(struct desk *desk);
+extern const struct place_door agent_door;
+
+// ---- supply.c ----
+
+ac_value supply_run_finder(ac_value argument);
+// A new desk gets agents for the nodes that are known.
+void supply_serve(struct desk *desk);
+// An agent knows the site no more.
+void supply_release(struct site *site);
+// Tells all site agents of a desk to have their workers ended, and to end.
+void supply_end_all(struct desk *desk);
+
+// False if there is nobody to kick or no memory.
+static inline bool agent_kick(struct coro *coro) { return coro && mailbox_put(coro, ac_nil) == 0; }
+
+#endif

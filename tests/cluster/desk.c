@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// Several computations of one scheduler.
+#include "cluster/world.h"
+
+static ac_value spin(ac_value seconds) {
+    for (ac_time until = ac_after(ac_real_of(seconds)); ac_now() < until;)
+        continue;
+    return ac_nil;
+}
+AC_JOB(spin)
+
+JOBS_OF_THIS_TEST
+
+enum { JOBS = 60 };
+
+// Runs its jobs and returns when half of them had ended.
+static ac_value run_half(ac_value unused) {
+    ac_computation *computation;
+    struct ac_job_exit job;
+    ac_time half = 0;
+    (void)unused;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    for (int i = 0; i < JOBS; i++)
+        ck_assert_int_gt(ac_submit(computation, spin, 0.02), 0);
+    for (int i = 0; i < JOBS; i++) {
+        ck_assert(world_next_exit(&job, 40));
+        ck_assert_int_eq(job.exit.how, AC_FINISHED);
+        if (i == JOBS / 2)
+            half = ac_now();
+    }
+    int err = ac_computation_close(computation, AC_FOREVER);
+    return err ? ac_result(err) : ac_of((int64_t)half);
+}
+
+static ac_value run_both(ac_value unused) {
+    (void)unused;
+    ac_time began = ac_now();
+    struct ac_exit one, other;
+    ac_ref a = ac_spawn(run_half, ac_nil, .joinable = true, .stack_bytes = 256 << 10);
+    ac_ref b = ac_spawn(run_half, ac_nil, .joinable = true, .stack_bytes = 256 << 10);
+    ck_assert_int_eq(ac_join(a, &one, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_join(b, &other, AC_FOREVER), 0);
+    ck_assert_int_eq(one.how, AC_FINISHED);
+    ck_assert_int_eq(other.how, AC_FINISHED);
+    // Neither had to wait until the other was through: half of one is done when a little more than
+    // half of all could have been.
+    double all = (double)(ac_now() - began);
+    double first = (double)(ac_int_of(one.value) - began);
+    double second = (double)(ac_int_of(other.value) - began);
+    ck_assert_double_lt(first / all, 0.9);
+    ck_assert_double_lt(second / all, 0.9);
+    return ac_nil;
+}
+
+TEST(two_computations_of_one_client_share_a_processor) {
+    world_begin("1");
+    world_run(run_both);
+    world_end();
+}
+
+static ac_value open_and_end(ac_value unused) {
+    (void)unused;
+    ac_computation *computation;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    (void)world_await(AC_WORKER_READY, 20);
+    ck_assert_int_gt(ac_submit(computation, spin, 0.01), 0);
+    return ac_nil; // its end closes it
+}
+
+static ac_value go_on_beside(ac_value unused) {
+    (void)unused;
+    struct ac_exit end;
+    ac_ref other = ac_spawn(open_and_end, ac_nil, .joinable = true, .stack_bytes = 256 << 10);
+    ck_assert_int_eq(ac_join(other, &end, AC_FOREVER), 0);
+    ck_assert_int_eq(end.how, AC_FINISHED);
+    ac_value half = run_half(ac_nil);
+    ck_assert_int_gt(ac_int_of(half), 0);
+    return ac_nil;
+}
+
+TEST(the_end_of_one_computation_leaves_another_alone) {
+    world_begin("1");
+    world_run(go_on_beside);
+    world_end();
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+// What becomes of a job: begun, lost, run again, cancelled, too late, reported once.
+#include "cluster/players.h"
+
+TEST(a_job_that_had_begun_is_lost_and_one_that_had_not_runs_elsewhere) {
+    begin();
+    struct place_computation *it = open_one();
+    struct place_node *node = add_node("one", 2, "");
+    struct player *first = add_player(it, node);
+    uint32_t class = add_class(it, &(struct place_needs){0});
+    submit(it, 1, class, 1000 * MS);
+    submit(it, 2, class, 10 * MS);
+    run_until(1, now + 100 * MS);
+    ck_assert_uint_eq(first->count, 2);
+    lose(first, "signal 11");
+    ck_assert_uint_eq(reports[1], 1);
+    ck_assert_int_eq(how[1], PLACE_LOST);
+    ck_assert_str_eq(why[1], "signal 11");
+    ck_assert_uint_eq(reports[2], 0);
+    struct player *second = add_player(it, node);
+    run_until(2, now + 100 * MS);
+    ck_assert_int_eq(how[2], DONE);
+    ck_assert_uint_eq(second->ended, 1);
+    ck_assert_uint_eq(runs[2], 2);
+    finish(it);
+}
+
+TEST(a_job_that_may_runs_again_as_often_as_it_may) {
+    begin();
+    struct place_computation *it = open_one();
+    struct place_node *node = add_node("one", 2, "");
+    uint32_t class = add_class(it, &(struct place_needs){.retries = 2});
+    submit(it, 1, class, 1000 * MS);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_uint_eq(reports[1], 0);
+        struct player *player = add_player(it, node);
+        run_until(1, now + 10 * MS);
+        ck_assert(player->begun);
+        lose(player, "killed");
+    }
+    ck_assert_uint_eq(reports[1], 1);
+    ck_assert_int_eq(how[1], PLACE_LOST);
+    ck_assert_uint_eq(runs[1], 3);
+    finish(it);
+}
+
+TEST(a_late_report_of_an_attempt_that_was_given_up_changes_nothing) {
+    begin();
+    struct place_computation *it = open_one();
+    struct place_node *node = add_node("one", 2, "");
+    struct player *first = add_player(it, node);
+    uint32_t class = add_class(it, &(struct place_needs){.retries = 1});
+    submit(it, 1, class, 10 * MS);
+    run_until(1, now + 5 * MS);
+    lose(first, "frozen");
+    struct player *second = add_player(it, node);
+    run_until(1, now + 5 * MS);
+    ck_assert_uint_eq(second->hand[0].attempt, 2);
+    ck_assert(!placement_ended(second->worker, 1, 1, 0, now));
+    ck_assert(!placement_given_back(second->worker, 1, 1));
+    run_until(1, now + 100 * MS);
+    ck_assert_uint_eq(reports[1], 1);
+    ck_assert(!placement_ended(second->worker, 1, 2, 0, now));
+    finish(it);
+}
+
+TEST(a_cancelled_job_that_does_not_end_has_its_worker_ended_and_no_other_job_harmed) {
+    begin();
+    struct place_computation *it = open_one();
+    struct place_node *node = add_node("one", 2, "");
+    struct player *first = add_player(it, node);
+    first->deaf = true;
+    uint32_t class = add_class(it, &(struct place_needs){0});
+    submit(it, 1, class, 100000 * MS);
+    submit(it, 2, class, MS);
+    submit(it, 3, class, MS);
+    run_until(1, now + 5 * MS);
+    ac_time asked = now;
+    placement_cancel(it, 1, now);
+    placement_cancel(it, 3, now);
+    ck_assert_int_eq(how[3], PLACE_CANCELLED); // it had begun nowhere
+    run_until(2, now + 10000 * MS);
+    ck_assert_int_eq(how[1], PLACE_LOST);
+    ck_assert_uint_eq(reports[1], 1);
+    ck_assert_int_ge(now - asked, 2000 * (ac_time)MS);
+    ck_assert_int_lt(now - asked, 2100 * (ac_time)MS);
+    add_player(it, node);
+    run_until(3, now + 100 * MS);
+    ck_assert_int_eq(how[2], DONE);
+    finish(it);
+}
+
+TEST(a_job_that_takes_too_long_is_ended_and_says_so) {
+    begin();
+    struct place_computation *it = open_one();
+    add_player(it, add_node("one", 2, ""));
+    uint32_t class = add_class(it, &(struct place_needs){.seconds_max = 0.5, .retries = 3});
+    submit(it, 1, class, 100000 * MS);
+    submit(it, 2, class, MS);
+    ac_time start = now;
+    run_until(1, now + 10000 * MS);
+    ck_assert_int_eq(how[1], PLACE_FAILED);
+    ck_assert_str_eq(why[1], "it took longer than the 0.5 s that it may take");
+    ck_assert_int_lt(now - start, 600 * (ac_time)MS);
+    run_until(2, now + 1000 * MS);
+    ck_assert_int_eq(how[2], DONE);
+    finish(it);
+}
+
+TEST(numbers_rise_and_classes_must_be_there) {
+    begin();
+    struct place_computation *it = open_one();
+    uint32_t class = add_class(it, &(struct place_needs){0});
+    ck_assert_int_eq(placement_submit(it, 7, class, NULL, ac_nil), 0);
+    ck_assert_int_eq(placement_submit(it, 7, class, NULL, ac_nil), -EINVAL);
+    ck_assert_int_eq(placement_submit(it, 6, class, NULL, ac_nil), -EINVAL);
+    ck_assert_int_eq(placement_submit(it, 8, class + 1, NULL, ac_nil), -EINVAL);
+    ck_assert_uint_eq(placement_jobs(it), 1);
+    placement_destroy(placement);
+}
+
+TEST(submitting_fails_cleanly_without_memory) {
+    begin();
+    struct place_computation *it = open_one();
+    uint32_t class = add_class(it, &(struct place_needs){0});
+    int err = -ENOMEM;
+    for (long n = 1; err; n++) {
+        ck_assert_int_lt(n, 20);
+        memory_fail_nth(n);
+        err = placement_submit(it, 5000, class, NULL, ac_of_text("an argument of some length"));
+        memory_fail_nth(0);
+        ck_assert(err == 0 || err == -ENOMEM);
+    }
+    ck_assert_uint_eq(placement_jobs(it), 1);
+    placement_destroy(placement);
+}
+
+// Property: whatever is lost, suspended, cancelled or slow, each job is reported once, nobody is
+// given more than he may have, and at the end nothing is left.
+TEST(each_job_is_reported_once_whatever_happens) {
+    for (unsigned seed = 1; seed <= 60; seed++) {
+        srand(seed);
+        memset(players, 0, sizeof players);
+        memset(reports, 0, sizeof reports);
+        player_count = 0;
+        reported = 0;
+        begin();
+        struct place_computation *it = open_one();
+        struct place_node *nodes[3] = {add_node("a", 2, ""), add_node("b", 2, "x"),
+                                       add_node("c", 1, "")};
+        uint32_t classes[3] = {
+            add_class(it, &(struct place_needs){.retries = 3, .copies = true}),
+            add_class(it, &(struct place_needs){.tags = "x", .wait_for_nodes = true}),
+            add_class(it, &(struct place_needs){.seconds_max = 0.05})};
+        uint64_t jobs = 300, submitted = 0;
+        while (reported < jobs) {
+            uint32_t living[3] = {0};
+            for (uint32_t i = 0; i < player_count; i++)
+                for (int k = 0; k < 3; k++)
+                    living[k] += players[i].worker && players[i].node == nodes[k];
+            int choice = rand() % 10;
+            struct player *one = player_count ? &players[(uint32_t)rand() % player_count] : NULL;
+            if (submitted < jobs && choice < 6)
+                for (int i = 0; i < 20 && submitted < jobs; i++, submitted++)
+                    submit(it, submitted + 1, classes[rand() % 3],
+                           (uint64_t)(rand() % 100000) * 1000);
+            for (int k = 0; k < 3; k++)
+                if (living[k] < 2)
+                    add_player(it, nodes[k])->deaf = rand() % 4 == 0;
+            if (one && one->worker && choice == 7)
+                lose(one, "lost");
+            if (choice == 8 && submitted)
+                placement_cancel(it, 1 + (uint64_t)rand() % submitted, now);
+            if (one && one->worker && choice == 9)
+                placement_enable_worker(one->worker, rand() % 2 || submitted == jobs);
+            if (submitted == jobs)
+                for (uint32_t i = 0; i < player_count; i++)
+                    if (players[i].worker)
+                        placement_enable_worker(players[i].worker, true);
+            run_until(jobs, now + (ac_time)(rand() % 200) * (ac_time)MS);
+            ck_assert_int_lt(now, 2000000 * (ac_time)MS);
+        }
+        for (uint64_t i = 1; i <= jobs; i++)
+            ck_assert_uint_eq(reports[i], 1);
+        run_until(jobs + 1, now + 10000 * MS); // copies end
+        ck_assert_uint_eq(reported, jobs);
+        finish(it);
+    }
+}
