@@ -69,9 +69,10 @@ struct site_agent {
     struct desk *desk;
     struct site *site;
     struct coro *coro;
-    ac_ref host; // what the node made for us
-    bool ready;  // the client was told so
-    bool over;   // refused or gone
+    ac_ref host;   // what the node made for us
+    bool ready;    // the client was told so
+    bool over;     // refused or gone
+    bool draining; // the node takes no jobs any more
     char name[64];
 };
 

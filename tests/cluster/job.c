@@ -8,13 +8,14 @@ static ac_value nap(ac_value seconds) {
 }
 AC_JOB(nap)
 
-// Computes without waiting, and so cannot be cancelled.
-static ac_value spin(ac_value seconds) {
-    for (ac_time until = ac_after(ac_real_of(seconds)); ac_now() < until;)
+// Says so, and then computes without waiting, and so cannot be cancelled.
+static ac_value spin_for_ever(ac_value to) {
+    (void)ac_send(ac_ref_of(to), ac_of((int)getpid()));
+    while (ac_now() > 0)
         continue;
-    return ac_of((int)getpid());
+    return ac_nil;
 }
-AC_JOB(spin)
+AC_JOB(spin_for_ever)
 
 // Ends its process, but for the time after the file is there that the argument names.
 static ac_value crash_once(ac_value path) {
@@ -125,12 +126,17 @@ TEST(a_job_runs_again_only_if_it_may) {
     world_end();
 }
 
-static ac_value spin_for_ever(ac_value unused) {
+static ac_value cancel_what_spins(ac_value unused) {
     (void)unused;
     struct ac_job_exit job;
     open_one();
-    ck_assert_int_eq(ac_submit(computation, spin, 1000), 1);
-    (void)world_await(AC_JOB_STARTED, 20);
+    ck_assert_int_eq(ac_submit(computation, spin_for_ever, ac_self()), 1);
+    for (int64_t process = 0; process == 0;) {
+        ac_value message;
+        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
+        process = ac_int_of(message);
+        ac_drop(message);
+    }
     ck_assert_int_eq(ac_submit(computation, nap, 0.01), 2);
     ck_assert_int_eq(ac_job_cancel(computation, 1), 0);
     ck_assert(world_next_exit(&job, 20));
@@ -148,7 +154,7 @@ static ac_value spin_for_ever(ac_value unused) {
 
 TEST(a_job_that_does_not_end_when_cancelled_costs_its_worker_and_no_other_job) {
     world_begin("1");
-    world_run(spin_for_ever);
+    world_run(cancel_what_spins);
     world_end();
 }
 
