@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT
 // The face of cluster/: shipping programs to nodes and running their functions there.
 //
-//   client.c     a computation from open to close; submit and run_at
-//   scheduler.c  the jobs of a computation: placing, following and reporting them
-//   supply.c     finding nodes and bringing the program to them
+//   client.c     a computation from open to close; its courier and its supplier
+//   job.c        submitting jobs, running one at a worker, cancelling, asking why
+//   scheduler.c  the scheduler as a whole: its beginning, its end, the placer (scheduler.h)
+//   desk.c       a computation at the scheduler
+//   agent.c      a worker at the scheduler
+//   supply.c     the nodes at the scheduler: finding them, having them run programs
+//   placement.c  jobs, workers and nodes as plain data (placement.h)
+//   choose.c     which job goes to which worker, and why the others wait
+//   batch.c      many things in one message
 //   status.c     status messages and exit notices of jobs
 //   node.c       the daemon: takes computations in
 //   life.c       when a node serves, drains and ends
@@ -18,13 +24,17 @@
 //   doctor.c     which nodes could run an executable
 //   elf.c        what an executable needs, and whether a computer has it
 //
-// Who talks to whom. Everything is a message; the messages are specified at the head of host.c
-// (client and node) and worker.c (client and worker):
+// Who talks to whom. Everything is a message; the messages are specified at the heads of desk.c
+// (client and scheduler), host.c (node with scheduler and client) and worker.c (scheduler and
+// worker). The scheduler is in the client's process; nothing but scheduler_create and desk_open is
+// called there directly.
 //
-//      client                               node                      worker process
-//      owner <-- notices -- scheduler.c
-//      supply.c: an agent a node  <-------> host.c  --- starts -----> worker.c
-//      scheduler.c: an agent a worker  <---------------------------->
+//      client              scheduler                    node               worker process
+//      owner <- notices
+//      courier <---------> desk.c
+//                          supply.c: an agent a node <-> host.c -- starts ->
+//                          agent.c: an agent a worker <--------------------> worker.c
+//      supplier <--------------------------------------> host.c
 //
 // Whoever is lost takes what it made along: a client its computations on the nodes, a node its
 // workers.
