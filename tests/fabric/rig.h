@@ -262,7 +262,9 @@ static __attribute__((unused)) void side_close(struct side *side, double seconds
     memmove(&rig_sides[at], &rig_sides[at + 1], (rig_count - at) * sizeof *rig_sides);
     fabric_free(side->fabric);
     guest_leave(side->guest);
+    rig_let_go(); // destroying takes the lock once more, which is not the last in order
     guest_destroy(side->guest);
+    rig_hold();
     loop_destroy(side->host);
     free(side);
 }
