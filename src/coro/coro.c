@@ -42,9 +42,9 @@ static inline __attribute__((always_inline)) void fetch_after(const struct coro 
     }
 }
 
-// A stack without a runner: one that was never used, or that of an abandoned coroutine. At home,
-// since whoever parks may have a small stack, and the system is asked for memory here. False if
-// there is none: then the coroutine has ended.
+// A stack without a runner, one that was never used. At home, since whoever parks may have a small
+// stack, and the system is asked for memory here. False if there is none: then the coroutine has
+// ended.
 static __attribute__((noinline)) bool give_new_stack(struct coro *coro) {
     struct loop *loop = coro->loop;
     coro->stack = sys_stack_take(&loop->stacks, coro->stack_class);
@@ -217,6 +217,11 @@ void coro_end_runners(struct loop *loop) {
             sys_context_done(&it->context);
 #endif
         loop->runners[class] = NULL; // their stacks go as they are
+        for (void *top = loop->left[class], *next; top; top = next) {
+            next = *(void **)top;
+            sys_stack_give(&loop->stacks, class, top);
+        }
+        loop->left[class] = NULL;
     }
 }
 
@@ -348,8 +353,10 @@ void coro_abandon(struct coro *coro) {
     coro->cancel_asked = true;
     coro->cancel_known = true;
     if (coro->stack) {
+        void **left = &coro->loop->left[coro->stack_class];
         sys_context_done(&coro->context);
-        sys_stack_give(&coro->loop->stacks, coro->stack_class, coro->stack);
+        *(void **)coro->stack = *left;
+        *left = coro->stack;
     }
     coro->stack = NULL;
     coro->context.sp = NULL;

@@ -241,7 +241,9 @@ struct loop {
     struct heap timers; // deadlines of waits, by the indexes of the records
     struct sys_stacks stacks;
     struct runner *runners[SYS_STACK_CLASSES]; // of coro.c: stacks that wait for a coroutine
-    uint32_t internals;                        // of the library's own, those that have not ended
+    void *left[SYS_STACK_CLASSES]; // tops of stacks whose coroutines were abandoned; the word there
+                                   // is the next one
+    uint32_t internals;            // of the library's own, those that have not ended
     bool wants_stack;   // home was entered to get a new stack for the first ready coroutine
     bool stopping;      // only daemons are left
     int failure;        // of the first coroutine that failed unseen; 0: none
@@ -549,7 +551,8 @@ static inline void coro_go_on_fairly(struct coro *coro) {
 }
 // The wait of a coroutine ends early, for -ETIMEDOUT, -ECANCELED or -ERESTART. Private to coro/.
 void coro_end_wait(struct coro *coro, int reason);
-// No coroutine is left: ends what waits for new ones on the stacks. Private to coro/.
+// No coroutine is left: ends what waits for new ones on the stacks, and gives back those of
+// abandoned ones. Private to coro/.
 void coro_end_runners(struct loop *loop);
 // Paints the stacks on which such wait, for measuring. Private to coro/.
 void coro_paint_runners(struct loop *loop);
@@ -557,8 +560,9 @@ void coro_paint_runners(struct loop *loop);
 // coro/.
 void coro_run_ready(struct loop *loop);
 // Gives up a coroutine that ignores its cancellation: its stack is taken away, not unwound, and its
-// next turn, for which it is made ready, is that of one that never ran. From home; does nothing if
-// its operation still finishes. Private to coro/.
+// next turn, for which it is made ready, is that of one that never ran. What lies on that stack
+// stays as it is until the floors above are done with the loop, for they may have it in their
+// lists. From home; does nothing if its operation still finishes. Private to coro/.
 void coro_abandon(struct coro *coro);
 // A coroutine has failed and nobody was told: ac_run will tell. Private to coro/.
 void coro_note_failure(struct coro *coro, const struct ac_exit *exit);

@@ -146,7 +146,8 @@ int answer_put(struct loop *loop, ac_ref to, ac_value message) {
 static void answered(struct call *call, int result) {
     close_call(call);
     call->result = result;
-    if (call->coro->wait == &answering)
+    // Who was given up at the end of the loop does not wait for this any more.
+    if (call->coro->wait == &answering && call->coro->wait_for == call)
         coro_wake(call->coro, result);
 }
 

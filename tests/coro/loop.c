@@ -255,6 +255,50 @@ TEST(daemons_are_let_clean_up) {
     ck_assert_str_eq(cleaned, "ccccc");
 }
 
+// What an abandoned coroutine had on its stack may be in somebody's list: nobody else gets it.
+static volatile uint32_t *left_behind;
+
+static ac_value leave_a_record(ac_value unused) {
+    volatile uint32_t record[64];
+    for (int i = 0; i < 64; i++)
+        record[i] = 0x5a5a0000u + (uint32_t)i;
+    left_behind = record;
+    return sleep_regardless(unused);
+}
+
+static ac_value use_the_stack(ac_value unused) {
+    volatile uint8_t much[16 << 10];
+    for (size_t i = 0; i < sizeof much; i++)
+        much[i] = 0xff;
+    ck_assert_int_eq(ac_yield(), 0);
+    tell(much[77] == 0xff ? 'g' : '?');
+    return unused;
+}
+
+static void spawn_users(struct loop *loop, void *state) {
+    (void)state;
+    static const struct ac_spawn_options how = {.size = sizeof how};
+    int err = 0;
+    for (int i = 0; i < 8; i++)
+        ck_assert_ptr_nonnull(coro_create(loop, use_the_stack, ac_nil, &how, true, &err));
+}
+
+static void look_at_the_record(struct loop *loop, void *state) {
+    (void)loop, (void)state;
+    for (int i = 0; i < 64; i++)
+        ck_assert_uint_eq(left_behind[i], 0x5a5a0000u + (uint32_t)i);
+    tell('D');
+}
+
+TEST(what_lies_on_the_stack_of_an_abandoned_coroutine_stays_until_all_floors_are_done) {
+    loop_extend(need(), LOOP_REMOTE,
+                (struct loop_extra){.stopping = spawn_users, .done = look_at_the_record});
+    ac_spawn(leave_a_record, ac_nil);
+    ac_spawn(letter, '.');
+    ck_assert_int_eq(ac_run(), 0);
+    ck_assert_str_eq(story, ".ggggggggD");
+}
+
 // ---- the end: what floors hang on a loop ----
 
 static ac_value say_goodbye(ac_value mark) {
