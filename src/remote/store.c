@@ -13,6 +13,7 @@ enum { CHUNK_BYTES = 256 << 10, CHUNKS_A_STEP = 16, FINISH_ATTEMPTS = 8 };
 static const char parts_folder[] = ".asyncoro";
 static const uint64_t block_bytes = 4096;           // what a small file counts
 #define COUNT_NS ((ac_time)10 * 1000 * 1000 * 1000) // how long what was counted is believed
+enum { COUNT_SHARE = 16 }; // a folder that is full is counted for one part of the time in so many
 
 // ---- names ----
 
@@ -217,14 +218,15 @@ static int look_in(struct deposit *it, int folder) {
     return fd < 0 ? fd : 0;
 }
 
-// It is the same, but perhaps for the permissions.
+// It is the same, but perhaps for the permissions. Those of somebody else's file are not ours to
+// change, but it may be replaced.
 static int permit(struct deposit *it) {
     struct sys_file_facts facts;
     int err = sys_beneath_facts(it->old, &facts);
     if (!err && facts.permissions != it->permissions)
         err = sys_beneath_permit(it->old, it->permissions);
     it->there = !err;
-    return err;
+    return err != -EPERM ? err : it->is_new ? -EEXIST : 0;
 }
 
 static int compare(struct deposit *it) {
@@ -311,6 +313,16 @@ static int sweep(const struct store *store) {
     return err;
 }
 
+// So much as a file of these bytes counts has gone.
+static void uncount(struct store *store, uint64_t bytes) {
+    uint64_t less = bytes > block_bytes ? bytes : block_bytes;
+    uint64_t counted = __atomic_load_n(&store->counted, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&store->counted, &counted,
+                                        counted > less ? counted - less : 0, true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
+        continue;
+}
+
 // Whether there is room for the rest of it, which then is kept for it. With the lock held.
 static int reserve(struct deposit *it) {
     struct store *store = it->store;
@@ -347,22 +359,39 @@ static uint64_t all_with(const struct deposit *it) {
     return all > less ? all - less : 0;
 }
 
-// Whether that is too much. With the lock held. What others do in the folder is seen when it is
-// counted again.
+// Counts anew what lies in the folder. With the lock held.
+static int count_all(struct store *store) {
+    uint64_t counted;
+    ac_time begin = sys_clock();
+    int err = sys_beneath_count(store->folder, block_bytes, &counted);
+    if (err)
+        return err;
+    __atomic_store_n(&store->counted, counted, __ATOMIC_RELAXED);
+    store->counted_at = sys_clock();
+    store->count_ns = store->counted_at - begin;
+    return 0;
+}
+
+// Whether what was counted may be wrong, and it is time to count again. With the lock held.
+static bool is_to_be_counted(const struct deposit *it) {
+    const struct store *store = it->store;
+    ac_time age = sys_clock() - store->counted_at;
+    if (store->counted_at == 0)
+        return true;
+    return age >= COUNT_SHARE * store->count_ns &&
+           (age >= COUNT_NS || all_with(it) > store->limits.all_bytes_max);
+}
+
+// Whether that is too much. With the lock held. What goes by this program is known at once, and
+// what others do in the folder when it is counted again: if there seems to be too much, that is
+// done at once but for what it costs, for peers may offer as often as they like.
 static int weigh(struct deposit *it) {
     struct store *store = it->store;
-    ac_time now = sys_clock();
     if (store->limits.all_bytes_max == 0)
         return 0;
-    bool known = store->counted_at != 0 && now - store->counted_at < COUNT_NS;
-    if (!known || all_with(it) > store->limits.all_bytes_max) {
-        uint64_t counted;
-        int err = sys_beneath_count(store->folder, block_bytes, &counted);
-        if (err)
-            return err;
-        __atomic_store_n(&store->counted, counted, __ATOMIC_RELAXED);
-        store->counted_at = now;
-    }
+    int err = is_to_be_counted(it) ? count_all(store) : 0;
+    if (err)
+        return err;
     if (all_with(it) > store->limits.all_bytes_max)
         return -EDQUOT;
     if (it->bytes < block_bytes)
@@ -436,6 +465,7 @@ static int give_name(struct deposit *it) {
     if (folder < 0)
         return folder;
     int err = sys_beneath_look(folder, it->leaf, &facts);
+    bool replaces = !err;
     if (!err)
         err = it->is_new ? -EEXIST : kind_error(&facts);
     else if (err == -ENOENT)
@@ -443,6 +473,8 @@ static int give_name(struct deposit *it) {
     if (!err)
         err = sys_beneath_rename(it->store->parts, it->part_name, folder, it->leaf, !it->is_new);
     it->finished = !err;
+    if (!err && replaces)
+        uncount(it->store, facts.bytes);
     if (!err && !it->store->limits.no_sync)
         (void)sys_file_sync(
             folder); // some file systems refuse it, and the file is good all the same
@@ -468,8 +500,9 @@ void deposit_finish(struct deposit *it) {
 }
 
 void deposit_undo(struct deposit *it) {
-    if (it->part >= 0 && !it->finished)
-        (void)sys_beneath_remove(it->store->parts, it->part_name, false);
+    if (it->part >= 0 && !it->finished &&
+        sys_beneath_remove(it->store->parts, it->part_name, false) == 0 && it->at > 0)
+        uncount(it->store, it->at);
 }
 
 // ---- deleting ----
@@ -502,6 +535,9 @@ void deposit_delete(struct deposit *it) {
     if (!it->err)
         it->err = sys_beneath_remove(folder, it->leaf, false);
     sys_fd_close(folder);
-    if (!it->err)
+    it->finished = !it->err;
+    if (it->finished) {
+        uncount(it->store, facts.bytes);
         remove_folders(it);
+    }
 }

@@ -32,6 +32,7 @@ struct store {
     struct ac_transfer_limits limits;
     struct sys_mutex *lock; // whose turn it is to begin; on helper threads only
     ac_time counted_at;     // under the lock; 0: never
+    ac_time count_ns;       // likewise: how long that took
     uint64_t counted;       // atomic: bytes in the folder, as far as they are known
     uint64_t reserved;      // atomic: bytes that are still to come
 };
@@ -51,7 +52,7 @@ struct deposit {
     bool there;        // a file of that content
     int old;           // the file that is compared, or -1
     int part;          // the beginning, or -1
-    bool finished;     // it has its name
+    bool finished;     // it has its name; or it is deleted
     uint64_t at;       // bytes of it
     uint64_t hashed;   // of `old` or of `part`
     uint64_t reserved; // of this deposit in the store

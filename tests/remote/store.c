@@ -150,6 +150,27 @@ TEST(what_is_there_is_not_sent_again) {
     end();
 }
 
+// Whose permissions are not ours to change. Root alone can make one and be somebody else.
+TEST(the_same_of_another_owner_is_replaced) {
+    enum { SOMEBODY = 65534, SOMEBODY_ELSE = 65533 };
+    begin();
+    if (geteuid() == 0) {
+        must_be(bring_file("a", 1000, 1, 0644), 0);
+        must_be(chown(at("inbox/a"), SOMEBODY_ELSE, SOMEBODY_ELSE), 0);
+        must_be(chown(at("inbox"), SOMEBODY, SOMEBODY), 0);
+        must_be(chown(at("inbox/.asyncoro"), SOMEBODY, SOMEBODY), 0);
+        must_be(seteuid(SOMEBODY), 0);
+        struct deposit *new = offer("a", 1000, 1, 0600);
+        new->is_new = true;
+        must_be(bring(new, 1), -EEXIST);
+        must_be(bring_file("a", 1000, 1, 0644), 1);
+        must_be(bring_file("a", 1000, 1, 0600), 0);
+        must_be(seteuid(0), 0);
+        must(is_file(at("inbox/a"), 1000, 1, 0600));
+    }
+    end();
+}
+
 TEST(a_new_file_replaces_nothing) {
     begin();
     must_be(bring_file("a", 100, 1, 0644), 0);
@@ -422,6 +443,32 @@ TEST(all_files_together_have_a_limit) {
     must_be(step(it, deposit_begin), 0);
     must_be(bring_file("e", 8000, 1, 0644), -EDQUOT);
     deposit_destroy(it);
+    end();
+    limits.all_bytes_max = 0;
+}
+
+TEST(a_folder_that_is_full_is_not_counted_for_each_offer) {
+    limits.all_bytes_max = 100000;
+    begin();
+    must_be(bring_file("a", 90000, 1, 0644), 0);
+    store->count_ns = (ac_time)3600 * 1000 * 1000 * 1000; // as if it had taken an hour
+    ac_time counted_at = store->counted_at;
+    for (int i = 0; i < 100; i++)
+        must_be(bring_file("b", 20000, 1, 0644), -EDQUOT);
+    must(store->counted_at == counted_at);
+    // What this program does there is known all the same.
+    must_be(bring_file("a", 50000, 2, 0644), 0);
+    must_be(bring_file("b", 20000, 1, 0644), 0);
+    must_be(delete ("b"), 0);
+    must_be(bring_file("c", 40000, 1, 0644), 0);
+    must_be(bring_file("d", 10000, 1, 0644), -EDQUOT);
+    must(store->counted_at == counted_at);
+    // What others have done there is seen when it may be counted again.
+    must_be(unlink(at("inbox/a")), 0);
+    must_be(bring_file("d", 10000, 1, 0644), -EDQUOT);
+    store->count_ns = 0;
+    must_be(bring_file("d", 10000, 1, 0644), 0);
+    must(store->counted_at > counted_at);
     end();
     limits.all_bytes_max = 0;
 }
