@@ -705,13 +705,13 @@ static void tick_reaches(struct fabric *fabric, ac_time now) {
 }
 
 // This process itself was held up: what the peers sent meanwhile lies in the sockets and counts as
-// heard.
-static void forgive(struct fabric *fabric, ac_time late) {
+// heard. Of whom some has been read already, nothing more is to come.
+static void forgive(struct fabric *fabric, ac_time now, ac_time late) {
     uint64_t cursor = 0;
     struct peer *peer;
     while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL)))
         if (peer->state == LINK_UP)
-            peer->heard += late;
+            peer->heard = peer->heard + late < now ? peer->heard + late : now;
 }
 
 void fabric_doubt_identity(struct fabric *fabric) {
@@ -755,7 +755,7 @@ static ac_value tick(ac_value argument) {
         uint64_t cursor = 0;
         struct peer *peer;
         if (planned && now - planned > fabric->heartbeat / 4)
-            forgive(fabric, now - planned);
+            forgive(fabric, now, now - planned);
         fabric->tick_at = now + IDLE_TICK_NS;
         tick_identity(fabric, now);
         tick_reaches(fabric, now);

@@ -457,6 +457,41 @@ TEST(a_killed_process_that_had_connected_is_lost_at_once) {
     rig_close_all();
 }
 
+// A process of its own stops this one, and after that long the other one, and lets this one go on.
+static void hold_up(pid_t other, unsigned seconds) {
+    pid_t self = getpid(), helper = fork();
+    if (helper == 0) {
+        kill(self, SIGSTOP);
+        sleep(seconds);
+        kill(other, SIGSTOP);
+        usleep(100000);
+        kill(self, SIGCONT);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(helper, NULL, 0), helper);
+}
+
+// What it has sent meanwhile counts as heard when it is read, and not as heard still later.
+TEST(a_process_that_freezes_while_this_one_is_held_up_is_lost_in_time) {
+    uint16_t port;
+    struct fabric_options options = rig_options(1);
+    options.heartbeat = 60 * NS_PER_S; // the other one is to wait for us
+    pid_t child = start_process(2, &options, &port);
+    options.heartbeat = NS_PER_S;
+    struct side *a = side_open(&options);
+    side_introduce(a, 2, port);
+    ck_assert_int_eq(side_count(a, 2, 0, 100), 0);
+    rig_until(a->frames == 1, 5);
+    hold_up(child, 8);
+    double start = rig_seconds();
+    rig_until(a->lost == 1, 20);
+    ck_assert_double_lt(rig_seconds() - start, 5);
+    ck_assert_int_eq(a->reason, -ETIMEDOUT);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    rig_close_all();
+}
+
 TEST(a_frozen_process_is_lost_within_the_heartbeat_limit) {
     uint16_t port;
     struct fabric_options options = rig_options(1);
