@@ -54,6 +54,8 @@ void driver_forget(struct process *process) {
 static ac_time now(struct sys *sys) {
     struct process *process = sim_of(sys)->process;
     process->spent += process->cost;
+    sim_check(process->spent < 5 * SIM_S, "process %u never lets go of the processor",
+              process->number);
     return process_clock(process);
 }
 
@@ -91,11 +93,14 @@ static bool start(struct sys_op *op) {
 }
 
 static void forget(struct sys_op *op) {
+    struct sys_handle *handle = op->handle;
     list_remove(&op->link);
-    if (op->handle->reader == op)
-        op->handle->reader = NULL;
+    if (handle->reader == op)
+        handle->reader = NULL;
     else
-        op->handle->writer = NULL;
+        handle->writer = NULL;
+    if (!handle->reader && !handle->writer) // it may be gone before its socket
+        net_socket(handle->fd)->handle = NULL;
 }
 
 static bool cancel(struct sys_op *op) {

@@ -29,6 +29,7 @@ static struct {
     bool twice;
     bool stop;
     unsigned jobs;
+    const char *program; // as it was called
 } options = {.first = 1, .last = 1, .weather = -1, .jobs = 1};
 
 enum { PLAY_SECONDS_MAX = 120, JOBS_MAX = 64 };
@@ -54,9 +55,10 @@ static void choose(uint64_t seed) {
     story.places = options.places ? options.places : 2 + (uint32_t)(random_step(&state) % 6);
     story.seconds = options.seconds > 0 ? options.seconds : 15;
     story.neighbours = story.places - 1 < 6 ? story.places - 1 : 6;
+    story.bursts = seed / 10 % 2 == 1; // memory is looked at more closely in the others
     story.heartbeat_s = 1 + (double)(random_step(&state) % 2000) / 1000;
     story.grace_s = 3 + (double)(random_step(&state) % 3000) / 1000;
-    if (story.places > 30) // everybody has a link to everybody
+    if (story.places > 30 && story.places <= STORY_MESH_MAX) // everybody has a link to everybody
         story.heartbeat_s += 5;
     if (story.weather == WEATHER_CUTS || story.weather == (WEATHER_CUTS | WEATHER_FLOOD)) {
         story.heartbeat_s = 10; // what is only cut is mended, however often
@@ -65,7 +67,7 @@ static void choose(uint64_t seed) {
 }
 
 static void repeat_line(uint64_t seed) {
-    printf("# repeat: sim --seed=%llu", (unsigned long long)seed);
+    printf("# repeat: %s --seed=%llu", options.program, (unsigned long long)seed);
     if (options.places)
         printf(" --places=%u", options.places);
     if (options.seconds > 0)
@@ -88,10 +90,11 @@ static uint64_t play(uint64_t seed) {
     uint64_t hash = sim.hash, count = sim.events;
     sim_end();
     printf("%sseed %llu: hash %016llx, %u places, weather %u, %llu events, %llu messages, "
-           "%zu KiB at most\n",
+           "%zu KiB at most, %llu overtook\n",
            options.tap ? "# " : "", (unsigned long long)seed, (unsigned long long)hash,
            story.places, story.weather, (unsigned long long)count,
-           (unsigned long long)oracle_count(), story.bytes_most / 1024);
+           (unsigned long long)oracle_count(), story.bytes_most / 1024,
+           (unsigned long long)story.overtaken_most);
     fflush(stdout);
     return hash;
 }
@@ -211,6 +214,7 @@ static void read_word(const char *word) {
 }
 
 int main(int count, char **words) {
+    options.program = words[0];
     for (int i = 1; i < count; i++)
         read_word(words[i]);
     if (options.jobs == 0 || options.jobs > JOBS_MAX || options.places == 1)

@@ -49,6 +49,7 @@ static struct {
     uint8_t blocked[HOSTS_MAX][HOSTS_MAX];
     unsigned loss;
     ac_time delay, jitter;
+    uint32_t hosts, range; // see net_set_range; 0: everybody hears everybody
     uint16_t ephemeral[HOSTS_MAX];
     bool down[HOSTS_MAX]; // without power
     uint32_t open;
@@ -95,6 +96,18 @@ void net_set_loss(unsigned per_mille) { net.loss = per_mille; }
 void net_set_delay(ac_time delay, ac_time jitter) {
     net.delay = delay;
     net.jitter = jitter;
+}
+
+void net_set_range(uint32_t hosts, uint32_t range) {
+    net.hosts = hosts;
+    net.range = range;
+}
+
+bool net_hears(uint32_t a, uint32_t b) {
+    uint32_t apart = a < b ? b - a : a - b;
+    if (net.range == 0 || a > net.hosts || b > net.hosts)
+        return true;
+    return (apart < net.hosts - apart ? apart : net.hosts - apart) <= net.range;
 }
 
 static ac_time present(void) { return sim.now + (sim.running ? sim.running->spent : 0); }
@@ -340,6 +353,7 @@ static void try_connect(uint64_t fd, uint64_t generation) {
         send_syn(it);
 }
 
+void net_host_down(uint32_t host) { net.down[host] = true; }
 void net_host_up(uint32_t host) { net.down[host] = false; }
 
 // The first packet of a connection has come.
@@ -525,7 +539,8 @@ static void arrive(uint64_t pointer, uint64_t unused) {
 
 static void send_datagram(const struct sys_op *op, const struct socket *from, struct socket *to,
                           bool loopback) {
-    if (net.blocked[from->host][to->host] || (!loopback && sim_chance(net.loss)))
+    if (net.blocked[from->host][to->host] || !net_hears(from->host, to->host) ||
+        (!loopback && sim_chance(net.loss)))
         return;
     struct datagram *it = malloc(sizeof *it + op->count);
     if (!it)

@@ -25,7 +25,7 @@ struct pair {
     unsigned lost_here;  // and the talker
 };
 
-enum { RECEIVED = 0x80 };
+enum { RECEIVED = 0x80, OVERTAKEN_MAX = 100 };
 
 struct talker {
     uint64_t id;
@@ -141,6 +141,26 @@ void oracle_sent(struct talker *talker, struct node *to, uint64_t number, enum f
     pair->fates[number] = (uint8_t)fate | (received ? RECEIVED : 0);
 }
 
+void oracle_waits(struct node *node, struct waiting *it, struct node *to) {
+    *it = (struct waiting){.next = node->waiting, .to = to};
+    node->waiting = it;
+}
+
+// Those behind it in the list have been begun before.
+void oracle_waited(struct node *node, struct waiting *it, bool sent) {
+    struct waiting **at = &node->waiting;
+    while (*at != it)
+        at = &(*at)->next;
+    *at = it->next;
+    for (struct waiting *other = it->next; sent && other; other = other->next) {
+        if (other->to == it->to && ++other->overtaken > story.overtaken_most)
+            story.overtaken_most = other->overtaken;
+        sim_check(other->overtaken <= OVERTAKEN_MAX,
+                  "a message of node %u to node %u waits, and %llu have overtaken it", node->number,
+                  it->to->number, (unsigned long long)other->overtaken);
+    }
+}
+
 static void left_out(struct talker *talker, struct node *at, struct pair *pair, uint64_t number) {
     enum fate fate = pair->fates[number] & ~RECEIVED;
     if (fate == FATE_FAILED || fate == FATE_UNKNOWN)
@@ -197,15 +217,17 @@ bool oracle_is_watching(const struct talker *talker, const struct node *of) {
            talker->pairs[of->number]->watches;
 }
 
+ac_time oracle_patience(void) { return (ac_time)((story.heartbeat_s + story.grace_s + 8) * 1e9); }
+
 void oracle_lost(const struct node *at, const struct node *of, int reason) {
     bool alive = process_lives(of->process) && !of->stopping;
-    ac_time patience = (ac_time)((story.heartbeat_s + story.grace_s + 8) * 1e9);
     if (!alive || at->stopping)
         return;
     sim_check(reason != -ECONNRESET, "node %u was told that the living process of node %u is gone",
               at->number, of->number);
-    sim_check(sim.now - story.fault_at < patience, "node %u has lost node %u without a cause: %s",
-              at->number, of->number, ac_strerror(reason));
+    sim_check(sim.now - story.fault_at < oracle_patience(),
+              "node %u has lost node %u without a cause: %s", at->number, of->number,
+              ac_strerror(reason));
     sim_check(story.weather & ~(unsigned)(WEATHER_CUTS | WEATHER_FLOOD),
               "node %u has lost node %u though connections were only cut: %s", at->number,
               of->number, ac_strerror(reason));
@@ -264,6 +286,8 @@ bool oracle_is_to_watch(struct node *at, const struct node *of) {
     return !asked;
 }
 
+bool oracle_has_in_view(struct node *at, const struct node *of) { return view_of(at, of)->watched; }
+
 void oracle_keeps_watch(struct node *at, const struct node *of, int err) {
     struct view *view = view_of(at, of);
     view->watched = err == 0;
@@ -304,13 +328,12 @@ struct node *oracle_located(struct node *by, uint32_t place, ac_ref found, size_
     struct node *of = NULL;
     for (uint32_t i = 0; i < story.node_count && !of; i++) {
         struct node *it = story.nodes[i];
-        ac_ref names[] = {it->inbox, it->publisher, it->channel};
+        ac_ref names[] = {it->inbox, it->publisher, it->channel, it->service, it->labour};
         if ((place == UINT32_MAX || it->place == place) && is_same(names[which], found))
             of = it;
     }
     sim_check(of, "node %u located a name of place %u and got somebody else", by->number, place);
-    ac_time patience = (ac_time)((story.heartbeat_s + story.grace_s + 8) * 1e9);
-    sim_check(process_lives(of->process) || sim.now - of->process->ended < patience,
+    sim_check(process_lives(of->process) || sim.now - of->process->ended < oracle_patience(),
               "node %u located a name at node %u, which ended long ago", by->number, of->number);
     return of;
 }

@@ -142,6 +142,8 @@ void __wrap_tls_came(struct tls *it, size_t count) {
 void __wrap_tls_rest(struct tls *it) {
     if (sim.tls)
         __real_tls_rest(it);
+    else if (it->in.length == 0)
+        buffer_done(&it->in);
 }
 
 void __wrap_tls_output(struct tls *it, struct buffer *into) {

@@ -11,6 +11,8 @@
 //   plain.c    a transport in the place of TLS
 //   oracle.c   who may have what, seen from outside: each promise, checked as things happen
 //   story.c    the program that all simulated processes run, and what they do to one another
+//   favours.c  what they have one another do: calls, remote functions, cancelling, joining
+//   outsider.c a process that may do nothing, and tries
 //   fault.c    cuts, partitions, kills, freezes, slowness
 //
 // How a process runs: on a stack of its own, until its poller is asked; then the simulator goes on
@@ -72,12 +74,14 @@ struct process {
 // Everything else that a run has.
 struct sim {
     uint64_t seed;
-    uint64_t random; // of the world: faults, delays
-    ac_time now;     // of no process's clock
-    uint64_t hash;   // of all that has happened
-    uint64_t events; // that have happened
-    bool talks;      // tells on standard output what happens
-    bool tls;        // real TLS in the place of plain.c
+    uint64_t random;    // of the world: faults, delays
+    ac_time now;        // of no process's clock
+    uint64_t hash;      // of all that has happened
+    uint64_t events;    // that have happened
+    ac_time second;     // when the present second began
+    uint64_t in_second; // events since
+    bool talks;         // tells on standard output what happens
+    bool tls;           // real TLS in the place of plain.c
     struct process *running;
     struct process **processes; // by number - 1
     uint32_t process_count;
@@ -195,7 +199,8 @@ int net_shut(struct socket *socket);
 // The kernel closes what a process had open.
 void net_process_gone(struct process *process, bool power);
 struct sys_address net_host_address(uint32_t host);
-// Its power is back.
+// Nothing answers there any more; its power is back.
+void net_host_down(uint32_t host);
 void net_host_up(uint32_t host);
 // Faults.
 void net_block(uint32_t from, uint32_t to, bool blocked);
@@ -206,6 +211,11 @@ void net_heal_all(void);
 void net_cut(unsigned per_mille, bool silent);
 void net_set_loss(unsigned per_mille); // of datagrams and of first attempts to connect
 void net_set_delay(ac_time delay, ac_time jitter);
+// Not a fault, but how large worlds are: computers 1 to `hosts` stand in a ring, and datagrams
+// reach those alone that are at most `range` apart, as if each had other neighbours on its
+// networks. Other computers hear all, and are heard.
+void net_set_range(uint32_t hosts, uint32_t range);
+bool net_hears(uint32_t a, uint32_t b);
 uint32_t net_sockets_open(void);
 
 // ---- wrap.c ----

@@ -13,18 +13,31 @@ struct node {
     uint32_t number; // of all nodes there have been, from 0
     uint32_t place;
     struct process *process;
-    ac_ref inbox;       // holder of "inbox-PLACE"; ac_no_ref: not yet
-    ac_ref publisher;   // holder of "publisher-PLACE"
-    ac_ref channel;     // holder of "channel-PLACE"
-    ac_ref watchman;    // who watches the inboxes to which talkers of this node send
-    struct view *views; // of other nodes, by number (oracle.c)
+    ac_ref inbox;            // holder of "inbox-PLACE"; ac_no_ref: not yet
+    ac_ref publisher;        // holder of "publisher-PLACE"
+    ac_ref channel;          // holder of "channel-PLACE"
+    ac_ref service;          // holder of "service-PLACE", "everybody" and, at last, of "late-PLACE"
+    ac_ref labour;           // holder of "labour-PLACE", a remote function
+    char address[64];        // where it listens
+    ac_ref watchman;         // who watches the inboxes to which talkers of this node send
+    struct waiting *waiting; // messages that are being sent: the latest first
+    struct view *views;      // of other nodes, by number (oracle.c)
     uint32_t view_count;
     uint64_t published;
-    uint32_t speakers; // talkers that live
-    uint32_t readers;  // subscribers that live
+    uint32_t speakers;  // talkers that live
+    uint32_t readers;   // subscribers that live
+    uint32_t askers;    // and those who call
+    uint32_t employers; // and those who have functions run
     uint32_t pings_due;
+    bool found_early; // has found whom it sought before it knew anybody
     bool stopping;
 };
+
+// What a node has that has a name.
+enum { SIM_INBOX, SIM_PUBLISHER, SIM_CHANNEL, SIM_SERVICE, SIM_LABOUR };
+
+// Up to so many places everybody knows everybody; in larger worlds each knows those around it.
+enum { STORY_MESH_MAX = 100, STORY_RANGE = 5 };
 
 // What befalls a run.
 enum weather {
@@ -45,14 +58,17 @@ struct story {
     unsigned weather;
     uint32_t places;
     uint32_t neighbours; // with how many others each place has to do
+    bool bursts;         // of news, more than a window takes
     double seconds;      // of faults
     double heartbeat_s, grace_s;
     enum phase phase;
     struct node **nodes; // by number
     uint32_t node_count;
-    struct node **at;  // by place: the latest
-    ac_time fault_at;  // the last one so far
-    size_t bytes_most; // that a process had
+    struct node **at;        // by place: the latest
+    struct node *outsider;   // who has no place, and is not among the nodes
+    ac_time fault_at;        // the last one so far
+    size_t bytes_most;       // that a process had
+    uint64_t overtaken_most; // how many messages overtook one that waited
 };
 extern struct story story;
 
@@ -62,6 +78,30 @@ struct node *story_start(uint32_t place);
 // Plays the whole run and checks it. Frees all.
 void story_play(void);
 uint32_t story_host(uint32_t place);
+uint32_t story_other_place(const struct node *node); // with which it has to do
+void story_name(char text[32], const char *what, uint32_t place);
+uint64_t story_number_at(ac_value list, size_t i);
+// For a process: its network, and the holder of a name of a place, which is of the kind `which`.
+// NULL: not found.
+void story_start_network(struct node *node);
+struct node *story_find(struct node *node, uint32_t place, const char *what, size_t which,
+                        ac_time deadline, ac_ref *found);
+
+// favours.c
+void favours_begin(void);
+void favours_end(void);
+void favours_check_all(void);
+// For a process: opens what it does for others; has others do something again; asks one place for
+// everything, when all is well; counts who is called "everybody".
+void favours_start(struct node *node);
+void favours_spawn_missing(struct node *node);
+void favours_ping(struct node *node, uint32_t place);
+long favours_count_all(struct node *node, ac_time deadline);
+
+// outsider.c
+enum { SIM_OUTSIDER_HOST = 500 };
+struct node *outsider_start(void);
+const char *outsider_address(void);
 
 // fault.c
 void fault_begin(ac_time until);
@@ -90,6 +130,15 @@ void oracle_ends(struct talker *talker);
 // A number for a message to the inbox of a node, and what has become of it.
 uint64_t oracle_sends(struct talker *talker, struct node *to);
 void oracle_sent(struct talker *talker, struct node *to, uint64_t number, enum fate fate);
+// The same for who sends without a deadline, to see that nobody waits for ever while others get
+// through: how often a message that was begun later has gone before this one.
+struct waiting {
+    struct waiting *next; // of the node
+    struct node *to;
+    uint64_t overtaken;
+};
+void oracle_waits(struct node *node, struct waiting *it, struct node *to);
+void oracle_waited(struct node *node, struct waiting *it, bool sent);
 // A node has got a message. True if it does not watch the talker yet.
 bool oracle_received(struct node *at, uint64_t talker, uint64_t number);
 // A node watches a talker now, which sends to it; or a talker the inbox of a node.
@@ -104,8 +153,11 @@ struct node *oracle_notice_of_inbox(struct talker *talker, const struct ac_exit 
 bool oracle_is_to_watch(struct node *at, const struct node *of);
 void oracle_keeps_watch(struct node *at, const struct node *of, int err);
 void oracle_notice_of_node(struct node *at, const struct ac_exit *exit);
+bool oracle_has_in_view(struct node *at, const struct node *of); // it watches it
 // Of anybody of `of` that was lost for `reason`, seen at `at`.
 void oracle_lost(const struct node *at, const struct node *of, int reason);
+// For how long after a fault somebody may be lost.
+ac_time oracle_patience(void);
 // A name was located: the node that holds it. `place`: UINT32_MAX for any.
 struct node *oracle_located(struct node *by, uint32_t place, ac_ref found, size_t which);
 // Nothing is under way any more, and all is well.

@@ -116,11 +116,23 @@ static struct event take_event(void) {
     }
 }
 
+// Processes that go in circles would never come to the next second.
+static void count_event(void) {
+    if (sim.now - sim.second >= SIM_S) {
+        sim.second = sim.now;
+        sim.in_second = 0;
+    }
+    sim.events++;
+    uint64_t most = 2000000 + (uint64_t)100000 * sim.process_count;
+    sim_check(++sim.in_second < most, "the processes go in circles: %llu events in a second",
+              (unsigned long long)sim.in_second);
+}
+
 void sim_until(ac_time when) {
     while (events.count > 0 && events.heap[0].at <= when) {
         struct event event = take_event();
         sim.now = event.at;
-        sim.events++;
+        count_event();
         event.run(event.a, event.b);
     }
     sim.now = when;

@@ -48,8 +48,10 @@ void __wrap_trace_line(enum trace_floor floor, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void __wrap_watchdog_add(struct loop *loop);
 void __wrap_watchdog_remove(struct loop *loop);
+struct loop *__wrap_watchdog_find(uint64_t peer, uint32_t number);
 void __real_watchdog_add(struct loop *loop);
 void __real_watchdog_remove(struct loop *loop);
+struct loop *__real_watchdog_find(uint64_t peer, uint32_t number);
 
 // ---- memory ----
 
@@ -230,6 +232,15 @@ REPLACES void __wrap_watchdog_remove(struct loop *loop) {
     for (size_t i = 0; i < countof(process->made); i++)
         if (process->made[i] == loop)
             process->made[i] = NULL;
+}
+
+// A process finds its own loops.
+REPLACES struct loop *__wrap_watchdog_find(uint64_t peer, uint32_t number) {
+    struct loop *loop = __real_watchdog_find(peer, number);
+    for (size_t i = 0; loop && i < countof(sim.running->made); i++)
+        if (sim.running->made[i] == loop)
+            return loop;
+    return NULL;
 }
 
 void wrap_forget_loops(struct process *process) {
