@@ -314,8 +314,7 @@ struct post *post_reverse(struct post *latest);
 // Runs the posts and takes the parcels that are there. Private to coro/.
 void loop_run_posts(struct loop *loop);
 // One turn of a loop that is driven from outside: timers, posts, poller (without waiting), then
-// ready coroutines until none is left or time is due. Sets loop_here meanwhile. 0 or the poller's
-// error.
+// ready coroutines until none is left or time is due. Sets loop_here meanwhile. 0 or an error.
 int loop_turn(struct loop *loop);
 // Of such a turn the last part alone. Sets loop_here meanwhile.
 void loop_run_ready(struct loop *loop);
@@ -682,9 +681,10 @@ void loop_debug(struct loop *loop);
 
 // ---- measure.c ----
 
-// To be called where stacks.checks is not 0, on the stack of a coroutine whose function has
-// returned.
+// Where stacks.checks is not 0, on the stack of a coroutine whose function has returned.
 void coro_check_stack(struct coro *coro);
+// Gives back what the stack of the running coroutine has below its frames, unless it is measured.
+void coro_trim_stack(void);
 // As ac_measure_stacks(true). `tells_at_end`: what was measured is written when the loop ends.
 int measure_begin(struct loop *loop, bool tells_at_end);
 // The loop ends.

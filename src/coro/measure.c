@@ -35,6 +35,13 @@ void coro_check_stack(struct coro *coro) {
     }
 }
 
+// For who waits long and has been deep in calls before.
+void coro_trim_stack(void) {
+    const struct coro *self = coro_here();
+    if (self && !(self->loop->stacks.checks & SYS_STACK_MEASURED))
+        sys_stack_trim(self->stack, self->stack_class);
+}
+
 static void note(struct coro *coro) {
     size_t used = sys_stack_used(coro->stack, coro->stack_class);
     struct ac_stack_use *use = use_of(coro->loop->measure, coro);

@@ -33,6 +33,7 @@ struct connection *connection_create(struct fabric *fabric, bool server,
     it->writer.ended = writer_ended;
     it->deadline = fabric_now(fabric) + GREETING_NS;
     buffer_init(&it->plain);
+    it->plain_more = PLAIN_BYTES_FIRST;
     buffer_init(&it->out);
     buffer_init(&it->news);
     list_append(&fabric->connections, &it->link);
@@ -158,12 +159,14 @@ int connection_receive(struct connection *it, ac_time deadline) {
 int connection_pull(struct connection *it, ac_time deadline) {
     struct buffer *plain = &it->plain;
     for (;;) {
-        int err = buffer_reserve(plain, PLAIN_BYTES);
+        int err = buffer_reserve(plain, it->plain_more);
         if (err)
             return err;
-        int64_t got = tls_read(it->tls, plain->bytes + plain->length, PLAIN_BYTES);
+        int64_t got = tls_read(it->tls, plain->bytes + plain->length, it->plain_more);
         if (got > 0) {
             plain->length += (size_t)got;
+            if ((size_t)got == it->plain_more)
+                it->plain_more = PLAIN_BYTES;
             return 0;
         }
         if (got != -EAGAIN)
@@ -175,7 +178,9 @@ int connection_pull(struct connection *it, ac_time deadline) {
             bell_ring(&it->work);
         if (it->rests && plain->length == 0) {
             buffer_done(plain);
+            it->plain_more = PLAIN_BYTES_FIRST;
             tls_rest(it->tls);
+            coro_trim_stack();
         }
         // What has come is for the host to hand over, while it is still in the caches.
         if (it->peer && (err = ac_yield()) < 0)
@@ -385,6 +390,7 @@ static int gather(struct connection *it) {
             show_frames(it, frames, count);
         err = tls_write(it->tls, frames, count);
         link->given += count;
+        it->rests = false;
     }
     if (!err && it->beat && !it->tell && count == 0)
         err = put_empty(it, FRAME_HEARTBEAT);
@@ -401,8 +407,11 @@ static int write_some(struct connection *it) {
     int err = gather(it);
     if (err)
         return err;
-    if (!tls_has_output(it->tls))
+    if (!tls_has_output(it->tls)) {
+        if (it->rests)
+            coro_trim_stack();
         return bell_wait(&it->work, AC_FOREVER);
+    }
     err = connection_flush(it, AC_FOREVER);
     it->sent_at = fabric_now(it->fabric);
     if (!err && it->goodbye_sent && !was_sent)

@@ -22,7 +22,8 @@ enum {
     TELL_BYTES = FABRIC_WINDOW_BYTES / 4, // after so many bytes the other side is told at once
     TELL_NS = 20 * 1000 * 1000,           // and after so long in any case
     BATCH_BYTES = 64 * 1024,              // given to a connection at once
-    PLAIN_BYTES = 16 * 1024,              // decrypted at once
+    PLAIN_BYTES = 16 * 1024,              // decrypted at once,
+    PLAIN_BYTES_FIRST = 4 * 1024,         // where less comes at a time
     STRANGER_BYTES_MAX = 16 * 1024,       // read from one who is not known yet
     STRANGERS_MAX = 64,
     STRANGERS_PER_ADDRESS_MAX = 8, // but for loopback
@@ -310,6 +311,7 @@ struct connection {
     struct tls *tls;
     struct ac_tls *settings; // of `tls`; NULL: keys
     struct buffer plain;     // decrypted bytes, whose first is that of a frame
+    size_t plain_more;       // how many are decrypted at once
     struct buffer out;       // encrypted bytes, being written
     struct buffer news;      // whole frames of type INTRODUCE that the writer shall send
     struct task reader;      // of an accepted connection it greets first
@@ -325,7 +327,7 @@ struct connection {
     uint64_t question; // which
     bool goodbye;      // the writer shall send GOODBYE and then end the stream
     bool goodbye_sent;
-    bool rests;            // nothing has gone up since it was told to rest
+    bool rests;            // nothing that goes up has come or been sent since it was told to rest
     bool secured;          // the TLS handshake is over
     size_t stranger_bytes; // that came while it was a stranger, or not secured
     ac_time deadline;      // for all waits until the greeting is over

@@ -39,8 +39,7 @@ static int bio_write(BIO *bio, const char *from, size_t count, size_t *done);
 static long bio_control(BIO *bio, int command, long number, void *pointer);
 
 enum {
-    IN_BYTES_FIRST = 4 * 1024, // until the handshake is done, as strangers shall not cost much; and
-                               // after a rest, until more comes at once
+    IN_BYTES_FIRST = 4 * 1024, // until more comes at once; strangers get no more
     IN_BYTES = 32 * 1024,
     RECORD_BYTES = 16 * 1024, // of plain text, at the most
     RECORD_BYTES_MORE = 64,   // head, tag and what else a record has besides
@@ -71,7 +70,7 @@ struct tls {
     size_t in_end;
     uint8_t *room; // memory of its own for that, or NULL
     size_t room_bytes;
-    bool rested;       // and has not been full since
+    bool busy;         // it was full since the handshake and the last rest
     struct buffer out; // what is to be sent
     const char *problem;
     uint64_t key_bytes; // written under the present keys
@@ -272,7 +271,7 @@ void tls_destroy(struct tls *tls) {
 }
 
 uint8_t *tls_room(struct tls *tls, size_t *count) {
-    size_t wanted = tls->done && !tls->rested ? IN_BYTES : IN_BYTES_FIRST;
+    size_t wanted = tls->busy ? IN_BYTES : IN_BYTES_FIRST;
     if (tls->room_bytes < wanted) {
         uint8_t *room = memory_resize(tls->room, wanted);
         if (!room)
@@ -290,16 +289,22 @@ uint8_t *tls_room(struct tls *tls, size_t *count) {
 void tls_came(struct tls *tls, size_t count) {
     assert(count <= tls->room_bytes - tls->in_end);
     tls->in_end += count;
-    if (tls->in_end == tls->room_bytes)
-        tls->rested = false;
+    if (tls->in_end < tls->room_bytes || tls->busy || !tls->done)
+        return;
+    tls->busy = true;
+    // Else OpenSSL allocates 16 KiB for each record and frees them again, and each time malloc
+    // gathers up all small blocks that were freed since.
+    SSL_clear_mode(tls->ssl, SSL_MODE_RELEASE_BUFFERS);
 }
 
 void tls_rest(struct tls *tls) {
     if (tls->in_begin < tls->in_end)
         return;
-    tls->rested = true;
-    if (tls->room_bytes <= IN_BYTES_FIRST)
+    if (!tls->busy)
         return;
+    tls->busy = false;
+    SSL_set_mode(tls->ssl, SSL_MODE_RELEASE_BUFFERS);
+    SSL_free_buffers(tls->ssl); // or when what it holds is read
     memory_release(tls->room);
     tls->room = NULL;
     tls->in = NULL;

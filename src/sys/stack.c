@@ -168,6 +168,14 @@ bool sys_stack_intact(const void *top, int class) {
     return index < slab->guarded || *(uint64_t *)low == canary;
 }
 
+// Not inlined, so that what it calls lies below its frame.
+__attribute__((noinline)) void sys_stack_trim(const void *top, int class) {
+    uintptr_t own = (uintptr_t)__builtin_frame_address(0) - OWN_FRAME_BYTES;
+    char *end = (char *)(own & ~(uintptr_t)(page_bytes() - 1)), *low = bottom_of(top, class);
+    if (class != SYS_STACK_SMALL && end > low)
+        (void)madvise(low, (size_t)(end - low), MADV_DONTNEED);
+}
+
 // Which of the pages have memory; all of them if the system does not tell. Returns their number.
 static size_t ask_pages(char *at, const char *end, unsigned char there[PAGES]) {
     size_t count = (size_t)(end - at) / page_bytes();

@@ -154,6 +154,8 @@ static inline void sys_stack_give(struct sys_stacks *stacks, int class, void *to
 }
 // False if the canary of a stack without a guard page was overwritten.
 bool sys_stack_intact(const void *top, int class);
+// Gives the memory below the frame of the caller, who runs on that stack, back to the system.
+void sys_stack_trim(const void *top, int class);
 // Measuring. Paints a stack from its guard up to `to`, where it is used: what has memory, that is.
 // One's own stack is painted up to the frame of this call at the most.
 void sys_stack_paint(void *top, int class, const void *to);

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #ifdef SYS_SANITIZED
@@ -128,6 +129,50 @@ static ac_value spawn_look_at_self(ac_value unused) {
 
 TEST(what_one_used_before_he_began_to_measure_does_not_count) {
     ac_spawn(spawn_look_at_self, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+}
+
+// How many pages of one's own stack have memory.
+static size_t pages_used(void) {
+    const struct coro *self = coro_here();
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), count = 0;
+    size_t pages = sys_stack_bytes(self->stack_class) / page;
+    unsigned char there[64];
+    ck_assert_uint_le(pages, sizeof there);
+    char *low = (char *)((uintptr_t)self->stack & ~(page - 1)) - (pages - 1) * page;
+    ck_assert_int_eq(mincore(low, pages * page, there), 0);
+    for (size_t i = 0; i < pages; i++)
+        count += there[i] & 1;
+    return count;
+}
+
+static ac_value trim(ac_value measured) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    use_stack(150000);
+    size_t before = pages_used();
+    ck_assert_uint_ge(before, 150000 / page);
+    coro_trim_stack();
+    if (ac_int_of(measured)) {
+        ck_assert_uint_eq(pages_used(), before);
+        return ac_nil;
+    }
+    ck_assert_uint_le(pages_used(), 1 + (OWN_BYTES_MAX + page - 1) / page);
+    for (int i = 0; i < 3; i++) {
+        use_stack(150000);
+        ck_assert_int_eq(ac_yield(), 0);
+        coro_trim_stack();
+    }
+    return ac_nil;
+}
+
+TEST(a_stack_that_is_trimmed_gives_back_what_lies_below_its_frames) {
+    spawn_at("trims", trim, 0);
+    ck_assert_int_eq(ac_run(), 0);
+}
+
+TEST(while_stacks_are_measured_none_is_trimmed) {
+    ck_assert_int_eq(ac_measure_stacks(true), 0);
+    spawn_at("measured", trim, 1);
     ck_assert_int_eq(ac_run(), 0);
 }
 

@@ -78,6 +78,24 @@ TEST(an_idle_link_sends_heartbeats_and_little_else) {
     rig_close_all();
 }
 
+TEST(where_much_came_the_memory_for_it_is_given_back_when_the_link_rests) {
+    struct fabric_options one = rig_options(1), two = rig_options(2);
+    one.heartbeat = two.heartbeat = NS_PER_S / 2;
+    struct side *a = side_open(&one), *b = side_open(&two);
+    side_introduce(a, 2, side_port(b));
+    for (uint64_t round = 1; round <= 2; round++) {
+        for (uint64_t i = 20 * (round - 1); i < 20 * round; i++)
+            ck_assert_int_eq(side_count(a, 2, i, 20000), 0);
+        rig_until(b->frames == 20 * round, 10);
+        const struct connection *connection = peer_find(b->fabric, 1)->connection;
+        ck_assert_uint_eq(rig_in(b, connection->plain_more), PLAIN_BYTES);
+        rig_until(rig_in(b, connection->plain.capacity) == 0, 10);
+        ck_assert_uint_eq(rig_in(b, connection->plain_more), PLAIN_BYTES_FIRST);
+    }
+    ck_assert_int_eq(a->lost + b->lost, 0);
+    rig_close_all();
+}
+
 // ---- what is counted ----
 
 static struct fabric_peer peer_of(struct side *side, uint64_t id) {
