@@ -61,7 +61,7 @@ int sys_file_read(const char *path, struct buffer *into, size_t bytes_max) {
 
 // Not blocking, because a pipe in the place of the file would make the open wait.
 static int open_regular(const char *path, int flags, struct stat *facts) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags);
+    int fd = open(path, O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags);
     if (fd < 0)
         return errno == ELOOP && flags & O_NOFOLLOW ? -EACCES : -errno;
     int err = fstat(fd, facts) < 0 ? -errno : S_ISREG(facts->st_mode) ? 0 : -EACCES;
@@ -73,7 +73,7 @@ static int open_regular(const char *path, int flags, struct stat *facts) {
 
 int sys_file_read_secret(const char *path, struct buffer *into, size_t bytes_max) {
     struct stat facts;
-    int fd = open_regular(path, O_NOFOLLOW, &facts);
+    int fd = open_regular(path, O_RDONLY | O_NOFOLLOW, &facts);
     if (fd < 0)
         return fd;
     if (facts.st_uid == geteuid() && (facts.st_mode & (S_IRWXG | S_IRWXO)) == 0)
@@ -84,7 +84,7 @@ int sys_file_read_secret(const char *path, struct buffer *into, size_t bytes_max
 
 int sys_file_read_guarded(const char *path, struct buffer *into, size_t bytes_max) {
     struct stat facts;
-    int fd = open_regular(path, 0, &facts);
+    int fd = open_regular(path, O_RDONLY, &facts);
     if (fd < 0)
         return fd;
     if ((facts.st_mode & S_IRWXO) == 0)
@@ -183,10 +183,17 @@ int sys_file_replace_secret(const char *path, const void *bytes, size_t count) {
     return write_secret(path, bytes, count, true);
 }
 
+// For writing, without which NFS gives nobody a lock to himself; but a file may be closed to
+// writing.
+static int open_to_lock(const char *path, struct stat *facts) {
+    int fd = open_regular(path, O_RDWR | O_NOFOLLOW, facts);
+    return fd == -EACCES || fd == -EROFS ? open_regular(path, O_RDONLY | O_NOFOLLOW, facts) : fd;
+}
+
 int sys_file_lock(const char *path) {
     for (;;) {
         struct stat locked, named;
-        int fd = open_regular(path, O_NOFOLLOW, &locked);
+        int fd = open_to_lock(path, &locked);
         if (fd < 0)
             return fd;
         int err;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Tests of src/sys/file.c.
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -306,6 +309,36 @@ TEST(of_many_that_change_a_secret_under_its_lock_none_is_forgotten) {
     ck_assert_int_eq(sys_file_read("it", &buffer, 3), 0);
     ck_assert_mem_eq(buffer.bytes, "120", 3);
     buffer_done(&buffer);
+    remove_folder();
+}
+
+// As on NFS, in place of the system's: nobody has a lock to himself on what he cannot write.
+static bool as_on_nfs;
+
+int flock(int fd, int how) {
+    if (as_on_nfs && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+        errno = EBADF;
+        return -1;
+    }
+    return (int)syscall(SYS_flock, fd, how);
+}
+
+TEST(a_lock_is_had_where_it_needs_a_file_open_for_writing) {
+    enter_folder();
+    write_file("it", "it", 0600);
+    as_on_nfs = true;
+    int lock = sys_file_lock("it");
+    ck_assert_int_ge(lock, 0);
+    sys_fd_close(lock);
+    remove_folder();
+}
+
+TEST(a_file_that_is_closed_to_writing_can_be_locked) {
+    enter_folder();
+    write_file("it", "it", 0400);
+    int lock = sys_file_lock("it");
+    ck_assert_int_ge(lock, 0);
+    sys_fd_close(lock);
     remove_folder();
 }
 
