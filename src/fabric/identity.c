@@ -4,12 +4,13 @@
 // soon after somebody was refused, because what it has may be newer. So a program takes part in a
 // rotation, in a revocation and in the renewal of its certificate without being started again.
 //
-// What has become of a file may be a mistake: missing, open to others, half copied. Then all stays
-// as it is until it changes once more. A connection that would not be made any more is ended: with
-// a key that is not good any more, with a certificate that is revoked, has expired (CHECK_NS) or is
-// of nobody who is trusted now. Its link is resumed over a new connection if that can be made, so
-// that between two that still belong together nothing is lost; else the peer is lost when the grace
-// time is over.
+// What has become of a file may be a mistake: missing, open to others, half copied. Then what it
+// said stays as it was, the other files are taken up all the same, and it is read again and again.
+// What goes together is one part: our certificate and its key. A connection that would not be made
+// any more is ended: with a key that is not good any more, with a certificate that is revoked, has
+// expired (CHECK_NS) or is of nobody who is trusted now. Its link is resumed over a new connection
+// if that can be made, so that between two that still belong together nothing is lost; else the
+// peer is lost when the grace time is over.
 //
 // With certificates a key that is given as well signs beacons and opens nothing; without one there
 // are none, as a signature that all could check would cost each a thousand times more to check than
@@ -40,6 +41,7 @@ struct proof {
 
 struct identity {
     struct proof now;
+    unsigned kept; // parts that are as they were before their file changed
     // The key, our certificate, its key, the authorities, the lists of what is revoked.
     union {
         struct watched all[FILES_MAX];
@@ -75,13 +77,19 @@ static int add_key(struct proof *proof, size_t number) {
     return err || proof->beacons[number] ? err : -ENOMEM;
 }
 
-static int read_certificates(const struct identity *it, struct proof *proof, char text[256]) {
+static int read_certificates(const struct identity *it, struct proof *proof, unsigned *kept,
+                             char text[256]) {
     if (!it->certificate.path)
         return 0;
-    int err = ac_tls_create(&proof->certificates, .certificate = it->certificate.path,
-                            .key = it->certificate_key.path, .trust = it->authority.path,
-                            .revoked = it->revoked.path, .version_min = AC_TLS_V13,
-                            .clients = AC_TLS_DEMAND, .no_resumption = true);
+    const struct ac_tls_options options = {.size = sizeof options,
+                                           .certificate = it->certificate.path,
+                                           .key = it->certificate_key.path,
+                                           .trust = it->authority.path,
+                                           .revoked = it->revoked.path,
+                                           .version_min = AC_TLS_V13,
+                                           .clients = AC_TLS_DEMAND,
+                                           .no_resumption = true};
+    int err = trust_renew(&proof->certificates, it->now.certificates, &options, kept);
     if (err)
         snprintf(text, 256, "certificate %.60s, its key, authority %.60s or revocation list: %s%s",
                  it->certificate.path, it->authority.path, ac_strerror(err),
@@ -89,13 +97,15 @@ static int read_certificates(const struct identity *it, struct proof *proof, cha
     return err;
 }
 
-// From the keys that are in it and the files of certificates. On failure it is empty.
-static int proof_make(const struct identity *it, struct proof *proof, char text[256]) {
+// From the keys that are in it and the files of certificates, of which what cannot be used is as it
+// is now, if there is anything now; *kept counts such parts. On failure it is empty.
+static int proof_make(const struct identity *it, struct proof *proof, unsigned *kept,
+                      char text[256]) {
     int err = 0;
     for (size_t i = 0; i < proof->keys.count && !err; i++)
         err = add_key(proof, i);
     if (!err)
-        err = read_certificates(it, proof, text);
+        err = read_certificates(it, proof, kept, text);
     if (err)
         proof_done(proof);
     return err;
@@ -163,8 +173,9 @@ int identity_open(struct identity **made, const struct fabric_options *options, 
     int err = watch_certificates(it, options, text);
     if (!err)
         err = find_keys(it, options, text);
+    unsigned kept;
     if (!err)
-        err = proof_make(it, &it->now, text);
+        err = proof_make(it, &it->now, &kept, text);
     if (err)
         identity_close(it);
     else
@@ -200,19 +211,38 @@ static bool has_changed(struct identity *it) {
     return changed;
 }
 
+// How many parts there are: the keys; whom we trust, the lists of what is revoked, our certificate.
+static unsigned parts(const struct identity *it) {
+    return (it->key.path ? 1 : 0) + (it->certificate.path ? 2 : 0) + (it->revoked.path ? 1 : 0);
+}
+
+// Those of the file, or as they are now.
+static void read_keys(const struct identity *it, struct proof *proof, unsigned *kept,
+                      char text[256]) {
+    if (!it->key.path || key_load(it->key.path, &proof->keys, text) == 0)
+        return;
+    proof->keys = it->now.keys;
+    ++*kept;
+}
+
+// What was in the way, as a lack of descriptors, may pass by itself, so what could not be read is
+// read at each look; but that is news only if it is better than it was.
 bool identity_look(struct identity *it) {
     struct proof next = {.keys = it->now.keys};
     char text[256] = "";
-    if (!identity_has_files(it) || !has_changed(it))
+    unsigned kept = 0, kept_certificates = 0, before = it->kept;
+    bool changed = identity_has_files(it) && has_changed(it);
+    if (!changed && before == 0)
         return false;
-    int err = it->key.path ? key_load(it->key.path, &next.keys, text) : 0;
-    if (!err)
-        err = proof_make(it, &next, text);
-    if (err) {
-        // Once more, later: what was in the way, as a lack of descriptors, may pass by itself.
-        it->all[0].stamp = it->all[1].stamp = (struct sys_file_stamp){0};
-        trace(TRACE_FABRIC, "keys and certificates stay: %s", text[0] ? text : ac_strerror(err));
-        digest_wipe(&next, sizeof next);
+    read_keys(it, &next, &kept, text);
+    int err = proof_make(it, &next, &kept_certificates, text);
+    kept += kept_certificates;
+    it->kept = err ? parts(it) + 1 : kept;
+    if (err || kept > 0)
+        trace(TRACE_FABRIC, "of keys and certificates %u parts stay as they were: %s %s", it->kept,
+              text, err ? ac_strerror(err) : "");
+    if (err || (!changed && kept >= before) || kept == parts(it)) {
+        proof_done(&next);
         return false;
     }
     trace(TRACE_FABRIC, "keys or certificates have changed: %zu keys", next.keys.count);

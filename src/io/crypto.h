@@ -16,6 +16,7 @@
 #include "base/base.h"
 
 struct ac_tls;
+struct ac_tls_options;
 
 enum { DIGEST_BYTES = 32, TLS_IDENTITY_BYTES_MAX = 127, TLS_SECRETS_MAX = 2 };
 
@@ -122,6 +123,12 @@ void tls_update_keys(struct tls *tls);
 
 // One more holder, who lets it go by ac_tls_destroy.
 void trust_hold(struct ac_tls *settings);
+// As ac_tls_create, to take the place of `before`: each of three parts whose file cannot be used is
+// as it is there, and *kept tells of how many: those who are trusted, the lists of what is revoked,
+// our certificate with its key. The other options are as they were for `before`; NULL: all must be
+// good.
+int trust_renew(struct ac_tls **settings, const struct ac_tls *before,
+                const struct ac_tls_options *options, unsigned *kept);
 // A connection under these settings, which stay until tls_destroy. A client: to `host`, which is
 // brought into its usual form, and stays until then too; NULL: not known. 0; -EINVAL: a server has
 // no certificate, the host cannot be one, or it is to be verified and not known; -ENOMEM.

@@ -67,10 +67,13 @@ struct ac_tls {
     size_t sessions_count;     // of these
 };
 
-static int make(struct ac_tls *tls, const struct ac_tls_options *options);
+static int make(struct ac_tls *tls, const struct ac_tls_options *options,
+                const struct ac_tls *before, unsigned *kept);
 static int set_trust(struct ac_tls *tls, const char *path);
 static int set_revoked(struct ac_tls *tls, const char *path);
 static int set_certificate(struct ac_tls *tls, const struct ac_tls_options *options);
+static int keep_store(struct ac_tls *tls, const struct ac_tls *before, bool lists, int otherwise);
+static int keep_certificate(struct ac_tls *tls, const struct ac_tls *before);
 static int set_protocols(struct ac_tls *tls, const char *text);
 static int set_log(struct ac_tls *tls, const struct ac_tls_options *options);
 static void set_sessions(struct ac_tls *tls);
@@ -96,10 +99,17 @@ static int failed(const char *what, int otherwise) {
 // ---- settings ----
 
 int ac_tls_create_with(ac_tls **tls, const struct ac_tls_options *options) {
+    unsigned kept;
+    return trust_renew(tls, NULL, options, &kept);
+}
+
+int trust_renew(struct ac_tls **tls, const struct ac_tls *before,
+                const struct ac_tls_options *options, unsigned *kept) {
     static const struct ac_tls_options defaults = {.size = sizeof defaults};
     if (!tls)
         return -EINVAL;
     *tls = NULL;
+    *kept = 0;
     if (!options)
         options = &defaults;
     if (options->size != sizeof *options || (unsigned)options->version_min > AC_TLS_V13 ||
@@ -113,7 +123,7 @@ int ac_tls_create_with(ac_tls **tls, const struct ac_tls_options *options) {
     it->log_fd = -1;
     list_init(&it->certificates);
     list_init(&it->sessions);
-    int err = make(it, options);
+    int err = make(it, options, before, kept);
     if (err) {
         ac_tls_destroy(it);
         return err;
@@ -122,7 +132,8 @@ int ac_tls_create_with(ac_tls **tls, const struct ac_tls_options *options) {
     return 0;
 }
 
-static int make(struct ac_tls *tls, const struct ac_tls_options *options) {
+static int make(struct ac_tls *tls, const struct ac_tls_options *options,
+                const struct ac_tls *before, unsigned *kept) {
     tls->verifies = !options->no_verification;
     tls->resumes = !options->no_resumption;
     tls->clients = (uint8_t)options->clients;
@@ -148,14 +159,22 @@ static int make(struct ac_tls *tls, const struct ac_tls_options *options) {
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ssl), X509_V_FLAG_PARTIAL_CHAIN);
     set_sessions(tls);
     int err = set_trust(tls, options->trust);
-    if (!err && options->revoked)
+    if (err && before && ++*kept)
+        err = keep_store(tls, before, false, err);
+    if (!err && options->revoked) {
         err = set_revoked(tls, options->revoked);
+        if (err && before && ++*kept)
+            err = keep_store(tls, before, true, err);
+    }
     if (!err)
         err = set_protocols(tls, options->protocols);
     if (!err)
         err = set_log(tls, options);
-    if (!err && options->certificate)
+    if (!err && options->certificate) {
         err = set_certificate(tls, options);
+        if (err && before && ++*kept)
+            err = keep_certificate(tls, before);
+    }
     return err;
 }
 
@@ -290,6 +309,24 @@ static int set_revoked(struct ac_tls *tls, const char *path) {
     return err > 0 ? 0 : err;
 }
 
+// Whom others trusted, or their lists of what is revoked. Settings that look into a folder for that
+// have none.
+static int keep_store(struct ac_tls *tls, const struct ac_tls *before, bool lists, int otherwise) {
+    X509_STORE *to = SSL_CTX_get_cert_store(tls->ssl);
+    const STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(SSL_CTX_get_cert_store(before->ssl));
+    for (int i = 0; i < sk_X509_OBJECT_num(all); i++) {
+        const X509_OBJECT *object = sk_X509_OBJECT_value(all, i);
+        X509 *it = lists ? NULL : X509_OBJECT_get0_X509(object);
+        X509_CRL *list = lists ? X509_OBJECT_get0_X509_CRL((X509_OBJECT *)object) : NULL;
+        if ((it && (!X509_STORE_add_cert(to, it) ||
+                    (tls->clients && !SSL_CTX_add_client_CA(tls->ssl, it)))) ||
+            (list && !X509_STORE_add_crl(to, list)))
+            return failed("what was known before", -ENOMEM);
+        otherwise = it || list ? 0 : otherwise;
+    }
+    return otherwise;
+}
+
 // ---- our certificates ----
 
 static void certificate_destroy(struct certificate *certificate) {
@@ -325,17 +362,37 @@ static void add(struct ac_tls *tls, struct certificate *certificate) {
 }
 
 // What clients show, and servers to those who have no name in mind.
-static int set_certificate(struct ac_tls *tls, const struct ac_tls_options *options) {
-    struct certificate *it;
-    int err = certificate_create(&it, tls, options->certificate, options->key, options->password);
-    if (err)
-        return err;
+static int show_first(struct ac_tls *tls, struct certificate *it) {
     add(tls, it);
     SSL_CTX_set_cert_cb(tls->ssl, choose_certificate, tls);
     SSL_CTX_set_tlsext_servername_callback(tls->ssl, accept_name);
     return SSL_CTX_use_cert_and_key(tls->ssl, it->leaf, it->key, it->chain, 1)
                ? 0
-               : failed(options->certificate, -EKEYREJECTED);
+               : failed("our certificate", -EKEYREJECTED);
+}
+
+static int set_certificate(struct ac_tls *tls, const struct ac_tls_options *options) {
+    struct certificate *it;
+    int err = certificate_create(&it, tls, options->certificate, options->key, options->password);
+    return err ? err : show_first(tls, it);
+}
+
+static int keep_certificate(struct ac_tls *tls, const struct ac_tls *before) {
+    const struct certificate *from = container_of(before->certificates.next, struct certificate,
+                                                  link);
+    struct certificate *it = memory_allocate_zeroed(sizeof *it);
+    if (!it)
+        return -ENOMEM;
+    it->chain = X509_chain_up_ref(from->chain);
+    if (!it->chain) {
+        certificate_destroy(it);
+        return failed("our certificate", -ENOMEM);
+    }
+    X509_up_ref(from->leaf);
+    EVP_PKEY_up_ref(from->key);
+    it->leaf = from->leaf;
+    it->key = from->key;
+    return show_first(tls, it);
 }
 
 int ac_tls_add_certificate(ac_tls *tls, const char *certificate, const char *key) {

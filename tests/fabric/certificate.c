@@ -281,6 +281,73 @@ TEST(a_list_that_cannot_be_read_changes_nothing) {
     certificates_end();
 }
 
+// What is bad of the other files keeps no revocation back.
+static void revokes_beside(const char *damage) {
+    authority_begin();
+    write_list();
+    struct key_ring ring;
+    char text[256];
+    ck_assert_int_eq(key_find("beacons", &ring, text), 0);
+    certificates_command("cp ca.pem trusted.pem"); // `openssl ca` needs the other one
+    struct fabric_options options = options_of(1, "alice");
+    options.authority = "trusted.pem";
+    options.revoked = "crl.pem";
+    options.key_path = "beacons";
+    struct side *a = side_open(&options), *b = side_named(2, "bob"), *c = side_named(3, "carol");
+    ck_assert_int_eq(reach(b, a), 0);
+    ck_assert_int_eq(reach(c, a), 0);
+    certificates_command("%s", damage);
+    revoke_one("bob");
+    rig_until(a->lost == 1 && b->lost == 1, 20);
+    ck_assert_uint_eq(a->last_lost, 2);
+    ck_assert_int_eq(reach(b, a), -EACCES);
+    ck_assert_int_eq(reach(a, c), 0); // with the certificate that it had, and trusts those it did
+    struct side *d = side_named(4, "mallory");
+    ck_assert_int_eq(reach(d, a), 0);
+    ck_assert_uint_eq(rig_in(a, fabric_keys(a->fabric)->count), 1);
+    rig_close_all();
+    certificates_end();
+}
+
+TEST(a_bad_key_file_keeps_no_revocation_back, .seconds_max = 120) {
+    revokes_beside("chmod 644 beacons");
+}
+
+TEST(a_key_that_others_can_read_keeps_no_revocation_back, .seconds_max = 120) {
+    revokes_beside("chmod 604 alice.key");
+}
+
+TEST(a_certificate_that_is_gone_keeps_no_revocation_back, .seconds_max = 120) {
+    revokes_beside("rm alice.pem");
+}
+
+TEST(an_authority_that_is_half_there_keeps_no_revocation_back, .seconds_max = 120) {
+    revokes_beside("echo half >trusted.pem");
+}
+
+TEST(a_bad_list_keeps_no_renewed_certificate_back, .seconds_max = 120) {
+    authority_begin();
+    write_list();
+    revoke_one("mallory");
+    struct fabric_options options = options_of(1, "alice");
+    options.revoked = "crl.pem";
+    struct side *a = side_open(&options), *m = side_named(2, "mallory");
+    certificates_add("renewed", "DNS:new.example", "ca", 2);
+    certificates_command("echo nothing >crl.pem; mv renewed.key alice.key; mv renewed.pem "
+                         "alice.pem");
+    options = options_of(3, "carol");
+    options.peer_names = "new.example";
+    struct side *c = side_open(&options);
+    rig_until(reach(c, a) == 0, 20);
+    ck_assert_int_eq(reach(m, a), -EACCES); // the old list is in force
+    // And when it is good again, it is looked at again.
+    certificates_command("rm crl.pem");
+    revoke_one("carol");
+    rig_until(a->lost == 1, 20);
+    rig_close_all();
+    certificates_end();
+}
+
 TEST(a_renewed_certificate_is_taken_up) {
     authority_begin();
     struct side *a = side_named(1, "alice"), *b = side_named(2, "bob");
