@@ -82,9 +82,9 @@ static ac_value run_doctor(ac_value argument) {
 }
 
 int tool_doctor(int count, char **arguments) {
-    struct tool_option options[TOOL_NETWORK_OPTIONS + 1] = {{.name = "--json", .flag = &json}};
-    memcpy(options + 1, tool_network_options(&look), sizeof look.options);
-    int err = tool_read_options("doctor", count, arguments, options, countof(options), &file);
+    struct tool_option options[1 + TOOL_LOOK_OPTIONS] = {{.name = "--json", .flag = &json}};
+    size_t known = tool_look_options(&look, options, 1);
+    int err = tool_read_options("doctor", count, arguments, options, known, &file);
     if (err)
         return err;
     if (!file) {

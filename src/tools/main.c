@@ -29,20 +29,20 @@ static const struct tool tools[] = {
      "ends when those that run have ended, after the grace at the latest. The second one stops\n"
      "it, and its workers with it. With --slurm it drains by itself before the time limit.\n"},
     {"nodes", tool_nodes, "list the nodes that are found, or say of one NODE what it does",
-     TOOL_NETWORK_USAGE
+     TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"
      "  --json               one JSON object a node, one a line\n"
      "NODE is an address or a name. Tells of each what it calls itself, where it is, its state\n"
      "(serving, resting, draining, stopping), workers, memory, computations, sandbox and tags.\n"
      "Exits with 1 when none was found.\n"},
     {"drain", tool_drain, "have NODE take no computation in any more, and end when it has none",
-     TOOL_NETWORK_USAGE
+     TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"
      "  --grace TIME         what running jobs are left (default: what the node was told)\n"
      "NODE is an address or a name; all nodes of that name drain. Returns at once: the command\n"
      "`nodes` tells how far it is. Exits with 1 when there is none, or one does not let us.\n"},
     {"doctor", tool_doctor, "tell which nodes could run the executable FILE, and what others lack",
-     TOOL_NETWORK_USAGE
+     TOOL_LOOK_USAGE
      "  --seconds N          how long to look, and then to wait for answers (default: 1)\n"
      "  --json               one JSON object for FILE and one for each node, one a line\n"
      "With --peer it ends when that node has answered.\n"
@@ -63,19 +63,19 @@ static const struct tool tools[] = {
      "keep the keys with which they were started: retire a key when those have ended.\n"
      "  --key-file FILE      another file than key in the configuration folder\n"},
     {"peers", tool_peers, "list the programs of your key that are found",
-     TOOL_NETWORK_USAGE "  --seconds N          how long to look (default: 1)\n"
-                        "  --json               one JSON object a program, one a line\n"
-                        "Tells where each listens, the round trip to it and what it calls itself.\n"
-                        "Exits with 1 when nobody was found.\n"},
+     TOOL_LOOK_USAGE "  --seconds N          how long to look (default: 1)\n"
+                     "  --json               one JSON object a program, one a line\n"
+                     "Tells where each listens, the round trip to it and what it calls itself.\n"
+                     "Exits with 1 when nobody was found.\n"},
     {"names", tool_names, "list the names that programs have given, of all or of one PEER",
-     TOOL_NETWORK_USAGE
+     TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"
      "  --json               one JSON object a name, one a line\n"
      "PEER is an address, or what the program calls itself. Tells of each name its kind\n"
      "(coroutine, channel, function), where it is and the reference that stands behind it.\n"
      "Exits with 1 when nobody was found, or one of those found does not tell its names.\n"},
     {"send", tool_send, "send VALUE, which is JSON, to the holder of NAME",
-     TOOL_NETWORK_USAGE
+     TOOL_LOOK_USAGE
      "  --seconds N          how long to look, and then to wait (default: 10)\n"
      "  --wait               as a call: wait for the answer and print it as JSON\n"
      "  --deliver            print how many have got it\n"
@@ -85,7 +85,7 @@ static const struct tool tools[] = {
      "{\"$map\": [[1, \"one\"]]}, a map with keys that are no texts.\n"
      "Exits with 1 when nobody has the name, nobody got the value, or no answer came in time.\n"},
     {"top", tool_top, "watch what programs do: their messages, queues, round trips and losses",
-     TOOL_NETWORK_USAGE
+     TOOL_LOOK_USAGE
      "  --seconds N          how long to look at first (default: 1)\n"
      "  --every N            seconds between two looks (default: 1)\n"
      "  --times N            end after so many (default: go on until Ctrl-C)\n"

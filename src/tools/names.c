@@ -91,8 +91,8 @@ static ac_value run_names(ac_value argument) {
 }
 
 int tool_names(int count, char **arguments) {
-    struct tool_option options[TOOL_NETWORK_OPTIONS + 1] = {{.name = "--json", .flag = &json}};
-    memcpy(options + 1, tool_network_options(&look), sizeof look.options);
-    int err = tool_read_options("names", count, arguments, options, countof(options), &only);
+    struct tool_option options[1 + TOOL_LOOK_OPTIONS] = {{.name = "--json", .flag = &json}};
+    size_t known = tool_look_options(&look, options, 1);
+    int err = tool_read_options("names", count, arguments, options, known, &only);
     return err ? err : tool_run("names", &look, run_names);
 }

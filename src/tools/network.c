@@ -7,24 +7,32 @@
 
 #include "tools/tools.h"
 
-const struct tool_option *tool_network_options(struct tool_network *it) {
-    const struct tool_option options[TOOL_NETWORK_OPTIONS] = {
-        {.name = "--loopback", .flag = &it->loopback},
+size_t tool_look_options(struct tool_network *it, struct tool_option *options, size_t count) {
+    const struct tool_option all[TOOL_LOOK_OPTIONS] = {
+        {.name = "--loopback", .flag = &it->how.loopback_only},
         {.name = "--discovery-port", .number = &it->discovery_port, .number_max = UINT16_MAX},
-        {.name = "--key-file", .text = &it->key_file},
+        {.name = "--key-file", .text = &it->how.key_file},
+        {.name = "--certificate", .text = &it->how.certificate},
+        {.name = "--certificate-key", .text = &it->how.certificate_key},
+        {.name = "--authority", .text = &it->how.authority},
+        {.name = "--revoked", .text = &it->how.revoked},
+        {.name = "--peer-names", .text = &it->how.peer_names},
         {.name = "--peer", .text = &it->peer},
         {.name = "--seconds", .number = &it->seconds, .number_max = 1000},
     };
-    memcpy(it->options, options, sizeof options);
-    return it->options;
+    memcpy(options + count, all, sizeof all);
+    return count + countof(all);
 }
 
 int tool_run(const char *tool, const struct tool_network *it, ac_function main) {
     char name[64];
+    struct ac_network_options how = it->how;
     snprintf(name, sizeof name, "asyncoro %s", tool);
-    int err = ac_network_start(.name = name, .loopback_only = it->loopback, .unseen = true,
-                               .discovery_port = (uint16_t)it->discovery_port,
-                               .key_file = it->key_file);
+    how.size = sizeof how;
+    how.name = name;
+    how.unseen = true;
+    how.discovery_port = (uint16_t)it->discovery_port;
+    int err = ac_network_start_with(&how);
     if (err) {
         fprintf(stderr, "asyncoro %s: %s\n", tool, ac_network_error());
         return EXIT_FAILED;

@@ -125,17 +125,16 @@ static ac_value run_drain(ac_value argument) {
 }
 
 int tool_nodes(int count, char **arguments) {
-    struct tool_option options[TOOL_NETWORK_OPTIONS + 1] = {{.name = "--json", .flag = &json}};
-    memcpy(options + 1, tool_network_options(&look), sizeof look.options);
-    int err = tool_read_options("nodes", count, arguments, options, countof(options), &only);
+    struct tool_option options[1 + TOOL_LOOK_OPTIONS] = {{.name = "--json", .flag = &json}};
+    size_t known = tool_look_options(&look, options, 1);
+    int err = tool_read_options("nodes", count, arguments, options, known, &only);
     return err ? err : tool_run("nodes", &look, run_nodes);
 }
 
 int tool_drain(int count, char **arguments) {
-    struct tool_option options[TOOL_NETWORK_OPTIONS + 1] = {
-        {.name = "--grace", .duration = &grace}};
-    memcpy(options + 1, tool_network_options(&look), sizeof look.options);
-    int err = tool_read_options("drain", count, arguments, options, countof(options), &only);
+    struct tool_option options[1 + TOOL_LOOK_OPTIONS] = {{.name = "--grace", .duration = &grace}};
+    size_t known = tool_look_options(&look, options, 1);
+    int err = tool_read_options("drain", count, arguments, options, known, &only);
     if (!err && !only) {
         fprintf(stderr, "asyncoro drain: which node? See: asyncoro nodes\n");
         err = EXIT_USAGE;

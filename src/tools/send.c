@@ -89,10 +89,10 @@ static int read_value(const char *text) {
 }
 
 int tool_send(int count, char **arguments) {
-    struct tool_option options[TOOL_NETWORK_OPTIONS + 2] = {
-        {.name = "--wait", .flag = &waits}, {.name = "--deliver", .flag = &delivers}};
-    memcpy(options + 2, tool_network_options(&look), sizeof look.options);
-    int err = tool_read_words("send", count, arguments, options, countof(options), words, 2);
+    struct tool_option options[2 + TOOL_LOOK_OPTIONS] = {{.name = "--wait", .flag = &waits},
+                                                         {.name = "--deliver", .flag = &delivers}};
+    size_t known = tool_look_options(&look, options, 2);
+    int err = tool_read_words("send", count, arguments, options, known, words, 2);
     if (err)
         return err;
     if (!words[1] || (waits && delivers)) {

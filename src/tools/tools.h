@@ -41,24 +41,29 @@ int tool_read_options(const char *tool, int count, char **arguments,
 
 // ---- network.c: looking at other programs ----
 
-enum { TOOL_PEERS_MAX = 1024, TOOL_NETWORK_OPTIONS = 5 };
+enum { TOOL_PEERS_MAX = 1024, TOOL_LOOK_OPTIONS = 10 };
 
-// Where to look, as options of the subcommand say.
+// How to take part in the network, and where to look, as options of the subcommand say.
 struct tool_network {
-    bool loopback;           // --loopback
-    uint32_t discovery_port; // --discovery-port; 0: the default
-    const char *key_file;    // --key-file; NULL: the default
-    const char *peer;        // --peer: somebody whom beacons do not reach; NULL: none
-    uint32_t seconds;        // --seconds: how long to look, or to wait
-    struct tool_option options[TOOL_NETWORK_OPTIONS];
+    struct ac_network_options how; // but for the port of the beacons
+    uint32_t discovery_port;       // --discovery-port; 0: the default
+    const char *peer;              // --peer: somebody whom beacons do not reach; NULL: none
+    uint32_t seconds;              // --seconds: how long to look, or to wait
 };
-// The options that these fields are; they lie in the record.
-const struct tool_option *tool_network_options(struct tool_network *it);
-// What the options of all who look have in common, for their usage.
-#define TOOL_NETWORK_USAGE                                                                         \
+// Appends the options that these are, TOOL_LOOK_OPTIONS, to the `count` that are there. Returns how
+// many there are then.
+size_t tool_look_options(struct tool_network *it, struct tool_option *options, size_t count);
+// The same for their usage, but for --seconds.
+#define TOOL_LOOK_USAGE                                                                            \
     "  --loopback           look on this computer only\n"                                          \
     "  --discovery-port P   UDP port of the beacons (default: 51350)\n"                            \
     "  --key-file FILE      the key (default: key in the configuration folder)\n"                  \
+    "  --certificate FILE   prove by this certificate instead of the key who this is; then\n"      \
+    "                       --key-file names the key that signs beacons (default: no beacons)\n"   \
+    "  --certificate-key FILE  its secret key (default: in the same file)\n"                       \
+    "  --authority FILE     who signs the certificates of the others\n"                            \
+    "  --revoked FILE       their lists of revoked certificates\n"                                 \
+    "  --peer-names NAMES   who may link, as *.example.org, build7 (default: all they sign)\n"     \
     "  --peer ADDRESS       a program that beacons do not reach\n"
 
 // Starts the network and runs a coroutine, which says what is wrong and ends with an error if

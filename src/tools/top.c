@@ -398,14 +398,14 @@ static ac_value run_top(ac_value argument) {
 }
 
 int tool_top(int count, char **arguments) {
-    struct tool_option options[TOOL_NETWORK_OPTIONS + 5] = {
+    struct tool_option options[5 + TOOL_LOOK_OPTIONS] = {
         {.name = "--once", .flag = &once},
         {.name = "--json", .flag = &json},
         {.name = "--links", .flag = &with_links},
         {.name = "--every", .number = &every, .number_max = 3600},
         {.name = "--times", .number = &times, .number_max = 1000000}};
-    memcpy(options + 5, tool_network_options(&look), sizeof look.options);
-    int err = tool_read_options("top", count, arguments, options, countof(options), NULL);
+    size_t known = tool_look_options(&look, options, 5);
+    int err = tool_read_options("top", count, arguments, options, known, NULL);
     if (once)
         times = 1;
     return err ? err : tool_run("top", &look, run_top);

@@ -2,6 +2,8 @@
 // The options of subcommands that look at other programs, and what they do when nobody is there.
 #include "tools/tool.h"
 
+#include "io/certificates.h"
+
 TEST(nobody_is_found_where_nobody_is) {
     static const char *const tools[] = {"peers", "names", "top"};
     world_make();
@@ -43,4 +45,57 @@ TEST(a_bad_key_is_told) {
     ck_assert_int_eq(run_tool("names", "--", "--loopback", "more"), 2);
     ck_said("'more' is not understood");
     world_clean();
+}
+
+// The key tells where programs are, and certificates open.
+TEST(all_who_look_can_show_a_certificate) {
+    world_make();
+    certificates_begin("ca");
+    certificates_add("pump", "DNS:pump.example", "ca", 2);
+    certificates_add("tool", "DNS:tool.example", "ca", 2);
+    certificates_command("echo none >none.pem");
+    const char *key = getenv("ASYNCORO_KEY_FILE");
+    pump_network = (struct ac_network_options){.certificate = "pump.pem",
+                                               .certificate_key = "pump.key",
+                                               .authority = "ca.pem",
+                                               .peer_names = "tool.example",
+                                               .key_file = key};
+    pid_t pid = pump_start(pump, false);
+#define SHOWING                                                                                    \
+    "--loopback", "--key-file", key, "--certificate", "tool.pem", "--certificate-key", "tool.key", \
+        "--authority", "ca.pem"
+    ck_assert_int_eq(run_tool("peers", SHOWING), 0);
+    ck_said("pump");
+    char address[64] = "";
+    ck_assert_int_eq(sscanf(tool_said, "%63s", address), 1);
+    ck_assert_int_eq(run_tool("names", SHOWING, "--peer-names", "*.example"), 0);
+    ck_said("echo ");
+    ck_assert_int_eq(run_tool("send", SHOWING, "--wait", "echo", "7"), 0);
+    ck_said("7");
+    ck_assert_int_eq(run_tool("top", SHOWING, "--once"), 0);
+    ck_said("pump");
+    // Without a key there are no beacons, and with it alone nobody is let in.
+    ck_assert_int_eq(run_tool("peers", "--loopback", "--certificate", "tool.pem",
+                              "--certificate-key", "tool.key", "--authority", "ca.pem", "--peer",
+                              address),
+                     0);
+    ck_assert_int_eq(run_tool("names", "--loopback"), 1);
+    ck_assert_int_eq(run_tool("names", SHOWING, "--peer-names", "other.example"), 1);
+    ck_assert_int_eq(run_tool("names", SHOWING, "--revoked", "none.pem"), 1);
+    ck_said("revocation");
+    ck_assert_int_eq(run_tool("names", "--certificate", "tool.pem"), 1);
+    ck_said("authority");
+    pump_stop(pid);
+    certificates_end();
+    world_clean();
+}
+
+TEST(all_who_look_tell_of_certificates) {
+    static const char *const tools[] = {"doctor", "nodes", "drain", "peers",
+                                        "names",  "send",  "top"};
+    for (size_t i = 0; i < countof(tools); i++) {
+        ck_assert_int_eq(run_tool("help", tools[i]), 0);
+        ck_said("--certificate-key FILE");
+        ck_said("--revoked FILE");
+    }
 }

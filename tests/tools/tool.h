@@ -15,7 +15,7 @@ static int tool_output = -1;  // where its standard output goes, if that is not 
 
 // Returns its exit code.
 __attribute__((unused)) static int run_tool(const char *const *arguments) {
-    char path[512], *all[16] = {(char *)"asyncoro"};
+    char path[512], *all[32] = {(char *)"asyncoro"};
     int ends[2];
     world_tool(path);
     for (int i = 0; arguments[i]; i++)
@@ -70,7 +70,8 @@ __attribute__((unused)) static ac_value pump_sink(ac_value unused) {
 
 static ac_value pump_ends(ac_value unused) { return unused; }
 
-static int pump_ready; // a pipe
+static int pump_ready;                         // a pipe
+static struct ac_network_options pump_network; // how it takes part in it
 
 __attribute__((unused)) static ac_value pump(ac_value unused) {
     ac_ref echo = ac_spawn(pump_echo, ac_nil, .name = "echo");
@@ -95,7 +96,11 @@ __attribute__((unused)) static pid_t pump_start(ac_function main, bool unseen) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         sys_fd_close(ends[0]);
         pump_ready = ends[1];
-        if (ac_network_start(.name = "pump", .loopback_only = true, .unseen = unseen) == 0) {
+        pump_network.size = sizeof pump_network;
+        pump_network.name = "pump";
+        pump_network.loopback_only = true;
+        pump_network.unseen = unseen;
+        if (ac_network_start_with(&pump_network) == 0) {
             ac_spawn(main, ac_nil);
             (void)ac_run();
         }
