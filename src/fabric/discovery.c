@@ -44,7 +44,7 @@
 #define ELSEWHERE_NS (6 * NS_PER_S) // without a beacon from its address: a peer may be elsewhere
 #define GONE_DEAF_NS (2 * NS_PER_S) // beacons still on their way when the process ended
 
-enum { BEACON_BYTES = 72, SIGNED_BYTES = 40, BEACONS_PER_S = 1000, INTERFACES_MAX = 64 };
+enum { BEACON_BYTES = 72, SIGNED_BYTES = 40, BEACONS_PER_S = 1000, INTERFACES_MAX = 1024 };
 
 static const uint8_t magic[8] = {'a', 's', 'y', 'n', 'c', 'o', 'r', 'o'};
 static const uint8_t group_ip[16] = {0xff, 0x02, [12] = 'a', 'c', 'o', 'r'};
@@ -171,6 +171,9 @@ static ac_value hear_changes(ac_value argument) {
 // ---- life ----
 
 int discovery_start(struct fabric *fabric, const struct fabric_options *options, char text[256]) {
+    bool silent = options->no_discovery || identity_signatures(fabric->identity) == 0;
+    if (silent && fabric->loopback_only)
+        return 0;
     struct discovery *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return -ENOMEM;
@@ -182,7 +185,8 @@ int discovery_start(struct fabric *fabric, const struct fabric_options *options,
     if (sys_open(fabric->sys, &it->changes, &changes) < 0)
         it->changes.sys = NULL;
     it->changes_task.ended = changes_ended;
-    int err = open_socket(fabric, &it->sockets[0], 4, 0);
+    it->silent = silent;
+    int err = silent ? 0 : open_socket(fabric, &it->sockets[0], 4, 0);
     if (err)
         snprintf(text, 256, "cannot hear beacons on UDP port %u: %s", (unsigned)it->port,
                  ac_strerror(err));
@@ -221,6 +225,7 @@ void discovery_free(struct fabric *fabric) {
     if (!it)
         return;
     discovery_stop(fabric);
+    memory_release(it->found);
     memory_release(it);
     fabric->discovery = NULL;
 }
@@ -251,16 +256,16 @@ static int send_to(struct beacon_socket *from, const struct sys_address *to, uns
 
 // An interface may be gone or refuse: the others get their beacons all the same. -ECANCELED ends
 // it.
-static int send_signed(struct fabric *fabric, size_t signer, const struct sys_interface *found,
-                       int count) {
+static int send_signed(struct fabric *fabric, size_t signer) {
     struct discovery *it = fabric->discovery;
     uint8_t beacon[BEACON_BYTES];
     int err = make_beacon(fabric, signer, beacon);
-    for (int i = 0; i < count && !err; i++) {
-        if (found[i].broadcast.family != 4 || (fabric->loopback_only && !found[i].is_loopback) ||
-            !permits_beacon(fabric->permits, &found[i].address))
+    for (int i = 0; i < it->found_count && !err; i++) {
+        const struct sys_interface *by = &it->found[i];
+        if (by->broadcast.family != 4 || (fabric->loopback_only && !by->is_loopback) ||
+            !permits_beacon(fabric->permits, &by->address))
             continue;
-        if (send_to(&it->sockets[0], &found[i].broadcast, found[i].index, beacon) == -ECANCELED)
+        if (send_to(&it->sockets[0], &by->broadcast, by->index, beacon) == -ECANCELED)
             return -ECANCELED;
     }
     for (size_t i = 1; i < BEACON_SOCKETS_MAX && !err; i++) {
@@ -274,42 +279,51 @@ static int send_signed(struct fabric *fabric, size_t signer, const struct sys_in
 }
 
 // A beacon for each key, so that those who have not heard of a newer one hear of us.
-static int send_beacons(struct fabric *fabric, const struct sys_interface *found, int count) {
+static int send_beacons(struct fabric *fabric) {
     int err = 0;
     for (size_t i = 0; !err && i < identity_signatures(fabric->identity); i++)
-        err = send_signed(fabric, i, found, count);
+        err = send_signed(fabric, i);
     return err;
 }
 
-static int read_interfaces(struct fabric *fabric, struct sys_interface found[INTERFACES_MAX]) {
-    fabric->discovery->changed = false;
+// From a list that is full some may be missing: nothing follows from it but where beacons go.
+static void read_interfaces(struct fabric *fabric) {
+    struct discovery *it = fabric->discovery;
+    struct sys_interface *found = memory_allocate(INTERFACES_MAX * sizeof *found);
+    if (!found)
+        return; // what was read before will do until the next beacon
+    it->changed = false;
     int count = sys_interfaces(found, INTERFACES_MAX);
-    match_sockets(fabric, found, count);
-    if (count > 0)
-        tcp_readdress(fabric, found, count);
+    memory_release(it->found);
+    it->found = memory_resize(found, (count > 0 ? (size_t)count : 1) * sizeof *found);
+    it->found = it->found ? it->found : found;
+    it->found_count = count > 0 ? count : 0;
+    if (!it->silent)
+        match_sockets(fabric, it->found, it->found_count);
+    if (count > 0 && count < INTERFACES_MAX)
+        tcp_readdress(fabric, it->found, count);
     discovery_run(fabric);
-    return count;
 }
 
 static ac_value send_all(ac_value argument) {
     static const ac_time burst[] = {50 * NS_PER_MS, 100 * NS_PER_MS, 200 * NS_PER_MS};
     struct fabric *fabric = ac_pointer_of(argument);
     struct discovery *it = fabric->discovery;
-    struct sys_interface found[INTERFACES_MAX];
     ac_time read_at = 0;
-    int count = 0;
     for (size_t n = 0;; n++) {
         ac_time now = fabric_now(fabric);
         bool is_time = !it->changes.sys && now - read_at >= INTERFACES_NS;
-        if (count <= 0 || it->changed || is_time) {
+        if (it->found_count == 0 || it->changed || is_time) {
             n = it->changed ? 0 : n;
             read_at = now;
-            count = read_interfaces(fabric, found);
+            read_interfaces(fabric);
         }
-        if (send_beacons(fabric, found, count) == -ECANCELED)
+        if (!it->silent && send_beacons(fabric) == -ECANCELED)
             return ac_nil;
         it->last = now;
         it->next = now + (n < countof(burst) ? burst[n] : BEACON_NS);
+        if (it->silent)
+            it->next = it->changes.sys && it->found_count > 0 ? AC_FOREVER : now + INTERFACES_NS;
         int err;
         do // the bell may have moved the moment
             err = bell_wait(&it->bell, it->next);

@@ -164,7 +164,7 @@ static int open_parts(struct fabric *fabric, const struct fabric_options *option
     int err = read_options(fabric, options, text);
     if (!err)
         err = tcp_listen(fabric, options, text);
-    if (!err && !options->no_discovery && identity_signatures(fabric->identity) > 0)
+    if (!err)
         err = discovery_start(fabric, options, text);
     if (!err)
         err = task_start(fabric, &fabric->ticker, tick, fabric, "fabric ticker");
@@ -324,6 +324,7 @@ void peer_linked(struct peer *peer, struct connection *connection) {
     bool first = peer->state != LINK_BROKEN && peer->state != LINK_UP;
     struct connection *old = peer->connection;
     peer->connection = connection;
+    peer->seen = connection->remote;
     connection->peer = peer;
     if (old) {
         old->peer = NULL;
@@ -740,8 +741,10 @@ static void tick_identity(struct fabric *fabric, ac_time now) {
             fabric->checked = now;
             check_connections(fabric);
         }
-        if (changed)
+        if (changed) {
+            hints_forgive(fabric);
             discovery_send_soon(fabric);
+        }
     }
     fabric_tick_by(fabric, fabric->look_at);
 }

@@ -27,7 +27,7 @@ enum {
     STRANGER_BYTES_MAX = 16 * 1024,       // read from one who is not known yet
     STRANGERS_MAX = 64,
     STRANGERS_PER_ADDRESS_MAX = 8, // but for loopback
-    ACCEPTS_PER_S = 2000,
+    ACCEPTS_PER_S = 5000,
     ADDRESS_ACCEPTS_PER_S = 50, // but for loopback
     HANDSHAKES_PER_S = 200,
     ANSWERS_BYTES_MAX = 4 * 1024, // of TLS, to a peer that does not take them
@@ -272,6 +272,7 @@ struct peer {
     struct sys_address address; // where it listens
     bool doubtful;              // the address was guessed: that nobody listens there proves nothing
     struct sys_address advertised; // where it wants to be sought from elsewhere; family 0: nowhere
+    struct sys_address seen;       // the other end of its latest connection; family 0: none yet
     bool met;                      // the door has been told
     bool gone; // its process has ended: kept for a while so that nobody introduces it again
     bool room_due;
@@ -319,6 +320,7 @@ struct connection {
     struct bell work;  // rings when the writer has something to do
     unsigned users;    // tasks that use it
     bool stranger;     // accepted, and has not proved who it is
+    bool peers_host;   // and comes from where a peer is known
     bool ended;        // to be released when nobody uses it any more
     bool tell;         // the writer shall send TAKEN
     bool beat;         // the writer shall send HEARTBEAT
@@ -347,6 +349,7 @@ struct strangers {
     uint64_t seed;
     struct rate accepts;
     struct rate handshakes;
+    struct rate peers_handshakes; // from the hosts of peers
     struct rate of_address[256];
     uint64_t begun; // handshakes, and who was refused: counted for people and tests
     uint64_t refused;
@@ -360,6 +363,13 @@ struct reach {
     ac_time deadline;
     void *token;
     uint64_t peer; // who does; 0 while that is asked
+};
+
+// Somebody else listens where a peer was said to: it is not sought there until then.
+struct rebuff {
+    uint64_t who; // the peer and the address, mixed; 0: nobody
+    ac_time pause;
+    ac_time until;
 };
 
 struct listener {
@@ -388,9 +398,12 @@ struct discovery {
     double tokens; // how many beacons may be looked at
     ac_time filled;
     uint16_t port;
-    struct sys_handle changes; // of the interfaces; changes.sys is NULL: not told
-    struct task changes_task;  // hears of them
-    bool changed;              // the interfaces are to be read again
+    struct sys_handle changes;   // of the interfaces; changes.sys is NULL: not told
+    struct task changes_task;    // hears of them
+    bool silent;                 // no beacons: only what follows from the interfaces
+    bool changed;                // the interfaces are to be read again
+    struct sys_interface *found; // as they were read last, or NULL
+    int found_count;             // of these
 };
 
 struct fabric {
@@ -408,7 +421,7 @@ struct fabric {
     struct sys_address address; // what others are told of where this process listens
     uint16_t port;              // where it does
     struct listener listeners[2];
-    struct map peers; // by id: struct peer
+    struct map peers;    // by id: struct peer
     struct peer *latest; // to which was sent last, or NULL
     struct list connections;
     struct list reaches;
@@ -417,6 +430,7 @@ struct fabric {
     unsigned hints_asked; // of these, are looked into
     double hint_tokens;   // how many may come
     ac_time hint_filled;
+    struct rebuff rebuffs[64];
     struct permits *permits;       // NULL: all networks
     struct sys_address advertised; // where others shall seek this process; family 0: where it is
     bool introduces;               // tells each peer of the others
@@ -426,7 +440,7 @@ struct fabric {
     struct task ticker;
     struct bell tick;
     ac_time tick_at;
-    struct discovery *discovery; // NULL: none
+    struct discovery *discovery; // NULL: neither beacons nor changes of interfaces
     bool loopback_only;
     bool closing; // fabric_close was called; the door is not called any more
     bool ending;  // all tasks have been cancelled: none may start
@@ -524,6 +538,8 @@ void hint_take(struct fabric *fabric, uint64_t id, const struct sys_address *add
 // It is so: whoever that is has proved that it holds the key.
 void hint_holds(struct fabric *fabric, uint64_t id, const struct sys_address *address,
                 const char *name, uint64_t beacon);
+// What lets us in has changed: who did not answer before may answer now.
+void hints_forgive(struct fabric *fabric);
 void hints_start(struct fabric *fabric);
 void hints_stop(struct fabric *fabric);
 
@@ -551,6 +567,8 @@ void stranger_is_known(struct connection *connection);
 void stranger_is_friend(struct connection *connection);
 
 // discovery.c
+
+// Beacons, if there are to be any, and what follows from changes of the interfaces.
 int discovery_start(struct fabric *fabric, const struct fabric_options *options, char text[256]);
 // Has a beacon sent soon.
 void discovery_send_soon(struct fabric *fabric);

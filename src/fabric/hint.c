@@ -7,11 +7,15 @@
 //
 // What hints cost at the most: HINTS_MAX of them wait, HINTS_AT_ONCE are looked into at a time,
 // each for HINT_NS at the longest, HINTS_PER_S may come. What is over that is dropped: a beacon
-// comes again. There is one hint for a peer at a time.
+// comes again. There is one hint for a peer at a time. Where somebody else was found to listen, as
+// one who has another key, that peer is sought again after REBUFF_NS_MIN, and after twice as long
+// each time, REBUFF_NS_MAX at the most, or when what lets us in has changed.
 #include "fabric/fabric_private.h"
 
 #define HINT_NS (5 * NS_PER_S)
 #define ATTEMPT_NS (100 * NS_PER_MS) // before the next one
+#define REBUFF_NS_MIN NS_PER_S
+#define REBUFF_NS_MAX (64 * NS_PER_S)
 
 enum { HINTS_MAX = 256, HINTS_AT_ONCE = 16, HINTS_PER_S = 100, ATTEMPTS = 3 };
 
@@ -73,6 +77,42 @@ static void follow(struct hint *hint, const char *name) {
         peer_open(peer);
 }
 
+// ---- where somebody else listens ----
+
+// The place of a peer and an address; others may share it, and then the last one has it. Which ones
+// nobody can know who does not know the seed.
+static struct rebuff *rebuff_of(struct fabric *fabric, uint64_t id, const struct sys_address *at,
+                                uint64_t *who) {
+    uint64_t hash = fabric->strangers.seed ^ id;
+    const uint64_t rest[] = {at->family, at->port, at->scope, frame_read_u64(at->ip),
+                             frame_read_u64(at->ip + 8)};
+    for (size_t i = 0; i < countof(rest); i++) {
+        hash = (hash ^ rest[i]) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 29;
+    }
+    *who = hash;
+    return &fabric->rebuffs[hash % countof(fabric->rebuffs)];
+}
+
+static void rebuff(struct fabric *fabric, uint64_t id, const struct sys_address *address) {
+    uint64_t who;
+    struct rebuff *it = rebuff_of(fabric, id, address, &who);
+    ac_time pause = it->who == who ? 2 * it->pause : REBUFF_NS_MIN;
+    it->who = who;
+    it->pause = pause < REBUFF_NS_MAX ? pause : REBUFF_NS_MAX;
+    it->until = fabric_now(fabric) + it->pause;
+}
+
+static bool is_rebuffed(struct fabric *fabric, uint64_t id, const struct sys_address *address) {
+    uint64_t who;
+    const struct rebuff *it = rebuff_of(fabric, id, address, &who);
+    return it->who == who && fabric_now(fabric) < it->until;
+}
+
+void hints_forgive(struct fabric *fabric) { memset(fabric->rebuffs, 0, sizeof fabric->rebuffs); }
+
+// ---- asking ----
+
 // Whether an attempt that failed so may do better soon: there was no place among the strangers.
 static bool is_worth_another(int err) {
     return err == -ECONNRESET || err == -EPIPE || err == -EPROTO;
@@ -94,6 +134,8 @@ static ac_value look_into(ac_value argument) {
         follow(hint, answer.name);
     else if (err == 0 || err == -ECONNREFUSED)
         hint_fails(hint);
+    if (err == -EACCES || err == -EKEYREJECTED || (err == 0 && answer.peer != hint->id))
+        rebuff(fabric, hint->id, &hint->ask.address);
     return ac_nil;
 }
 
@@ -144,7 +186,8 @@ void hint_take(struct fabric *fabric, uint64_t id, const struct sys_address *add
                uint64_t beacon) {
     if (id == fabric->self || id == 0 || fabric->closing ||
         !permits_link(fabric->permits, address) || map_get_id(&fabric->hinted, id) ||
-        map_count(&fabric->hinted) >= HINTS_MAX || !may_come(fabric))
+        map_count(&fabric->hinted) >= HINTS_MAX || is_rebuffed(fabric, id, address) ||
+        !may_come(fabric))
         return;
     struct hint *hint = memory_allocate_zeroed(sizeof *hint);
     if (!hint || map_put_id(&fabric->hinted, id, hint) < 0) {

@@ -6,16 +6,20 @@
 //   places     STRANGERS_MAX; of one address, loopback apart, STRANGERS_PER_ADDRESS_MAX
 //   coming     ACCEPTS_PER_S may come in, of those with one address, loopback apart,
 //              ADDRESS_ACCEPTS_PER_S; the others wait in the queue of the system, or are out at
-//              once
+//              once. One who has gone without a word counts for a tenth, so that what a flood has
+//              left in that queue is soon gone
 //   bytes      STRANGER_BYTES_MAX are read
 //   processor  HANDSHAKES_PER_S may begin, and together take a tenth of it: a handshake that takes
-//              longer counts for several, as with long RSA keys. Who turns out to be a friend costs
+//              longer counts for several, as with long RSA keys, but for CHARGE_MAX at the most, as
+//              this thread may have been held up meanwhile. Who turns out to be a friend costs
 //              nothing
 //   memory     with nothing said: half a KiB, the stack of a coroutine and a socket of the system;
 //              TLS, 76 KiB more, comes with the head of a first record that can be one of TLS
 //
 // When all places are taken, the oldest goes who has not begun his handshake, or else the oldest.
-// So the silent cannot keep friends out, who need their place for some milliseconds only. What a
+// So the silent cannot keep friends out, who need their place for some milliseconds only. Who comes
+// from the host of a peer goes last of all, and such handshakes have a rate of their own: so one
+// who has been here before gets in while others flood, however long his way is. What a
 // stranger says is not looked at by anybody but TLS before TLS has found who he is; and nothing is
 // said to him but by TLS.
 #include "fabric/fabric_private.h"
@@ -25,7 +29,14 @@
 // Of the processor, for a handshake of a stranger.
 #define HANDSHAKE_NS (NS_PER_S / 10 / HANDSHAKES_PER_S)
 
-enum { RECORD_HEAD_BYTES = 5, RECORD_HANDSHAKE = 22, RECORD_BYTES_MAX = 1 << 14 };
+#define GONE_COSTS 0.1 // of what one who comes in does, if he has gone
+
+enum {
+    CHARGE_MAX = HANDSHAKES_PER_S / 4,
+    RECORD_HEAD_BYTES = 5,
+    RECORD_HANDSHAKE = 22,
+    RECORD_BYTES_MAX = 1 << 14
+};
 
 // ---- rates ----
 
@@ -63,7 +74,7 @@ void strangers_init(struct fabric *fabric) {
     ac_time now = fabric_now(fabric);
     all->seed = sys_random(fabric->sys);
     all->accepts = (struct rate){ACCEPTS_PER_S, now};
-    all->handshakes = (struct rate){HANDSHAKES_PER_S, now};
+    all->handshakes = all->peers_handshakes = (struct rate){HANDSHAKES_PER_S, now};
     for (size_t i = 0; i < countof(all->of_address); i++)
         all->of_address[i] = (struct rate){ADDRESS_ACCEPTS_PER_S, now};
 }
@@ -92,32 +103,52 @@ static bool may_enter(struct fabric *fabric, const struct sys_address *from) {
     return same < STRANGERS_PER_ADDRESS_MAX;
 }
 
-static void make_place(struct fabric *fabric) {
+// Whether a peer is known there, or was not long ago.
+static bool is_peers_host(const struct fabric *fabric, const struct sys_address *from) {
+    uint64_t cursor = 0;
+    const struct peer *peer;
+    while ((peer = map_next(&fabric->peers, &cursor, NULL, NULL)))
+        if (same_host(&peer->seen, from) || same_host(&peer->address, from))
+            return true;
+    return false;
+}
+
+// The higher it is, the later he goes.
+static int rank(const struct connection *it) {
+    return (it->peers_host ? 2 : 0) + (it->charged > 0 ? 1 : 0);
+}
+
+// False if none is to be had at the cost of those who are there.
+static bool make_place(struct fabric *fabric, bool peers_host) {
     struct connection *out = NULL;
     if (fabric->strangers.count < STRANGERS_MAX)
-        return;
+        return true;
     list_each (link, &fabric->connections) {
         struct connection *it = container_of(link, struct connection, link);
-        if (it->stranger && (!out || (out->charged > 0 && it->charged == 0)))
+        if (it->stranger && (!out || rank(it) < rank(out)))
             out = it;
     }
     assert(out);
+    if (out->peers_host && !peers_host)
+        return false;
     fabric->strangers.refused++;
     stranger_is_known(out); // its place is free
     connection_end(out);
+    return true;
 }
 
 struct connection *stranger_enter(struct fabric *fabric, const struct sys_address *from) {
     struct connection *it = NULL;
-    if (permits_link(fabric->permits, from) && may_enter(fabric, from)) {
-        make_place(fabric);
+    bool peers_host = is_peers_host(fabric, from);
+    if (permits_link(fabric->permits, from) && may_enter(fabric, from) &&
+        make_place(fabric, peers_host))
         it = connection_create(fabric, true, from);
-    }
     if (!it) {
         fabric->strangers.refused++;
         return NULL;
     }
     it->stranger = true;
+    it->peers_host = peers_host;
     fabric->strangers.count++;
     return it;
 }
@@ -139,6 +170,8 @@ static int read_head(struct connection *it, uint8_t head[RECORD_HEAD_BYTES]) {
                             .bytes = head + have,
                             .count = RECORD_HEAD_BYTES - have};
         int64_t got = coro_operate(&op, it->deadline);
+        if (have == 0 && (got == 0 || got == -ECONNRESET))
+            it->fabric->strangers.accepts.tokens += 1 - GONE_COSTS;
         if (got <= 0)
             return got ? (int)got : -ECONNRESET;
         have += (size_t)got;
@@ -149,10 +182,15 @@ static int read_head(struct connection *it, uint8_t head[RECORD_HEAD_BYTES]) {
     return good ? 0 : -EPROTO;
 }
 
+static struct rate *handshakes_of(const struct connection *it) {
+    struct strangers *all = &it->fabric->strangers;
+    return it->peers_host ? &all->peers_handshakes : &all->handshakes;
+}
+
 static int wait_turn(struct connection *it) {
     struct strangers *all = &it->fabric->strangers;
     ac_time when;
-    while ((when = rate_take(&all->handshakes, HANDSHAKES_PER_S, fabric_now(it->fabric))) !=
+    while ((when = rate_take(handshakes_of(it), HANDSHAKES_PER_S, fabric_now(it->fabric))) !=
            AC_NOW) {
         if (when > it->deadline)
             return -ETIMEDOUT;
@@ -187,15 +225,16 @@ void stranger_spent(struct connection *it, ac_time ns) {
         return;
     it->spent += ns;
     double cost = (double)it->spent / (double)HANDSHAKE_NS;
+    cost = cost < CHARGE_MAX ? cost : CHARGE_MAX;
     if (cost <= it->charged)
         return;
-    it->fabric->strangers.handshakes.tokens -= cost - it->charged;
+    handshakes_of(it)->tokens -= cost - it->charged;
     it->charged = cost;
 }
 
 void stranger_is_friend(struct connection *it) {
     if (it->stranger)
-        it->fabric->strangers.handshakes.tokens += it->charged;
+        handshakes_of(it)->tokens += it->charged;
     stranger_is_known(it);
 }
 

@@ -2,7 +2,10 @@
 // Tests of beacons, on loopback and on a port that no other program uses.
 #include "fabric/rig.h"
 
+#include <net/if.h>
 #include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 
 static struct fabric_options beaconing(uint64_t peer, uint16_t port) {
     struct fabric_options options = rig_options(peer);
@@ -182,6 +185,19 @@ TEST(recorded_beacons_of_a_program_that_ended_have_no_effect) {
     rig_close_all();
 }
 
+TEST(a_beacon_tells_the_port_at_which_it_listens_also_where_another_is_advertised) {
+    uint16_t port = free_port();
+    struct fabric_options one = beaconing(1, port);
+    uint8_t beacon[100];
+    one.advertise = "203.0.113.7:4321";
+    int fd = recorder(port);
+    struct side *a = side_open(&one);
+    record(fd, 1, 0, beacon);
+    close(fd);
+    ck_assert_int_eq(beacon[10] << 8 | beacon[11], a->fabric->port);
+    rig_close_all();
+}
+
 TEST(recorded_beacons_from_elsewhere_do_not_move_a_peer) {
     uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
@@ -251,3 +267,65 @@ TEST(without_discovery_no_port_is_open) {
     ck_assert_ptr_null(a->fabric->discovery);
     rig_close_all();
 }
+
+// ---- more addresses than a few, in a network of its own, where this process may change them ----
+
+static void interface_control(const char *name, unsigned long what, int flags, unsigned host) {
+    struct ifreq request = {0};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a090000 + host)};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+    if (host > 0)
+        memcpy(&request.ifr_addr, &at, sizeof at);
+    else
+        request.ifr_flags = (short)flags;
+    ck_assert_int_eq(ioctl(fd, what, &request), 0);
+    close(fd);
+}
+
+static void add_address(unsigned host) {
+    char name[IFNAMSIZ];
+    snprintf(name, sizeof name, "lo:%u", host);
+    interface_control(name, SIOCSIFADDR, 0, host);
+}
+
+static void change_addresses(bool beacons) {
+    enum { MANY = 150 };
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
+        printf("not tried: this process may not have a network of its own\n");
+        return;
+    }
+    interface_control("lo", SIOCSIFFLAGS, IFF_UP | IFF_RUNNING, 0);
+    for (unsigned host = 1; host <= MANY; host++)
+        add_address(host);
+    struct fabric_options one = beaconing(1, 4000), two = rig_options(2);
+    one.loopback_only = two.loopback_only = false;
+    one.no_discovery = !beacons;
+    struct side *a = side_open(&one), *b = side_open(&two);
+    rig_until(a->fabric->discovery->found_count >= MANY, 10);
+    struct sys_address there = {.family = 4, .port = side_port(a), .ip = {10, 9, 0, MANY}};
+    ck_assert_int_eq(rig_in(b, fabric_introduce(b->fabric, 1, &there)), 0);
+    ck_assert_int_eq(side_count(b, 1, 0, 100), 0);
+    rig_until(a->frames == 1, 10);
+    const struct discovery *discovery = a->fabric->discovery;
+    const struct connection *before = peer_find(a->fabric, 2)->connection;
+    int count = discovery->found_count;
+    ck_assert_int_ge(count, MANY);
+    add_address(MANY + 1);
+    rig_until(discovery->found_count > count, 10); // which is looked at in the same breath
+    ck_assert_ptr_eq(peer_find(a->fabric, 2)->connection, before);
+    ck_assert_int_eq(side_count(b, 1, 1, 100), 0);
+    rig_until(a->frames == 2, 10);
+    ck_assert_uint_eq(peer_find(a->fabric, 2)->link.reconnects, 0);
+    char name[IFNAMSIZ];
+    snprintf(name, sizeof name, "lo:%u", (unsigned)MANY);
+    interface_control(name, SIOCSIFFLAGS, 0, 0); // it is gone
+    rig_until(peer_find(a->fabric, 2)->connection != before, 10);
+    rig_close_all();
+}
+
+TEST(a_link_stays_whose_address_is_one_of_many_and_breaks_when_that_goes) {
+    change_addresses(true);
+}
+
+TEST(without_beacons_changes_of_addresses_are_seen_as_well) { change_addresses(false); }

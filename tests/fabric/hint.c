@@ -71,6 +71,64 @@ TEST(hints_are_bounded) {
     rig_close_all(); // with most of them waiting
 }
 
+// One who has another key listens where a peer is said to, as beacons say again and again.
+TEST(where_somebody_else_listens_it_is_asked_less_and_less_often) {
+    uint8_t other[32] = {7};
+    struct fabric_options options = rig_options(9);
+    options.key = other;
+    struct side *a = side_of(1), *b = side_of(2), *foe = side_open(&options);
+    for (double end = rig_seconds() + 3.5; rig_seconds() < end; rig_for(0.05))
+        hint(a, 3, side_port(foe));
+    ck_assert_uint_ge(foe->fabric->strangers.begun, 1);
+    ck_assert_uint_le(foe->fabric->strangers.begun, 3); // at once, after 1 s and 2 s more
+    hint(a, 2, side_port(b));
+    rig_until(a->met == 1, 10); // others are asked at once
+    hint(a, 4, side_port(b));
+    rig_until(map_count(&a->fabric->hinted) == 0, 10);
+    for (size_t i = 0; i < countof(a->fabric->rebuffs); i++)
+        a->fabric->rebuffs[i].until = AC_FOREVER;
+    hint(a, 4, side_port(b)); // who has our key, and is another
+    ck_assert_uint_eq(map_count(&a->fabric->hinted), 0);
+    rig_close_all();
+}
+
+TEST(pauses_between_two_questions_are_bounded_and_end_when_keys_change) {
+    char folder[] = "/tmp/asyncoro-hint-XXXXXX", path[64], text[256];
+    uint8_t other[32] = {7};
+    struct key_ring ours, theirs = {.count = 1, .keys = {{7}}};
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/key", folder);
+    ck_assert_int_eq(key_find(path, &ours, text), 0);
+    struct fabric_options options = rig_options(1);
+    options.key = NULL;
+    options.key_path = path;
+    struct side *a = side_open(&options);
+    options = rig_options(3);
+    options.key = other;
+    struct side *b = side_open(&options);
+    struct rebuff *it = a->fabric->rebuffs, *end = it + countof(a->fabric->rebuffs);
+    hint(a, 3, side_port(b));
+    rig_until(map_count(&a->fabric->hinted) == 0, 10);
+    while (it < end && it->who == 0)
+        it++;
+    ck_assert_ptr_ne(it, end);
+    for (int i = 0; i < 10; i++) {
+        it->until = 0;
+        hint(a, 3, side_port(b));
+        rig_until(map_count(&a->fabric->hinted) == 0, 10);
+    }
+    ck_assert_int_eq(it->pause, 64 * NS_PER_S);
+    ck_assert_int_gt(it->until, fabric_now(a->fabric) + 30 * NS_PER_S);
+    ck_assert_int_eq(key_replace(path, &ours, &theirs, text), 0);
+    for (double until = rig_seconds() + 20; a->met == 0; rig_for(0.05)) {
+        ck_assert_double_lt(rig_seconds(), until);
+        hint(a, 3, side_port(b));
+    }
+    rig_close_all();
+    unlink(path);
+    rmdir(folder);
+}
+
 TEST(a_peer_that_is_silent_is_asked_whether_it_is_there) {
     struct side *a = side_of(1), *b = side_of(2);
     hint(a, 2, side_port(b));

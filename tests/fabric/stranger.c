@@ -196,9 +196,94 @@ TEST(handshakes_have_a_share_of_the_processor) {
     ck_assert_double_eq(rate->tokens, before);
     stranger_spent(&it, 5 * NS_PER_MS);
     ck_assert_double_lt(rate->tokens, before - 9);
+    // But not for all the time in which this thread was held up.
+    stranger_spent(&it, 100 * NS_PER_S);
+    ck_assert_double_ge(rate->tokens, before - HANDSHAKES_PER_S / 2);
     stranger_is_friend(&it);
     ck_assert_double_ge(rate->tokens, before + 1);
     ck_assert_int_eq(a->fabric->strangers.count, 0);
+    rig_close_all();
+}
+
+// Strangers from there who have come in, and are no connections here.
+static struct connection *enter(struct side *side, uint8_t network, uint8_t host) {
+    struct sys_address from = {.family = 4, .port = 7, .ip = {network, 0, 2, host}};
+    struct connection *it = stranger_enter(side->fabric, &from);
+    if (it)
+        it->users++;
+    return it;
+}
+
+TEST(who_comes_from_the_host_of_a_peer_keeps_his_place) {
+    struct side *a = side_of(1);
+    struct sys_address there = {.family = 4, .port = 9, .ip = {192, 0, 2, 1}};
+    ck_assert_int_eq(rig_in(a, fabric_introduce(a->fabric, 2, &there)), 0);
+    struct connection *all[STRANGERS_MAX], *known = enter(a, 192, 1);
+    ck_assert(known->peers_host);
+    all[0] = known;
+    for (uint8_t i = 1; i < STRANGERS_MAX; i++) {
+        all[i] = enter(a, 198, i);
+        ck_assert(!all[i]->peers_host);
+        all[i]->charged = 1; // their handshakes have begun, and his has not
+    }
+    struct connection *next = enter(a, 198, 100);
+    ck_assert(!known->ended && all[1]->ended && !next->ended);
+    next->charged = 1;
+    struct connection *also = enter(a, 192, 1);
+    ck_assert(!known->ended && all[2]->ended && !next->ended && !also->ended);
+    // Where all are from hosts of peers another has no place, and one of these has.
+    for (int i = 1; i < STRANGERS_MAX; i++)
+        all[i]->peers_host = true;
+    next->peers_host = true;
+    also->charged = 1;
+    ck_assert_ptr_null(enter(a, 198, 101));
+    ck_assert(!known->ended);
+    struct connection *last = enter(a, 192, 1);
+    ck_assert(known->ended && !last->ended);
+    for (int i = 0; i < STRANGERS_MAX; i++)
+        connection_leave(all[i]);
+    connection_leave(next);
+    connection_leave(also);
+    connection_leave(last);
+    ck_assert_int_eq(a->fabric->strangers.count, 0);
+    rig_close_all();
+}
+
+// Others have used up the handshakes of a quarter of a minute; the peer comes again at once.
+TEST(handshakes_from_the_host_of_a_peer_have_a_rate_of_their_own) {
+    struct side *a, *b;
+    rig_pair(&a, &b);
+    ck_assert_int_eq(side_count(a, 2, 0, 100), 0);
+    rig_until(b->linked == 1, 10);
+    struct side *c = side_of(3); // from the same host
+    a->fabric->strangers.handshakes.tokens = -15 * HANDSHAKES_PER_S;
+    side_introduce(c, 1, side_port(a));
+    ck_assert_int_eq(side_count(c, 1, 0, 100), 0);
+    rig_until(a->frames == 1, 10);
+    ck_assert_double_lt(a->fabric->strangers.handshakes.tokens, 0);
+    rig_close_all();
+}
+
+// What a flood has left in the queue of the system: those who came and went count little.
+TEST(who_has_gone_without_a_word_counts_for_a_tenth) {
+    enum { COUNT = 1000 };
+    struct side *a = side_of(1);
+    struct strangers *all = &a->fabric->strangers;
+    const struct linger at_once = {.l_onoff = 1};
+    rig_for(0.05);
+    for (int i = 0; i < COUNT; i++) {
+        int fd = raw_connect(side_port(a));
+        if (i % 10 > 0) // the others go in order
+            ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+        close(fd);
+    }
+    all->accepts = (struct rate){COUNT, fabric_now(a->fabric)};
+    struct side *b = side_of(2);
+    side_introduce(b, 1, side_port(a));
+    ck_assert_int_eq(side_count(b, 1, 0, 100), 0);
+    rig_until(a->frames == 1, 10);
+    rig_until(all->count == 0, 10);
+    ck_assert_double_ge(all->accepts.tokens, COUNT * 0.8);
     rig_close_all();
 }
 
