@@ -222,6 +222,37 @@ TEST(a_file_that_cannot_be_taken_up_changes_nothing) {
     rig_close_all();
 }
 
+// Who would listen first would be told that the port is taken.
+TEST(without_a_good_key_nothing_listens) {
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t bytes = sizeof at;
+    char text[256];
+    int err = 0, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
+    world_begin();
+    struct side *a = side_of(9);
+    struct fabric_options options = rig_options(1);
+    options.key = NULL;
+    options.key_path = key_file;
+    options.loopback_only = false;
+    options.port = ntohs(at.sin_port);
+    ck_assert_ptr_null(rig_in(a, fabric_open(a->guest, &options, &rig_door, a, &err, text)));
+    ck_assert_int_eq(err, -EADDRINUSE);
+    ck_assert_int_eq(chmod(key_file, 0644), 0);
+    ck_assert_ptr_null(rig_in(a, fabric_open(a->guest, &options, &rig_door, a, &err, text)));
+    ck_assert_int_eq(err, -EACCES);
+    ck_assert_int_eq(chmod(key_file, 0600) | truncate(key_file, 7), 0);
+    ck_assert_ptr_null(rig_in(a, fabric_open(a->guest, &options, &rig_door, a, &err, text)));
+    ck_assert_int_eq(err, -EINVAL);
+    options.key_path = "/no/such/folder/key";
+    ck_assert_ptr_null(rig_in(a, fabric_open(a->guest, &options, &rig_door, a, &err, text)));
+    ck_assert_int_eq(err, -ENOENT);
+    close(fd);
+    rig_close_all();
+}
+
 // Somebody was refused, maybe because the key has changed there first: that is looked at soon.
 TEST(a_refused_stranger_has_the_file_looked_at) {
     world_begin();

@@ -144,6 +144,45 @@ TEST(who_was_parted_from_stays_away_until_it_is_reached_again) {
     rig_close_all();
 }
 
+// A hint that was under way, or comes of a beacon, is true, and changes nothing.
+TEST(who_was_parted_from_is_not_brought_back_by_a_hint) {
+    struct side *a, *b;
+    rig_pair(&a, &b);
+    ck_assert_int_eq(side_count(a, 2, 0, 100), 0);
+    rig_until(b->frames == 1, 10);
+    ck_assert_int_eq(rig_in(a, fabric_part(a->fabric, 2)), 0);
+    rig_until(a->lost == 1 && b->lost == 1, 10);
+    for (uint64_t beacon = 0; beacon < 2; beacon++) { // by an introduction, by a beacon
+        struct sys_address to_b = loopback(side_port(b));
+        guest_enter(a->guest);
+        hint_take(a->fabric, 2, &to_b, beacon);
+        guest_leave(a->guest);
+        ck_assert_uint_eq(map_count(&a->fabric->hinted), 1);
+        rig_until(map_count(&a->fabric->hinted) == 0, 10);
+    }
+    rig_for(0.1);
+    ck_assert_int_eq(a->met + a->linked, 2);
+    ck_assert_int_eq(peer_find(a->fabric, 2)->state, LINK_NONE);
+    rig_close_all();
+}
+
+// However many others come to be known.
+TEST(who_was_parted_from_is_not_forgotten_for_want_of_room) {
+    struct side *a, *b;
+    rig_pair(&a, &b);
+    ck_assert_int_eq(side_count(a, 2, 0, 100), 0);
+    rig_until(b->frames == 1, 10);
+    ck_assert_int_eq(rig_in(a, fabric_part(a->fabric, 2)), 0);
+    rig_until(a->lost == 1, 10);
+    for (uint64_t id = 3; id < 2 + FABRIC_PEERS_MAX; id++)
+        side_introduce(a, id, 9);
+    struct sys_address there = loopback(side_port(b));
+    ck_assert_int_eq(rig_in(a, fabric_introduce(a->fabric, 99999, &there)), -ENOSPC);
+    ck_assert_int_eq(rig_in(a, fabric_introduce(a->fabric, 2, &there)), 0);
+    ck_assert_uint_eq(a->met, FABRIC_PEERS_MAX); // with the one that was parted from, once
+    rig_close_all();
+}
+
 TEST(parting_from_one_who_takes_nothing_ends_with_the_grace_time) {
     struct fabric_options hasty = rig_options(1);
     hasty.grace = NS_PER_S / 2;

@@ -54,7 +54,7 @@ static void odd_receive(struct odd *it) {
 static struct odd odd_connect(struct side *to) {
     struct key_derived derived;
     int err = 0;
-    struct odd it = {.fd = raw_connect(side_port(to))};
+    struct odd it = {.fd = raw_connect(to->fabric->port)};
     ck_assert_int_eq(key_derive(rig_key, &derived), 0);
     it.context = tls_context_create(derived.tls, derived.identity, &err);
     it.tls = tls_create(it.context, false);
@@ -154,15 +154,81 @@ TEST(what_cannot_be_granted_is_refused_with_the_reason) {
     rig_close_all();
 }
 
-static struct odd odd_peer(struct side *to, uint64_t id) {
-    struct greeting answer;
+// With a port, it sees itself at the address at which it is seen.
+static struct odd odd_peer_at(struct side *to, uint64_t id, uint16_t port, bool sees_itself) {
+    struct greeting answer, hello = {.peer = id, .to = 1, .link = 5, .heartbeat_ms = 10000};
     struct odd it = odd_connect(to);
-    odd_hello(&it, &(struct greeting){.peer = id, .to = 1, .link = 5, .heartbeat_ms = 10000},
-              WIRE_VERSION);
+    hello.port = port;
+    hello.ip_bytes = sees_itself ? 4 : 0;
+    memcpy(hello.ip, (uint8_t[]){127, 0, 0, 1}, 4);
+    odd_hello(&it, &hello, WIRE_VERSION);
     ck_assert_int_eq(odd_hear(&it, &answer), FRAME_WELCOME);
     ck_assert_int_eq(answer.peer, 1);
     ck_assert_int_eq(answer.link, 5);
     return it;
+}
+
+static struct odd odd_peer(struct side *to, uint64_t id) { return odd_peer_at(to, id, 0, false); }
+
+// As when its bytes came at the moment in which it was ended: nothing begins over it.
+TEST(a_connection_that_ends_during_its_greeting_becomes_no_link) {
+    struct side *a = side_of(1);
+    struct odd it = odd_connect(a);
+    rig_until(!list_empty(&a->fabric->connections), 5);
+    guest_enter(a->guest);
+    struct connection *its = container_of(a->fabric->connections.next, struct connection, link);
+    its->ended = true;
+    guest_leave(a->guest);
+    odd_hello(&it, &(struct greeting){.peer = 9, .link = 5}, WIRE_VERSION);
+    ck_assert(hangs_up(it.fd, 5));
+    rig_until(list_empty(&a->fabric->connections), 5);
+    ck_assert_int_eq(a->met + a->linked, 0);
+    ck_assert_int_eq(a->fabric->strangers.count, 0);
+    odd_close(&it);
+    still_works(a);
+    rig_close_all();
+}
+
+// Who listens nowhere is told of to nobody; what is told goes before the first heartbeat.
+TEST(who_listens_at_no_port_is_not_introduced) {
+    struct fabric_options options = rig_options(1);
+    options.introduces = true;
+    struct side *hub = side_open(&options);
+    struct greeting none;
+    struct odd silent = odd_peer_at(hub, 20, 0, true), one = odd_peer_at(hub, 21, 4321, true);
+    ck_assert_int_eq(odd_hear(&one, &none), FRAME_HEARTBEAT);
+    struct odd two = odd_peer_at(hub, 22, 0, true);
+    ck_assert_int_eq(odd_hear(&two, &none), FRAME_INTRODUCE); // of the one with a port
+    ck_assert_int_eq(odd_hear(&two, &none), FRAME_HEARTBEAT);
+    odd_close(&silent);
+    odd_close(&one);
+    odd_close(&two);
+    rig_close_all();
+}
+
+TEST(the_port_that_is_told_is_that_at_which_it_listens_and_what_is_advertised_stands_apart) {
+    struct fabric_options options = rig_options(1);
+    options.advertise = "203.0.113.7:4321";
+    struct side *a = side_open(&options);
+    struct odd it = odd_connect(a);
+    struct greeting answer;
+    odd_hello(&it, &(struct greeting){.peer = 9, .link = 5}, WIRE_VERSION);
+    ck_assert_int_eq(odd_hear(&it, &answer), FRAME_WELCOME);
+    ck_assert_int_eq(answer.port, a->fabric->port);
+    ck_assert_int_ne(answer.port, 4321);
+    ck_assert_int_eq(answer.advertised.port, 4321);
+    ck_assert_int_eq(fabric_address(a->fabric).port, 4321);
+    odd_close(&it);
+    rig_close_all();
+    // Without a port it is our own.
+    options.advertise = "203.0.113.7";
+    a = side_open(&options);
+    it = odd_connect(a);
+    odd_hello(&it, &(struct greeting){.peer = 9, .link = 5}, WIRE_VERSION);
+    ck_assert_int_eq(odd_hear(&it, &answer), FRAME_WELCOME);
+    ck_assert_int_eq(answer.advertised.port, a->fabric->port);
+    odd_close(&it);
+    rig_close_all();
 }
 
 TEST(a_breach_of_the_protocol_ends_the_link) {
