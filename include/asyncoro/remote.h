@@ -261,9 +261,10 @@ struct ac_peer_info {
 AC_API long ac_peers(struct ac_peer_info *peers, size_t max);
 
 // From now on, until it is lost, this peer may have done here what `may` says (enum ac_right,
-// together), whatever the rules of ac_network_start say. Coroutines that watch the peers come can
-// so decide for each. What it has begun goes on. Does not wait. 0; -EHOSTUNREACH if it is not
-// known; -ENOTCONN without network; -ENOTSUP on another loop than the first; -ENOMEM.
+// together), whatever the rules of ac_network_start say. A coroutine that watches the peers come
+// can so decide for each; with a last rule of {.may = 0} they have nothing done before it has
+// decided. What it has begun goes on. Does not wait. 0; -EHOSTUNREACH if it is not known; -ENOTCONN
+// without network; -ENOTSUP on another loop than the first; -ENOMEM.
 AC_API int ac_set_peer_rights(uint64_t peer, uint32_t may);
 
 // What this peer may have done here, enum ac_right together; -EHOSTUNREACH if it is not known;

@@ -16,8 +16,8 @@
 enum {
     SILENT = 10000,             // connections that say nothing
     GROWTH_KIB_MAX = 16 * 1024, // of the server's memory
-    // The queue of the system may hold 4,096 of those who have gone, before somebody new, and 200
-    // of them a second are let in.
+    // The queue of the system may hold 4,096 of those who have gone, before somebody new, which
+    // takes less than a second; but the system itself may have him wait when that queue is full.
     QUEUE_S = 60,
     DESCRIPTORS_MAX = 400 // more than before: places for strangers, and some
 };
@@ -371,10 +371,12 @@ static void withstand(attack_function *what) {
     hear(victim);
     run(known_peer);
     child_end(foe);
+    double begin = seconds();
     tell(friend);
     struct pollfd answer = {.fd = friend.from, .events = POLLIN};
     must_be(poll(&answer, 1, QUEUE_S * 1000), 1);
     hear(friend);
+    printf("a newcomer is served after %.2f s\n", seconds() - begin);
     child_end(friend);
     child_end(victim);
     world_end();
