@@ -186,7 +186,7 @@ TEST(recorded_beacons_of_a_program_that_ended_have_no_effect) {
 }
 
 TEST(a_beacon_tells_the_port_at_which_it_listens_also_where_another_is_advertised) {
-    uint16_t port = free_port();
+    uint16_t port = test_hold_port(NULL);
     struct fabric_options one = beaconing(1, port);
     uint8_t beacon[100];
     one.advertise = "203.0.113.7:4321";
