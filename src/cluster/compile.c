@@ -206,7 +206,9 @@ static int keep(struct intake *it, const struct folder *folder, const uint8_t *k
     int fd = sys_file_open(path);
     int64_t bytes = fd < 0 ? fd : sys_file_bytes(fd);
     made.bytes = (uint64_t)bytes;
-    int err = bytes < 0 ? (int)bytes : content_digest(fd, made.bytes, made.digest);
+    int err = bytes < 0 ? (int)bytes : bytes > PROGRAM_BYTES_MAX ? -EFBIG : 0;
+    if (!err)
+        err = content_digest(fd, made.bytes, made.digest);
     if (!err)
         err = upload_begin(&upload, it->contents, &made);
     if (err) {

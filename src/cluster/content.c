@@ -124,8 +124,13 @@ static int prepare_folder(struct contents *it, const char *wanted) {
     snprintf(it->folder, sizeof it->folder, "%s/contents", base);
     snprintf(it->work, sizeof it->work, "%s/work", base);
     err = sys_folder_make(it->folder);
-    // Where others may write, a file can change after it was checked.
-    return err ? err : sys_folder_is_private(it->folder);
+    if (!err)
+        err = sys_folder_make(it->work);
+    // Where others may write, a file can change after it was checked, and a folder be another one.
+    const char *const folders[] = {base, it->folder, it->work};
+    for (size_t i = 0; i < countof(folders) && !err; i++)
+        err = sys_folder_is_private(folders[i]);
+    return err;
 }
 
 static void prune(const struct contents *it) {

@@ -351,7 +351,8 @@ static ac_value run_keeper(ac_value argument) {
     host->keeper_count--;
     if (ac_now() - keeper->began > RESTART_FREE_NS && host->restarts_left < RESTARTS_MAX)
         host->restarts_left++;
-    (void)mailbox_put(host->coro, ac_nil);
+    if (host->coro)
+        (void)mailbox_put(host->coro, ac_nil);
     sys_fd_close(keeper->record);
     memory_release(keeper);
     (void)ac_send(agent, gone);
@@ -638,6 +639,7 @@ static ac_value run_host(ac_value argument) {
     (void)mailbox_put(node->main, ac_nil);
     trace(TRACE_CLUSTER, "%s: closed", host->name);
     // A keeper that waits for a process that cannot be killed still knows the host.
+    host->coro = NULL;
     if (host->keeper_count == 0)
         memory_release(host);
     return ac_nil;

@@ -145,6 +145,8 @@ void life_drain(struct life *life, ac_time now, ac_time grace_ns, const char *wh
         return;
     life->state = NODE_DRAINS;
     life->until = now + (grace_ns < 0 ? life->grace_ns : grace_ns);
+    if (life->limit != AC_FOREVER && life->until > life->limit - MARGIN_NS)
+        life->until = life->limit - MARGIN_NS; // whoever set it does not wait
     life->over = false;
     life->why = why;
 }
@@ -177,11 +179,8 @@ static void look_at_hours(struct life *life, ac_time now, int minute, uint32_t c
 
 void life_look(struct life *life, ac_time now, int minute, uint32_t computations) {
     look_at_hours(life, now, minute, computations);
-    if ((life->state == NODE_SERVES || life->state == NODE_RESTS) && now >= drain_before(life)) {
+    if ((life->state == NODE_SERVES || life->state == NODE_RESTS) && now >= drain_before(life))
         life_drain(life, now, -1, "its time is nearly over");
-        if (life->until > life->limit - MARGIN_NS)
-            life->until = life->limit - MARGIN_NS;
-    }
     life->since = computations > 0 ? AC_FOREVER : life->since == AC_FOREVER ? now : life->since;
     if (life->state == NODE_SERVES && life->idle_ns && life->since != AC_FOREVER &&
         now - life->since >= life->idle_ns)

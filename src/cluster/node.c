@@ -191,8 +191,10 @@ static int64_t ask_slurm(const struct daemon *daemon) {
     struct ac_process_answer answer = {0};
     const char *job = daemon->slurm.job;
     ac_time until = ac_after(SLURM_ASK_S);
-    if (daemon->slurm.end_s)
-        return daemon->slurm.end_s - sys_wall_now() / (1000 * 1000 * 1000);
+    if (daemon->slurm.end_s) {
+        int64_t left = daemon->slurm.end_s - sys_wall_now() / (1000 * 1000 * 1000);
+        return left > 0 ? left : 0;
+    }
     int err = ac_process_start(&process, AC_ARGUMENTS("squeue", "-h", "-j", job, "-o", "%L"), until,
                                .output = AC_PIPE);
     if (err)
@@ -339,7 +341,7 @@ static void answer(struct daemon *daemon, ac_value message) {
         life_drain(&daemon->life, ac_now(), grace, "it was told to drain");
     }
     if (drains || (body.kind == AC_TEXT && strcmp(ac_text_of(body), "tell") == 0))
-        (void)ac_send(asker, describe(daemon));
+        (void)ac_try_send(asker, describe(daemon)); // nobody who asks holds up the node
     ac_drop(body);
 }
 

@@ -139,10 +139,12 @@ static bool make_place(struct fabric *fabric, bool peers_host) {
 
 struct connection *stranger_enter(struct fabric *fabric, const struct sys_address *from) {
     struct connection *it = NULL;
-    bool peers_host = is_peers_host(fabric, from);
-    if (permits_link(fabric->permits, from) && may_enter(fabric, from) &&
-        make_place(fabric, peers_host))
-        it = connection_create(fabric, true, from);
+    bool peers_host = false;
+    if (permits_link(fabric->permits, from) && may_enter(fabric, from)) {
+        peers_host = is_peers_host(fabric, from);
+        if (make_place(fabric, peers_host))
+            it = connection_create(fabric, true, from);
+    }
     if (!it) {
         fabric->strangers.refused++;
         return NULL;

@@ -363,12 +363,14 @@ static void add(struct ac_tls *tls, struct certificate *certificate) {
 
 // What clients show, and servers to those who have no name in mind.
 static int show_first(struct ac_tls *tls, struct certificate *it) {
+    if (!SSL_CTX_use_cert_and_key(tls->ssl, it->leaf, it->key, it->chain, 1)) {
+        certificate_destroy(it);
+        return failed("our certificate", -EKEYREJECTED);
+    }
     add(tls, it);
     SSL_CTX_set_cert_cb(tls->ssl, choose_certificate, tls);
     SSL_CTX_set_tlsext_servername_callback(tls->ssl, accept_name);
-    return SSL_CTX_use_cert_and_key(tls->ssl, it->leaf, it->key, it->chain, 1)
-               ? 0
-               : failed("our certificate", -EKEYREJECTED);
+    return 0;
 }
 
 static int set_certificate(struct ac_tls *tls, const struct ac_tls_options *options) {

@@ -145,6 +145,12 @@ bool sys_beneath_is_same(int a, int b) {
 }
 
 int sys_beneath_permit(int fd, unsigned permissions) {
+    struct stat found;
+    if (fstat(fd, &found) < 0)
+        return -errno;
+    // A device that got here by mistake keeps its permissions, which others live by.
+    if (!S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode))
+        return -EINVAL;
     return fchmod(fd, permissions & 0777) < 0 ? -errno : 0;
 }
 

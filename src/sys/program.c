@@ -149,7 +149,9 @@ static bool remove_unheld(int folder, const char *name) {
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
     if (fd < 0)
         return errno == ENOENT;
-    bool gone = sys_file_hold(fd, true) != -EBUSY && unlinkat(folder, name, 0) == 0;
+    // Where it cannot be known whether somebody holds it, as on NFS by a descriptor that only
+    // reads, it stays.
+    bool gone = sys_file_hold(fd, true) == 0 && unlinkat(folder, name, 0) == 0;
     close(fd);
     return gone;
 }
