@@ -91,7 +91,7 @@ struct ac_computation_options {
                                // AC_SOURCE("demo.c", "demo.h"). Such a node compiles it with its
                                // own cc, within two minutes, once for each source; it needs the
                                // header and library of asyncoro then
-    const char *source_flags;                // for cc, words: "-O3 -march=native -lm"
+    const char *source_flags;  // for cc, words: "-O3 -march=native -lm"
     const struct ac_computation_file *files; // that travel along: AC_FILES({.path = "words.txt"}).
                                              // Workers then start in the folder where they lie,
                                              // which goes with the computation
@@ -154,8 +154,9 @@ struct ac_job_options {
 // Queues a job to be run at whichever fitting worker is free first. Takes the argument. Can wait
 // (when a million jobs have not ended). Further arguments are options: ac_submit(it, render, 7,
 // .tags = "gpu", .retries = 2). Returns the number of the job, above 0, which its started message
-// and its exit notice carry; or -EINVAL for options that cannot be; -ENOSYS, -ENOTSUP, -EMSGSIZE
-// (an argument too large for a message), -ECANCELED, -EPERM, -ENOMEM as for ac_run_at.
+// and its exit notice carry; or -EINVAL for options that cannot be; -E2BIG for more than 4,096
+// kinds of jobs; -ENOSYS, -ENOTSUP, -EMSGSIZE (an argument too large for a message), -ECANCELED,
+// -EPERM, -ENOMEM as for ac_run_at.
 #define ac_submit(computation, function, ...)                                                      \
     AC_SUBMIT_PICK_(__VA_ARGS__, AC_SUBMIT_WITH_, AC_SUBMIT_WITH_, AC_SUBMIT_WITH_,                \
                     AC_SUBMIT_WITH_, AC_SUBMIT_WITH_, AC_SUBMIT_WITH_, AC_SUBMIT_WITH_,            \

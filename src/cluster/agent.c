@@ -70,8 +70,11 @@ static void door_report(void *up, struct place_computation *it, uint64_t number,
     struct desk *desk = placement_user(it);
     static const enum ac_end ends[] = {
         [PLACE_CANCELLED] = AC_CANCELLED, [PLACE_FAILED] = AC_FAILED, [PLACE_LOST] = AC_LOST};
+    char text[640]; // may have been cut within a letter
+    snprintf(text, sizeof text, "%s", why);
+    text_mend(text);
     desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)ends[how]), ac_of(err),
-              ac_of_error(err, why), ac_nil, ac_of(0.0));
+              ac_of_error(err, text), ac_nil, ac_of(0.0));
 }
 
 static void door_hint(void *up, struct place_computation *it, const char *why) {
@@ -79,6 +82,7 @@ static void door_hint(void *up, struct place_computation *it, const char *why) {
     struct desk *desk = placement_user(it);
     struct ac_status status = {.kind = AC_JOBS_WAIT};
     snprintf(status.text, sizeof status.text, "%s", why);
+    text_mend(status.text);
     desk_status(desk, &status, "");
 }
 
@@ -109,8 +113,9 @@ static void take_ended(struct worker_agent *worker, const ac_value *items, ac_ti
     int64_t how = ac_int_of(items[2]);
     if (how >= AC_FINISHED && how <= AC_LOST &&
         placement_ended(worker->place, number, (uint32_t)ac_int_of(items[1]), ns, now))
-        desk_tell(worker->desk, THING_DONE, ac_of(number), ac_of((int)how), items[3],
-                  ac_hold(items[4]), ac_of(worker->ref), ac_of((double)ns * 1e-9));
+        desk_tell(worker->desk, THING_DONE, ac_of(number), ac_of((int)how),
+                  ac_of((int)ac_int_of(items[3])), ac_hold(items[4]), ac_of(worker->ref),
+                  ac_of((double)ns * 1e-9));
 }
 
 static void take_things(struct worker_agent *worker, ac_value message) {
@@ -163,6 +168,8 @@ static void take_message(struct worker_agent *worker, ac_value message) {
 // Has the node end the worker by force.
 static void end_by_force(struct worker_agent *worker) {
     worker->doomed = true;
+    if (worker->place)
+        placement_enable_worker(worker->place, false);
     if (!worker->site || !ac_ref_is(worker->site->host) ||
         ac_send(worker->site->host, ac_list("end", worker->number)) < 0)
         worker->lost = worker->told = true; // who could do it is gone
@@ -231,6 +238,8 @@ static ac_value run_agent(ac_value argument) {
     if (worker->place)
         placement_remove_worker(worker->place, text);
     scheduler_changed(desk->scheduler);
+    if (worker->site && worker->site->draining)
+        agent_kick(worker->site->coro); // it may be drained now
     worker_status(worker, AC_WORKER_GONE, worker->text[0] ? worker->text : "lost");
     batch_done(&worker->out);
     supply_release(worker->at);

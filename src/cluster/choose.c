@@ -3,11 +3,11 @@
 //
 // A turn has four steps. First, workers that have nothing get a job each, the computation with the
 // smallest share first, as long as their nodes have processors and memory left. Then those that
-// have some are filled up, each in turn, as far as work is given ahead, but not where another
-// computation has the better claim to the processor. Where nothing waits any more and somebody
-// idles, work that was given ahead is called back from whoever has most of it, and, where copies
-// are allowed, the job that has run longest runs there a second time. At last, classes that fit no
-// node are told of, and given up.
+// have some are filled up, each in turn, as far as work is given ahead. Neither happens where
+// another computation waits for the processor with the better claim. Where nothing waits any more
+// and somebody idles, work that was given ahead is called back from whoever has most of it, and,
+// where copies are allowed, the job that has run longest runs there a second time. At last, classes
+// that fit no node are told of, and given up.
 #include "cluster/placement_private.h"
 
 #include <stdio.h>
@@ -85,11 +85,12 @@ static bool fits(const struct place_class *class, const struct place_node *node)
 static uint32_t ahead(const struct place_worker *worker, const struct place_class *class) {
     if (worker->computation->many_jobs)
         return AHEAD_MANY;
-    if (class->ended == 0)
-        return AHEAD_UNKNOWN;
+    // Behind a long job nothing is put: while it computes its worker reads no call to give back.
+    if (class->ended == 0 || class->mean_ns > (double)(LONG_ROUND_TRIPS * worker->round_trip_ns))
+        return 1;
     uint64_t ns = AHEAD_ROUND_TRIPS * worker->round_trip_ns;
     double jobs = 1 + (double)(ns > AHEAD_NS ? ns : AHEAD_NS) / (class->mean_ns + 1);
-    return jobs > AHEAD_MAX ? AHEAD_MAX : jobs < AHEAD_UNKNOWN ? AHEAD_UNKNOWN : (uint32_t)jobs;
+    return jobs > AHEAD_MAX ? AHEAD_MAX : jobs < AHEAD_LEAST ? AHEAD_LEAST : (uint32_t)jobs;
 }
 
 // Whether the node has left what one more job of the class would make the worker hold.
@@ -110,78 +111,9 @@ static bool admits(const struct place_worker *worker, const struct place_class *
            node_has(worker, class);
 }
 
-static struct place_worker *admitting(struct list *workers, const struct place_class *class) {
-    list_each (link, workers) {
-        struct place_worker *worker = container_of(link, struct place_worker, room);
-        if (admits(worker, class))
-            return worker;
-    }
-    return NULL;
-}
-
-static struct job *first_of(const struct place_class *class) {
-    return container_of(class->queue.next, struct job, link);
-}
-
-static bool give(struct place_class *class, struct place_worker *worker) {
-    struct job *job = first_of(class);
-    placement_unqueue(job);
-    if (placement_fly(job, worker))
-        return true;
-    placement_queue_first(job);
-    return false;
-}
-
-// ---- those who have nothing ----
-
-// The class with the oldest job that an idle worker may have.
-static struct place_class *class_for_idle(struct place_computation *it,
-                                          struct place_worker **worker) {
-    struct place_class *best = NULL;
-    list_each (link, &it->queued) {
-        struct place_class *class = container_of(link, struct place_class, link);
-        if (best && first_of(best)->number < first_of(class)->number)
-            continue;
-        struct place_worker *at = admitting(&it->idle, class);
-        if (!at)
-            continue;
-        best = class;
-        *worker = at;
-    }
-    return best;
-}
-
 static double share(const struct place_computation *it) {
     return (double)it->cpus_held / it->weight;
 }
-
-static void employ_idle(struct placement *placement) {
-    for (;;) {
-        struct place_computation *next = NULL;
-        struct place_class *class = NULL;
-        struct place_worker *worker = NULL;
-        list_each (link, &placement->computations) {
-            struct place_computation *it = container_of(link, struct place_computation, link);
-            if (list_empty(&it->queued) || list_empty(&it->idle) ||
-                (next && share(next) <= share(it)))
-                continue;
-            struct place_worker *at = NULL;
-            struct place_class *of = class_for_idle(it, &at);
-            if (!of)
-                continue;
-            next = it;
-            class = of;
-            worker = at;
-        }
-        if (!next || !give(class, worker))
-            return;
-        // Of equal shares the one that was served last comes last.
-        list_remove(&next->link);
-        list_append(&placement->computations, &next->link);
-    }
-}
-
-// ---- those who have some ----
 
 // Whether another computation waits for a processor of this node, and has the better claim.
 static bool is_contended(const struct place_worker *worker) {
@@ -206,11 +138,92 @@ static bool is_contended(const struct place_worker *worker) {
     return false;
 }
 
-static void fill_with(struct place_computation *it, struct place_class *class) {
-    while (class->queued > 0) {
-        struct place_worker *worker = admitting(&it->roomy, class);
-        if (!worker || !give(class, worker))
-            return; // giving has put it behind the others
+static struct place_worker *admitting(struct list *workers, const struct place_class *class) {
+    list_each (link, workers) {
+        struct place_worker *worker = container_of(link, struct place_worker, room);
+        if (admits(worker, class))
+            return worker;
+    }
+    return NULL;
+}
+
+static struct job *first_of(const struct place_class *class) {
+    return container_of(class->queue.next, struct job, link);
+}
+
+static bool give(struct place_class *class, struct place_worker *worker) {
+    struct job *job = first_of(class);
+    placement_unqueue(job);
+    if (placement_fly(job, worker))
+        return true;
+    placement_queue_first(job);
+    return false;
+}
+
+// The class with the oldest of the jobs that may run at this worker.
+static struct place_class *oldest_for(const struct place_worker *worker) {
+    struct place_class *oldest = NULL;
+    list_each (link, &worker->computation->queued) {
+        struct place_class *class = container_of(link, struct place_class, link);
+        if ((!oldest || first_of(class)->number < first_of(oldest)->number) &&
+            fits(class, worker->node) && node_has(worker, class))
+            oldest = class;
+    }
+    return oldest;
+}
+
+// The first of these workers that admits the oldest job that may run there, and its class: no kind
+// of jobs keeps out older ones of another. Workers whose processors are for others are left out.
+static struct place_class *class_for(struct place_computation *it, struct list *workers,
+                                     struct place_worker **worker) {
+    bool several = it->placement->computations.next != it->placement->computations.prev;
+    list_each (link, workers) {
+        *worker = container_of(link, struct place_worker, room);
+        struct place_class *class = several && is_contended(*worker) ? NULL : oldest_for(*worker);
+        if (class && (*worker)->load < ahead(*worker, class))
+            return class;
+    }
+    return NULL;
+}
+
+// ---- those who have nothing ----
+
+static void employ_idle(struct placement *placement) {
+    for (;;) {
+        struct place_computation *next = NULL;
+        struct place_class *class = NULL;
+        struct place_worker *worker = NULL;
+        list_each (link, &placement->computations) {
+            struct place_computation *it = container_of(link, struct place_computation, link);
+            if (list_empty(&it->queued) || list_empty(&it->idle) ||
+                (next && share(next) <= share(it)))
+                continue;
+            struct place_worker *at = NULL;
+            struct place_class *of = class_for(it, &it->idle, &at);
+            if (!of)
+                continue;
+            next = it;
+            class = of;
+            worker = at;
+        }
+        if (!next || !give(class, worker))
+            return;
+        // Of equal shares the one that was served last comes last.
+        list_remove(&next->link);
+        list_append(&placement->computations, &next->link);
+    }
+}
+
+// ---- those who have some ----
+
+// The processors of these are for others.
+static void clear_contended(struct place_computation *it) {
+    list_each (link, &it->roomy) {
+        struct place_worker *worker = container_of(link, struct place_worker, room);
+        uint32_t left = worker->unbegun - worker->recalled;
+        // The one that it was given to begin with it may run, or nobody would.
+        if (left > 0 && is_contended(worker))
+            placement_recall(worker, left - (worker->unbegun == worker->load));
     }
 }
 
@@ -218,23 +231,13 @@ static void fill_busy(struct placement *placement) {
     bool several = placement->computations.next != placement->computations.prev;
     list_each (link, &placement->computations) {
         struct place_computation *it = container_of(link, struct place_computation, link);
-        struct list spared; // workers that are to become free for others
-        list_init(&spared);
-        if (several && !list_empty(&it->queued)) {
-            list_each (at, &it->roomy) {
-                struct place_worker *worker = container_of(at, struct place_worker, room);
-                if (!is_contended(worker))
-                    continue;
-                list_remove(&worker->room);
-                list_append(&spared, &worker->room);
-                // The one that it was given to begin with it may run, or nobody would.
-                placement_recall(worker, worker->unbegun - (worker->unbegun == worker->load));
-            }
-        }
-        list_each (at, &it->queued)
-            fill_with(it, container_of(at, struct place_class, link));
-        for (struct list *room; (room = list_take(&spared)) != NULL;)
-            list_append(&it->roomy, room);
+        struct place_worker *worker = NULL;
+        struct place_class *class;
+        if (several && !list_empty(&it->queued))
+            clear_contended(it);
+        while ((class = class_for(it, &it->roomy, &worker)) != NULL)
+            if (!give(class, worker)) // which puts the worker behind the others
+                break;
     }
 }
 
@@ -245,6 +248,16 @@ static struct place_worker *idle_with_room(struct place_computation *it,
     return admitting(&it->idle, class);
 }
 
+// The last one given to a worker that can be called back; NULL.
+static const struct flight *last_given(const struct place_worker *worker) {
+    for (struct list *link = worker->flights.prev; link != &worker->flights; link = link->prev) {
+        const struct flight *flight = container_of(link, struct flight, link);
+        if (!flight->begun && !flight->recalled && !flight->asked && !flight->job->pinned)
+            return flight;
+    }
+    return NULL;
+}
+
 // The worker with the most jobs that have not begun and could run at one that idles.
 static struct place_worker *most_laden(struct place_computation *it) {
     struct place_worker *most = NULL;
@@ -253,8 +266,8 @@ static struct place_worker *most_laden(struct place_computation *it) {
         if (worker->load < 2 || worker->unbegun == 0 || worker->recalled > 0 ||
             (most && most->unbegun >= worker->unbegun))
             continue;
-        const struct flight *last = container_of(worker->flights.prev, struct flight, link);
-        if (!last->begun && !last->job->pinned && idle_with_room(it, last->job->class))
+        const struct flight *last = last_given(worker);
+        if (last && idle_with_room(it, last->job->class))
             most = worker;
     }
     return most;
@@ -267,8 +280,9 @@ static uint32_t count_idle(const struct place_computation *it) {
     return count;
 }
 
-// The flight that has run longest, of jobs that may have a copy and have none.
-static struct flight *longest(struct place_computation *it, ac_time now) {
+// The flight that has run longest, of jobs that may have a copy and have none. *due: when another
+// one will have run long enough.
+static struct flight *longest(struct place_computation *it, ac_time now, ac_time *due) {
     struct flight *best = NULL;
     list_each (link, &it->workers) {
         struct place_worker *worker = container_of(link, struct place_worker, link);
@@ -276,18 +290,21 @@ static struct flight *longest(struct place_computation *it, ac_time now) {
             struct flight *flight = container_of(at, struct flight, link);
             struct job *job = flight->job;
             if (!job->class->needs.copies || !flight->begun || flight->asked || flight->other ||
-                job->flight != flight || job->pinned ||
-                (double)(now - flight->since) < 2 * job->class->mean_ns)
+                job->flight != flight || job->pinned)
                 continue;
-            if ((!best || flight->since < best->since) && idle_with_room(it, job->class))
+            ac_time from = flight->since + (ac_time)(2 * job->class->mean_ns);
+            if (from > now)
+                *due = earlier(*due, from);
+            else if ((!best || flight->since < best->since) && idle_with_room(it, job->class))
                 best = flight;
         }
     }
     return best;
 }
 
-static void relieve(struct place_computation *it, ac_time now) {
-    // As long as calling back goes on there is no need of copies.
+// Returns when to look again.
+static ac_time relieve(struct place_computation *it, ac_time now) {
+    // Who is to get what was called back needs no copy.
     uint32_t recalled = 0;
     list_each (link, &it->workers)
         recalled += container_of(link, struct place_worker, link)->recalled;
@@ -300,12 +317,12 @@ static void relieve(struct place_computation *it, ac_time now) {
         placement_recall(worker, count);
         recalled += count;
     }
-    if (recalled > 0)
-        return;
     struct flight *flight;
-    while ((flight = longest(it, now)) != NULL)
+    ac_time due = AC_FOREVER;
+    while (count_idle(it) > recalled && (flight = longest(it, now, &due)) != NULL)
         if (!placement_fly(flight->job, idle_with_room(it, flight->job->class)))
-            return;
+            break;
+    return due;
 }
 
 // ---- those that fit nowhere ----
@@ -318,10 +335,25 @@ static bool any_fits(const struct place_class *class) {
     return false;
 }
 
+// Whether a worker that takes jobs is on a node that fits.
+static bool is_served(const struct place_class *class) {
+    list_each (link, &class->computation->workers) {
+        const struct place_worker *worker = container_of(link, struct place_worker, link);
+        if (worker->enabled && worker->node->enabled && fits(class, worker->node))
+            return true;
+    }
+    return false;
+}
+
 static void describe_unfit(const struct place_class *class, char text[PLACE_TEXT_BYTES]) {
     const struct placement *placement = class->computation->placement;
     if (placement->node_count == 0) {
         snprintf(text, PLACE_TEXT_BYTES, "no node has been found");
+        return;
+    }
+    if (any_fits(class)) {
+        snprintf(text, PLACE_TEXT_BYTES,
+                 "on the nodes that fit there is no worker of this computation that takes jobs");
         return;
     }
     const struct place_node *node = container_of(placement->nodes.next, struct place_node, link);
@@ -335,14 +367,14 @@ static void describe_unfit(const struct place_class *class, char text[PLACE_TEXT
 static ac_time see_to_unfit(struct place_class *class, ac_time now) {
     struct placement *placement = class->computation->placement;
     char text[PLACE_TEXT_BYTES];
-    if (any_fits(class)) {
+    if (is_served(class)) {
         class->unfit_since = 0;
         class->hinted = false;
         return AC_FOREVER;
     }
     if (class->unfit_since == 0)
         class->unfit_since = now;
-    if (placement->node_count > 0 && !class->needs.wait_for_nodes) {
+    if (placement->node_count > 0 && !class->needs.wait_for_nodes && !any_fits(class)) {
         ac_time due = earlier(AC_FOREVER, placement->settled > class->unfit_since
                                               ? placement->settled
                                               : class->unfit_since);
@@ -369,8 +401,8 @@ ac_time place_all(struct placement *placement, ac_time now) {
     fill_busy(placement);
     list_each (link, &placement->computations) {
         struct place_computation *it = container_of(link, struct place_computation, link);
-        if (!it->many_jobs && !list_empty(&it->idle) && list_empty(&it->queued))
-            relieve(it, now);
+        if (!it->many_jobs && !list_empty(&it->idle))
+            due = earlier(due, relieve(it, now));
         list_each (at, &it->queued)
             due = earlier(due, see_to_unfit(container_of(at, struct place_class, link), now));
     }
@@ -388,22 +420,18 @@ static void why_queued(const struct job *job, char text[PLACE_TEXT_BYTES]) {
             break;
         before++;
     }
-    uint32_t workers = 0, fitting = 0;
+    uint32_t fitting = 0;
     const struct place_node *full = NULL;
     list_each (link, &it->workers) {
         const struct place_worker *worker = container_of(link, struct place_worker, link);
-        workers++;
         if (!worker->enabled || !worker->node->enabled || !fits(class, worker->node))
             continue;
         fitting++;
         if (!node_has(worker, class))
             full = worker->node;
     }
-    if (!any_fits(class))
+    if (fitting == 0)
         describe_unfit(class, text);
-    else if (fitting == 0)
-        snprintf(text, PLACE_TEXT_BYTES,
-                 "waits: of %u workers none that takes jobs is on a node that fits", workers);
     else if (full)
         snprintf(text, PLACE_TEXT_BYTES,
                  "waits: %.63s has %u of %u processors and %llu of %llu MiB in use; %llu jobs of "

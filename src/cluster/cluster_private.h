@@ -11,9 +11,10 @@
 #define NODE_NAME "asyncoro.node"
 
 enum {
-    WORKERS_MAX = 1024, // of one computation on one node
-    HOSTS_MAX = 64,     // computations on one node
-    JOBS_MAX = 1 << 20  // of one computation that have not ended
+    WORKERS_MAX = 1024,     // of one computation on one node
+    HOSTS_MAX = 64,         // computations on one node
+    JOB_CLASSES_MAX = 4096, // of one computation
+    JOBS_MAX = 1 << 20      // of one computation that have not ended
 };
 
 // True for a list that opens with this word: a message of ours.

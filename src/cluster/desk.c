@@ -143,11 +143,12 @@ static void take_question(struct desk *desk, ac_value message) {
     ac_value body;
     const char *word;
     int64_t number;
-    char text[PLACE_TEXT_BYTES];
+    char text[PLACE_TEXT_BYTES] = "";
     if (ac_unpack(message, &answer, &body) != 0)
         return;
     if (message_is(body, "why") && ac_unpack(body, &word, &number) == 0) {
         bool known = placement_why(desk->place, (uint64_t)number, ac_now(), text);
+        text_mend(text); // it may have been cut within a letter
         (void)ac_send(answer, known ? ac_of((const char *)text) : ac_nil);
     }
     ac_drop(body);

@@ -38,7 +38,7 @@ static int check_call(const struct ac_computation *it, ac_function function, ac_
         return ac_error_of(argument);
     if (self->cancelled)
         return coro_may_wait(self, AC_FOREVER);
-    if (it->closer || it->closed)
+    if (it->closer || it->closed || it->desk_gone)
         return -ECANCELED;
     if (value_is_local(argument))
         return -ENOTSUP;
@@ -79,6 +79,8 @@ static int make_key(struct class_key *key, const struct ac_job_entry *entry,
 }
 
 static int add_class(struct ac_computation *it, const struct class_key *key, uint32_t *number) {
+    if (it->class_count == JOB_CLASSES_MAX)
+        return -E2BIG;
     int err = batch_add(&it->wants, THING_CLASS, ac_of(key->entry->name), ac_of(key->cpus),
                         ac_of(key->memory), ac_of(key->tags), ac_of(key->node),
                         ac_of(key->architecture), ac_of((int)key->retries), ac_of_bool(key->copies),
@@ -160,6 +162,7 @@ static struct client_job *add_job(struct ac_computation *it, uint32_t class, ac_
     int err = job ? map_put_id(&it->jobs, it->last_number + 1, job) : -ENOMEM;
     if (err) {
         memory_release(job);
+        ac_drop(at);
         ac_drop(argument);
         return NULL;
     }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 enum { CANCEL_NS_DEFAULT = 2000 * 1000 * 1000, MEAN_OF = 8 };
+#define SECONDS_MAX 4e9 // of a limit; more is none
 
 static void flight_end(struct flight *flight);
 static void ask_to_end(struct flight *flight);
@@ -271,8 +272,13 @@ bool placement_begun(struct place_worker *worker, uint64_t number, uint32_t atte
     worker->unbegun--;
     unrecall(flight);
     struct place_class *class = flight->job->class;
-    if (class->limit_ns && !flight->asked)
+    if (flight->asked) {
+        flight->until = now + worker->computation->cancel_ns;
+        list_remove(&flight->timed);
+        list_append(&worker->computation->cancelling, &flight->timed);
+    } else if (class->limit_ns) {
         list_append(&class->timed, &flight->timed);
+    }
     *class_number = class->number;
     return !flight->job->done;
 }
@@ -284,7 +290,7 @@ bool placement_ended(struct place_worker *worker, uint64_t number, uint32_t atte
         return false;
     struct job *job = flight->job;
     struct place_class *class = job->class;
-    bool late = flight->late;
+    bool late = flight->late, whole = flight->begun && !flight->asked;
     worker->computation->placement->now = now;
     flight_end(flight);
     if (job->done) {
@@ -296,7 +302,8 @@ bool placement_ended(struct place_worker *worker, uint64_t number, uint32_t atte
         placement_report(job, PLACE_FAILED, -ETIME, class->late_text);
         return false;
     }
-    class->mean_ns += class->ended++ ? ((double)ns - class->mean_ns) / MEAN_OF : (double)ns;
+    if (whole)
+        class->mean_ns += class->ended++ ? ((double)ns - class->mean_ns) / MEAN_OF : (double)ns;
     job_done(job);
     return true;
 }
@@ -334,7 +341,9 @@ int placement_add_class(struct place_computation *it, const struct place_needs *
     class->number = it->class_count;
     class->needs = *needs;
     class->cpus = needs->cpus || it->many_jobs ? needs->cpus : 1;
-    class->limit_ns = needs->seconds_max > 0 ? (uint64_t)(needs->seconds_max * 1e9) : 0;
+    class->limit_ns = needs->seconds_max > 0 && needs->seconds_max < SECONDS_MAX
+                          ? (uint64_t)(needs->seconds_max * 1e9)
+                          : 0;
     snprintf(class->late_text, sizeof class->late_text,
              "it took longer than the %g s that it may take", needs->seconds_max);
     class->unfit_since = now;
@@ -348,7 +357,9 @@ int placement_add_class(struct place_computation *it, const struct place_needs *
 
 int placement_submit(struct place_computation *it, uint64_t number, uint32_t class_number,
                      struct place_worker *at, ac_value argument) {
-    int err = number <= it->last_number || class_number >= it->class_count ? -EINVAL : 0;
+    bool good = number > it->last_number && number - it->last_number <= PLACE_GAP_MAX &&
+                class_number < it->class_count;
+    int err = good ? 0 : -EINVAL;
     if (!err)
         err = need_page(it, number / PAGE_JOBS);
     struct job *job = err ? NULL : memory_allocate_zeroed(sizeof *job);
@@ -430,6 +441,15 @@ static ac_time see_to_times(struct place_computation *it, ac_time now) {
             return earlier(due, flight->until);
         if (worker->killing)
             continue;
+        // One that has not begun lies behind another that keeps its worker from reading that it
+        // is cancelled: that one is not to suffer. Should it begin yet, it has its time again.
+        if (!flight->begun) {
+            list_remove(&flight->timed);
+            if (!flight->job->done)
+                placement_report(flight->job, PLACE_CANCELLED, -ECANCELED,
+                                 "it was cancelled before it began");
+            continue;
+        }
         worker->killing = flight->culprit = true;
         sort_worker(worker);
         it->placement->door->kill(it->placement->up, worker, flight->job->number,

@@ -21,9 +21,9 @@
 //        +------------------+---+-------------------+
 //
 // How much is given to a worker ahead: the jobs that keep it busy for four round trips or 2 ms,
-// whichever is longer, by the mean time of their class (2 jobs while that is unknown). What a
-// worker has not begun is called back when another one idles; so a slow worker holds up little
-// (facts-cluster.md §5.4 has the simulation).
+// whichever is longer, by the mean time of their class; nothing while that is unknown, or where it
+// is a hundred round trips. What a worker has not begun is called back when another one idles; so a
+// slow worker holds up little (facts-cluster.md §5.4 has the simulation).
 //
 // Fairness: processors of a node are held by the workers that have jobs there. Where they do not
 // suffice, a computation whose share (processors held, by weight) is larger than another's that
@@ -48,6 +48,7 @@ enum {
     PLACE_TAGS_BYTES = 256, // of the tags of a node, or of those that a class wants
     PLACE_NAME_BYTES = 64,
     PLACE_CLASSES_MAX = 4096, // of one computation
+    PLACE_GAP_MAX = 1 << 20,  // numbers that may be left out between two jobs
     PLACE_STARTS_LOST_MAX = 250
 };
 
@@ -145,9 +146,9 @@ uint32_t placement_load(const struct place_worker *worker);
 // -ENOMEM.
 int placement_add_class(struct place_computation *computation, const struct place_needs *needs,
                         ac_time now);
-// A job. `number` is above that of all before it. Takes the argument. With a worker it runs there
-// or nowhere: when that is gone it is reported lost. 0; -EINVAL for a number or class that is none;
-// -ENOMEM.
+// A job. `number` is above that of all before it, by PLACE_GAP_MAX at the most. Takes the argument.
+// With a worker it runs there or nowhere: when that is gone it is reported lost. 0; -EINVAL for a
+// number or class that is none; -ENOMEM.
 int placement_submit(struct place_computation *computation, uint64_t number, uint32_t class_number,
                      struct place_worker *at, ac_value argument);
 // Cancels it: reported at once if it waits; else the worker is asked, and ended when it does not

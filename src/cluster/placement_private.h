@@ -12,7 +12,8 @@ enum {
     AHEAD_NS = 2 * 1000 * 1000,     // how much work is given ahead
     AHEAD_ROUND_TRIPS = 4,          // or for how many round trips
     AHEAD_MAX = 4096,               // jobs
-    AHEAD_UNKNOWN = 2,              // jobs, of which nothing is known
+    AHEAD_LEAST = 2,                // jobs, but where they are long or nothing is known of them
+    LONG_ROUND_TRIPS = 100,         // is what a job takes that is long
     AHEAD_MANY = 10000              // jobs at once in a worker that runs many
 };
 

@@ -92,6 +92,7 @@ static void lose(struct scheduler *scheduler, ac_ref holder) {
         list_remove(&site->link);
         supply_release(site);
     }
+    scheduler_changed(scheduler);
 }
 
 ac_value supply_run_finder(ac_value argument) {
@@ -276,6 +277,8 @@ static ac_value run_agent(ac_value argument) {
     struct site_agent *agent = ac_pointer_of(argument);
     struct desk *desk = agent->desk;
     int err = open_at_node(agent);
+    if (err == -EACCES)
+        site_status(agent, AC_NODE_REFUSED, "it takes no code from this program");
     if (!err)
         err = serve(agent);
     if (err && err != -ECANCELED)
@@ -287,6 +290,7 @@ static ac_value run_agent(ac_value argument) {
     agent_worker_ended(agent, 0, desk->closing ? "closed" : "its node is gone");
     list_remove(&agent->link);
     supply_release(agent->site);
+    scheduler_changed(desk->scheduler);
     memory_release(agent);
     supply_serve(desk); // one beyond nodes_max may take its place
     desk_agent_ended(desk);

@@ -321,7 +321,8 @@ static void task_ended(struct end_watch *watch, const struct ac_exit *exit) {
     ac_time now = ac_now();
     uint64_t ns = task->began ? (uint64_t)(now - task->began) : 0;
     double *mean = &worker->means[task->function];
-    *mean += *mean > 0 ? ((double)ns - *mean) / MEAN_OF : (double)ns + 1;
+    if (task->began)
+        *mean += *mean > 0 ? ((double)ns - *mean) / MEAN_OF : (double)ns + 1;
     report_end(task, exit, ns);
     task_free(task);
     // Who waits for results does not wait for the whole round where that takes its time.
@@ -514,6 +515,8 @@ static int serve(struct worker *worker) {
             err = wait_for_turn(worker);
         if (told)
             run_next(worker, ac_now());
+        if (worker->many && !list_empty(&worker->waiting))
+            kick(worker); // for the next round
     }
     return err ? err : worker->broken ? -ENOMEM : 0;
 }

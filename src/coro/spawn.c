@@ -118,10 +118,12 @@ struct coro *coro_create_parked(struct loop *loop, ac_function function, ac_valu
     if (coro) {
         record_fill(coro, function, argument, &whole, class, internal, false);
         count_spawned(loop, coro->daemon, internal);
-        if (kind)
+        if (kind) {
             coro->wait = kind;
-        else
+            coro->context.mark = loop->mark;
+        } else {
             coro_make_ready(coro);
+        }
     } else {
         ac_drop(argument);
     }

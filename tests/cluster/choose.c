@@ -193,24 +193,29 @@ TEST(what_is_not_enabled_gets_nothing_and_gives_back) {
     struct place_node *node = add_node("one", 2, "");
     struct player *first = add_player(it, node);
     uint32_t class = add_class(it, &(struct place_needs){0});
-    submit(it, 1, class, 10 * MS);
+    submit(it, 1, class, MS);
+    run_until(1, now + 100 * MS);
     submit(it, 2, class, 10 * MS);
-    run_until(1, now + 5 * MS);
+    submit(it, 3, class, 10 * MS);
+    run_until(2, now + 5 * MS);
     ck_assert_uint_eq(first->count, 2);
     placement_enable_worker(first->worker, false);
-    run_until(2, now + 1000 * MS);
-    ck_assert_uint_eq(reported, 1);
+    run_until(3, now + 1000 * MS);
+    ck_assert_uint_eq(reported, 2);
     ck_assert_uint_eq(placement_waiting(it), 1);
     char text[PLACE_TEXT_BYTES];
-    ck_assert(placement_why(it, 2, now, text));
-    ck_assert_str_eq(text, "waits: of 1 workers none that takes jobs is on a node that fits");
+    ck_assert(placement_why(it, 3, now, text));
+    ck_assert_str_eq(
+        text, "on the nodes that fit there is no worker of this computation that takes jobs");
+    run_until(3, now + 5000 * MS);
+    ck_assert_uint_eq(hints, 1);
     placement_enable_worker(first->worker, true);
     placement_enable_node(node, false);
-    run_until(2, now + 1000 * MS);
-    ck_assert_uint_eq(reported, 1);
-    placement_enable_node(node, true);
-    run_until(2, now + 1000 * MS);
+    run_until(3, now + 1000 * MS);
     ck_assert_uint_eq(reported, 2);
+    placement_enable_node(node, true);
+    run_until(3, now + 1000 * MS);
+    ck_assert_uint_eq(reported, 3);
     finish(it);
 }
 
@@ -220,19 +225,77 @@ TEST(why_a_job_waits_is_said) {
     struct place_node *node = add_node("one", 2, "");
     add_player(it, node);
     uint32_t class = add_class(it, &(struct place_needs){0});
-    for (uint64_t i = 1; i <= 5; i++)
+    submit(it, 1, class, MS / 2);
+    run_until(1, now + 100 * MS);
+    for (uint64_t i = 2; i <= 7; i++)
         submit(it, i, class, 100 * MS);
-    run_until(1, now + 50 * MS);
+    run_until(2, now + 50 * MS);
     char text[PLACE_TEXT_BYTES];
-    ck_assert(placement_why(it, 1, now, text));
-    ck_assert_str_eq(text, "runs on one for 0.050 s, attempt 1");
     ck_assert(placement_why(it, 2, now, text));
-    ck_assert_str_eq(text, "lies ready at a worker on one behind 1 others");
-    ck_assert(placement_why(it, 4, now, text));
+    ck_assert_str_eq(text, "runs on one for 0.050 s, attempt 1");
+    ck_assert(placement_why(it, 3, now, text));
+    ck_assert_str_eq(text, "lies ready at a worker on one behind 3 others");
+    ck_assert(placement_why(it, 7, now, text));
     ck_assert_str_eq(text,
                      "waits: all of 1 fitting workers are busy; 1 jobs of its kind are before it");
     ck_assert(!placement_why(it, 99, now, text));
-    run_until(5, AC_FOREVER);
+    run_until(7, AC_FOREVER);
     ck_assert(!placement_why(it, 1, now, text));
+    finish(it);
+}
+
+TEST(a_job_that_needs_many_processors_gets_them_from_another_computation) {
+    begin();
+    struct place_computation *many = open_one(), *wide = open_one();
+    struct place_node *node = add_node("one", 4, "");
+    for (int i = 0; i < 4; i++)
+        add_player(many, node);
+    add_player(wide, node);
+    uint32_t small = add_class(many, &(struct place_needs){0});
+    uint32_t large = add_class(wide, &(struct place_needs){.cpus = 4});
+    for (uint64_t i = 1; i <= 2000; i++)
+        submit(many, i, small, (10 + i % 7) * MS);
+    run_until(2001, now + 100 * MS);
+    nanoseconds[2001] = 10 * MS;
+    ck_assert_int_eq(placement_submit(wide, 2001, large, NULL, ac_nil), 0);
+    ac_time start = now;
+    while (reports[2001] == 0 && now < start + 2000 * (ac_time)MS)
+        run_until(reported + 1, start + 2000 * MS);
+    ck_assert_uint_eq(reports[2001], 1);
+    placement_destroy(placement);
+}
+
+TEST(jobs_of_one_kind_do_not_keep_out_older_ones_of_another) {
+    begin();
+    struct place_computation *it = open_one();
+    add_player(it, add_node("one", 1, ""));
+    uint32_t one = add_class(it, &(struct place_needs){0});
+    uint32_t other = add_class(it, &(struct place_needs){.function = 1});
+    for (uint64_t i = 1; i <= 20; i++)
+        submit(it, i, one, MS);
+    submit(it, 21, other, MS);
+    // For each that ends another of the first kind is submitted.
+    for (uint64_t i = 22; i <= 200 && reports[21] == 0; i++) {
+        run_until(reported + 1, now + 100 * MS);
+        submit(it, i, one, MS);
+    }
+    ck_assert_uint_eq(reports[21], 1);
+    placement_destroy(placement);
+}
+
+TEST(a_copy_is_made_when_it_is_time_though_nothing_happens) {
+    begin();
+    struct place_computation *it = open_one();
+    struct place_node *node = add_node("one", 2, "");
+    add_player(it, node);
+    add_player(it, node)->slowness = 1000;
+    uint32_t class = add_class(it, &(struct place_needs){.copies = true});
+    submit(it, 1, class, 100 * MS);
+    submit(it, 2, class, 100 * MS);
+    ac_time start = now;
+    run_until(2, now + 10000 * MS);
+    ck_assert_uint_eq(reported, 2);
+    ck_assert_int_le(now - start, 400 * (ac_time)MS);
+    run_until(3, now + 10000 * MS);
     finish(it);
 }

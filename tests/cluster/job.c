@@ -37,6 +37,15 @@ static ac_value deep(ac_value levels) {
 }
 AC_JOB(deep)
 
+// Ends when it is told to.
+static ac_value wait_for_word(ac_value unused) {
+    (void)unused;
+    ac_value message;
+    int err = ac_receive(&message, AC_FOREVER);
+    return err ? ac_result(err) : message;
+}
+AC_JOB(wait_for_word)
+
 JOBS_OF_THIS_TEST
 
 static ac_computation *computation;
@@ -241,5 +250,30 @@ static ac_value be_quiet(ac_value unused) {
 TEST(quiet_jobs_are_reported_once_and_their_starts_are_not) {
     world_begin("2");
     world_run(be_quiet);
+    world_end();
+}
+
+static ac_value run_all_at_once(ac_value unused) {
+    (void)unused;
+    enum { JOBS = 600 };
+    static ac_ref jobs[JOBS];
+    struct ac_job_exit job;
+    ck_assert_int_eq(ac_computation_open(&computation, .many_jobs = true), 0);
+    for (int i = 1; i <= JOBS; i++)
+        ck_assert_int_eq(ac_submit(computation, wait_for_word, ac_nil), i);
+    for (int i = 0; i < JOBS; i++)
+        jobs[i] = world_await(AC_JOB_STARTED, 30).coroutine;
+    for (int i = 0; i < JOBS; i++)
+        ck_assert_int_eq(ac_send(jobs[i], i), 0);
+    for (int i = 0; i < JOBS; i++) {
+        ck_assert(world_next_exit(&job, 30));
+        ck_assert_int_eq(job.exit.how, AC_FINISHED);
+    }
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(hundreds_of_jobs_that_wait_for_each_other_run_at_once) {
+    world_begin("1");
+    world_run(run_all_at_once);
     world_end();
 }

@@ -8,20 +8,49 @@ TEST(a_job_that_had_begun_is_lost_and_one_that_had_not_runs_elsewhere) {
     struct place_node *node = add_node("one", 2, "");
     struct player *first = add_player(it, node);
     uint32_t class = add_class(it, &(struct place_needs){0});
-    submit(it, 1, class, 1000 * MS);
-    submit(it, 2, class, 10 * MS);
+    submit(it, 1, class, MS);
     run_until(1, now + 100 * MS);
+    submit(it, 2, class, 1000 * MS);
+    submit(it, 3, class, 10 * MS);
+    run_until(2, now + 100 * MS);
     ck_assert_uint_eq(first->count, 2);
     lose(first, "signal 11");
-    ck_assert_uint_eq(reports[1], 1);
-    ck_assert_int_eq(how[1], PLACE_LOST);
-    ck_assert_str_eq(why[1], "signal 11");
-    ck_assert_uint_eq(reports[2], 0);
+    ck_assert_uint_eq(reports[2], 1);
+    ck_assert_int_eq(how[2], PLACE_LOST);
+    ck_assert_str_eq(why[2], "signal 11");
+    ck_assert_uint_eq(reports[3], 0);
     struct player *second = add_player(it, node);
-    run_until(2, now + 100 * MS);
-    ck_assert_int_eq(how[2], DONE);
+    run_until(3, now + 100 * MS);
+    ck_assert_int_eq(how[3], DONE);
     ck_assert_uint_eq(second->ended, 1);
-    ck_assert_uint_eq(runs[2], 2);
+    ck_assert_uint_eq(runs[3], 2);
+    finish(it);
+}
+
+// The worker computes and reads nothing, so what lies behind cannot be taken back from it.
+TEST(one_cancelled_before_it_began_does_not_end_the_worker_of_another) {
+    begin();
+    struct place_computation *it = open_one();
+    struct player *one = add_player(it, add_node("one", 2, ""));
+    uint32_t class = add_class(it, &(struct place_needs){0});
+    submit(it, 1, class, MS / 2);
+    run_until(1, now + 100 * MS);
+    submit(it, 2, class, 60000 * MS);
+    submit(it, 3, class, MS);
+    submit(it, 4, class, MS);
+    run_until(2, now + 5 * MS);
+    ck_assert_uint_eq(one->count, 3);
+    one->deaf = true;
+    placement_cancel(it, 3, now);
+    run_until(2, now + 10000 * MS);
+    ck_assert_uint_eq(reports[3], 1);
+    ck_assert_int_eq(how[3], PLACE_CANCELLED);
+    run_until(4, now + 100000 * MS);
+    ck_assert_int_eq(how[2], DONE);
+    ck_assert_int_eq(how[4], DONE);
+    ck_assert_uint_eq(reports[3], 1);
+    ck_assert_uint_eq(runs[2], 1);
+    run_until(5, now + 10000 * MS);
     finish(it);
 }
 
@@ -115,6 +144,7 @@ TEST(numbers_rise_and_classes_must_be_there) {
     ck_assert_int_eq(placement_submit(it, 7, class, NULL, ac_nil), -EINVAL);
     ck_assert_int_eq(placement_submit(it, 6, class, NULL, ac_nil), -EINVAL);
     ck_assert_int_eq(placement_submit(it, 8, class + 1, NULL, ac_nil), -EINVAL);
+    ck_assert_int_eq(placement_submit(it, 8 + PLACE_GAP_MAX, class, NULL, ac_nil), -EINVAL);
     ck_assert_uint_eq(placement_jobs(it), 1);
     placement_destroy(placement);
 }
