@@ -200,6 +200,26 @@ void life_look(struct life *life, ac_time now, int minute, uint32_t computations
 ac_time life_next(const struct life *life);
 const char *life_state_name(enum node_state state);
 
+// ---- outside.c: what node and scheduler are told of the outside ----
+
+struct outside {
+    struct life *life; // is told
+    struct coro *main; // is woken
+    int signals;       // their descriptor
+};
+
+// To be called by the main thread before it starts others. 0 or an error, and `text` says what.
+int outside_open(struct outside *outside, struct life *life, char text[256]);
+void outside_close(struct outside *outside);
+// From now on signals are told to the life, and with `input` the end of standard input, and the
+// running coroutine gets a message. 0 or an error.
+int outside_watch(struct outside *outside, bool input);
+// A daemon coroutine that may call whatever it likes. 0 or an error.
+int outside_spawn(ac_function function, void *argument, const char *name);
+// What was printed is to be seen; and the service manager, if there is one, is told.
+void outside_say_ready(void);
+void outside_say_state(const struct life *life);
+
 // ---- place.c: what there is for a node ----
 
 enum { SLURM_ID_BYTES = 32 };

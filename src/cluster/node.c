@@ -32,8 +32,6 @@ enum {
 
 static ac_value run_node(ac_value argument);
 static ac_value run_door(ac_value argument);
-static ac_value run_signals(ac_value argument);
-static ac_value run_input(ac_value argument);
 static ac_value run_slurm(ac_value argument);
 
 // What the coroutines of the node share.
@@ -45,8 +43,8 @@ struct daemon {
     bool ended_all;        // the grace is over and the hosts were asked to end
     struct slurm_place slurm;
     ac_ref door;
-    int signals; // the descriptor of the signals
-    int err;     // why main has ended; 0: it was asked to
+    struct outside outside;
+    int err; // why main has ended; 0: it was asked to
 };
 
 // ---- starting ----
@@ -106,17 +104,14 @@ static int prepare(struct daemon *daemon, char text[256]) {
         snprintf(text, 256, "'%s' are no tags, as gpu=a100,disk=ssd are", options->tags);
         return -EINVAL;
     }
-    daemon->signals = sys_signals_open();
-    if (daemon->signals < 0) {
-        snprintf(text, 256, "signals cannot be read: %s", ac_strerror(daemon->signals));
-        return daemon->signals;
-    }
-    settle(daemon);
-    return 0;
+    int err = outside_open(&daemon->outside, &daemon->life, text);
+    if (!err)
+        settle(daemon);
+    return err;
 }
 
 int node_run(const struct node_options *options, char text[256]) {
-    struct daemon daemon = {.options = options, .signals = -1};
+    struct daemon daemon = {.options = options};
     struct node *node = &daemon.node;
     text[0] = 0;
     int err = prepare(&daemon, text);
@@ -139,51 +134,11 @@ int node_run(const struct node_options *options, char text[256]) {
     contents_close(&node->contents);
     elf_place_done(&node->place);
     ac_drop(node->tags);
-    sys_fd_close(daemon.signals);
+    outside_close(&daemon.outside);
     return err;
 }
 
-// ---- who tells of the outside ----
-
-// Waits for signals and tells the life of them.
-static ac_value run_signals(ac_value argument) {
-    struct daemon *daemon = ac_pointer_of(argument);
-    struct sys_handle handle = {0};
-    int copy = sys_fd_copy(daemon->signals);
-    if (copy < 0)
-        return ac_result(copy);
-    sys_adopt(loop_here->sys, &handle, copy, false);
-    struct sys_op op = {.verb = SYS_WATCH, .handle = &handle};
-    while (coro_operate(&op, AC_FOREVER) == 0) {
-        int number;
-        while ((number = sys_signals_next(daemon->signals)) > 0) {
-            trace(TRACE_CLUSTER, "signal %d", number);
-            life_ask(&daemon->life, ac_now());
-        }
-        (void)mailbox_put(daemon->node.main, ac_nil);
-    }
-    sys_close(&handle);
-    return ac_nil;
-}
-
-// Reads standard input until it ends.
-static ac_value run_input(ac_value argument) {
-    struct daemon *daemon = ac_pointer_of(argument);
-    struct sys_handle handle = {0};
-    char bytes[256];
-    int copy = sys_fd_copy(0);
-    if (copy >= 0) {
-        sys_adopt(loop_here->sys, &handle, copy, true);
-        struct sys_op op = {
-            .verb = SYS_READ, .handle = &handle, .bytes = bytes, .count = sizeof bytes};
-        while (coro_operate(&op, AC_FOREVER) > 0)
-            continue;
-        sys_close(&handle);
-    }
-    life_stop(&daemon->life, "its standard input has ended");
-    (void)mailbox_put(daemon->node.main, ac_nil);
-    return ac_nil;
-}
+// ---- the time that Slurm leaves ----
 
 // How many seconds the job of Slurm has left; as slurm_time_left.
 static int64_t ask_slurm(const struct daemon *daemon) {
@@ -226,36 +181,12 @@ static ac_value run_slurm(ac_value argument) {
 
 // ---- telling ----
 
-// Tells the service manager that has started this process, if one has.
-static void notify(const char *text) {
-    const char *socket = getenv("NOTIFY_SOCKET");
-    char address[160];
-    ac_datagrams *datagrams;
-    if (!socket || !*socket || ac_datagrams_open(&datagrams, "unix:@") < 0)
-        return;
-    snprintf(address, sizeof address, "unix:%s", socket);
-    if (ac_datagrams_send(datagrams, text, strlen(text), address, ac_after(1)) < 0)
-        trace(TRACE_CLUSTER, "the service manager was not told: %s", text);
-    ac_datagrams_close(datagrams);
-}
-
 static void say_ready(const struct node *node) {
     char address[64] = "";
     (void)ac_network_address(address);
     (void)ac_print("node %s at %s: %u worker%s, ready\n", node->name, address, node->workers,
                    node->workers == 1 ? "" : "s");
-    fflush(stdout);
-    notify("READY=1");
-}
-
-static void say_state(const struct daemon *daemon) {
-    char text[256];
-    const struct life *life = &daemon->life;
-    const char *state = life_state_name(life->state);
-    trace(TRACE_CLUSTER, "%s: %s", state, life->why ? life->why : "");
-    snprintf(text, sizeof text, "%sSTATUS=%s%s%s", life->state == NODE_STOPS ? "STOPPING=1\n" : "",
-             state, life->why ? ": " : "", life->why ? life->why : "");
-    notify(text);
+    outside_say_ready();
 }
 
 static ac_value describe(const struct daemon *daemon) {
@@ -316,7 +247,7 @@ static int follow_life(struct daemon *daemon) {
         return 0;
     daemon->shown = life->state;
     node->closed = life->why;
-    say_state(daemon);
+    outside_say_state(life);
     if (life->state == NODE_SERVES)
         return open_door(daemon);
     if (life->state != NODE_STOPS)
@@ -346,25 +277,11 @@ static void answer(struct daemon *daemon, ac_value message) {
 }
 
 static int begin(struct daemon *daemon) {
-    const struct {
-        ac_function function;
-        const char *name;
-        bool wanted;
-    } helpers[] = {{run_signals, "signals", true},
-                   {run_input, "standard input", daemon->options->die_with_stdin},
-                   {run_slurm, "time of Slurm", daemon->options->slurm}};
-    int err = 0;
     daemon->node.main = coro_here();
     life_begin(&daemon->life, ac_now());
-    for (size_t i = 0; i < countof(helpers) && !err; i++) {
-        const struct ac_spawn_options options = {.size = sizeof options,
-                                                 .name = helpers[i].name,
-                                                 .daemon = true,
-                                                 .stack_bytes = 256 << 10};
-        if (helpers[i].wanted)
-            (void)coro_create(loop_here, helpers[i].function, ac_of_pointer(daemon), &options, true,
-                              &err);
-    }
+    int err = outside_watch(&daemon->outside, daemon->options->die_with_stdin);
+    if (!err && daemon->options->slurm)
+        err = outside_spawn(run_slurm, daemon, "time of Slurm");
     if (!err)
         err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP);
     if (!err)
