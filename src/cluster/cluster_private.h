@@ -142,7 +142,9 @@ const char *job_program_name(void);
 // What a node tells a worker process through descriptor 3.
 struct worker_start {
     struct key_ring keys;
-    ac_ref agent; // of the client: whom to tell that the worker is ready
+    ac_ref agent; // of the scheduler: whom to tell that the worker is ready
+    struct sys_address scheduler;
+    ac_ref supplier; // of the client, with whom jobs exchange messages and files
     struct sys_address client;
     int64_t number; // of the worker on its node, from 1
     bool loopback_only;

@@ -59,6 +59,7 @@ struct host {
     struct coro *coro;
     ac_ref agent;
     ac_ref supplier; // has the program
+    struct sys_address client;
     char name[64];
     ac_value cargo; // as the client told; until it is taken in
     struct intake intake;
@@ -105,12 +106,11 @@ static struct coro *spawn(ac_function function, void *argument, const char *name
 static bool read_open(struct host *host, ac_value open) {
     const char *word, *name, *address;
     uint32_t workers_max;
-    struct sys_address client;
     if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max, &host->supplier,
                   &address) != 0)
         return false;
-    if (address && sys_address_parse(address, &client))
-        (void)remote_introduce(loop_here, host->supplier.peer, &client);
+    if (address && sys_address_parse(address, &host->client))
+        (void)remote_introduce(loop_here, host->supplier.peer, &host->client);
     if (!ac_ref_is(host->agent))
         return false;
     snprintf(host->name, sizeof host->name, "%s", name ? name : "program");
@@ -184,10 +184,14 @@ static void refuse_for(struct host *host, int err, const char *what) {
 static int start_process(struct keeper *keeper) {
     struct host *host = keeper->host;
     struct worker_start start = {.agent = host->agent,
+                                 .supplier = host->supplier,
+                                 .client = host->client,
                                  .number = keeper->number,
                                  .loopback_only = host->node->loopback_only,
                                  .node = host->node->name};
-    if (!remote_find(loop_here, host->agent.peer, &start.client))
+    // Where the client is seen from here is better than what it has told of itself.
+    (void)remote_find(loop_here, host->supplier.peer, &start.client);
+    if (!remote_find(loop_here, host->agent.peer, &start.scheduler) || !start.client.family)
         return -EHOSTUNREACH;
     int record[2], output[2];
     int err = sys_pipe(record);
@@ -554,6 +558,11 @@ static void take_in(struct host *host) {
     char problem[PROBLEM_BYTES];
     if (node->closed) {
         refuse(host, node->closed);
+        return;
+    }
+    // The scheduler may, or it would not have been heard; the code comes from its client.
+    if (remote_may(loop_here, host->supplier.peer, AC_MAY_SHIP) < 0) {
+        refuse(host, "it takes no code from this client");
         return;
     }
     if (node->host_count > HOSTS_MAX) {

@@ -6,7 +6,8 @@
 // descriptor 3 open on a pipe in which its start-up record lies: the letters "acworker", the length
 // of what follows (4 bytes, the lowest first), and the value
 //
-//     [keys, agent, client's address, number, loopback only?, node's name]
+//     [keys, agent, scheduler's address, supplier, client's address, number, loopback only?,
+//      node's name]
 //
 // Nothing of it stands in arguments or in the environment, where others could read it. The node
 // keeps the other end of the pipe open: when it ends, so does the worker. A program that a person
@@ -35,7 +36,7 @@
 enum {
     RECORD_FD = 3,
     RECORD_BYTES_MAX = 1024, // fits into any pipe, so that writing it waits for nobody
-    RECORD_ITEMS = 6,
+    RECORD_ITEMS = 8,
     JOB_STACK_BYTES = 256 << 10, // of a job that has its worker for itself
     ROUND_JOBS_MAX = 256,        // told of at once
     ROUND_NS = 200 * 1000,       // what they may take together, by the mean of their function
@@ -132,11 +133,12 @@ int ac_job_file(const char *path, const char *name, ac_time deadline) {
 // ---- the start-up record ----
 
 int worker_start_write(int fd, const struct worker_start *start) {
-    char client[SYS_ADDRESS_TEXT_BYTES];
+    char scheduler[SYS_ADDRESS_TEXT_BYTES], client[SYS_ADDRESS_TEXT_BYTES];
+    sys_address_text(&start->scheduler, scheduler);
     sys_address_text(&start->client, client);
     ac_value list = ac_list(ac_of_bytes(start->keys.keys, start->keys.count * KEY_BYTES),
-                            start->agent, (const char *)client, start->number, start->loopback_only,
-                            start->node);
+                            start->agent, (const char *)scheduler, start->supplier,
+                            (const char *)client, start->number, start->loopback_only, start->node);
     void *encoded;
     size_t bytes;
     int err = ac_encode(list, &encoded, &bytes);
@@ -169,13 +171,14 @@ bool worker_start_read(int fd, struct worker_start *start, ac_value *held) {
     *held = ac_decode(record, bytes);
     digest_wipe(record, sizeof record);
     ac_span keys;
-    const char *client;
+    const char *scheduler, *client;
     *start = (struct worker_start){0};
     bool good = ac_count(*held) == RECORD_ITEMS &&
-                ac_unpack(*held, &keys, &start->agent, &client, &start->number,
-                          &start->loopback_only, &start->node) == 0 &&
+                ac_unpack(*held, &keys, &start->agent, &scheduler, &start->supplier, &client,
+                          &start->number, &start->loopback_only, &start->node) == 0 &&
                 keys.bytes % KEY_BYTES == 0 && keys.bytes > 0 &&
-                keys.bytes <= sizeof start->keys.keys && client && start->node &&
+                keys.bytes <= sizeof start->keys.keys && scheduler && client && start->node &&
+                sys_address_parse(scheduler, &start->scheduler) &&
                 sys_address_parse(client, &start->client);
     if (!good) {
         ac_drop(*held);
@@ -200,7 +203,9 @@ static int start_process(struct loop *loop, struct worker *worker) {
     int err = remote_start(loop, &options, &worker->start.keys);
     digest_wipe(&worker->start.keys, sizeof worker->start.keys);
     if (!err)
-        err = remote_introduce(loop, worker->start.agent.peer, &worker->start.client);
+        err = remote_introduce(loop, worker->start.agent.peer, &worker->start.scheduler);
+    if (!err && worker->start.supplier.peer != worker->start.agent.peer)
+        err = remote_introduce(loop, worker->start.supplier.peer, &worker->start.client);
     const struct ac_spawn_options main = {.size = sizeof main, .name = "worker"};
     if (!err && coro_create(loop, run_worker, ac_of_pointer(worker), &main, true, &err))
         err = 0;
@@ -212,7 +217,7 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     (void)
         sys_end_with_parent(); // else it still gets SIGKILL, and only what it has started may stay
     struct worker worker = {.start = *start};
-    declared.client = start->agent.peer;
+    declared.client = start->supplier.peer;
     list_init(&worker.waiting);
     list_init(&worker.round);
     list_init(&worker.running);

@@ -48,19 +48,25 @@ TEST(declared_functions_are_found_and_others_are_not) {
 }
 
 TEST(the_start_up_record_comes_back_as_it_was_written) {
-    struct worker_start out = {.agent = {7, 8}, .number = 3, .loopback_only = true, .node = "here"},
-                        in;
+    struct worker_start in, out = {.agent = {7, 8},
+                                   .supplier = {9, 10},
+                                   .number = 3,
+                                   .loopback_only = true,
+                                   .node = "here"};
     ac_value held;
     int ends[2];
     out.keys.count = KEYS_MAX;
     memset(out.keys.keys, 0x5a, sizeof out.keys.keys);
-    ck_assert(sys_address_parse("127.0.0.1:77", &out.client));
+    ck_assert(sys_address_parse("127.0.0.1:77", &out.scheduler));
+    ck_assert(sys_address_parse("[::1]:78", &out.client));
     ck_assert_int_eq(sys_pipe(ends), 0);
     ck_assert_int_eq(worker_start_write(ends[1], &out), 0);
     ck_assert(worker_start_read(ends[0], &in, &held));
     ck_assert_uint_eq(in.keys.count, KEYS_MAX);
     ck_assert_mem_eq(in.keys.keys, out.keys.keys, sizeof in.keys.keys);
     ck_assert(ac_ref_equal(in.agent, out.agent));
+    ck_assert(ac_ref_equal(in.supplier, out.supplier));
+    ck_assert(sys_address_equal(&in.scheduler, &out.scheduler));
     ck_assert(sys_address_equal(&in.client, &out.client));
     ck_assert_int_eq(in.number, 3);
     ck_assert(in.loopback_only);
