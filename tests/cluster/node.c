@@ -282,6 +282,44 @@ TEST(it_keeps_what_it_was_told_for_those_who_ask) {
     world_end();
 }
 
+// Starts a node that no beacon reaches, and is found by it: as the option says, or a file.
+static ac_value be_sought(ac_value by_file) {
+    char address[64], path[96], port[16];
+    ck_assert_int_eq(ac_network_address(address), 0);
+    snprintf(path, sizeof path, "%s/scheduler", world_folder);
+    ck_assert_int_eq(sys_file_create_secret(path, address, strlen(address)), 0);
+    snprintf(port, sizeof port, "%d", test_hold_port(NULL));
+    world_node_options[0] = "--discovery-port";
+    world_node_options[1] = port;
+    world_node_options[2] = "--scheduler";
+    world_node_options[3] = ac_bool_of(by_file) ? path : address;
+    world_start_node("1");
+    await_state("serving");
+    return ac_nil;
+}
+
+static ac_value be_sought_by_address(ac_value unused) {
+    (void)unused;
+    return be_sought(ac_of(false));
+}
+
+TEST(it_connects_to_its_scheduler) {
+    world_make();
+    world_run(be_sought_by_address);
+    world_end();
+}
+
+static ac_value be_sought_by_file(ac_value unused) {
+    (void)unused;
+    return be_sought(ac_of(true));
+}
+
+TEST(it_connects_to_the_scheduler_that_a_file_names) {
+    world_make();
+    world_run(be_sought_by_file);
+    world_end();
+}
+
 // ---- nodes within a process of the test ----
 
 static int *minute; // shared with the child: its clock
