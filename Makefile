@@ -14,6 +14,7 @@
 #   make bench    measure; ONLY="yield-2 spawn" measures these alone
 #   make sim      simulate worlds of processes with all that may befall them; SEEDS=1000 is how many
 #   make mutants  plant faults into a copy of the library, and see the simulator catch each
+#   make static   the program asyncoro without shared libraries: build/src/asyncoro-static
 #   make tidy     check the rules of docs/STYLE.md that a script can check
 #   make format   let clang-format lay out every C file, comments included
 #   make install  install to PREFIX (/usr/local), under DESTDIR if it is set
@@ -78,6 +79,10 @@ sim: all
 mutants: packages-build
 	sim/mutants --jobs $(JOBS)
 
+static: packages-build
+	@$(call setup,$(BUILD),$(if $(shell pkg-config --exists check 2>/dev/null && echo yes),,-Dtests=false))
+	ninja -C $(BUILD) -j $(JOBS) src/asyncoro-static
+
 tidy: packages-test all
 	scripts/tidy --build $(BUILD)
 
@@ -96,4 +101,4 @@ packages-%:
 
 comma := ,
 
-.PHONY: all demo test test-asan test-tsan fuzz kills bench mutants sim tidy format install clean
+.PHONY: all demo test test-asan test-tsan fuzz kills bench mutants sim static tidy format install clean
