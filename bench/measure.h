@@ -92,6 +92,17 @@ static inline uint64_t measure_random(uint64_t end) {
     return (state * 2685821657736338717u >> 32) * end >> 32;
 }
 
+static inline int measure_compare(const void *a, const void *b) {
+    const double *one = a, *other = b;
+    return (*one > *other) - (*one < *other);
+}
+
+// The middle one; they are put in order.
+static inline double measure_median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, measure_compare);
+    return values[count / 2];
+}
+
 // Ends a program that cannot measure the figure, which is no failure; bench/run shows why.
 static inline void measure_cannot(const char *why) {
     fprintf(stderr, "%s\n", why);
