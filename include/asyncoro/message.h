@@ -156,7 +156,7 @@ AC_API int ac_mailbox_limit(size_t count, enum ac_mailbox_policy policy);
 enum ac_dead_reason {
     AC_DEAD_ENDED = 1, // the receiver had ended when it arrived
     AC_DEAD_UNREAD,    // it was in the mailbox when its receiver ended
-    AC_DEAD_FULL,      // the mailbox was full
+    AC_DEAD_FULL,      // the mailbox was full, or too much of channels waits for its process
     AC_DEAD_LATE,      // an answer for which nobody waits any more
     AC_DEAD_NO_MEMORY, // there was no memory to keep it
     AC_DEAD_REASONS    // one above the last

@@ -464,6 +464,14 @@ int fabric_part(struct fabric *fabric, uint64_t id) {
     return 0;
 }
 
+void fabric_lose(struct fabric *fabric, uint64_t id, int reason) {
+    struct peer *peer = peer_find(fabric, id);
+    if (!peer || peer->doom || (!peer->met && peer->state == LINK_NONE))
+        return;
+    peer->doom = reason; // as above
+    fabric_tick_by(fabric, AC_NOW);
+}
+
 // Time is up for a peer that is parted from. True if it is lost.
 static bool tick_parting(struct peer *peer, ac_time now) {
     if (!peer->parting || now < peer->part_by)

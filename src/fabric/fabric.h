@@ -172,6 +172,11 @@ int fabric_introduce(struct fabric *fabric, uint64_t peer, const struct sys_addr
 // cannot reach us either. 0; -EHOSTUNREACH if it is not known; -EALREADY.
 int fabric_part(struct fabric *fabric, uint64_t peer);
 
+// Gives up the link to a peer, with all that is on its way: something of it was lost above that
+// nobody can be told of, or the peer sends what it may not. It is lost soon, for `reason`, and may
+// be met again.
+void fabric_lose(struct fabric *fabric, uint64_t peer, int reason);
+
 // The peers known, at most `max`; returns how many there are.
 size_t fabric_peers(const struct fabric *fabric, struct fabric_peer *peers, size_t max);
 bool fabric_peer_find(const struct fabric *fabric, uint64_t peer, struct fabric_peer *found);

@@ -21,7 +21,8 @@
 // to the next with its chunk, and what comes to the end of its way makes room for more.
 //
 // Limits: FABRIC_WINDOW_BYTES bytes of payload in flight, or one frame; four times that on the
-// wire, so that very small frames cannot pile up; URGENT_BYTES_MAX of waiting urgent frames.
+// wire, so that very small frames cannot pile up; URGENT_BYTES_MAX of frames that the window does
+// not hold back, of those that wait here, and beyond the window of those in flight.
 #include "fabric/fabric_private.h"
 
 enum {
@@ -149,6 +150,14 @@ static bool fits(const struct link *link, size_t payload) {
     return in_flight == 0 || in_flight + payload <= FABRIC_WINDOW_BYTES;
 }
 
+// What the window does not hold back has limits nevertheless: that of what waits here, and that
+// which the peer sets to what was not taken there (link_arrived).
+static bool is_too_much(const struct link *link, const struct fifo *fifo, size_t payload) {
+    uint64_t in_flight = link->payload_out - link->payload_out_taken;
+    return fifo_count(fifo) + fifo_count(&link->sent) + payload > URGENT_BYTES_MAX ||
+           in_flight + payload > FABRIC_WINDOW_BYTES + URGENT_BYTES_MAX;
+}
+
 int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t count,
                enum fabric_way way) {
     size_t payload = 0;
@@ -164,8 +173,7 @@ int link_queue(struct link *link, unsigned type, const ac_span *parts, size_t co
         return -EAGAIN;
     }
     struct fifo *fifo = way == FABRIC_URGENT ? &link->urgent : &link->normal;
-    if (way != FABRIC_WINDOW &&
-        fifo_count(fifo) + fifo_count(&link->sent) + payload > URGENT_BYTES_MAX)
+    if (way != FABRIC_WINDOW && is_too_much(link, fifo, payload))
         return -ENOBUFS;
     uint8_t *at = fifo_put(link, fifo, FRAME_HEADER_BYTES + payload);
     if (!at)

@@ -84,7 +84,7 @@ struct letter {
 static void all_dead(struct loop *loop, uint64_t peer, const uint64_t *ids, uint32_t count,
                      ac_value message) {
     for (uint32_t i = 0; i < count; i++)
-        message_dead(loop, (ac_ref){peer, ids[i]}, ac_hold(message));
+        message_dead(loop, AC_DEAD_ENDED, (ac_ref){peer, ids[i]}, ac_hold(message));
     ac_drop(message);
 }
 

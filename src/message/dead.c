@@ -23,8 +23,8 @@ void dead_letter(struct loop *loop, enum ac_dead_reason reason, ac_ref to, ac_va
     ac_drop(message);
 }
 
-void message_dead(struct loop *loop, ac_ref to, ac_value message) {
-    dead_letter(loop, AC_DEAD_ENDED, to, message);
+void message_dead(struct loop *loop, enum ac_dead_reason reason, ac_ref to, ac_value message) {
+    dead_letter(loop, reason, to, message);
 }
 
 void message_lost(struct loop *loop, uint64_t count) {

@@ -69,9 +69,9 @@ struct message_door {
     // process, the coroutine `who` of this program. May wait.
     int (*subscribe)(struct loop *loop, ac_ref channel, ac_ref who, bool on);
     // As send, to `count` coroutines of one process, which the message reaches in one copy; but
-    // neither waits nor refuses for want of room: what finds none is kept, and goes before all that
-    // is sent to that process later. Takes the message. 0: queued; -ESRCH: that process is lost,
-    // and a dead letter was counted for each; -ENOMEM; -ENOTSUP.
+    // does not wait: what finds no room is kept, and goes before all that is sent to that process
+    // later. Takes the message. 0: queued; -ESRCH: that process is lost, or -ENOBUFS: too much is
+    // kept for it, and a dead letter was counted for each; -ENOMEM; -ENOTSUP.
     int (*pass)(struct loop *loop, uint64_t peer, const uint64_t *ids, uint32_t count,
                 ac_value message);
     // Has the coroutine told that the channel is closed, behind all that was passed to it. Takes
@@ -96,8 +96,9 @@ int message_deliver_here(struct loop *loop, ac_ref to, ac_value message);
 int message_arrive(struct loop *loop, ac_ref to, ac_value message, bool promised);
 // Messages from another process were lost for want of memory before they could be read.
 void message_lost(struct loop *loop, uint64_t count);
-// A message was taken and reaches nobody, as `to` has ended or cannot be reached. Takes it.
-void message_dead(struct loop *loop, ac_ref to, ac_value message);
+// A message was taken and reaches nobody: `to` has ended or cannot be reached, or there is no room.
+// Takes it.
+void message_dead(struct loop *loop, enum ac_dead_reason reason, ac_ref to, ac_value message);
 
 // From any thread: whether a coroutine's mailbox can be full, so that nobody but its loop can say
 // what becomes of a message.

@@ -79,12 +79,17 @@ static bool change(struct channel *channel, ac_value *message, int *missed) {
     return false;
 }
 
-// A coroutine has not got the message. Where there was no room nobody else is told.
+// Where there was no room nobody else is told.
+static void note_missed(int err, int *missed) {
+    if (err < 0 && (err != -ENOBUFS || *missed == 0))
+        *missed = err;
+}
+
+// A coroutine has not got the message.
 static void miss(struct coro *coro, ac_value message, int err, int *missed) {
     if (err == -ENOBUFS)
         dead_letter(coro->loop, AC_DEAD_FULL, coro_ref(coro), ac_hold(message));
-    if (err != -ENOBUFS || *missed == 0)
-        *missed = err;
+    note_missed(err, missed);
 }
 
 // One that has not got it for lack of memory or room does not hold up the others.
@@ -152,8 +157,8 @@ static int send_bundles(struct loop *loop, struct walk *walk, int *missed) {
         else
             ac_drop(it->message);
         count += err == 0 ? (int)it->count : 0;
-        if (err < 0 && err != -ESRCH)
-            *missed = err;
+        if (err != -ESRCH)
+            note_missed(err, missed);
         memory_release(it->ids);
         memory_release(it);
     }
@@ -173,8 +178,8 @@ static int put_to_relays(struct walk *walk, const struct channel *channel, ac_va
             continue; // it is counted when it goes
         int err = relay_put(member, ac_hold(message));
         count += err == 0;
-        if (err < 0 && err != -ESRCH)
-            *missed = err;
+        if (err != -ESRCH)
+            note_missed(err, missed);
     }
     return count;
 }

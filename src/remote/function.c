@@ -422,14 +422,14 @@ static void send_started(struct remote *remote, uint64_t peer, uint64_t number, 
     struct head head = {0};
     head_put(&head, number);
     head_put(&head, ref.id);
-    (void)remote_frame_now(remote, peer, FRAME_STARTED, &head, (ac_span){0}, FABRIC_ALWAYS);
+    remote_tell_now(remote, peer, FRAME_STARTED, &head, FABRIC_ALWAYS);
 }
 
 static void send_refusal(struct remote *remote, uint64_t peer, uint64_t number, int err) {
     struct head head = {0};
     head_put(&head, number);
     head_put_signed(&head, err);
-    (void)remote_frame_now(remote, peer, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_ALWAYS);
+    remote_tell_now(remote, peer, FRAME_ANSWER, &head, FABRIC_ALWAYS);
 }
 
 // The answer, and behind it the notice of the end, whenever that comes.
@@ -443,8 +443,10 @@ static void answer_call(struct remote *remote, const struct arrival *arrival, ac
 
 // A call for another loop: it waits for that one.
 struct forwarded {
+    struct end_watch watch; // of the coroutine that does it
     struct remote *remote;
-    struct arrival call; // its value is owned
+    struct arrival call; // its value is owned until it runs
+    bool runs;
 };
 
 static ac_value forward(ac_value argument) {
@@ -452,6 +454,7 @@ static ac_value forward(ac_value argument) {
     struct remote *remote = it->remote;
     struct loop *there = team_loop(remote->host, ref_loop(it->call.to.id));
     struct start *start;
+    it->runs = true;
     int err = start_there(there, it->call.to, it->call.value, it->call.watch != 0, AC_FOREVER,
                           &start);
     if (err < 0) {
@@ -461,23 +464,37 @@ static ac_value forward(ac_value argument) {
         (void)ac_yield(); // what stands in here for the one who watches has asked then
         let_go(start);
     }
-    memory_release(it);
     return ac_nil;
 }
 
-static int forward_call(struct remote *remote, struct arrival *arrival) {
-    struct forwarded *it = memory_allocate(sizeof *it);
-    if (!it)
-        return -ENOMEM;
-    *it = (struct forwarded){.remote = remote, .call = *arrival};
-    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
-    int err = 0;
-    if (coro_create(remote->host, forward, ac_of_pointer(it), &options, true, &err)) {
-        arrival->value = ac_nil;
-        return 0;
+// Perhaps it has never run, for want of a stack.
+static void forwarded(struct end_watch *watch, const struct ac_exit *exit) {
+    struct forwarded *it = container_of(watch, struct forwarded, watch);
+    if (!it->runs) {
+        send_refusal(it->remote, it->call.peer, it->call.number, exit->reason);
+        ac_drop(it->call.value);
     }
+    burden_drop(it->remote, it->call.peer, BURDEN_ERRANDS);
     memory_release(it);
-    return err;
+}
+
+static int forward_call(struct remote *remote, struct arrival *arrival) {
+    if (!burden_add(remote, arrival->peer, BURDEN_ERRANDS))
+        return -EAGAIN;
+    struct forwarded *it = memory_allocate(sizeof *it);
+    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
+    int err = -ENOMEM;
+    struct coro *coro =
+        it ? coro_create(remote->host, forward, ac_of_pointer(it), &options, true, &err) : NULL;
+    if (!coro) {
+        burden_drop(remote, arrival->peer, BURDEN_ERRANDS);
+        memory_release(it);
+        return err;
+    }
+    *it = (struct forwarded){.watch.ended = forwarded, .remote = remote, .call = *arrival};
+    arrival->value = ac_nil;
+    coro_watch(coro, &it->watch);
+    return 0;
 }
 
 void function_called(struct remote *remote, struct arrival *arrival) {

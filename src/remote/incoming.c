@@ -4,29 +4,38 @@
 // put together from their pieces.
 #include "remote/remote_private.h"
 
-struct remote_peer *remote_peer_need(struct remote *remote, uint64_t id) {
-    struct remote_peer *peer = map_get_id(&remote->peers, id);
-    if (peer)
-        return peer;
-    peer = memory_allocate_zeroed(sizeof *peer);
-    if (!peer)
-        return NULL;
+// The record of one that was lost goes on when the peer comes again before the host knows of that.
+static struct remote_peer *peer_begin(struct remote *remote, struct remote_peer *peer,
+                                      uint64_t id) {
+    struct arrival *loss = memory_allocate_zeroed(sizeof *loss);
+    bool is_new = peer == NULL;
+    if (is_new)
+        peer = loss ? memory_allocate_zeroed(sizeof *peer) : NULL;
+    if (!peer || !loss || (is_new && map_put_id(&remote->peers, id, peer) < 0))
+        goto release;
     peer->id = id;
+    peer->loss = loss;
     peer->may = rights_decide(remote, id);
     map_init(&peer->streams);
     map_init(&peer->follows);
-    if (map_put_id(&remote->peers, id, peer) < 0) {
-        memory_release(peer);
-        return NULL;
-    }
     return peer;
+release:
+    if (is_new)
+        memory_release(peer);
+    memory_release(loss);
+    return NULL;
+}
+
+struct remote_peer *remote_peer_need(struct remote *remote, uint64_t id) {
+    struct remote_peer *peer = remote_peer_record(remote, id);
+    return likely(peer && peer->loss) ? peer : peer_begin(remote, peer, id);
 }
 
 void incoming_answer(struct incoming *in, uint64_t number, int64_t result) {
     struct head head = {0};
     head_put(&head, number);
     head_put_signed(&head, result);
-    (void)remote_frame(in->remote, in->peer->id, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_URGENT);
+    remote_tell(in->remote, in->peer->id, FRAME_ANSWER, &head, FABRIC_URGENT);
 }
 
 // The bytes of the frame count as taken when the host has handled its arrival.
@@ -35,6 +44,21 @@ static void hold_back(struct incoming *in, struct arrival *arrival) {
     arrival->whole = in->whole;
     in->peer->whole_bytes += in->whole;
     in->bytes = 0;
+}
+
+// What is small and not held back by the window, and tells something that must not get lost. Such
+// things fill the window, too, when many of them wait. NULL: it is not as it should be, or the link
+// is given up.
+static struct arrival *note(struct incoming *in, enum arrival_kind kind) {
+    bool good = cbor_read_end(&in->reader);
+    if (!good && in->reader.err != -ENOMEM)
+        return NULL;
+    struct arrival *arrival = good ? remote_arrival(in->remote, kind, in->peer->id) : NULL;
+    if (!arrival)
+        remote_give_up(in->remote, in->peer->id);
+    else if (in->peer->arrivals > FEW_ARRIVALS && in->whole == 0)
+        hold_back(in, arrival);
+    return arrival;
 }
 
 // A message that cannot be kept. `number` is that of a DELIVER, or 0.
@@ -132,9 +156,7 @@ static void got_spread(struct incoming *in) {
 static void got_answer(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     int64_t result = cbor_read_int(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_ANSWER, in->peer->id)
-                                  : NULL;
+    struct arrival *arrival = note(in, ARRIVED_ANSWER);
     if (!arrival)
         return;
     arrival->number = number;
@@ -147,7 +169,7 @@ static void refuse_monitor(struct incoming *in, uint64_t number) {
     head_put(&head, AC_LOST);
     head_put_signed(&head, -EACCES);
     head.bytes[head.count++] = 0xf6; // CBOR nil
-    (void)remote_frame(in->remote, in->peer->id, FRAME_EXIT, &head, (ac_span){0}, FABRIC_ALWAYS);
+    remote_tell(in->remote, in->peer->id, FRAME_EXIT, &head, FABRIC_ALWAYS);
 }
 
 static void got_monitor(struct incoming *in) {
@@ -158,9 +180,7 @@ static void got_monitor(struct incoming *in) {
         refuse_monitor(in, number);
         return;
     }
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_MONITOR, in->peer->id)
-                                  : NULL;
+    struct arrival *arrival = note(in, ARRIVED_MONITOR);
     if (!arrival)
         return;
     arrival->number = number;
@@ -172,7 +192,7 @@ static void got_cancel(struct incoming *in) {
     uint64_t id = cbor_read_unsigned(&in->reader);
     if (!cbor_read_end(&in->reader) || !rights_check(in->remote, in->peer, AC_MAY_CANCEL))
         return;
-    struct arrival *arrival = remote_arrival(in->remote, ARRIVED_CANCEL, in->peer->id);
+    struct arrival *arrival = note(in, ARRIVED_CANCEL);
     if (arrival)
         arrival->to = (ac_ref){in->remote->host->peer, id};
 }
@@ -186,9 +206,7 @@ static void got_subscribe(struct incoming *in) {
         incoming_answer(in, number, -EACCES);
         return;
     }
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_SUBSCRIBE, in->peer->id)
-                                  : NULL;
+    struct arrival *arrival = note(in, ARRIVED_SUBSCRIBE);
     if (!arrival)
         return;
     arrival->number = number;
@@ -200,9 +218,7 @@ static void got_subscribe(struct incoming *in) {
 static void got_closed(struct incoming *in) {
     uint64_t channel = cbor_read_unsigned(&in->reader);
     uint64_t id = cbor_read_unsigned(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_CLOSED, in->peer->id)
-                                  : NULL;
+    struct arrival *arrival = note(in, ARRIVED_CLOSED);
     if (!arrival)
         return;
     arrival->to = (ac_ref){in->remote->host->peer, id};
@@ -211,11 +227,12 @@ static void got_closed(struct incoming *in) {
 
 static void got_unwatch(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_UNWATCH, in->peer->id)
-                                  : NULL;
-    if (arrival)
-        arrival->number = number;
+    bool has_it = cbor_read_bool(&in->reader);
+    struct arrival *arrival = note(in, ARRIVED_UNWATCH);
+    if (!arrival)
+        return;
+    arrival->number = number;
+    arrival->result = has_it;
 }
 
 static void got_exit(struct incoming *in) {
@@ -223,8 +240,7 @@ static void got_exit(struct incoming *in) {
     uint64_t how = cbor_read_unsigned(&in->reader);
     int64_t reason = cbor_read_int(&in->reader);
     ac_value value = cbor_read_value(&in->reader, false);
-    bool good = cbor_read_end(&in->reader) && how >= AC_FINISHED && how <= AC_LOST;
-    struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_EXIT, in->peer->id) : NULL;
+    struct arrival *arrival = how >= AC_FINISHED && how <= AC_LOST ? note(in, ARRIVED_EXIT) : NULL;
     if (!arrival) {
         ac_drop(value);
         return;
@@ -247,7 +263,7 @@ static void got_locate(struct incoming *in) {
     if (rights_check(in->remote, in->peer, AC_MAY_LOCATE))
         names_asked(in->remote, in->peer, number, name, (enum locate_mode)mode);
     else
-        names_refuse(in->remote, in->peer, number);
+        names_refuse(in->remote, in->peer, number, -EACCES);
 }
 
 // A reference, nil or an error.
@@ -257,9 +273,9 @@ static void got_found(struct incoming *in) {
     bool leaves = cbor_read_bool(&in->reader);
     ac_ref holder = ac_ref_of(found);
     int64_t err = found.kind == AC_INT ? ac_int_of(found) : 0;
-    bool good = cbor_read_end(&in->reader) && (ac_ref_is(holder) || ac_is_nil(found) || err < 0);
+    bool good = ac_ref_is(holder) || ac_is_nil(found) || err < 0;
     ac_drop(found);
-    struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_FOUND, in->peer->id) : NULL;
+    struct arrival *arrival = good ? note(in, ARRIVED_FOUND) : NULL;
     if (!arrival)
         return;
     arrival->number = number;
@@ -269,9 +285,7 @@ static void got_found(struct incoming *in) {
 
 static void got_left(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_LEFT, in->peer->id)
-                                  : NULL;
+    struct arrival *arrival = note(in, ARRIVED_LEFT);
     if (arrival)
         arrival->number = number;
 }
@@ -311,9 +325,7 @@ static void got_call(struct incoming *in) {
 static void got_started(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     uint64_t id = cbor_read_unsigned(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_STARTED, in->peer->id)
-                                  : NULL;
+    struct arrival *arrival = note(in, ARRIVED_STARTED);
     if (!arrival)
         return;
     arrival->number = number;
@@ -333,9 +345,12 @@ static void got_file(struct incoming *in) {
     bool good = cbor_read_end(&in->reader) && value.kind != AC_INVALID && verb <= UINT32_MAX;
     struct arrival *arrival = good ? remote_arrival(in->remote, ARRIVED_FILE, in->peer->id) : NULL;
     if (!arrival) {
+        bool no_memory = good || in->reader.err == -ENOMEM;
         ac_drop(value);
         if (transfer_begins(verb)) // somebody waits for an answer
-            transfer_refuse(in, number, good ? -ENOMEM : -EBADMSG);
+            transfer_refuse(in, number, no_memory ? -ENOMEM : -EBADMSG);
+        else if (no_memory)
+            remote_give_up(in->remote, in->peer->id);
         return;
     }
     arrival->number = number;
@@ -347,9 +362,7 @@ static void got_file(struct incoming *in) {
 
 static void got_rights(struct incoming *in) {
     uint64_t may = cbor_read_unsigned(&in->reader);
-    struct arrival *arrival = cbor_read_end(&in->reader)
-                                  ? remote_arrival(in->remote, ARRIVED_RIGHTS, in->peer->id)
-                                  : NULL;
+    struct arrival *arrival = note(in, ARRIVED_RIGHTS);
     if (arrival)
         arrival->result = (int64_t)(may & AC_MAY_ALL);
 }
@@ -417,14 +430,17 @@ static void drop_stream(struct remote *remote, struct remote_peer *peer, uint64_
     memory_release(stream);
 }
 
+// NULL: the peer has too many, or there is no memory; then what it sends is lost with the link.
 static struct stream *stream_open(struct remote *remote, struct remote_peer *peer, uint64_t number,
                                   unsigned type, size_t total) {
     if (map_count(&peer->streams) >= STREAMS_MAX ||
         total > 2 * AC_VALUE_BYTES_MAX - peer->streams_bytes)
         return NULL;
     struct stream *stream = memory_allocate_zeroed(sizeof *stream);
-    if (!stream)
+    if (!stream) {
+        remote_give_up(remote, peer->id);
         return NULL;
+    }
     stream->type = type;
     stream->total = total;
     stream->bytes = remote->spare_bytes;
@@ -432,6 +448,7 @@ static struct stream *stream_open(struct remote *remote, struct remote_peer *pee
     if (map_put_id(&peer->streams, number, stream) < 0) {
         buffer_done(&stream->bytes);
         memory_release(stream);
+        remote_give_up(remote, peer->id);
         return NULL;
     }
     peer->streams_bytes += total;
@@ -465,8 +482,11 @@ static void got_piece(struct incoming *in) {
         stream = stream_open(in->remote, in->peer, number, (unsigned)type, total);
     if (!stream)
         return;
-    if (before != stream->bytes.length || bytes.bytes > stream->total - stream->bytes.length ||
-        buffer_append(&stream->bytes, bytes.at, bytes.bytes) < 0) {
+    bool fits = before == stream->bytes.length &&
+                bytes.bytes <= stream->total - stream->bytes.length;
+    if (!fits || buffer_append(&stream->bytes, bytes.at, bytes.bytes) < 0) {
+        if (fits)
+            remote_give_up(in->remote, in->peer->id);
         drop_stream(in->remote, in->peer, number, stream);
         return;
     }
@@ -494,7 +514,9 @@ void incoming_frame(void *up, uint64_t peer, unsigned type, const uint8_t *paylo
     struct remote *remote = up;
     struct incoming in = {
         .remote = remote, .peer = remote_peer_need(remote, peer), .bytes = (uint32_t)bytes};
-    if (in.peer) {
+    if (!in.peer)
+        remote_give_up(remote, peer);
+    if (in.peer && !in.peer->given_up) {
         cbor_reader_init(&in.reader, payload, bytes);
         handle(&in, type);
     }

@@ -35,7 +35,7 @@ static void send_found(struct remote *remote, uint64_t peer, uint64_t number, ac
     memcpy(head.bytes + head.count, encoded.at, encoded.bytes);
     head.count += encoded.bytes;
     head.bytes[head.count++] = leaves ? 0xf5 : 0xf4; // CBOR true, false
-    (void)remote_frame(remote, peer, FRAME_FOUND, &head, (ac_span){0}, FABRIC_ALWAYS);
+    remote_tell(remote, peer, FRAME_FOUND, &head, FABRIC_ALWAYS);
     ac_drop(value);
 }
 
@@ -43,7 +43,7 @@ static void send_number(struct remote *remote, uint64_t peer, enum frame_type ty
                         uint64_t number) {
     struct head head = {0};
     head_put(&head, number);
-    (void)remote_frame(remote, peer, type, &head, (ac_span){0}, FABRIC_ALWAYS);
+    remote_tell(remote, peer, type, &head, FABRIC_ALWAYS);
 }
 
 static void followers_release(struct remote *remote, struct followers *followers) {
@@ -76,13 +76,16 @@ static void follower_release(struct remote *remote, struct follower *follower) {
     memory_release(follower);
 }
 
-// NULL: there is no memory or no room, or the peer draws its numbers badly.
+// NULL and *err: -ENOMEM; -ENOBUFS: the peer has too many; -EEXIST: it draws its numbers badly.
 static struct follower *follower_add(struct remote *remote, struct remote_peer *peer,
-                                     uint64_t number, ac_span name, enum locate_mode mode) {
+                                     uint64_t number, ac_span name, enum locate_mode mode,
+                                     int *err) {
+    *err = -ENOBUFS;
     if (map_count(&peer->follows) >= FOLLOWERS_MAX)
         return NULL;
     struct follower *follower = memory_allocate(sizeof *follower);
-    if (!follower || map_put_id(&peer->follows, number, follower) < 0) {
+    *err = follower ? map_put_id(&peer->follows, number, follower) : -ENOMEM;
+    if (*err < 0) {
         memory_release(follower);
         return NULL;
     }
@@ -90,6 +93,7 @@ static struct follower *follower_add(struct remote *remote, struct remote_peer *
     if (!followers) {
         map_take_id(&peer->follows, number);
         memory_release(follower);
+        *err = -ENOMEM;
         return NULL;
     }
     *follower = (struct follower){
@@ -111,8 +115,17 @@ void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t numbe
                  enum locate_mode mode) {
     struct name *given = map_get(&remote->names, name.at, name.bytes);
     struct follower *follower = NULL;
+    int err = 0;
     if (mode != LOCATE_NOW)
-        follower = follower_add(remote, peer, number, name, mode);
+        follower = follower_add(remote, peer, number, name, mode, &err);
+    if (err == -ENOMEM) {
+        remote_give_up(remote, peer->id);
+        return;
+    }
+    if (err == -ENOBUFS && !(given && mode == LOCATE_ONCE)) {
+        names_refuse(remote, peer, number, err);
+        return;
+    }
     if (follower)
         follower->told = given && mode == LOCATE_ONCE;
     if (given || mode == LOCATE_NOW)
@@ -120,12 +133,12 @@ void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t numbe
                    follower && follower->told);
 }
 
-void names_refuse(struct remote *remote, const struct remote_peer *peer, uint64_t number) {
+void names_refuse(struct remote *remote, const struct remote_peer *peer, uint64_t number, int err) {
     struct head head = {0};
     head_put(&head, number);
-    head_put_signed(&head, -EACCES);
+    head_put_signed(&head, err);
     head.bytes[head.count++] = 0xf4; // CBOR false
-    (void)remote_frame(remote, peer->id, FRAME_FOUND, &head, (ac_span){0}, FABRIC_ALWAYS);
+    remote_tell(remote, peer->id, FRAME_FOUND, &head, FABRIC_ALWAYS);
 }
 
 void names_forget(struct remote *remote, struct remote_peer *peer, uint64_t number) {
@@ -448,7 +461,19 @@ static void collected(struct query *query) {
     coro_wake(waiter, 0);
 }
 
+// Whoever follows may meet other holders for ever.
+static void forget_holders(struct query *query, uint64_t peer) {
+    const void *key;
+    for (uint64_t cursor = 0; map_next(&query->told, &cursor, &key, NULL);) {
+        ac_ref holder;
+        memcpy(&holder, key, sizeof holder);
+        if (holder.peer == peer)
+            map_take(&query->told, &holder, sizeof holder);
+    }
+}
+
 static void lose_peer(struct query *query, uint64_t peer) {
+    forget_holders(query, peer);
     if (!map_take_id(&query->asked, peer))
         return;
     if (query->collects) {
@@ -488,16 +513,16 @@ static void answer_query(struct query *query, ac_ref holder) {
     coro_wake(waiter, 0);
 }
 
-static void take_refusal(struct query *query, uint64_t peer) {
+static void take_refusal(struct query *query, uint64_t peer, int err) {
     if (!map_take_id(&query->asked, peer))
         return;
-    query->refused = true;
+    query->refusal = err;
     if (query->collects) {
         collected(query);
     } else if (query->only == peer) {
         struct coro *waiter = query->waiter;
         query_end(query);
-        coro_wake(waiter, -EACCES);
+        coro_wake(waiter, err);
     }
 }
 
@@ -511,12 +536,11 @@ static void collect(struct query *query, const struct arrival *arrival) {
 
 void names_found(struct remote *remote, const struct arrival *arrival) {
     struct query *query = map_get_id(&remote->queries, arrival->number);
-    if (!query)
-        return;
+    if (!query || !map_get_id(&query->asked, arrival->peer))
+        return; // it answers what it was not asked
     if (arrival->result < 0)
-        take_refusal(query, arrival->peer);
-    else if ((ac_ref_is(arrival->to) && arrival->to.peer != arrival->peer) ||
-             (query->only && query->only != arrival->peer))
+        take_refusal(query, arrival->peer, arrival->result == -ENOBUFS ? -ENOBUFS : -EACCES);
+    else if (ac_ref_is(arrival->to) && arrival->to.peer != arrival->peer)
         return;
     else if (query->collects)
         collect(query, arrival);
@@ -571,7 +595,7 @@ static int query_wait(struct remote *remote, struct query *query, const char *te
     }
     self->wait_for = query;
     err = coro_wait(self, &locate_wait, deadline);
-    return err == -ETIMEDOUT && query->refused ? -EACCES : err;
+    return err == -ETIMEDOUT && query->refusal ? query->refusal : err;
 }
 
 // What is known without asking. `only`: of that peer alone; 0: of any.

@@ -6,7 +6,9 @@
 // outbox, all who send to that peer wait in it for their turn; so the order stays, and a slow
 // process holds up those alone who send to it.
 //
-// An outbox is as large as what is in it: like a mailbox, it takes as much as there is memory for.
+// An outbox holds OUTBOX_BYTES_MAX, or one message that is larger. What comes then is a dead letter
+// for each of those who do not get it (AC_DEAD_FULL), as for who has a full mailbox, and the others
+// who are subscribed get it: a channel waits for nobody.
 #include "remote/remote_private.h"
 
 #define RETRY_S 0.01
@@ -14,6 +16,7 @@
 struct outbox {
     struct remote *remote;
     uint64_t peer;
+    size_t bytes;           // of the messages in `places`
     struct list places;     // struct door_place, the oldest first
     struct end_watch ended; // of the carrier
 };
@@ -24,6 +27,7 @@ enum { PLACE_MESSAGE, PLACE_FAREWELL, PLACE_SENDER };
 struct held {
     struct door_place place;
     uint64_t peer;
+    size_t bytes;     // that it counts
     ac_value message; // owned
     uint32_t count;
     uint64_t ids[]; // of those whom it is for
@@ -39,6 +43,11 @@ static void retry_farewell(struct post *post);
 static struct outbox *outbox_need(struct remote *remote, uint64_t peer);
 
 static const struct wait_kind turn_wait = {"window", abandon_turn, .until_deadline = false};
+
+size_t outbox_bytes(const struct remote *remote, uint64_t peer) {
+    const struct outbox *outbox = outbox_of(remote, peer);
+    return outbox ? outbox->bytes : 0;
+}
 
 // ---- those who wait for their turn ----
 
@@ -100,12 +109,13 @@ static void retry_farewell(struct post *post) {
 
 // ---- the carrier ----
 
-// Nobody is there any more who could send it. Takes the message.
-static void lose(struct remote *remote, uint64_t peer, const uint64_t *ids, uint32_t count,
+// It cannot be sent. Takes the message.
+static void lose(struct loop *loop, uint64_t peer, const uint64_t *ids, uint32_t count,
                  ac_value message, int err) {
     trace(TRACE_REMOTE, "a message of a channel is lost: %s", ac_strerror(err));
+    enum ac_dead_reason reason = err == -ENOBUFS ? AC_DEAD_FULL : AC_DEAD_ENDED;
     for (uint32_t i = 0; i < count; i++)
-        message_dead(remote->host, (ac_ref){peer, ids[i]}, ac_hold(message));
+        message_dead(loop, reason, (ac_ref){peer, ids[i]}, ac_hold(message));
     ac_drop(message);
 }
 
@@ -118,7 +128,7 @@ static void carry_message(struct remote *remote, struct held *it) {
     while (err == -ENOMEM && ac_sleep(RETRY_S) == 0)
         err = send_held(remote, it);
     if (err < 0)
-        lose(remote, it->peer, it->ids, it->count, it->message, err);
+        lose(remote->host, it->peer, it->ids, it->count, it->message, err);
     else
         ac_drop(it->message);
     memory_release(it);
@@ -137,6 +147,7 @@ static ac_value carry_all(ac_value argument) {
         struct door_place *place = container_of(link, struct door_place, link);
         switch (place->kind) {
         case PLACE_MESSAGE:
+            it->bytes -= container_of(place, struct held, place)->bytes;
             carry_message(it->remote, container_of(place, struct held, place));
             break;
         case PLACE_FAREWELL:
@@ -151,11 +162,12 @@ static ac_value carry_all(ac_value argument) {
 // Empties an outbox of which nothing is to be sent any more.
 static void empty(struct outbox *it, int err) {
     struct list *link;
+    it->bytes = 0;
     while ((link = list_take(&it->places))) {
         struct door_place *place = container_of(link, struct door_place, link);
         if (place->kind == PLACE_MESSAGE) {
             struct held *held = container_of(place, struct held, place);
-            lose(it->remote, held->peer, held->ids, held->count, held->message, err);
+            lose(it->remote->host, held->peer, held->ids, held->count, held->message, err);
             memory_release(held);
         } else if (place->kind == PLACE_FAREWELL) {
             farewell_release(container_of(place, struct farewell, place));
@@ -211,16 +223,27 @@ bool outbox_is_busy(const struct remote *remote) {
 // Takes the message if it succeeds.
 static int hold(struct remote *remote, uint64_t peer, const uint64_t *ids, uint32_t count,
                 ac_value message) {
-    struct held *held = memory_allocate(sizeof *held + count * sizeof *ids);
-    struct outbox *outbox = held ? outbox_need(remote, peer) : NULL;
+    uint8_t scratch[16];
+    size_t own = sizeof(struct held) + count * sizeof *ids;
+    size_t bytes = own + value_encoded(message, scratch).bytes;
+    struct outbox *outbox = outbox_of(remote, peer);
+    if (outbox && outbox->bytes > 0 &&
+        (bytes > OUTBOX_BYTES_MAX || outbox->bytes > OUTBOX_BYTES_MAX - bytes))
+        return -ENOBUFS;
+    struct held *held = memory_allocate(own);
+    outbox = held ? outbox_need(remote, peer) : NULL;
     if (!outbox) {
         memory_release(held);
         return -ENOMEM;
     }
-    *held = (struct held){
-        .place.kind = PLACE_MESSAGE, .peer = peer, .message = message, .count = count};
+    *held = (struct held){.place.kind = PLACE_MESSAGE,
+                          .peer = peer,
+                          .bytes = bytes,
+                          .message = message,
+                          .count = count};
     memcpy(held->ids, ids, count * sizeof *ids);
     list_append(&outbox->places, &held->place.link);
+    outbox->bytes += bytes;
     return 0;
 }
 
@@ -235,10 +258,9 @@ int pass_far(struct loop *loop, uint64_t peer, const uint64_t *ids, uint32_t cou
         if (err == 0)
             return 0;
     }
-    if (err == -EHOSTUNREACH) {
-        for (uint32_t i = 0; i < count; i++)
-            message_dead(loop, (ac_ref){peer, ids[i]}, ac_hold(message));
-        err = -ESRCH;
+    if (err == -EHOSTUNREACH || err == -ENOBUFS) {
+        lose(loop, peer, ids, count, message, err);
+        return err == -ENOBUFS ? err : -ESRCH;
     }
     ac_drop(message);
     return err;

@@ -69,6 +69,7 @@ struct remote *remote_need(struct loop *loop) {
     list_init(&remote->room);
     list_init(&remote->begin);
     map_init(&remote->watched);
+    map_init(&remote->burdens);
     map_init(&remote->outboxes);
     map_init(&remote->functions);
     map_init(&remote->grants);
@@ -252,7 +253,7 @@ static void end_fabric(struct loop *loop, struct remote *remote) {
         (void)loop_turn(loop);
 }
 
-static void release_peer(struct remote_peer *peer) {
+static void release_streams(struct remote_peer *peer) {
     struct stream *stream;
     for (uint64_t cursor = 0; (stream = map_next(&peer->streams, &cursor, NULL, NULL));) {
         buffer_done(&stream->bytes);
@@ -260,6 +261,11 @@ static void release_peer(struct remote_peer *peer) {
     }
     map_done(&peer->streams);
     map_done(&peer->follows);
+}
+
+static void release_peer(struct remote_peer *peer) {
+    release_streams(peer);
+    memory_release(peer->loss);
     memory_release(peer);
 }
 
@@ -313,6 +319,7 @@ static void done(struct loop *loop, void *state) {
     watch_done(remote);
     presence_done(remote);
     release_all(&remote->watched);
+    release_all(&remote->burdens);
     map_done(&remote->outboxes);
     functions_done(remote);
     rights_done(remote);
@@ -331,7 +338,13 @@ int remote_frame(struct remote *remote, uint64_t peer, enum frame_type type,
         parts[count++] = head->more;
     if (value.bytes > 0)
         parts[count++] = value;
-    return fabric_send(remote->fabric, peer, type, parts, count, way);
+    int err = fabric_send(remote->fabric, peer, type, parts, count, way);
+    if (unlikely(err == 0 && !remote_peer_need(remote, peer))) {
+        // Who waits for an answer could not be told of the loss of the peer.
+        fabric_lose(remote->fabric, peer, -ENOTCONN);
+        return -ENOMEM;
+    }
+    return err;
 }
 
 int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type,
@@ -342,24 +355,58 @@ int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type,
     return err;
 }
 
+void remote_tell(struct remote *remote, uint64_t peer, enum frame_type type,
+                 const struct head *head, enum fabric_way way) {
+    if (remote_frame(remote, peer, type, head, (ac_span){0}, way) == -ENOMEM)
+        remote_give_up(remote, peer);
+}
+
+void remote_tell_now(struct remote *remote, uint64_t peer, enum frame_type type,
+                     const struct head *head, enum fabric_way way) {
+    remote_enter(remote);
+    remote_tell(remote, peer, type, head, way);
+    remote_leave(remote);
+}
+
+// ---- giving up ----
+
+void remote_give_up(struct remote *remote, uint64_t id) {
+    struct remote_peer *peer = remote_peer_find(remote, id);
+    trace(TRACE_REMOTE, "peer %016llx is given up", (unsigned long long)id);
+    if (peer)
+        peer->given_up = true;
+    fabric_lose(remote->fabric, id, -ENOTCONN);
+}
+
+void remote_give_up_now(struct remote *remote, uint64_t peer) {
+    remote_enter(remote);
+    remote_give_up(remote, peer);
+    remote_leave(remote);
+}
+
 // ---- arrivals: guest side ----
 
-struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, uint64_t peer) {
+static struct arrival *arrival_take(struct remote *remote) {
     struct arrival *arrival = remote->spare;
-    if (arrival) {
-        remote->spare = arrival->next;
-        remote->spares--;
-        *arrival = (struct arrival){0};
-    } else {
-        arrival = memory_allocate_zeroed(sizeof *arrival);
-    }
-    if (!arrival) {
-        trace(TRACE_REMOTE, "no memory: something of peer %016llx is lost",
-              (unsigned long long)peer);
-        return NULL;
-    }
+    if (!arrival)
+        return memory_allocate_zeroed(sizeof *arrival);
+    remote->spare = arrival->next;
+    remote->spares--;
+    *arrival = (struct arrival){0};
+    return arrival;
+}
+
+// `from`: the record of the peer, or NULL.
+static struct arrival *arrival_queue(struct remote *remote, struct arrival *arrival,
+                                     enum arrival_kind kind, uint64_t peer,
+                                     struct remote_peer *from) {
     arrival->kind = kind;
     arrival->peer = peer;
+    arrival->from = from;
+    if (from) {
+        from->arrivals++;
+        arrival->era = from->era;
+    }
     if (remote->first)
         remote->last->next = arrival;
     else
@@ -367,6 +414,19 @@ struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, ui
     remote->last = arrival;
     remote_call_host(remote);
     return arrival;
+}
+
+struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, uint64_t id) {
+    struct remote_peer *from = remote_peer_record(remote, id);
+    if (unlikely(from && from->arrivals >= ARRIVALS_MAX)) {
+        remote_give_up(remote, id);
+        return NULL;
+    }
+    struct arrival *arrival = arrival_take(remote);
+    if (arrival)
+        return arrival_queue(remote, arrival, kind, id, from);
+    trace(TRACE_REMOTE, "no memory: something of peer %016llx is lost", (unsigned long long)id);
+    return NULL;
 }
 
 void remote_call_host(struct remote *remote) {
@@ -382,7 +442,7 @@ static void answer_from_host(struct remote *remote, uint64_t peer, uint64_t numb
     struct head head = {0};
     head_put(&head, number);
     head_put_signed(&head, count);
-    (void)remote_frame_now(remote, peer, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_URGENT);
+    remote_tell_now(remote, peer, FRAME_ANSWER, &head, FABRIC_URGENT);
 }
 
 // A DELIVER to something of another loop: goes there as a post and comes back with the count.
@@ -480,7 +540,7 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     case ARRIVED_SPREAD: take_spread(remote, arrival); break;
     case ARRIVED_ANSWER: send_answered(remote, arrival); break;
     case ARRIVED_MONITOR: watch_asked(remote, arrival); break;
-    case ARRIVED_CANCEL: cancel_asked(remote, arrival->to); break;
+    case ARRIVED_CANCEL: cancel_asked(remote, arrival); break;
     case ARRIVED_UNWATCH: watch_left(remote, arrival); break;
     case ARRIVED_SUBSCRIBE: subscribe_asked(remote, arrival); break;
     case ARRIVED_CLOSED: subscribe_closed(remote, arrival); break;
@@ -512,28 +572,49 @@ static void take_arrival(struct remote *remote, struct arrival *arrival) {
     }
 }
 
-// Tells the fabric how much of each run of arrivals of one peer has been handed over.
+// A run of arrivals of one peer that have been handed over.
 struct taken {
     struct remote *remote;
-    uint64_t peer;
-    size_t bytes;
+    struct remote_peer *from; // NULL: nobody
+    uint32_t era;
+    uint32_t count;
+    size_t bytes; // which the fabric is told
     size_t whole; // of messages that came in pieces
 };
 
 static void flush_taken(struct taken *taken) {
-    if (taken->bytes == 0)
+    struct remote_peer *peer = taken->from;
+    if (!peer || taken->count == 0)
         return;
     remote_enter(taken->remote);
-    struct remote_peer *peer = map_get_id(&taken->remote->peers, taken->peer);
-    if (peer && taken->whole > 0) {
-        // What belongs to an earlier link was forgotten with it.
-        peer->whole_bytes -= taken->whole < peer->whole_bytes ? taken->whole : peer->whole_bytes;
-        taken->bytes += peer->withheld;
-        peer->withheld = 0;
+    peer->arrivals -= taken->count;
+    // What belongs to an earlier link was forgotten with it.
+    if (peer->loss && peer->era == taken->era) {
+        peer->whole_bytes -= taken->whole;
+        if (taken->whole > 0) {
+            taken->bytes += peer->withheld;
+            peer->withheld = 0;
+        }
+        if (taken->bytes > 0)
+            fabric_taken(taken->remote->fabric, peer->id, taken->bytes);
     }
-    fabric_taken(taken->remote->fabric, taken->peer, taken->bytes);
+    if (!peer->loss && peer->arrivals == 0) {
+        map_take_id(&taken->remote->peers, peer->id);
+        taken->remote->latest = NULL;
+        release_peer(peer);
+    }
     remote_leave(taken->remote);
-    taken->bytes = taken->whole = 0;
+}
+
+static void note_taken(struct taken *taken, const struct arrival *arrival) {
+    if (taken->from != arrival->from || taken->era != arrival->era) {
+        flush_taken(taken);
+        *taken = (struct taken){
+            .remote = taken->remote, .from = arrival->from, .era = arrival->era};
+    }
+    taken->count++;
+    taken->bytes += arrival->bytes;
+    taken->whole += arrival->whole;
 }
 
 // Keeps the memory of arrivals for the next ones: whoever sends much sends more.
@@ -569,13 +650,7 @@ static void run_arrivals(struct post *post) {
     struct arrival *done = NULL;
     while (arrival) {
         struct arrival *next = arrival->next;
-        if (arrival->bytes > 0) {
-            if (taken.peer != arrival->peer)
-                flush_taken(&taken);
-            taken.peer = arrival->peer;
-            taken.bytes += arrival->bytes;
-            taken.whole += arrival->whole;
-        }
+        note_taken(&taken, arrival);
         take_arrival(remote, arrival);
         arrival_empty(arrival);
         arrival->next = done;
@@ -588,7 +663,11 @@ static void run_arrivals(struct post *post) {
 
 // ---- news of peers: guest side ----
 
-static void on_met(void *up, uint64_t peer) { (void)remote_arrival(up, ARRIVED_MET, peer); }
+// Whoever is not known here, for want of memory, is met again later.
+static void on_met(void *up, uint64_t peer) {
+    if (!remote_peer_need(up, peer) || !remote_arrival(up, ARRIVED_MET, peer))
+        remote_give_up(up, peer);
+}
 
 static void on_linked(void *up, uint64_t peer) {
     rights_linked(up, peer);
@@ -599,19 +678,21 @@ static void on_lost(void *up, uint64_t peer, int reason) {
     struct remote *remote = up;
     trace(TRACE_REMOTE, "lost peer %016llx: %s", (unsigned long long)peer, ac_strerror(reason));
     rights_lost(remote, peer);
-    struct remote_peer *gone = map_get_id(&remote->peers, peer);
-    if (gone) {
-        names_peer_gone(remote, gone);
-        map_take_id(&remote->peers, peer);
-        release_peer(gone);
-    }
     ask_note_loss(remote, reason);
-    struct arrival *arrival = remote_arrival(remote, ARRIVED_LOST, peer);
-    if (arrival)
-        arrival->result = reason;
+    struct remote_peer *gone = remote_peer_find(remote, peer);
+    if (!gone)
+        return; // nobody has to do with it
+    struct arrival *loss = gone->loss;
+    names_peer_gone(remote, gone);
+    release_streams(gone);
+    *gone = (struct remote_peer){.id = peer, .arrivals = gone->arrivals, .era = gone->era + 1};
+    arrival_queue(remote, loss, ARRIVED_LOST, peer, gone)->result = reason;
 }
 
-static void on_room(void *up, uint64_t peer) { (void)remote_arrival(up, ARRIVED_ROOM, peer); }
+static void on_room(void *up, uint64_t peer) {
+    if (!remote_arrival(up, ARRIVED_ROOM, peer))
+        remote_give_up(up, peer); // those who wait for it learn at least that
+}
 
 static void on_reached(void *up, void *token, uint64_t peer, int err) {
     struct arrival *arrival = remote_arrival(up, ARRIVED_REACHED, peer);

@@ -18,8 +18,9 @@
 //   16 SEND      receiver id, value
 //   17 DELIVER   number, receiver id, value        -> ANSWER
 //   18 ANSWER    number, count or negative error
-//   19 MONITOR   number, coroutine id, whether its end need not be kept afterwards
-//                                                  -> EXIT, once, later
+//   19 MONITOR   number, coroutine id, whether it is joined
+//                                                  -> EXIT, once, later; if it is joined an UNWATCH
+//                                                     follows that
 //   20 EXIT      number, enum ac_end, reason, value
 //   21 LOCATE    number, name, enum locate_mode    -> FOUND, now or when the name is given;
 //                                                     once, or for each holder
@@ -28,7 +29,8 @@
 //   24 PIECE     stream, type, bytes in all, bytes before these, bytes: of a frame too large for
 //                one, whose type and payload it carries
 //   25 ABORT     stream: no more pieces will come
-//   26 UNWATCH   number of a MONITOR whose EXIT is no longer wanted
+//   26 UNWATCH   number of a MONITOR, false: its EXIT is no longer wanted; true: it has come, and
+//                the end need not be kept any longer
 //   27 SUBSCRIBE number, channel id, id of a coroutine of the sender's, true; or false to
 //                unsubscribe                       -> ANSWER
 //   28 CLOSED    channel id, id of a coroutine of the receiver's that was subscribed to it: behind
@@ -88,20 +90,28 @@ enum locate_mode {
 
 enum {
     NAME_BYTES_MAX = 255,
-    RIGHTS = 6,              // that there are
-    PIECE_BYTES = 48 * 1024, // of a large message in one frame
-    STREAMS_MAX = 64,        // large messages of one peer on their way at once
-    SENDING_MAX = 32,        // and to one peer
-    FOLLOWERS_MAX = 1 << 16, // open LOCATEs of one peer
-    CACHE_MAX = 1 << 14,     // names elsewhere that are kept
-    IDLE_MONITORS_MAX = 64,  // kept for the next call
+    RIGHTS = 6,                  // that there are
+    PIECE_BYTES = 48 * 1024,     // of a large message in one frame
+    STREAMS_MAX = 64,            // large messages of one peer on their way at once
+    SENDING_MAX = 32,            // and to one peer
+    OUTBOX_BYTES_MAX = 64 << 20, // of channels, that wait for one peer
+    FOLLOWERS_MAX = 1 << 16,     // open LOCATEs of one peer
+    CACHE_MAX = 1 << 14,         // names elsewhere that are kept
+    IDLE_MONITORS_MAX = 64,      // kept for the next call
     SPARE_ARRIVALS_MAX = 1024,
     SPARE_BYTES_MAX = 256 * 1024,
     HEAD_BYTES_MAX = 96, // what stands before the value in a frame, that of a piece included
     // The window does not hold back small exit notices, so that the end of a coroutine is known
     // also where nothing is taken in.
     LIGHT_BYTES_MAX = 256,
-    SPREAD_MAX = 1 << 16 // receivers of one SPREAD
+    SPREAD_MAX = 1 << 16, // receivers of one SPREAD
+    // What a peer may have waiting for the host, or under way here. Beyond FEW_ARRIVALS all that it
+    // sends fills its window until the host has taken it in.
+    FEW_ARRIVALS = 4096,
+    ARRIVALS_MAX = 1 << 19,  // then its link is given up
+    WATCHES_MAX = 1 << 18,   // its monitors here; the next one is lost at once, -ENOBUFS
+    STAND_INS_MAX = 1 << 14, // of these, on coroutines of other loops
+    ERRANDS_MAX = 1 << 14    // subscriptions, calls and cancellations that other loops are to do
 };
 
 // What the guest side tells the host.
@@ -110,9 +120,9 @@ enum arrival_kind {
                        // it was answered that the message is there
     ARRIVED_SPREAD,    // for the `count` coroutines of `ids`
     ARRIVED_ANSWER,    // to deliver `number`: `result`
-    ARRIVED_MONITOR,   // `number`, of to; `result`: 1 if its end need not be kept afterwards
+    ARRIVED_MONITOR,   // `number`, of to; `result`: 1 if it is joined
     ARRIVED_CANCEL,    // to
-    ARRIVED_UNWATCH,   // of the peer's monitor `number`
+    ARRIVED_UNWATCH,   // of the peer's monitor `number`; `result`: 1 if it has the end
     ARRIVED_EXIT,      // to monitor `number`
     ARRIVED_SUBSCRIBE, // `number`, of `who` to the channel `to`; `result`: 1, or 0 for its end
     ARRIVED_CLOSED,    // the peer's channel `who`, to which `to` was subscribed
@@ -133,7 +143,9 @@ enum arrival_kind {
 struct arrival {
     struct arrival *next;
     enum arrival_kind kind;
+    uint32_t era; // of `from`, when it came
     uint64_t peer;
+    struct remote_peer *from; // the record of that one; NULL: this process
     uint64_t number;
     uint64_t watch;
     ac_ref to;
@@ -155,11 +167,18 @@ struct stream {
     struct buffer bytes;
 };
 
-// Guest side: what is kept for a peer while it is linked.
+// Guest side: what is kept for a peer from when it is met, or anything goes to it or comes of it,
+// until it is lost and the host has taken in all that came of it.
 struct remote_peer {
     uint64_t id;
-    uint32_t may;       // enum ac_right, together: what it may have done here
-    struct map streams; // number -> struct stream
+    struct arrival *loss; // kept back for the notice of its loss, which must not fail for want of
+                          // memory; NULL: it is lost, and the rest of this means nothing but:
+    uint32_t arrivals;    // of it that wait for the host
+    uint32_t era;         // how often it was lost
+    uint32_t may;         // enum ac_right, together: what it may have done here
+    bool linked;          // that was decided when its link was first up
+    bool given_up;        // it is to be lost: nothing is taken of it any more
+    struct map streams;   // number -> struct stream
     size_t streams_bytes;
     struct map follows; // number -> struct follower: the LOCATEs of it that are open
     size_t whole_bytes; // of messages that came in pieces and wait among the arrivals
@@ -209,7 +228,7 @@ struct query {
     struct remote *remote;
     struct map asked; // peers that were asked and have not answered
     struct map told;  // holders that were reported to a follower
-    bool refused;     // a peer has said that we may not know
+    int refusal;      // why a peer does not tell: -EACCES, -ENOBUFS; 0: none has said so
     uint32_t bytes;
     char name[NAME_BYTES_MAX + 1];
 };
@@ -227,9 +246,9 @@ struct asker {
     uint64_t number;
     uint64_t peer; // which answers; 0: none in particular
     struct coro *coro;
-    struct map *in;              // where it is listed by its number
-    uint64_t found;              // the peer that was reached, or the coroutine that was started
-    uint64_t expects;            // the number of the monitor of that one; 0: none
+    struct map *in;   // where it is listed by its number
+    uint64_t found;   // the peer that was reached, or the coroutine that was started
+    uint64_t expects; // the number of the monitor of that one; 0: none
 };
 
 // Host side: a coroutine that waits for its turn to send to a peer.
@@ -270,9 +289,17 @@ struct watcher {
 };
 _Static_assert(sizeof(struct watcher) == 16, "a key of the map has no padding");
 
+// Host side: what a peer has under way here.
+enum burden_kind { BURDEN_WATCHES, BURDEN_STAND_INS, BURDEN_ERRANDS, BURDENS };
+struct burden {
+    uint32_t count[BURDENS];
+};
+
 struct near_monitor {
     struct end_watch watch;
-    bool joins;            // the end need not be kept afterwards
+    bool joins;            // whoever asked says when he has the end, which is kept until then
+    bool told;             // the end was sent
+    bool stopped;          // nothing is wanted any more
     struct coro *stand_in; // that monitors one of another loop, and is what is watched; or NULL
     ac_ref of;             // the latter
     struct remote *remote;
@@ -285,9 +312,10 @@ struct remote {
     struct fabric *fabric; // likewise; stored atomically, when all of the network is there
     char error[256];       // what failed when it was last started, for people
     // ---- shared ----
-    struct map names;     // text -> struct name
-    struct map followers; // text -> struct followers
-    struct map peers;     // id -> struct remote_peer
+    struct map names;           // text -> struct name
+    struct map followers;       // text -> struct followers
+    struct map peers;           // id -> struct remote_peer
+    struct remote_peer *latest; // of these, the one that was last asked for; or NULL
     struct arrival *first;
     struct arrival *last;
     struct post post; // runs the arrivals on the host
@@ -321,6 +349,7 @@ struct remote {
     struct list begin;       // struct room_waiter: for the beginning of a large message, likewise
     struct map sending;      // peer -> struct sending
     struct map watched;      // struct watcher -> struct near_monitor
+    struct map burdens;      // peer -> struct burden
     struct map outboxes;     // peer -> struct outbox
     struct map functions;    // id -> struct function: what this loop has opened
     uint32_t function_count; // opened ever
@@ -384,8 +413,19 @@ int remote_frame(struct remote *remote, uint64_t peer, enum frame_type type,
 int remote_frame_now(struct remote *remote, uint64_t peer, enum frame_type type,
                      const struct head *head, ac_span value, enum fabric_way way);
 
+// The same for what must not get lost: if there is no memory for it, the link is given up.
+void remote_tell(struct remote *remote, uint64_t peer, enum frame_type type,
+                 const struct head *head, enum fabric_way way);
+void remote_tell_now(struct remote *remote, uint64_t peer, enum frame_type type,
+                     const struct head *head, enum fabric_way way);
+
+// Gives up the link to a peer: something of it, or for it, got lost that nobody can be told of, or
+// it asks for too much. So everybody learns that it is lost. Inside the guest; or outside.
+void remote_give_up(struct remote *remote, uint64_t peer);
+void remote_give_up_now(struct remote *remote, uint64_t peer);
+
 // Guest side: a new arrival at the end of the queue, to be filled in at once; NULL if there is no
-// memory.
+// memory, or more than ARRIVALS_MAX of the peer wait there (then its link is given up).
 struct arrival *remote_arrival(struct remote *remote, enum arrival_kind kind, uint64_t peer);
 
 // Has the arrivals run on the host. Guest side.
@@ -405,6 +445,18 @@ struct incoming {
 
 // What is kept for a peer, made if there is nothing. NULL if there is no memory.
 struct remote_peer *remote_peer_need(struct remote *remote, uint64_t id);
+// The same if there is something; the peer may be lost. Or NULL.
+static inline struct remote_peer *remote_peer_record(struct remote *remote, uint64_t id) {
+    if (likely(remote->latest && remote->latest->id == id))
+        return remote->latest;
+    struct remote_peer *peer = map_get_id(&remote->peers, id);
+    return peer ? (remote->latest = peer) : NULL;
+}
+// Of one that is not lost; NULL: there is none.
+static inline struct remote_peer *remote_peer_find(struct remote *remote, uint64_t id) {
+    struct remote_peer *peer = remote_peer_record(remote, id);
+    return peer && peer->loss ? peer : NULL;
+}
 // As the door's `frame`.
 void incoming_frame(void *up, uint64_t peer, unsigned type, const uint8_t *payload, size_t bytes);
 // Answers a frame with a number.
@@ -460,7 +512,7 @@ extern const struct wait_kind invoke_wait;
 int monitor_far(struct loop *loop, ac_ref of);
 int cancel_far(struct loop *loop, ac_ref of);
 int join_far(struct loop *loop, ac_ref of, struct ac_exit *exit, ac_time deadline);
-void cancel_asked(struct remote *remote, ac_ref of);
+void cancel_asked(struct remote *remote, const struct arrival *arrival);
 int watch_far(struct loop *loop, ac_ref of, struct far_watch *watch);
 void unwatch_far(struct far_watch *watch);
 // The number of a monitor of what a call at the peer is to start: `watcher` gets the notice. It is
@@ -469,6 +521,10 @@ uint64_t monitor_expect(struct remote *remote, uint64_t peer, ac_ref watcher, in
 // Ends the monitor of a number, if there is one, without a notice; or one of a watcher.
 void monitor_forget(struct remote *remote, uint64_t number);
 void monitor_forget_of(struct remote *remote, ac_ref of, ac_ref watcher);
+// One more of what a peer has under way here: false if that is too much, or there is no memory. One
+// less.
+bool burden_add(struct remote *remote, uint64_t peer, enum burden_kind kind);
+void burden_drop(struct remote *remote, uint64_t peer, enum burden_kind kind);
 void watch_asked(struct remote *remote, const struct arrival *arrival);
 void watch_left(struct remote *remote, const struct arrival *arrival);
 void watch_exit(struct remote *remote, struct arrival *arrival);
@@ -505,6 +561,8 @@ static inline struct outbox *outbox_of(const struct remote *remote, uint64_t pee
 // AC_NOW; -EHOSTUNREACH if the peer is lost meanwhile; the errors of a wait. Can wait.
 int outbox_wait(struct remote *remote, uint64_t peer, ac_time deadline);
 void outbox_lost(struct remote *remote, uint64_t peer);
+// How much waits there.
+size_t outbox_bytes(const struct remote *remote, uint64_t peer);
 // Whether messages of channels wait to leave the process.
 bool outbox_is_busy(const struct remote *remote);
 
@@ -545,8 +603,8 @@ void names_holder_closed(struct remote *remote, ac_ref holder);
 // Guest side.
 void names_asked(struct remote *remote, struct remote_peer *peer, uint64_t number, ac_span name,
                  enum locate_mode mode);
-// It may not know.
-void names_refuse(struct remote *remote, const struct remote_peer *peer, uint64_t number);
+// It may not know, -EACCES; or has too many questions open, -ENOBUFS.
+void names_refuse(struct remote *remote, const struct remote_peer *peer, uint64_t number, int err);
 void names_forget(struct remote *remote, struct remote_peer *peer, uint64_t number);
 void names_peer_gone(struct remote *remote, struct remote_peer *peer);
 // Host side.

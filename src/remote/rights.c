@@ -107,12 +107,18 @@ uint32_t rights_decide(struct remote *remote, uint64_t peer) {
 static void tell(struct remote *remote, const struct remote_peer *peer) {
     struct head head = {0};
     head_put(&head, peer->may);
-    (void)remote_frame(remote, peer->id, FRAME_RIGHTS, &head, (ac_span){0}, FABRIC_ALWAYS);
+    remote_tell(remote, peer->id, FRAME_RIGHTS, &head, FABRIC_ALWAYS);
 }
 
 void rights_linked(struct remote *remote, uint64_t id) {
     struct remote_peer *peer = remote_peer_need(remote, id);
-    if (peer && peer->may != AC_MAY_ALL)
+    if (!peer) {
+        remote_give_up(remote, id);
+        return;
+    }
+    peer->may = rights_decide(remote, id);
+    peer->linked = true;
+    if (peer->may != AC_MAY_ALL)
         tell(remote, peer);
 }
 
@@ -150,8 +156,8 @@ int remote_may(struct loop *loop, uint64_t peer, enum ac_right right) {
     if (!remote || peer == loop->peer)
         return 0;
     remote_enter(remote);
-    const struct remote_peer *it = map_get_id(&remote->peers, peer);
-    uint32_t may = it ? it->may : rights_decide(remote, peer);
+    const struct remote_peer *it = remote_peer_find(remote, peer);
+    uint32_t may = it && it->linked ? it->may : rights_decide(remote, peer);
     remote_leave(remote);
     if (may & (unsigned)right)
         return 0;
@@ -220,8 +226,8 @@ int ac_set_peer_rights(uint64_t id, uint32_t may) {
     if (fabric_peer_find(remote->fabric, id, &found)) {
         memory_release(map_take_id(&remote->grants, id));
         err = map_put_id(&remote->grants, id, grant);
-        struct remote_peer *peer = map_get_id(&remote->peers, id);
-        if (err == 0 && peer && peer->may != grant->may) {
+        struct remote_peer *peer = remote_peer_find(remote, id);
+        if (err == 0 && peer && peer->linked && peer->may != grant->may) {
             peer->may = grant->may;
             tell(remote, peer);
         }
@@ -239,8 +245,8 @@ long ac_peer_rights(uint64_t id) {
     struct fabric_peer found;
     long may = -EHOSTUNREACH;
     remote_enter(remote);
-    const struct remote_peer *peer = map_get_id(&remote->peers, id);
-    if (peer)
+    const struct remote_peer *peer = remote_peer_find(remote, id);
+    if (peer && peer->linked)
         may = peer->may;
     else if (fabric_peer_find(remote->fabric, id, &found))
         may = rights_decide(remote, id);

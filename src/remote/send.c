@@ -201,8 +201,7 @@ static int send_all_pieces(struct pieces *it, const struct head *head, ac_span v
     if (err < 0 && it->sent > 0) {
         struct head stream = {0};
         head_put(&stream, it->stream);
-        (void)remote_frame_now(it->remote, it->peer, FRAME_ABORT, &stream, (ac_span){0},
-                               FABRIC_ALWAYS);
+        remote_tell_now(it->remote, it->peer, FRAME_ABORT, &stream, FABRIC_ALWAYS);
     }
     return err;
 }

@@ -15,42 +15,60 @@ static void answer(struct remote *remote, uint64_t peer, uint64_t number, int re
     struct head head = {0};
     head_put(&head, number);
     head_put_signed(&head, result);
-    (void)remote_frame_now(remote, peer, FRAME_ANSWER, &head, (ac_span){0}, FABRIC_ALWAYS);
+    remote_tell_now(remote, peer, FRAME_ANSWER, &head, FABRIC_ALWAYS);
 }
 
 // A subscription to a channel of another loop: it waits for that one.
 struct asked {
+    struct end_watch watch; // of the coroutine that does it
     struct remote *remote;
     uint64_t peer;
     uint64_t number;
     ac_ref channel;
     ac_ref who;
     bool on;
+    bool runs;
 };
 
 static ac_value subscribe_on_other_loop(ac_value argument) {
     struct asked *it = ac_pointer_of(argument);
+    it->runs = true;
     answer(it->remote, it->peer, it->number, change(it->channel, it->who, it->on));
-    memory_release(it);
     return ac_nil;
 }
 
+// Perhaps it has never run, for want of a stack.
+static void asked_other_loop(struct end_watch *watch, const struct ac_exit *exit) {
+    struct asked *it = container_of(watch, struct asked, watch);
+    if (!it->runs)
+        answer(it->remote, it->peer, it->number, exit->reason);
+    burden_drop(it->remote, it->peer, BURDEN_ERRANDS);
+    memory_release(it);
+}
+
 static int ask_other_loop(struct remote *remote, const struct arrival *arrival) {
+    if (!burden_add(remote, arrival->peer, BURDEN_ERRANDS))
+        return -EAGAIN;
     struct asked *it = memory_allocate(sizeof *it);
-    if (!it)
-        return -ENOMEM;
-    *it = (struct asked){.remote = remote,
+    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
+    int err = -ENOMEM;
+    struct coro *coro = it ? coro_create(remote->host, subscribe_on_other_loop, ac_of_pointer(it),
+                                         &options, true, &err)
+                           : NULL;
+    if (!coro) {
+        burden_drop(remote, arrival->peer, BURDEN_ERRANDS);
+        memory_release(it);
+        return err;
+    }
+    *it = (struct asked){.watch.ended = asked_other_loop,
+                         .remote = remote,
                          .peer = arrival->peer,
                          .number = arrival->number,
                          .channel = arrival->to,
                          .who = arrival->who,
                          .on = arrival->result};
-    static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
-    int err = 0;
-    if (coro_create(remote->host, subscribe_on_other_loop, ac_of_pointer(it), &options, true, &err))
-        return 0;
-    memory_release(it);
-    return err;
+    coro_watch(coro, &it->watch);
+    return 0;
 }
 
 void subscribe_asked(struct remote *remote, const struct arrival *arrival) {

@@ -112,7 +112,7 @@ void transfer_refuse(struct incoming *in, uint64_t number, int err) {
     head_put(&head, TRANSFER_DONE);
     head_put_signed(&head, err);
     head.bytes[head.count++] = 0xf6; // CBOR nil
-    (void)remote_frame(in->remote, in->peer->id, FRAME_FILE, &head, (ac_span){0}, FABRIC_ALWAYS);
+    remote_tell(in->remote, in->peer->id, FRAME_FILE, &head, FABRIC_ALWAYS);
 }
 
 void transfer_tell(ac_ref told, ac_value message) {

@@ -11,7 +11,8 @@
 // come to be idle after it.
 #include "remote/remote_private.h"
 
-static int send_monitor(struct far_monitor *monitor, enum frame_type type);
+static int send_monitor(struct far_monitor *monitor);
+static void send_unwatch(const struct far_monitor *monitor, bool has_it);
 static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, int *err);
 static void monitor_stop(struct far_monitor *monitor);
 static void idle_begin(struct far_monitor *monitor);
@@ -113,17 +114,25 @@ static void monitor_release(struct far_monitor *monitor) {
     memory_release(monitor);
 }
 
-static int send_monitor(struct far_monitor *monitor, enum frame_type type) {
+static int send_monitor(struct far_monitor *monitor) {
     if (ref_sort(monitor->of.id) != REF_COROUTINE)
         return 0;
     struct head head = {0};
     head_put(&head, monitor->number);
-    if (type == FRAME_MONITOR) {
-        head_put(&head, monitor->of.id);
-        head.bytes[head.count++] = monitor->joiner ? 0xf5 : 0xf4; // CBOR true, false
-    }
-    return remote_frame_now(monitor->remote, monitor->of.peer, type, &head, (ac_span){0},
+    head_put(&head, monitor->of.id);
+    head.bytes[head.count++] = monitor->joiner ? 0xf5 : 0xf4; // CBOR true, false
+    return remote_frame_now(monitor->remote, monitor->of.peer, FRAME_MONITOR, &head, (ac_span){0},
                             FABRIC_ALWAYS);
+}
+
+// `has_it`: the end has come to one who joins.
+static void send_unwatch(const struct far_monitor *monitor, bool has_it) {
+    if (ref_sort(monitor->of.id) != REF_COROUTINE)
+        return;
+    struct head head = {0};
+    head_put(&head, monitor->number);
+    head.bytes[head.count++] = has_it ? 0xf5 : 0xf4;
+    remote_tell_now(monitor->remote, monitor->of.peer, FRAME_UNWATCH, &head, FABRIC_ALWAYS);
 }
 
 // A monitor that nobody who ends watches over yet, and of which the other side knows nothing. NULL
@@ -150,7 +159,7 @@ static struct far_monitor *monitor_start(struct remote *remote, ac_ref of, int *
     struct far_monitor *monitor = monitor_create(remote, of, err);
     if (!monitor)
         return NULL;
-    *err = send_monitor(monitor, FRAME_MONITOR);
+    *err = send_monitor(monitor);
     if (*err == 0)
         return monitor;
     monitor_release(monitor);
@@ -185,7 +194,7 @@ void monitor_forget_of(struct remote *remote, ac_ref of, ac_ref watcher) {
 }
 
 static void monitor_stop(struct far_monitor *monitor) {
-    (void)send_monitor(monitor, FRAME_UNWATCH);
+    send_unwatch(monitor, false);
     monitor_release(monitor);
 }
 
@@ -239,7 +248,7 @@ int join_far(struct loop *loop, ac_ref of, struct ac_exit *exit, ac_time deadlin
         return err;
     monitor->joiner = self;
     monitor->exit = exit;
-    err = send_monitor(monitor, FRAME_MONITOR);
+    err = send_monitor(monitor);
     if (err < 0) {
         monitor_release(monitor);
         return err;
@@ -272,8 +281,12 @@ int cancel_far(struct loop *loop, ac_ref of) {
     return remote_frame_now(remote, of.peer, FRAME_CANCEL, &head, (ac_span){0}, FABRIC_ALWAYS);
 }
 
+// On its way to another loop, and back.
 struct cancelling {
     struct post post;
+    struct remote *remote;
+    struct loop *there;
+    uint64_t peer;
     uint64_t id;
 };
 
@@ -284,13 +297,21 @@ static void cancel_here(struct loop *loop, uint64_t id) {
         coro_cancel(coro);
 }
 
-static void cancel_there(struct post *post) {
+static void cancelling_is_back(struct post *post) {
     struct cancelling *it = container_of(post, struct cancelling, post);
-    cancel_here(loop_here, it->id);
+    burden_drop(it->remote, it->peer, BURDEN_ERRANDS);
     memory_release(it);
 }
 
-void cancel_asked(struct remote *remote, ac_ref of) {
+static void cancel_there(struct post *post) {
+    struct cancelling *it = container_of(post, struct cancelling, post);
+    cancel_here(it->there, it->id);
+    it->post.run = cancelling_is_back;
+    team_post(it->there, it->remote->host, &it->post);
+}
+
+void cancel_asked(struct remote *remote, const struct arrival *arrival) {
+    ac_ref of = arrival->to;
     struct loop *there = team_loop(remote->host, ref_loop(of.id));
     if (ref_sort(of.id) != REF_COROUTINE || !there)
         return;
@@ -298,13 +319,20 @@ void cancel_asked(struct remote *remote, ac_ref of) {
         cancel_here(there, of.id);
         return;
     }
-    struct cancelling *it = memory_allocate(sizeof *it);
-    if (!it) {
-        trace(TRACE_REMOTE, "no memory: a cancellation is lost");
+    bool may = burden_add(remote, arrival->peer, BURDEN_ERRANDS);
+    struct cancelling *it = may ? memory_allocate(sizeof *it) : NULL;
+    if (it) {
+        *it = (struct cancelling){.post.run = cancel_there,
+                                  .remote = remote,
+                                  .there = there,
+                                  .peer = arrival->peer,
+                                  .id = of.id};
+        team_post(remote->host, there, &it->post);
         return;
     }
-    *it = (struct cancelling){.post.run = cancel_there, .id = of.id};
-    team_post(remote->host, there, &it->post);
+    if (may)
+        burden_drop(remote, arrival->peer, BURDEN_ERRANDS);
+    remote_give_up_now(remote, arrival->peer); // it has no answer
 }
 
 // ---- ends that come ----
@@ -334,10 +362,12 @@ void watch_exit(struct remote *remote, struct arrival *arrival) {
                                 .value = arrival->value};
     arrival->value = ac_nil;
     // What is lost to the other side itself is an error of the join.
-    if (monitor->joiner)
+    if (monitor->joiner) {
+        send_unwatch(monitor, true);
         give_end(monitor, &end, end.how != AC_LOST ? 0 : end.reason < 0 ? end.reason : -ESRCH);
-    else
+    } else {
         notify(monitor, end.how, end.reason, end.value);
+    }
 }
 
 void watch_lost(struct remote *remote, uint64_t peer, int reason) {
@@ -388,23 +418,34 @@ void watch_done(struct remote *remote) {
 // messages of channels wait: sent by a coroutine of its own, which can wait, and for which the
 // goodbye waits.
 struct carrier {
+    struct end_watch watch; // of that coroutine
     struct remote *remote;
     uint64_t peer;
     struct head head;
     ac_value value;
+    int err; // with which it was sent; -ENOMEM before
 };
 
 static ac_value carry(ac_value argument) {
     struct carrier *carrier = ac_pointer_of(argument);
     uint8_t scratch[16];
-    int err = send_frame(carrier->remote, carrier->peer, FRAME_EXIT, &carrier->head,
-                         value_encoded(carrier->value, scratch), AC_FOREVER);
-    if (err < 0)
-        trace(TRACE_REMOTE, "an exit notice was not sent: %s", ac_strerror(err));
+    carrier->err = send_frame(carrier->remote, carrier->peer, FRAME_EXIT, &carrier->head,
+                              value_encoded(carrier->value, scratch), AC_FOREVER);
+    return ac_nil;
+}
+
+// Perhaps it has never run, for want of a stack. Who is lost has no need of it, and may have been
+// met again.
+static void carried(struct end_watch *watch, const struct ac_exit *exit) {
+    struct carrier *carrier = container_of(watch, struct carrier, watch);
+    (void)exit;
+    if (carrier->err < 0)
+        trace(TRACE_REMOTE, "an exit notice was not sent: %s", ac_strerror(carrier->err));
+    if (carrier->err < 0 && carrier->err != -EHOSTUNREACH)
+        remote_give_up_now(carrier->remote, carrier->peer);
     carrier->remote->carriers--;
     ac_drop(carrier->value);
     memory_release(carrier);
-    return ac_nil;
 }
 
 static int carry_off(struct remote *remote, uint64_t peer, const struct head *head,
@@ -412,19 +453,27 @@ static int carry_off(struct remote *remote, uint64_t peer, const struct head *he
     struct carrier *carrier = memory_allocate(sizeof *carrier);
     if (!carrier)
         return -ENOMEM;
-    *carrier = (struct carrier){
-        .remote = remote, .peer = peer, .head = *head, .value = ac_hold(value)};
     int err = 0;
     static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
-    if (coro_create(remote->host, carry, ac_of_pointer(carrier), &options, true, &err)) {
-        remote->carriers++;
-        return 0;
+    struct coro *coro = coro_create(remote->host, carry, ac_of_pointer(carrier), &options, true,
+                                    &err);
+    if (!coro) {
+        memory_release(carrier);
+        return err;
     }
-    ac_drop(carrier->value);
-    memory_release(carrier);
-    return err;
+    *carrier = (struct carrier){.watch.ended = carried,
+                                .remote = remote,
+                                .peer = peer,
+                                .head = *head,
+                                .value = ac_hold(value),
+                                .err = -ENOMEM};
+    coro_watch(coro, &carrier->watch);
+    remote->carriers++;
+    return 0;
 }
 
+// What cannot be sent at all, for want of memory, takes the whole link with it: so the one who
+// watches learns of a loss.
 static void send_exit(struct remote *remote, uint64_t peer, uint64_t number,
                       const struct ac_exit *exit) {
     // What cannot travel becomes an error end, and the one who watches learns of it.
@@ -448,49 +497,152 @@ static void send_exit(struct remote *remote, uint64_t peer, uint64_t number,
         err = carry_off(remote, peer, &head, value);
     if (err < 0)
         trace(TRACE_REMOTE, "an exit notice was not sent: %s", ac_strerror(err));
+    if (err == -ENOMEM)
+        remote_give_up_now(remote, peer);
     ac_drop(value);
 }
 
-static void near_release(struct near_monitor *near) {
-    coro_unwatch(&near->watch);
-    map_take(&near->remote->watched, &near->by, sizeof near->by);
+// ---- what a peer has under way here ----
+
+bool burden_add(struct remote *remote, uint64_t peer, enum burden_kind kind) {
+    static const uint32_t max[BURDENS] = {WATCHES_MAX, STAND_INS_MAX, ERRANDS_MAX};
+    struct burden *it = map_get_id(&remote->burdens, peer);
+    if (!it) {
+        it = memory_allocate_zeroed(sizeof *it);
+        if (!it || map_put_id(&remote->burdens, peer, it) < 0) {
+            memory_release(it);
+            return false;
+        }
+    }
+    if (it->count[kind] >= max[kind])
+        return false;
+    it->count[kind]++;
+    return true;
+}
+
+void burden_drop(struct remote *remote, uint64_t peer, enum burden_kind kind) {
+    struct burden *it = map_get_id(&remote->burdens, peer);
+    it->count[kind]--;
+    for (int i = 0; i < BURDENS; i++)
+        if (it->count[i] > 0)
+            return;
+    map_take_id(&remote->burdens, peer);
+    memory_release(it);
+}
+
+// ---- records of those who watch ----
+
+// On its way to another loop.
+struct forgetting {
+    struct post post;
+    ac_ref of;
+};
+
+static enum burden_kind burden_of(const struct remote *remote, ac_ref of) {
+    return ref_is_here(remote->host, of) ? BURDEN_WATCHES : BURDEN_STAND_INS;
+}
+
+// NULL and *err: -ENOBUFS; -ENOMEM; -EEXIST: the peer draws its numbers badly.
+static struct near_monitor *near_create(struct remote *remote, const struct arrival *arrival,
+                                        int *err) {
+    enum burden_kind burden = burden_of(remote, arrival->to);
+    if (!burden_add(remote, arrival->peer, burden)) {
+        *err = -ENOBUFS;
+        return NULL;
+    }
+    struct near_monitor *near = memory_allocate_zeroed(sizeof *near);
+    *err = -ENOMEM;
+    if (near) {
+        *near = (struct near_monitor){.joins = arrival->result,
+                                      .of = arrival->to,
+                                      .remote = remote,
+                                      .by = {arrival->peer, arrival->number}};
+        list_init(&near->watch.link);
+        *err = map_put(&remote->watched, &near->by, sizeof near->by, near);
+    }
+    if (*err == 0)
+        return near;
+    burden_drop(remote, arrival->peer, burden);
     memory_release(near);
+    return NULL;
+}
+
+static void near_release(struct near_monitor *near) {
+    struct remote *remote = near->remote;
+    coro_unwatch(&near->watch);
+    map_take(&remote->watched, &near->by, sizeof near->by);
+    burden_drop(remote, near->by.peer, burden_of(remote, near->of));
+    memory_release(near);
+}
+
+// The end of one that is joined stays until the one who joins says that he has it: he may have
+// given up meanwhile.
+static void report(struct near_monitor *near, const struct ac_exit *exit, bool stays) {
+    near->told = true;
+    send_exit(near->remote, near->by.peer, near->by.number, exit);
+    if (!near->joins || !stays)
+        near_release(near);
 }
 
 static void report_end(struct end_watch *watch, const struct ac_exit *exit) {
     struct near_monitor *near = container_of(watch, struct near_monitor, watch);
-    send_exit(near->remote, near->by.peer, near->by.number, exit);
-    if (near->joins)
-        coro_find(near->remote->host, exit->who.id)->joinable = false;
-    near_release(near);
+    report(near, exit, coro_find(near->remote->host, exit->who.id)->joinable);
 }
 
 // A stand-in releases it with its own end.
 static void near_stop(struct near_monitor *near) {
+    near->stopped = true;
     if (near->stand_in)
         coro_cancel(near->stand_in);
     else
         near_release(near);
 }
 
+static void forget_here(struct loop *loop, ac_ref of) {
+    struct coro *coro = coro_find(loop, of.id);
+    if (coro && coro->state == CORO_ENDED)
+        (void)coro_join_try(of, NULL, &coro);
+}
+
+static void forget_there(struct post *post) {
+    struct forgetting *it = container_of(post, struct forgetting, post);
+    forget_here(loop_here, it->of);
+    memory_release(it);
+}
+
+// The end of a coroutine need not be kept any longer. Without memory to say so elsewhere it is.
+static void forget_end(const struct near_monitor *near) {
+    struct loop *host = near->remote->host, *there = team_loop(host, ref_loop(near->of.id));
+    if (there == host) {
+        forget_here(host, near->of);
+        return;
+    }
+    struct forgetting *it = there ? memory_allocate(sizeof *it) : NULL;
+    if (!it)
+        return;
+    *it = (struct forgetting){.post.run = forget_there, .of = near->of};
+    team_post(host, there, &it->post);
+}
+
 void watch_left(struct remote *remote, const struct arrival *arrival) {
     struct watcher by = {arrival->peer, arrival->number};
     struct near_monitor *near = map_get(&remote->watched, &by, sizeof by);
-    if (near)
-        near_stop(near);
+    if (!near)
+        return;
+    if (arrival->result && near->told && near->joins)
+        forget_end(near);
+    near_stop(near);
 }
 
 // Waits for the end of a coroutine of another loop. False: it was cancelled meanwhile.
 static bool await_end(const struct near_monitor *near, struct ac_exit *exit) {
-    exit->reason = near->joins ? ac_join(near->of, exit, AC_FOREVER) : ac_monitor(near->of);
+    exit->reason = ac_monitor(near->of);
     if (exit->reason == -ECANCELED)
         return false;
     if (exit->reason < 0) {
         exit->how = AC_LOST;
         return true;
     }
-    if (near->joins)
-        return true;
     // Others may send here, too, who have guessed the reference.
     for (bool is = false; !is;) {
         ac_value notice;
@@ -502,85 +654,71 @@ static bool await_end(const struct near_monitor *near, struct ac_exit *exit) {
     return true;
 }
 
-// Monitors, or joins, a coroutine of another loop for a peer.
+// Monitors a coroutine of another loop for a peer, and if that joins stays until it has the end.
 static ac_value stand_in(ac_value argument) {
     struct near_monitor *near = ac_pointer_of(argument);
     struct ac_exit exit = {.who = near->of, .value = ac_nil};
-    if (await_end(near, &exit)) {
-        send_exit(near->remote, near->by.peer, near->by.number, &exit);
-        ac_drop(exit.value);
-    }
+    if (!await_end(near, &exit))
+        return ac_nil;
+    near->told = true;
+    send_exit(near->remote, near->by.peer, near->by.number, &exit);
+    ac_drop(exit.value);
+    if (near->joins && exit.how != AC_LOST)
+        (void)ac_suspend(NULL, AC_FOREVER);
     return ac_nil;
 }
 
+// Perhaps it has never run, for want of a stack.
 static void stand_in_ended(struct end_watch *watch, const struct ac_exit *exit) {
-    (void)exit;
-    near_release(container_of(watch, struct near_monitor, watch));
+    struct near_monitor *near = container_of(watch, struct near_monitor, watch);
+    struct ac_exit lost = {
+        .who = near->of, .how = AC_LOST, .reason = exit->reason < 0 ? exit->reason : -ECANCELED};
+    if (!near->told && !near->stopped)
+        send_exit(near->remote, near->by.peer, near->by.number, &lost);
+    near_release(near);
 }
 
-static void watch_other_loop(struct remote *remote, const struct arrival *arrival) {
-    struct ac_exit lost = {.who = arrival->to, .how = AC_LOST, .reason = -ENOMEM, .value = ac_nil};
-    struct near_monitor *near = memory_allocate_zeroed(sizeof *near);
-    if (!near)
-        goto tell;
-    *near = (struct near_monitor){.watch.ended = stand_in_ended,
-                                  .joins = arrival->result,
-                                  .of = arrival->to,
-                                  .remote = remote,
-                                  .by = {arrival->peer, arrival->number}};
-    lost.reason = map_put(&remote->watched, &near->by, sizeof near->by, near);
-    if (lost.reason < 0)
-        goto release;
+// Has one of another loop watched. 0 or an error.
+static int watch_other_loop(struct near_monitor *near) {
     static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
-    near->stand_in = coro_create(remote->host, stand_in, ac_of_pointer(near), &options, true,
-                                 &lost.reason);
-    if (near->stand_in) {
+    int err = 0;
+    near->watch.ended = stand_in_ended;
+    near->stand_in = coro_create(near->remote->host, stand_in, ac_of_pointer(near), &options, true,
+                                 &err);
+    if (near->stand_in)
         coro_watch(near->stand_in, &near->watch);
-        return;
+    return err;
+}
+
+// Has one of this loop watched, or reports its end at once.
+static int watch_this_loop(struct near_monitor *near) {
+    struct coro *coro = coro_find(near->remote->host, near->of.id);
+    if (!coro)
+        return -ESRCH;
+    if (coro->state == CORO_ENDED) {
+        coro->unseen = false;
+        report(near, &coro->end, true);
+        return 0;
     }
-    map_take(&remote->watched, &near->by, sizeof near->by);
-release:
-    memory_release(near);
-    if (lost.reason == -EEXIST)
-        return; // the peer draws its numbers badly
-tell:
-    send_exit(remote, arrival->peer, arrival->number, &lost);
+    near->watch = (struct end_watch){.ended = report_end, .observes = true};
+    coro_watch(coro, &near->watch);
+    return 0;
 }
 
 void watch_asked(struct remote *remote, const struct arrival *arrival) {
     struct loop *there = team_loop(remote->host, ref_loop(arrival->to.id));
-    bool is_coroutine = ref_sort(arrival->to.id) == REF_COROUTINE;
-    if (is_coroutine && there && there != remote->host) {
-        watch_other_loop(remote, arrival);
-        return;
-    }
-    struct coro *coro = is_coroutine && there ? coro_find(remote->host, arrival->to.id) : NULL;
     struct ac_exit gone = {.who = arrival->to, .how = AC_LOST, .reason = -ESRCH, .value = ac_nil};
-    if (!coro) {
-        send_exit(remote, arrival->peer, arrival->number, &gone);
-        return;
+    struct near_monitor *near = NULL;
+    if (ref_sort(arrival->to.id) == REF_COROUTINE && there) {
+        near = near_create(remote, arrival, &gone.reason);
+        if (!near && gone.reason == -EEXIST)
+            return;
     }
-    if (coro->state == CORO_ENDED) {
-        coro->unseen = false;
-        send_exit(remote, arrival->peer, arrival->number, &coro->end);
-        if (arrival->result) // it is joined, and forgotten
-            (void)coro_join_try(arrival->to, NULL, &coro);
-        return;
+    if (near) {
+        gone.reason = there == remote->host ? watch_this_loop(near) : watch_other_loop(near);
+        if (gone.reason == 0)
+            return;
+        near_release(near);
     }
-    struct near_monitor *near = memory_allocate(sizeof *near);
-    if (near)
-        *near = (struct near_monitor){.watch = {.ended = report_end, .observes = true},
-                                      .joins = arrival->result,
-                                      .remote = remote,
-                                      .by = {arrival->peer, arrival->number}};
-    int err = near ? map_put(&remote->watched, &near->by, sizeof near->by, near) : -ENOMEM;
-    if (err == 0) {
-        coro_watch(coro, &near->watch);
-        return;
-    }
-    memory_release(near);
-    if (err == -EEXIST)
-        return; // the peer draws its numbers badly
-    gone.reason = err;
     send_exit(remote, arrival->peer, arrival->number, &gone);
 }

@@ -213,6 +213,27 @@ TEST(too_many_urgent_frames_mean_that_the_peer_hangs) {
     close(fd);
 }
 
+TEST(a_link_that_is_given_up_is_lost_and_comes_again) {
+    struct side *a, *b;
+    rig_pair(&a, &b);
+    ck_assert_int_eq(side_send(a, 2, 16, "x", 1, FABRIC_WINDOW), 0);
+    rig_until(b->frames == 1, 5);
+    fabric_lose(a->fabric, 2, -ENOBUFS);
+    ck_assert_int_eq(a->lost, 0);                                    // not from inside
+    ck_assert_int_eq(side_send(a, 2, 16, "y", 1, FABRIC_WINDOW), 0); // which is dropped
+    rig_until(a->lost == 1 && b->lost == 1, 5);
+    ck_assert_int_eq(a->reason, -ENOBUFS);
+    ck_assert_int_eq(side_send(a, 2, 18, "z", 1, FABRIC_WINDOW), 0);
+    rig_until(b->frames == 2, 5);
+    ck_assert_int_eq(b->last_type, 18);
+    // Nobody is told of the loss of one that was never met, so it is not to be.
+    ck_assert_ptr_nonnull(peer_need(a->fabric, 3));
+    fabric_lose(a->fabric, 3, -ENOBUFS);
+    ck_assert_int_eq(peer_find(a->fabric, 3)->doom, 0);
+    ck_assert_int_eq(a->lost, 1);
+    rig_close_all();
+}
+
 TEST(a_cut_connection_loses_and_repeats_nothing, .seconds_max = 120) {
     struct side *a, *b;
     rig_pair(&a, &b);

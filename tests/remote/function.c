@@ -298,6 +298,36 @@ TEST(who_loses_the_peer_learns_what_is_known) {
     world_end();
 }
 
+// The peer is lost and met again between the call and the answer: the monitor is gone then.
+static ac_value answer_without_monitor(ac_value unused) {
+    ac_ref function = find("converses");
+    struct remote *remote = remote_of(loop_here);
+    child_freeze(peer);
+    ac_ref waits = ac_spawn(call_what_is_lost, function, .joinable = true,
+                            .stack_bytes = TEST_STACK);
+    must_be(ac_sleep(0.01), 0);
+    uint64_t monitor = remote->number; // drawn behind that of the call
+    must(map_get_id(&remote->monitors, monitor) != NULL);
+    watch_lost(remote, function.peer, -ECONNRESET);
+    must(map_get_id(&remote->monitors, monitor) == NULL);
+    function_started(remote,
+                     &(struct arrival){.kind = ARRIVED_STARTED,
+                                       .peer = function.peer,
+                                       .number = monitor - 1,
+                                       .to = {function.peer, ref_id(REF_COROUTINE, 0, 7, 1)}});
+    must_be(ac_join(waits, NULL, ac_after(PATIENCE_S)), 0);
+    child_kill(peer);
+    return unused;
+}
+
+TEST(an_answer_to_a_call_whose_monitor_is_gone_is_a_loss) {
+    world_begin();
+    peer = child(opens_all);
+    hear(peer);
+    run(answer_without_monitor);
+    world_end();
+}
+
 static ac_value give_up(ac_value function) {
     must_be(ac_invoke(ac_ref_of(function), ac_self(), NULL, AC_FOREVER, .monitor = true),
             -ECANCELED);

@@ -657,6 +657,71 @@ TEST(a_peer_that_has_no_such_name_or_is_lost) {
     world_end();
 }
 
+// ---- answers of who was not asked ----
+
+static void answer_unasked(uint64_t liar, uint64_t number) {
+    names_found(remote_of(loop_here),
+                &(struct arrival){.kind = ARRIVED_FOUND,
+                                  .peer = liar,
+                                  .number = number,
+                                  .to = {liar, ref_id(REF_COROUTINE, 0, 7, 1)}});
+}
+
+static ac_value follow_among_liars(ac_value unused) {
+    must_be(remote_follow("followed"), 0);
+    answer_unasked(77, remote_of(loop_here)->number);
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(who_follows_a_name_is_told_by_those_alone_that_were_asked) {
+    world_begin();
+    run(follow_among_liars);
+    world_end();
+}
+
+static ac_ref asked_for;
+
+static ac_value ask_one(ac_value address) {
+    must_be(ac_locate_at("late", ac_text_of(address), &asked_for, ac_after(PATIENCE_S)), 0);
+    return ac_nil;
+}
+
+static ac_value ask_any(ac_value unused) {
+    must_be(ac_locate("late", &asked_for, ac_after(PATIENCE_S)), 0);
+    return unused;
+}
+
+static ac_value ask_among_liars(ac_value unused) {
+    ac_ref server_ref = find("server"), asks[2];
+    char address[64];
+    address_of(server_ref, address);
+    asks[0] = ac_spawn(ask_one, ac_of_text(address), .joinable = true, .stack_bytes = TEST_STACK);
+    asks[1] = ac_spawn(ask_any, ac_nil, .joinable = true, .stack_bytes = TEST_STACK);
+    while (map_count(&remote_of(loop_here)->queries) < 2)
+        must_be(ac_sleep(0.002), 0);
+    for (uint64_t number = remote_of(loop_here)->number; number > 0; number--)
+        answer_unasked(77, number);
+    must_be(map_count(&remote_of(loop_here)->queries), 2);
+    must_be(map_count(&remote_of(loop_here)->cache), 1); // the server
+    (void)start_job(server_ref, 0);
+    for (int i = 0; i < 2; i++) {
+        must_be(ac_join(asks[i], NULL, ac_after(PATIENCE_S)), 0);
+        must(asked_for.peer == server_ref.peer);
+    }
+    return unused;
+}
+
+static ac_value names_itself(ac_value unused) {
+    must_be(ac_register(ac_self(), "late"), 0);
+    return until_the_end(unused);
+}
+
+TEST(who_asks_takes_the_answer_of_those_alone_that_were_asked) {
+    server_jobs[0] = names_itself;
+    with_peer(serving, ask_among_liars);
+}
+
 static ac_value find_from_second(ac_value unused) {
     ac_ref all[4], it = find("common");
     char address[64];

@@ -160,3 +160,87 @@ TEST(it_does_so_from_all_loops, .seconds_max = 120) {
     for (long i = 1; i <= 4; i++)
         play(i, LOOPS);
 }
+
+// ---- how much waits for one that takes nothing ----
+
+enum { PIECE_KIB = 500, TOO_MANY = OUTBOX_BYTES_MAX / (PIECE_KIB << 10) + 40 };
+
+// Numbers that grow, and bytes; the last one is negative.
+static long take_growing(long *last) {
+    long number;
+    ac_value bytes;
+    ac_value message = next_message();
+    must_be(ac_unpack(message, &number, &bytes), 0);
+    ac_drop(bytes);
+    ac_drop(message);
+    if (number >= 0) {
+        must(number > *last);
+        *last = number;
+    }
+    return number;
+}
+
+static ac_value is_slow(ac_value unused) {
+    long last = -1, count = 0;
+    (void)unused;
+    must_be(ac_channel_subscribe(find("loud"), ac_self()), 0);
+    while (take_growing(&last) >= 0)
+        count++;
+    must_be(ac_send(find("counts"), count), 0);
+    return until_the_end(ac_nil);
+}
+
+static ac_value is_quick(ac_value channel) {
+    must_be(ac_channel_subscribe(ac_ref_of(channel), ac_self()), 0);
+    for (long last = -1, i = 0; i < TOO_MANY; i++)
+        must_be(take_growing(&last), i);
+    return ac_nil;
+}
+
+static ac_value speak_too_loud(ac_value unused) {
+    static char bytes[PIECE_KIB << 10];
+    (void)unused;
+    ac_ref channel = ac_channel_open(NULL), slow;
+    must_be(ac_register(ac_self(), "counts"), 0);
+    must_be(ac_register(channel, "loud"), 0);
+    ac_ref quick = ac_spawn(is_quick, channel, .joinable = true, .stack_bytes = TEST_STACK);
+    must_be(ac_channel_wait(channel, 2, ac_after(PATIENCE_S)), 2);
+    struct ac_peer_info info;
+    must_be(ac_peers(&info, 1), 1);
+    slow = (ac_ref){.peer = info.id};
+    child_freeze(peer);
+    size_t most = 0;
+    long missed = 0;
+    for (long i = 0; i < TOO_MANY; i++) {
+        ac_value message = ac_list(i, ac_of_bytes(bytes, sizeof bytes));
+        if (i % 2)
+            must_be(ac_send(channel, message), 0);
+        else
+            missed += ac_deliver(channel, message, AC_FOREVER) == 1; // the one here
+        if (i % 10 == 9)
+            must_be(ac_sleep(0.001), 0);
+        size_t held = outbox_bytes(remote_of(loop_here), slow.peer);
+        most = held > most ? held : most;
+    }
+    must(most > OUTBOX_BYTES_MAX / 2 && most <= OUTBOX_BYTES_MAX);
+    must_be(ac_join(quick, NULL, ac_after(PATIENCE_S)), 0); // who takes them is held up by nobody
+    uint64_t full = ac_dead_letters(AC_DEAD_FULL);
+    must(full > 0 && missed > 0);
+    child_thaw(peer);
+    while (outbox_bytes(remote_of(loop_here), slow.peer) > 0)
+        must_be(ac_sleep(0.002), 0);
+    must_be(ac_send(channel, ac_list(-1, 0)), 0);
+    ac_value count = next_message();
+    must_be(ac_int_of(count) + (long)full, TOO_MANY);
+    return ac_nil;
+}
+
+TEST(what_waits_for_a_slow_process_has_a_limit_and_holds_up_nobody_else, .seconds_max = 120) {
+    static const struct ac_network_options patient = {
+        .size = sizeof patient, .loopback_only = true, .heartbeat_s = 100, .grace_s = 100};
+    world_begin();
+    peer = child_with(is_slow, &patient);
+    run_with(speak_too_loud, &patient);
+    child_end(peer);
+    world_end();
+}

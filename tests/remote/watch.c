@@ -616,6 +616,122 @@ TEST(the_join_of_what_is_lost_says_so) {
     world_end();
 }
 
+// Joins with so little time that the end, which is on its way, comes too late.
+static ac_value joins_in_vain(ac_value of) {
+    must_be(ac_join(ac_ref_of(of), NULL, ac_after(0.2)), -ETIMEDOUT);
+    return ac_nil;
+}
+
+static ac_value begins_joinable(ac_value to) {
+    ac_ref it = ac_spawn(finishes, ac_nil, .joinable = true, .daemon = true,
+                         .stack_bytes = TEST_STACK);
+    must_be(ac_send(ac_ref_of(to), it), 0);
+    return ac_nil;
+}
+
+static ac_value give_up_a_join(ac_value unused) {
+    (void)start_job(find("server"), JOB_LIVES);
+    ac_value message = next_message();
+    ac_ref job = ac_ref_of(message);
+    ac_drop(message);
+    ac_ref it = ac_spawn(joins_in_vain, job, .joinable = true, .stack_bytes = TEST_STACK);
+    must_be(ac_sleep(0.02), 0);
+    must_be(ac_send(job, "go"), 0);
+    struct remote *remote = remote_of(loop_here);
+    compute(0.5); // it ends there, and while nothing is taken in here, time is up
+    must_be(ac_join(it, NULL, ac_after(PATIENCE_S)), 0);
+    struct ac_exit exit;
+    must_be(ac_join(job, &exit, ac_after(PATIENCE_S)), 0);
+    must(ac_ref_equal(exit.who, job) && exit.how == AC_FINISHED);
+    must_be(ac_count(exit.value), 2);
+    ac_drop(exit.value);
+    must_be(ac_join(job, &exit, ac_after(PATIENCE_S)), -ESRCH);
+    must_be(map_count(&remote->monitors), 0);
+    return unused;
+}
+
+TEST(an_end_that_came_too_late_is_kept_for_the_next_join) {
+    world_begin();
+    set_jobs();
+    server_jobs[JOB_LIVES] = begins_joinable;
+    peer = child(serving);
+    hear(peer);
+    run(give_up_a_join);
+    child_end(peer);
+    world_end();
+}
+
+// ---- without memory ----
+
+// The notice of an end comes when there is none left, for itself or for its value: the peer is lost
+// then, which needs none.
+static bool lacks_value;
+
+static ac_value be_told_without_memory(ac_value unused) {
+    ac_ref at = find("server"), job = start_job(at, JOB_FINISHES);
+    struct remote *remote = remote_of(loop_here);
+    must_be(ac_monitor(job), 0);
+    must_be(ac_monitor(at), 0);
+    uint8_t frame[64];
+    size_t count = cbor_put_head(frame, 0, remote->number - 1);
+    count += cbor_put_head(frame + count, 0, AC_FINISHED);
+    count += cbor_put_head(frame + count, 0, 0);
+    frame[count++] = 0x81; // a list of one
+    frame[count++] = 0xf6;
+    remote_enter(remote);
+    struct arrival *spare = remote->spare;
+    uint32_t spares = remote->spares;
+    remote->spare = NULL;
+    remote->spares = 0;
+    memory_fail_nth(lacks_value ? 1 : 2);
+    incoming_frame(remote, at.peer, FRAME_EXIT, frame, count);
+    must(memory_has_failed());
+    memory_fail_nth(0);
+    remote->spare = spare;
+    remote->spares = spares;
+    remote_leave(remote);
+    for (int i = 0; i < 2; i++) {
+        struct ac_exit exit = next_exit();
+        must(exit.how == AC_LOST && exit.reason == -ENOTCONN && exit.who.peer == at.peer);
+    }
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(a_notice_for_which_there_is_no_memory_becomes_a_loss) {
+    with_server(be_told_without_memory);
+    lacks_value = true;
+    with_server(be_told_without_memory);
+}
+
+// ---- too many ----
+
+static ac_value watch_too_often(ac_value unused) {
+    ac_ref at = find("server");
+    for (uint64_t i = 0; i < WATCHES_MAX; i++) {
+        uint8_t frame[32];
+        size_t count = cbor_put_head(frame, 0, ((uint64_t)1 << 40) + i);
+        count += cbor_put_head(frame + count, 0, at.id);
+        frame[count++] = 0xf4;
+        throw_frame_at_last(at, FRAME_MONITOR, frame, count);
+    }
+    must_be(ac_monitor(at), 0);
+    struct ac_exit exit = next_exit();
+    must(exit.how == AC_LOST && exit.reason == -ENOBUFS);
+    must_be(ac_join(at, NULL, ac_after(PATIENCE_S)), -ENOBUFS);
+    // One less, and there is room again.
+    uint8_t frame[32];
+    size_t count = cbor_put_head(frame, 0, (uint64_t)1 << 40);
+    frame[count++] = 0xf4;
+    throw_frame_at_last(at, FRAME_UNWATCH, frame, count);
+    must_be(ac_monitor(at), 0);
+    must_be(server_count(at), 0);
+    must_be(ac_mailbox_count(), 0);
+    return unused;
+}
+
+TEST(a_peer_has_so_many_monitors_and_no_more, .seconds_max = 120) { with_server(watch_too_often); }
+
 static ac_value cancel_far_ones(ac_value unused) {
     ac_ref at = find("server"), job = start_job(at, JOB_LIVES);
     struct ac_exit exit;
@@ -701,6 +817,57 @@ TEST(all_loops_join_and_cancel_what_is_elsewhere) {
     must_be(ac_network_start_with(&near), 0);
     must(ac_ref_is(ac_spawn(spawn_on_second, ac_nil)));
     must_be(ac_run(.loops = 3), 0);
+    child_end(peer);
+    world_end();
+}
+
+// ---- who stands in for a peer on another loop ----
+
+// Sends to all that stand in here, as who guesses their references could.
+static ac_value disturb_stand_ins(ac_value unused) {
+    struct remote *remote = remote_of(loop_here);
+    struct near_monitor *it;
+    must_be(ac_register(ac_self(), "disturbs"), 0);
+    ac_drop(next_message());
+    int count = 0;
+    for (uint64_t cursor = 0; (it = map_next(&remote->watched, &cursor, NULL, NULL));)
+        if (it->stand_in) {
+            must_be(ac_send(coro_ref(it->stand_in), "no notice"), 0);
+            count++;
+        }
+    must_be(count, 1);
+    must_be(ac_sleep(0.01), 0);
+    must_be(ac_send(find("victim"), "go"), 0);
+    return unused;
+}
+
+static ac_value finishes_on_second(ac_value unused) {
+    (void)unused;
+    must_be(ac_register(ac_self(), "victim"), 0);
+    ac_drop(next_message());
+    return ac_of_int(7);
+}
+
+static ac_value watch_second(ac_value unused) {
+    ac_ref watched = find("victim"), disturbs = find("disturbs");
+    must_be(ac_monitor(watched), 0);
+    must_be(ac_send(disturbs, "now"), 0); // behind the MONITOR
+    struct ac_exit exit = next_exit();
+    must(ac_ref_equal(exit.who, watched) && exit.how == AC_FINISHED);
+    return until_the_end(unused);
+}
+
+static ac_value be_watched_on_second(ac_value unused) {
+    must(ac_ref_is(ac_spawn(finishes_on_second, ac_nil, .loop = 2, .stack_bytes = TEST_STACK)));
+    return disturb_stand_ins(unused);
+}
+
+TEST(who_stands_in_for_a_peer_waits_for_the_notice_alone) {
+    world_begin();
+    peer = child(watch_second);
+    must_be(ac_network_start_with(&near), 0);
+    must(ac_ref_is(ac_spawn(be_watched_on_second, ac_nil, .stack_bytes = TEST_STACK)));
+    must_be(ac_run(.loops = 2), 0);
     child_end(peer);
     world_end();
 }
