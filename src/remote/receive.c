@@ -4,8 +4,9 @@
 // the oldest first. What comes for a take is noted in its record, and it is woken.
 //
 // A peer that does not keep to the protocol, or of whom nothing comes for long, ends its take. What
-// has come of the file is kept when the peer is lost, leaves or is silent, for the next one who
-// offers it; it is removed when it turned out to be wrong.
+// has come of the file is kept when the peer is lost, leaves or is silent, or when something is
+// missing here that may be there later (memory, descriptors, room on the disk), for the next one
+// who offers it; it is removed when it turned out to be wrong, or cannot have its name.
 #include "remote/transfer.h"
 
 #include <asyncoro/message.h>
@@ -101,6 +102,8 @@ static void answer(const struct take *take, enum transfer_verb verb, int64_t arg
     while (err == -ENOMEM && attempts-- > 0 && ac_sleep(0.01) == 0);
     if (err)
         trace(TRACE_REMOTE, "a file: no answer: %s", ac_strerror(err));
+    if (err == -ENOMEM)
+        remote_give_up_now(take->remote, take->by.peer);
 }
 
 // ---- the coroutine ----
@@ -146,8 +149,7 @@ static int receive_file(struct take *take) {
     }
     while (!err && take->deposit->at < take->bytes)
         err = write_some(take);
-    err = err ? err : make(take, deposit_finish);
-    return take->deposit && take->deposit->finished ? 0 : err;
+    return err ? err : make(take, deposit_finish);
 }
 
 static void tell(const struct take *take) {
@@ -170,13 +172,35 @@ static void leave(struct take *take) {
             take_wake(container_of(link, struct take, link));
 }
 
+// Whether the same may succeed later, with what has come already.
+static bool may_pass(int err) {
+    switch (err) {
+    case -ENOMEM:
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOSPC:
+    case -EDQUOT:
+    case -EAGAIN:
+    case -EINTR:
+    case -EIO:
+    case -ECANCELED: return true;
+    default: return false;
+    }
+}
+
+static bool is_to_be_removed(const struct take *take, int err) {
+    return take->deposit && err < 0 && !take->over && (take->deposit->at == 0 || !may_pass(err));
+}
+
 static ac_value run_take(ac_value argument) {
     struct take *take = ac_pointer_of(argument);
     int result = await_turn(take);
     if (!result)
         result = take->deletes ? make(take, deposit_delete) : receive_file(take);
+    if (take->deposit && take->deposit->finished) // whatever has happened meanwhile
+        result = 0;
     take->streams = false;
-    if (take->deposit && result < 0 && !take->over && result != -ECANCELED)
+    if (is_to_be_removed(take, result))
         (void)make(take, deposit_undo);
     if (result == 0)
         tell(take);
@@ -190,7 +214,8 @@ static ac_value run_take(ac_value argument) {
 // ---- what comes ----
 
 static void refuse(struct remote *remote, const struct watcher *by, int err) {
-    (void)transfer_frame(remote, by->peer, by->number, TRANSFER_DONE, err, ac_nil, AC_NOW);
+    if (transfer_frame(remote, by->peer, by->number, TRANSFER_DONE, err, ac_nil, AC_NOW) == -ENOMEM)
+        remote_give_up_now(remote, by->peer);
 }
 
 static struct take *find(const struct transfers *transfers, const struct watcher *by) {
@@ -365,6 +390,18 @@ static struct ac_transfer_limits with_defaults(const struct ac_transfer_limits *
     return limits;
 }
 
+// What is under way in a folder keeps it for this program, also after others took its place.
+static struct store *open_folder(const struct transfers *transfers, const char *folder,
+                                 const struct ac_transfer_limits *limits, int *err) {
+    struct store *store = store_open(folder, limits, transfers->store, err);
+    list_each (link, &transfers->takes) {
+        if (store || *err != -EBUSY)
+            break;
+        store = store_open(folder, limits, container_of(link, struct take, link)->store, err);
+    }
+    return store;
+}
+
 int ac_transfer_accept_with(const char *folder, const struct ac_transfer_limits *limits) {
     static const struct ac_transfer_limits defaults = {.size = sizeof defaults};
     limits = limits ? limits : &defaults;
@@ -381,7 +418,7 @@ int ac_transfer_accept_with(const char *folder, const struct ac_transfer_limits 
     if (!transfers)
         return -ENOMEM;
     struct ac_transfer_limits all = with_defaults(limits);
-    struct store *store = store_open(folder, &all, transfers->store, &err);
+    struct store *store = open_folder(transfers, folder, &all, &err);
     if (!store)
         return err;
     break_off_all(transfers);

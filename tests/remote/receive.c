@@ -345,6 +345,157 @@ TEST(what_is_under_way_ends_with_it, .seconds_max = 120) {
     with_receiver_of(stop_in_the_middle, be_stopped);
 }
 
+static void await_bytes_of_a_part(void) {
+    for (size_t bytes = 0; parts(&bytes) != 1 || bytes == 0;)
+        must_be(ac_sleep(0.002), 0);
+}
+
+// What is under way in a folder keeps it, whatever took its place meanwhile.
+static ac_value change_in_the_middle(ac_value unused) {
+    limits.size = sizeof limits;
+    limits.no_sync = true;
+    must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
+    must_be(ac_register(ac_self(), "server"), 0);
+    say();
+    await_bytes_of_a_part();
+    must_be(ac_transfer_accept_with(at("inbox2"), &limits), 0);
+    must_be(remote_of(loop_here)->transfers->take_count, 1);
+    must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
+    must_be(ac_transfer_refuse(), 0);
+    must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
+    must_be(remote_of(loop_here)->transfers->take_count, 1);
+    say();
+    must(told());
+    // Now there is no room, for a while.
+    struct ac_transfer_limits small = limits;
+    small.free_bytes_min = UINT64_MAX;
+    must_be(ac_transfer_accept_with(at("inbox"), &small), 0);
+    say();
+    must(told());
+    must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
+    say();
+    return until_the_end(unused);
+}
+
+static int send_large_file(void) {
+    return ac_transfer_send(server_ref.peer, at("file"), "a", ac_after(PATIENCE_S));
+}
+
+static ac_value meet_changes(ac_value unused) {
+    (void)unused;
+    meet();
+    must_be(mkdir(at("inbox2"), 0700), 0);
+    make_file(at("file"), 1000, 1, 0600);
+    must_be(truncate(at("file"), 96 << 20), 0);
+    must_be(send_large_file(), -EACCES);
+    hear(peer);
+    must_be(parts(NULL), 1);
+    tell(peer);
+    hear(peer);
+    size_t before = 0, after = 0;
+    (void)parts(&before);
+    must_be(send_large_file(), -ENOSPC);
+    must_be(send_file(10, 2, "b"), -ENOSPC);
+    must_be(parts(&after), 1); // of what had not begun nothing is kept
+    must(before > 0 && after == before);
+    make_file(at("file"), 1000, 1, 0600);
+    must_be(truncate(at("file"), 96 << 20), 0);
+    tell(peer);
+    hear(peer);
+    must_be(send_large_file(), 0);
+    must_be(parts(NULL), 0);
+    return ac_nil;
+}
+
+TEST(a_folder_may_be_changed_while_files_come_and_want_of_room_passes, .seconds_max = 120) {
+    with_receiver_of(change_in_the_middle, meet_changes);
+}
+
+// ---- what comes, by hand: of a peer that nobody can answer ----
+
+enum { STRANGER = 77 };
+
+static void come(uint64_t number, enum transfer_verb verb, int64_t argument, ac_value value) {
+    struct arrival arrival = {.kind = ARRIVED_FILE,
+                              .peer = STRANGER,
+                              .number = number,
+                              .verb = verb,
+                              .result = argument,
+                              .value = value};
+    receive_arrived(remote_of(loop_here), &arrival);
+    ac_drop(arrival.value);
+}
+
+static ac_value lose_who_deletes(ac_value unused) {
+    (void)unused;
+    limits = (struct ac_transfer_limits){.size = sizeof limits, .told = ac_self()};
+    must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
+    make_file(at("inbox/a"), 10, 1, 0600);
+    come(1, TRANSFER_DELETE, 0, ac_of_text("a"));
+    must_be(ac_yield(), 0); // a thread is at it
+    receive_lost(remote_of(loop_here), STRANGER);
+    ac_value message = next_message();
+    const char *what, *name;
+    int64_t bytes;
+    must_be(ac_unpack(message, &what, &name, &bytes), 0);
+    must_be(strcmp(what, "deleted"), 0);
+    ac_drop(message);
+    must(!is_there(at("inbox/a")));
+    return ac_nil;
+}
+
+TEST(what_was_deleted_is_told_though_the_peer_is_lost_meanwhile) {
+    world_begin();
+    make_inbox();
+    run_with(lose_who_deletes, NULL);
+    world_end();
+}
+
+// Offers a file and sends so many pieces of it at once. Whether they were taken: they may come
+// before they are asked for, which nobody here can see.
+static bool take_pieces(int count, double pause) {
+    static const uint8_t digest[DIGEST_BYTES];
+    const struct transfers *transfers = remote_of(loop_here)->transfers;
+    size_t before = 0, bytes = 0;
+    come(1, TRANSFER_OFFER, 10 << 20,
+         ac_list("a", 0600, ac_of_bytes(digest, sizeof digest), ac_of_bool(false)));
+    await_parts(1);
+    must_be(ac_sleep(pause), 0);
+    (void)parts(&before);
+    for (int i = 0; i < count; i++)
+        come(1, TRANSFER_PIECE, (int64_t)before + (int64_t)i * TRANSFER_PIECE_BYTES,
+             content_of(TRANSFER_PIECE_BYTES, 1));
+    do {
+        must_be(ac_sleep(0.002), 0);
+        (void)parts(&bytes);
+    } while (transfers->take_count > 0 && bytes < before + (size_t)count * TRANSFER_PIECE_BYTES);
+    must_be(ac_sleep(0.002), 0);
+    bool taken = transfers->take_count == 1;
+    receive_lost(remote_of(loop_here), STRANGER);
+    while (transfers->take_count > 0)
+        must_be(ac_sleep(0.002), 0);
+    return taken;
+}
+
+static ac_value overrun_the_window(ac_value unused) {
+    enum { WINDOW = TRANSFER_WINDOW_BYTES / TRANSFER_PIECE_BYTES };
+    double pause = 0.02;
+    (void)unused;
+    limits = (struct ac_transfer_limits){.size = sizeof limits, .no_sync = true};
+    must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
+    while (!take_pieces(WINDOW, pause))
+        must((pause *= 2) < 4 * PATIENCE_S);
+    must(!take_pieces(WINDOW + 1, pause));
+    return ac_nil;
+}
+
+TEST(no_more_of_a_file_is_taken_than_its_window, .seconds_max = 120) {
+    world_begin();
+    make_inbox();
+    run_with(overrun_the_window, NULL);
+    world_end();
+}
+
 // ---- rights ----
 
 static ac_value lack_the_right(ac_value unused) {
