@@ -17,7 +17,7 @@
 
 #include "sys/sys.h"
 
-enum { DEPTH_MAX = 64 };
+enum { DEPTH_MAX = 64, CLEAR_ROUNDS_MAX = 1 << 20 };
 
 int sys_beneath_open(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -244,6 +244,128 @@ static int count_in(int folder, uint64_t each_min, int depth, uint64_t *bytes) {
 int sys_beneath_count(int folder, uint64_t each_min, uint64_t *bytes) {
     *bytes = 0;
     return count_in(folder, each_min, 0, bytes);
+}
+
+// A folder in it, also one that its owner has closed to himself; then it is opened to him.
+static int open_to_clear(int folder, const char *name) {
+    int fd = step(folder, name, false);
+    if (fd != -EACCES)
+        return fd;
+    char path[32];
+    int it = openat(folder, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", it);
+    if (it >= 0 && chmod(path, S_IRWXU) == 0)
+        fd = step(it, ".", false);
+    if (it >= 0)
+        close(it);
+    return fd;
+}
+
+// Moves a folder to the top, where it is cleared in a later round.
+static int move_up(int folder, const char *name, int top, uint64_t *moved) {
+    char as[32];
+    for (int tries = 0; tries < DEPTH_MAX; tries++) {
+        snprintf(as, sizeof as, "moved-%llu", (unsigned long long)++*moved);
+        if (renameat(folder, name, top, as) == 0)
+            return 0;
+        int err = -errno;
+        if (err == -EACCES) { // it was closed, too
+            int it = open_to_clear(folder, name);
+            if (it < 0 || sys_beneath_permit(it, S_IRWXU) < 0)
+                tries = DEPTH_MAX;
+            sys_fd_close(it);
+        } else if (err != -EEXIST && err != -ENOTEMPTY && err != -ENOTDIR) {
+            return err;
+        }
+    }
+    return -EACCES;
+}
+
+// Removes what a name in the folder is. What lies deeper than one level is moved up before, so that
+// however deep somebody has gone takes neither stack nor descriptors here. 0 if it is gone.
+static int clear_one(int top, const char *name, uint64_t *moved, bool *progress) {
+    if (unlinkat(top, name, 0) == 0) {
+        *progress = true;
+        return 0;
+    }
+    int inner = open_to_clear(top, name);
+    if (inner < 0)
+        return inner;
+    int err = sys_beneath_permit(inner, S_IRWXU);
+    DIR *all = err ? NULL : open_list(inner);
+    const char *below;
+    while (all && (below = next_name(all))) {
+        int one = unlinkat(inner, below, 0) == 0 ? 0 : move_up(inner, below, top, moved);
+        *progress |= one == 0;
+        err = err ? err : one;
+    }
+    if (all)
+        closedir(all);
+    close(inner);
+    if (unlinkat(top, name, AT_REMOVEDIR) < 0)
+        return err ? err : -errno;
+    *progress = true;
+    return 0;
+}
+
+int sys_beneath_clear(int folder) {
+    uint64_t moved = 0;
+    bool progress = true;
+    int err = sys_beneath_permit(folder, S_IRWXU);
+    for (int round = 0; !err && progress && round < CLEAR_ROUNDS_MAX; round++) {
+        DIR *all = open_list(folder);
+        if (!all)
+            return -errno;
+        const char *name;
+        bool empty = true;
+        int failed = 0;
+        progress = false;
+        while ((name = next_name(all))) {
+            int one = clear_one(folder, name, &moved, &progress);
+            failed = failed ? failed : one;
+            empty = false;
+        }
+        closedir(all);
+        if (empty)
+            return 0;
+        if (!progress)
+            err = failed ? failed : -EBUSY;
+    }
+    return err;
+}
+
+static int give_one(int folder, const char *name, const struct stat *found, uint32_t user,
+                    uint32_t group) {
+    if (S_ISDIR(found->st_mode) || (found->st_mode & S_IWUSR))
+        return fchownat(folder, name, user, group, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    return fchmodat(folder, name, (found->st_mode & 0777) | 0055, 0) < 0 ? -errno : 0;
+}
+
+static int give_in(int folder, uint32_t user, uint32_t group, int depth) {
+    DIR *all = depth < DEPTH_MAX ? open_list(folder) : NULL;
+    if (!all)
+        return depth < DEPTH_MAX ? -errno : -ELOOP;
+    int err = 0;
+    const char *name;
+    while (!err && (name = next_name(all))) {
+        struct stat found;
+        if (fstatat(dirfd(all), name, &found, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        int below = S_ISDIR(found.st_mode) ? step(dirfd(all), name, false) : -1;
+        err = below >= 0 ? give_in(below, user, group, depth + 1) : 0;
+        sys_fd_close(below);
+        if (!err && (S_ISDIR(found.st_mode) || S_ISREG(found.st_mode)))
+            err = give_one(dirfd(all), name, &found, user, group);
+    }
+    closedir(all);
+    return err;
+}
+
+int sys_beneath_give(int folder, uint32_t user, uint32_t group) {
+    int err = give_in(folder, user, group, 0);
+    if (!err && fchown(folder, user, group) < 0)
+        err = -errno;
+    return err;
 }
 
 int sys_beneath_free(int folder, uint64_t *bytes) {

@@ -304,6 +304,11 @@ int sys_folder_cache(char *path, size_t bytes) {
     return standard_folder("XDG_CACHE_HOME", ".cache", path, bytes);
 }
 
+const char *sys_folder_temporary(void) {
+    const char *named = path_variable("TMPDIR");
+    return named ? named : "/tmp";
+}
+
 int sys_folder_list(const char *path, struct buffer *names) {
     DIR *all = opendir(path);
     if (!all)

@@ -29,10 +29,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "sys/sys.h"
+#include "sys/sandbox_private.h"
 
 enum {
-    CHILD_STACK_BYTES = 64 << 10,
+    MOURNER_STACK_BYTES = 64 << 10,
     TARGETS = 4,           // descriptors 0 to 3 are given to the new program
     FIRST_COPY = 10,       // above all targets
     EXIT_CANNOT_RUN = 127, // as shells have it; nobody sees it
@@ -45,8 +45,10 @@ enum {
 // What parent and child share while the child lives in our memory.
 struct start {
     const struct sys_process_options *how;
-    pid_t parent; // to notice that it died before the child asked to be told
-    int err;      // what made the child give up; 0: it runs the program
+    const struct sys_sandbox *sandbox; // NULL: it is not confined
+    pid_t parent;                      // to notice that it died before the child asked to be told
+    int err;                           // what made the child give up; 0: it runs the program
+    const char *what;                  // what it was about to do
 };
 
 // The sanitizers know nothing of this stack and of a child that shares their memory.
@@ -59,8 +61,6 @@ int __clone(int (*run)(void *), void *stack, int flags, void *argument, ...);
 #define clone __clone
 #define dup2(from, to) ((int)syscall(SYS_dup3, from, to, 0))
 #endif
-#define IN_CHILD __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined))
-
 static int run_child(void *argument);
 static void await_end(int handle);
 static int place_descriptors(const struct sys_process_options *how, int *executable);
@@ -68,21 +68,31 @@ static int place_descriptors(const struct sys_process_options *how, int *executa
 // ---- starting ----
 
 int sys_process_start(struct sys_process *process, const struct sys_process_options *how) {
-    char *stack = memory_allocate(CHILD_STACK_BYTES);
+    const char *what;
+    char *stack = memory_allocate(PROCESS_STACK_BYTES);
     if (!stack)
         return -ENOMEM;
-    struct start start = {.how = how, .parent = getpid()};
+    int err = process_spawn(stack, how, NULL, process, &what);
+    memory_release(stack);
+    return err;
+}
+
+int process_spawn(char *stack, const struct sys_process_options *how,
+                  const struct sys_sandbox *sandbox, struct sys_process *process,
+                  const char **what) {
+    struct start start = {
+        .how = how, .sandbox = sandbox, .parent = getpid(), .what = "new process"};
     // A handler of ours that ran in the child would touch our memory.
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD;
     int handle = -1;
-    char *top = stack + CHILD_STACK_BYTES - (uintptr_t)(stack + CHILD_STACK_BYTES) % 16;
+    char *top = stack + PROCESS_STACK_BYTES - (uintptr_t)(stack + PROCESS_STACK_BYTES) % 16;
     pid_t id = clone(run_child, top, flags, &start, &handle);
     int err = id < 0 ? -errno : 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    memory_release(stack);
+    *what = start.what;
     if (err)
         return err;
     *process = (struct sys_process){.id = id, .handle = handle};
@@ -155,9 +165,16 @@ IN_CHILD static int run_child(void *argument) {
     char *const *environment = how->environment ? how->environment : environ;
     int executable = how->executable;
     reset_signals();
+    start->what = "session, rights or folder";
     int err = take_rights(start);
-    if (!err)
+    if (!err) {
+        start->what = "descriptors";
         err = place_descriptors(how, &executable);
+    }
+    if (!err && start->sandbox)
+        err = sandbox_enter(start->sandbox, how->path ? -1 : executable, &start->what);
+    if (!err)
+        start->what = "program";
     if (!err) {
         if (how->path)
             execve(how->path, how->arguments, environment);
@@ -349,7 +366,7 @@ void sys_process_abandon(struct sys_process *process, bool whole_group) {
     struct sys_thread *thread;
     if (it)
         it->handle = handle;
-    if (it && sys_thread_start(&thread, mourn, it, CHILD_STACK_BYTES, "asyncoro-reap") == 0) {
+    if (it && sys_thread_start(&thread, mourn, it, MOURNER_STACK_BYTES, "asyncoro-reap") == 0) {
         __atomic_store_n(&it->thread, thread, __ATOMIC_RELEASE);
         return;
     }

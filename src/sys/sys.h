@@ -12,6 +12,7 @@
 //   switch_*.S  the context switch
 //   thread.c    threads, mutexes, conditions
 //   process.c   starting, watching and ending processes
+//   sandbox.h   confining them, and all that they start
 //   file.c      small blocking calls on files, for start-up and helper threads
 //   beneath.c   the same for files beneath a folder, out of which nothing leads
 //   program.c   the same for executables and what is sent as one
@@ -699,6 +700,8 @@ int sys_folder_is_private(const char *path);
 int sys_folder_config(char *path, size_t bytes);
 // $XDG_CACHE_HOME/asyncoro or ~/.cache/asyncoro, likewise.
 int sys_folder_cache(char *path, size_t bytes);
+// $TMPDIR if that is an absolute path, or /tmp.
+const char *sys_folder_temporary(void);
 
 // ---- files as users have them (file.c) ----
 
@@ -794,6 +797,13 @@ int sys_beneath_list(int folder, struct buffer *names);
 // How many bytes lie beneath the folder, each file and folder counting so many at the least. 0 or
 // an error.
 int sys_beneath_count(int folder, uint64_t each_min, uint64_t *bytes);
+// Removes all that lies beneath the folder, however deep, also what its owner has closed to
+// himself. 0 or the first error, having removed what could be.
+int sys_beneath_clear(int folder);
+// Gives the folder and all beneath it to a user, while nobody else is at work there: folders and
+// files that may be written become his; others, which may have names elsewhere, may be read and run
+// by all. 0 or an error.
+int sys_beneath_give(int folder, uint32_t user, uint32_t group);
 // How many bytes its disk has left for this user; UINT64_MAX where it does not tell. 0 or an error.
 int sys_beneath_free(int folder, uint64_t *bytes);
 
@@ -879,5 +889,7 @@ bool sys_bell_wait(ac_time deadline);
 int sys_quit_rings(bool on);
 // Whether SIGQUIT has come since this was last asked.
 bool sys_quit_came(void);
+
+#include "sys/sandbox.h"
 
 #endif

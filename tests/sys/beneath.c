@@ -144,3 +144,67 @@ TEST(files_are_renamed_and_removed_and_counted) {
     ck_assert_uint_gt(bytes, 0);
     end();
 }
+
+TEST(all_is_cleared_however_deep_and_whatever_was_done_to_it) {
+    char line[400], kept[TEST_TEMPLATE_BYTES];
+    begin();
+    test_template(kept);
+    int file = mkstemp(kept);
+    ck_assert_int_ge(file, 0);
+    ck_assert_int_eq(fchmod(file, 0640), 0);
+    snprintf(line, sizeof line,
+             "cd %s && mkdir -p a/b/c e/moved-1 moved-2 && echo x >a/b/c/d && echo x >moved-3 && "
+             "ln -s %s a/link && ln -s %s link && mkfifo a/pipe && chmod 0 a/b/c/d a/b/c a/b a",
+             top, kept, kept);
+    ck_assert_int_eq(system(line), 0);
+    // Deeper than any path can tell.
+    int at = dup(folder);
+    for (int i = 0; i < 1500; i++) {
+        ck_assert_int_eq(mkdirat(at, "deep", 0700), 0);
+        int next = openat(at, "deep", O_RDONLY | O_DIRECTORY);
+        close(at);
+        at = next;
+    }
+    close(at);
+    ck_assert_int_eq(sys_beneath_clear(folder), 0);
+    struct buffer names;
+    buffer_init(&names);
+    ck_assert_int_eq(sys_beneath_list(folder, &names), 0);
+    ck_assert_uint_eq(names.length, 0);
+    // What links name is as it was.
+    struct stat facts;
+    ck_assert_int_eq(fstat(file, &facts), 0);
+    ck_assert_uint_eq(facts.st_nlink, 1);
+    ck_assert_uint_eq(facts.st_mode & 0777, 0640);
+    ck_assert_int_eq(sys_beneath_clear(folder), 0);
+    ck_assert_int_eq(unlink(kept), 0);
+    close(file);
+    end();
+}
+
+TEST(a_folder_is_given_with_what_may_be_written) {
+    begin();
+    if (geteuid() != 0) {
+        end();
+        TEST_SKIP("only root can give files to others");
+    }
+    struct stat facts;
+    put("written", "1");
+    put("read", "2");
+    ck_assert_int_eq(fchmodat(folder, "read", 0500, 0), 0);
+    close(sys_beneath_walk(folder, "below", true));
+    ck_assert_int_eq(symlinkat("/dev/null", folder, "link"), 0);
+    ck_assert_int_eq(sys_beneath_give(folder, 65534, 65533), 0);
+    static const char *const given[] = {"written", "below", "."};
+    for (size_t i = 0; i < countof(given); i++) {
+        ck_assert_int_eq(fstatat(folder, given[i], &facts, 0), 0);
+        ck_assert_uint_eq(facts.st_uid, 65534);
+        ck_assert_uint_eq(facts.st_gid, 65533);
+    }
+    ck_assert_int_eq(fstatat(folder, "read", &facts, 0), 0);
+    ck_assert_uint_eq(facts.st_uid, 0);
+    ck_assert_uint_eq(facts.st_mode & 0777, 0555);
+    ck_assert_int_eq(stat("/dev/null", &facts), 0);
+    ck_assert_uint_eq(facts.st_uid, 0);
+    end();
+}

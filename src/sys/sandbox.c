@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: MIT
+// Confining a process before it runs its program; and what this kernel has for that.
+//
+// In this order, as each step may need the rights that a later one takes:
+//
+//      limits                  setrlimit; core files are never made
+//      rules of Landlock       paths are opened while this user may still reach them
+//      user, no capabilities   where we are root; also a root without another user loses them all
+//      no new rights           nothing that it runs gains any
+//      Landlock                writing beneath the folder, reading where programs live: all else is
+//                              refused, and signals to processes outside
+//      filter                  last, since it refuses what was needed before
+//
+// Landlock is called by number, with the structs as they are specified, since headers are often
+// older than kernels: a kernel takes as much of a struct as its ABI knows.
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sys/sandbox_private.h"
+
+#include <errno.h>
+
+enum {
+    LANDLOCK_CREATE = 444,
+    LANDLOCK_ADD = 445,
+    LANDLOCK_RESTRICT = 446,
+    LANDLOCK_ASK_ABI = 1,
+    LANDLOCK_BENEATH = 1, // a rule for what lies beneath a path
+    OPEN_TREE = 428,
+    MOVE_MOUNT = 429,
+    SET_MOUNT = 442,
+    TREE_CLONE = 1,      // OPEN_TREE_CLONE
+    FROM_EMPTY = 4,      // MOVE_MOUNT_F_EMPTY_PATH
+    WHOLE_TREE = 0x8000, // AT_RECURSIVE
+    CAPABILITIES_MAX = 64,
+    SECONDS_LEFT = 5, // between SIGXCPU and SIGKILL
+    TASKS_OF_OTHERS = 16 << 10
+};
+
+// Rights that Landlock knows.
+enum {
+    EXECUTE = 1 << 0,
+    WRITE = 1 << 1,
+    READ = 1 << 2,
+    LIST = 1 << 3,
+    ALL_OF_1 = (1 << 13) - 1,
+    MOVE = 1 << 13,     // from ABI 2
+    TRUNCATE = 1 << 14, // from ABI 3
+    OF_FILES = EXECUTE | WRITE | READ | TRUNCATE,
+    LOOK = EXECUTE | READ | LIST
+};
+enum { SCOPE_SOCKETS = 1, SCOPE_SIGNALS = 2 }; // from ABI 6
+
+struct landlock_rules {
+    uint64_t files, network, scoped;
+};
+struct landlock_beneath {
+    uint64_t allowed;
+    int32_t parent;
+} __attribute__((packed));
+
+// Where programs, libraries and what they need lie; and the devices that anybody may use.
+static const char *const looked_at[] = {
+    "/usr", "/lib",  "/lib64", "/bin",       "/sbin",      "/etc",
+    "/opt", "/proc", "/sys",   "/nix/store", "/gnu/store", "/run/systemd/resolve"};
+static const char *const devices[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random",
+                                      "/dev/urandom"};
+// In a strict sandbox these are its own and empty.
+static const char *const private_places[] = {"/tmp", "/var/tmp", "/dev/shm"};
+
+// ---- limits ----
+
+IN_CHILD static int limit(int which, uint64_t soft, uint64_t hard) {
+    struct rlimit old;
+    if (soft == 0 && which != RLIMIT_CORE)
+        return 0;
+    if (getrlimit((__rlimit_resource_t)which, &old) < 0)
+        return -errno;
+    if (hard > old.rlim_max)
+        hard = old.rlim_max;
+    const struct rlimit next = {soft < hard ? soft : hard, hard};
+    return setrlimit((__rlimit_resource_t)which, &next) < 0 ? -errno : 0;
+}
+
+IN_CHILD static int set_limits(const struct sys_sandbox *it) {
+    const struct sys_sandbox_parts *parts = it->parts;
+    uint64_t seconds = it->seconds_max;
+    int err = limit(RLIMIT_CORE, 0, 0);
+    if (!err)
+        err = limit(RLIMIT_CPU, seconds, seconds + SECONDS_LEFT);
+    if (!err)
+        err = limit(RLIMIT_FSIZE, it->file_bytes_max, it->file_bytes_max);
+    if (!err)
+        err = limit(RLIMIT_NOFILE, it->files_max, it->files_max);
+    // The warden counts now and then, and this ends what multiplies in between. The system counts
+    // all that a user has, here and elsewhere, but of root nothing: so there is room for others.
+    if (!err && it->processes_max && !parts->group_pids) {
+        uint64_t count = parts->tasks + TASKS_OF_OTHERS + (uint64_t)it->processes_max;
+        err = limit(RLIMIT_NPROC, count, count);
+    }
+    // The warden looks now and then, and this keeps what lies between within bounds.
+    if (!err && it->memory_bytes_max && !parts->group_memory) {
+        uint64_t bytes = 2 * it->memory_bytes_max + ((uint64_t)256 << 20);
+        err = limit(RLIMIT_DATA, bytes, bytes);
+    }
+    return err;
+}
+
+// ---- Landlock ----
+
+IN_CHILD static int add_rule(int rules, int fd, uint64_t allowed) {
+    struct landlock_beneath rule = {.allowed = allowed, .parent = fd};
+    return syscall(LANDLOCK_ADD, rules, LANDLOCK_BENEATH, &rule, 0) < 0 ? -errno : 0;
+}
+
+// What is not there needs no rule.
+IN_CHILD static int add_path(int rules, const char *path, uint64_t allowed) {
+    struct stat facts;
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT || errno == EACCES || errno == ENOTDIR ? 0 : -errno;
+    int err = fstat(fd, &facts) < 0 ? -errno : 0;
+    if (!err)
+        err = add_rule(rules, fd, S_ISDIR(facts.st_mode) ? allowed : allowed & OF_FILES);
+    close(fd);
+    return err;
+}
+
+IN_CHILD static int add_paths(int rules, const char *paths, uint64_t allowed) {
+    char path[1024];
+    int err = 0;
+    while (paths && *paths && !err) {
+        size_t length = 0;
+        for (; *paths && *paths != ':'; paths++)
+            if (length < sizeof path - 1)
+                path[length++] = *paths;
+        path[length] = 0;
+        if (*paths == ':')
+            paths++;
+        if (length > 0)
+            err = add_path(rules, path, allowed);
+    }
+    return err;
+}
+
+// The rules, open; or an error.
+IN_CHILD static int make_rules(const struct sys_sandbox *it, int executable) {
+    int abi = it->parts->landlock;
+    uint64_t all = ALL_OF_1 | (abi >= 2 ? MOVE : 0) | (abi >= 3 ? TRUNCATE : 0);
+    const struct landlock_rules wanted = {.files = all,
+                                          .scoped = abi >= 6 ? SCOPE_SIGNALS | SCOPE_SOCKETS : 0};
+    size_t bytes = abi >= 6 ? sizeof wanted : sizeof wanted.files;
+    int rules = (int)syscall(LANDLOCK_CREATE, &wanted, bytes, 0);
+    if (rules < 0)
+        return -errno;
+    int err = add_path(rules, it->folder, all);
+    for (size_t i = 0; i < countof(looked_at) && !err; i++)
+        err = add_path(rules, looked_at[i], LOOK);
+    for (size_t i = 0; i < countof(devices) && !err; i++)
+        err = add_path(rules, devices[i], (READ | WRITE | TRUNCATE) & all);
+    for (size_t i = 0; i < countof(private_places) && !err; i++)
+        if (it->level == SYS_SANDBOX_STRICT)
+            err = add_path(rules, private_places[i], all);
+    if (!err)
+        err = add_paths(rules, it->readable, LOOK);
+    if (!err)
+        err = add_paths(rules, it->libraries, LOOK);
+    if (!err)
+        err = add_paths(rules, it->writable, all);
+    // A program in memory needs no rule, and the system knows none for it.
+    if (!err && executable >= 0 && (err = add_rule(rules, executable, EXECUTE | READ)) == -EBADFD)
+        err = 0;
+    if (!err)
+        return rules;
+    close(rules);
+    return err;
+}
+
+// ---- who it is ----
+
+// What a program that is run can have at the most; asked of the system, as new ones come.
+IN_CHILD static int drop_capabilities(void) {
+    for (int i = 0; i < CAPABILITIES_MAX; i++)
+        if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
+            return errno == EPERM ? 0 : -errno; // we never had any
+    return 0;
+}
+
+IN_CHILD static int become(const struct sys_sandbox *it) {
+    if (it->user == 0 || !it->parts->root)
+        return 0;
+    // The system calls: the C library's functions would tell other threads, of which there are none
+    // here.
+    if (syscall(SYS_setgroups, 0, NULL) < 0 ||
+        syscall(SYS_setresgid, it->group, it->group, it->group) < 0 ||
+        syscall(SYS_setresuid, it->user, it->user, it->user) < 0)
+        return -errno;
+    return 0;
+}
+
+IN_CHILD static int lose_capabilities(void) {
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[2] = {{0}};
+    return syscall(SYS_capset, &head, none) < 0 ? -errno : 0;
+}
+
+// ---- all of it ----
+
+IN_CHILD int sandbox_enter(const struct sys_sandbox *it, int executable, const char **what) {
+    bool confined = it->level != SYS_SANDBOX_NONE;
+    int rules = -1;
+    *what = "limits";
+    int err = set_limits(it);
+    if (!err && confined && it->parts->landlock) {
+        *what = "rules of Landlock";
+        rules = make_rules(it, executable);
+        err = rules < 0 ? rules : 0;
+    }
+    if (!err && confined) {
+        *what = "capabilities";
+        err = drop_capabilities();
+    }
+    if (!err) {
+        *what = "user";
+        err = become(it);
+    }
+    if (!err && confined) {
+        *what = "capabilities";
+        err = lose_capabilities();
+    }
+    // To become another user makes the system forget this.
+    if (!err) {
+        *what = "rights";
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ||
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+            err = -errno;
+    }
+    if (!err && rules >= 0) {
+        *what = "Landlock";
+        err = syscall(LANDLOCK_RESTRICT, rules, 0) < 0 ? -errno : 0;
+        close(rules);
+    }
+    if (!err && confined && it->parts->filter) {
+        *what = "filter of system calls";
+        err = filter_set();
+    }
+    return err;
+}
+
+// ---- namespaces ----
+
+IN_CHILD static int put(const char *path, const char *text, size_t bytes) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int err = write(fd, text, bytes) == (ssize_t)bytes ? 0 : -errno;
+    close(fd);
+    return err;
+}
+
+// "1000 1000 1": who has this number outside has it inside, and there is nobody else.
+IN_CHILD static int put_map(const char *path, uint32_t number) {
+    char digits[12], text[32];
+    size_t count = 0, length = 0;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while (number /= 10);
+    for (int twice = 0; twice < 2; twice++) {
+        for (size_t i = count; i > 0;)
+            text[length++] = digits[--i];
+        text[length++] = ' ';
+    }
+    text[length++] = '1';
+    return put(path, text, length);
+}
+
+// Makes the folders that lead to a path, in a place that was emptied.
+IN_CHILD static int make_way(const char *path) {
+    char part[1024];
+    for (size_t i = 0; i < sizeof part; i++) {
+        part[i] = path[i];
+        if (i > 0 && (path[i] == '/' || path[i] == 0)) {
+            part[i] = 0;
+            if (mkdir(part, 0755) < 0 && errno != EEXIST && errno != EROFS)
+                return -errno;
+            part[i] = path[i];
+        }
+        if (!path[i])
+            return 0;
+    }
+    return -ENAMETOOLONG;
+}
+
+IN_CHILD int sandbox_mount(const struct sys_sandbox *it, uint32_t user, uint32_t group,
+                           const char **what) {
+    struct {
+        uint64_t set, clear, propagation, users;
+    } read_only = {.set = 1}; // MOUNT_ATTR_RDONLY
+    int err = 0;
+    *what = "namespace of users";
+    if (!it->parts->root) {
+        err = put("/proc/self/setgroups", "deny", 4);
+        if (!err)
+            err = put_map("/proc/self/uid_map", user);
+        if (!err)
+            err = put_map("/proc/self/gid_map", group);
+    }
+    *what = "mounts";
+    if (!err && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        err = -errno;
+    int folder = err ? -1 : (int)syscall(OPEN_TREE, AT_FDCWD, it->folder, TREE_CLONE | O_CLOEXEC);
+    if (err || folder < 0)
+        return err ? err : -errno;
+    if (syscall(SET_MOUNT, AT_FDCWD, "/", WHOLE_TREE, &read_only, sizeof read_only) < 0)
+        err = -errno;
+    for (size_t i = 0; i < countof(private_places) && !err; i++)
+        if (mount("tmpfs", private_places[i], "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") < 0 &&
+            errno != ENOENT)
+            err = -errno;
+    // Of its own processes alone: the numbers in the one that was there are others.
+    if (!err && mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+        err = -errno;
+    *what = "mount of the folder";
+    if (!err)
+        err = make_way(it->folder);
+    if (!err && syscall(MOVE_MOUNT, folder, "", AT_FDCWD, it->folder, FROM_EMPTY) < 0)
+        err = -errno;
+    close(folder);
+    if (!err && chdir(it->folder) < 0)
+        err = -errno;
+    return err;
+}
+
+// ---- what there is ----
+
+// Tries all of it in a process that ends at once.
+static bool namespaces_work(const struct sys_sandbox_parts *parts) {
+    const struct sys_sandbox it = {.level = SYS_SANDBOX_STRICT, .parts = parts, .folder = "/tmp"};
+    const char *what;
+    uint32_t user = geteuid(), group = getegid();
+    unsigned long flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC |
+                          (parts->root ? 0 : CLONE_NEWUSER) | SIGCHLD;
+    int status;
+    pid_t id = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+    if (id == 0)
+        syscall(SYS_exit_group, sandbox_mount(&it, user, group, &what) ? 1 : 0);
+    while (id > 0 && waitpid(id, &status, 0) < 0)
+        if (errno != EINTR)
+            return false;
+    return id > 0 && status == 0;
+}
+
+// How many tasks a user has: what RLIMIT_NPROC counts.
+static uint32_t count_tasks(void) {
+    DIR *all = opendir("/proc");
+    uint32_t count = 0;
+    for (struct dirent *at; all && (at = readdir(all));) {
+        char path[300];
+        struct stat facts;
+        snprintf(path, sizeof path, "/proc/%s/task", at->d_name);
+        if (at->d_name[0] >= '0' && at->d_name[0] <= '9' && stat(path, &facts) == 0 &&
+            facts.st_uid == geteuid())
+            count += (uint32_t)facts.st_nlink - 2;
+    }
+    if (all)
+        closedir(all);
+    return count;
+}
+
+void sys_sandbox_probe(struct sys_sandbox_parts *parts, bool groups) {
+    char path[64];
+    long abi = syscall(LANDLOCK_CREATE, NULL, 0, LANDLOCK_ASK_ABI);
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+    *parts = (struct sys_sandbox_parts){.landlock = abi > 0 ? (int)abi : 0,
+                                        .filter = filter_is_there(),
+                                        .children = access(path, R_OK) == 0,
+                                        .root = geteuid() == 0,
+                                        .group_lock = -1,
+                                        .tasks = count_tasks()};
+    parts->namespaces = namespaces_work(parts);
+    if (groups)
+        group_probe(parts);
+}
+
+void sys_sandbox_leave(struct sys_sandbox_parts *parts) { group_leave(parts); }
+
+static void add_text(char *text, size_t bytes, const char *before, const char *it) {
+    size_t length = strlen(text);
+    snprintf(text + length, bytes - length, "%s%s", before, it);
+}
+
+void sys_sandbox_text(const struct sys_sandbox_parts *parts, enum sys_sandbox_level level,
+                      char *text, size_t bytes) {
+    static const char *const names[] = {"default", "strict", "none"};
+    bool confined = level != SYS_SANDBOX_NONE;
+    snprintf(text, bytes, "%s: limits, %s", names[level],
+             confined ? "no capabilities, no new rights" : "no new rights");
+    const struct {
+        bool wanted, there;
+        const char *name, *without;
+    } all[] = {
+        {confined, parts->filter, "filter of system calls", ""},
+        {confined, parts->landlock > 0, "Landlock",
+         " (jobs may read and write wherever their user may)"},
+        {level == SYS_SANDBOX_STRICT, parts->namespaces, "namespaces", ""},
+        {true, parts->group, "cgroup v2", " (wardens alone see to it that nothing is left)"},
+        {true, parts->group_memory, "memory controller", " (wardens look at what is used)"},
+        {true, parts->group_pids, "pids controller", " (wardens count)"},
+        {true, parts->children, "lists of children", " (wardens neither look nor count)"},
+        {confined, parts->landlock == 0 || parts->landlock >= 6, "scopes of Landlock",
+         " (jobs may send signals to processes of their user)"},
+    };
+    for (size_t i = 0; i < countof(all); i++)
+        if (all[i].wanted && all[i].there)
+            add_text(text, bytes, ", ", all[i].name);
+    const char *before = "; this system has no ";
+    for (size_t i = 0; i < countof(all); i++)
+        if (all[i].wanted && !all[i].there) {
+            add_text(text, bytes, before, all[i].name);
+            add_text(text, bytes, "", all[i].without);
+            before = ", no ";
+        }
+}
+
+// ---- users ----
+
+int sys_user_find(const char *name, uint32_t *user, uint32_t *group) {
+    const struct passwd *it = getpwnam(name);
+    if (!it)
+        return -ENOENT;
+    *user = it->pw_uid;
+    *group = it->pw_gid;
+    return 0;
+}
+
+bool sys_user_is_root(void) { return geteuid() == 0; }
