@@ -30,7 +30,7 @@ trap 'exit 1' INT TERM
 left() {
     local file
     for file in /proc/[0-9]*/environ; do
-        if grep -qaF "ASYNCORO_KEY_FILE=$own/key" "$file" 2>/dev/null; then
+        if grep -qaF "=$own/" "$file" 2>/dev/null; then
             file=${file%/environ}
             echo "${file#/proc/}"
         fi
@@ -44,7 +44,9 @@ settings=(
 )
 
 mkfifo "$own/ready" || fail "no pipe can be made"
-env "${settings[@]}" "$build/src/asyncoro" node --workers 2 --loopback >"$own/ready" &
+# Jobs may read what they are to count, besides what all may read.
+env "${settings[@]}" "$build/src/asyncoro" node --workers 2 --loopback \
+    --read "$(realpath -m -- "${1:-/usr/include}")" >"$own/ready" &
 node=$!
 # Opened for both directions, so that a node that cannot start does not leave us waiting here.
 exec 3<>"$own/ready"

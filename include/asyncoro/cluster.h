@@ -20,6 +20,15 @@
 // folders of the system. Jobs run as coroutines, one at a time in a worker by default: they may
 // wait, send, receive and monitor as anywhere.
 //
+// Workers are confined: a job writes in its working folder, which its computation has for itself,
+// is $HOME and $TMPDIR, and goes when the computation ends; it reads what lies where programs and
+// libraries do; it has no capabilities and no part of the node's environment but the language, the
+// time zone and variables that begin with AC_; it cannot trace, mount or make namespaces. When a
+// worker ends, all that it has started ends, daemons too. `asyncoro node` has options for more and
+// less of this and for limits of memory, processes, time and files; it says when it starts what its
+// system lacks. The text with which a worker's end is told has exit code or signal, the limit that
+// it went beyond, its greatest memory and the last that it wrote.
+//
 // Status messages and, for each job, exactly one exit notice go to the coroutine that opened the
 // computation.
 #ifndef ASYNCORO_CLUSTER_H

@@ -35,7 +35,9 @@ struct content {
 // The store of one node.
 struct contents {
     char folder[512];       // "": none, everything that arrives lies in memory
-    char work[512];         // for the folders of computations, on the same disk; "" where folder is
+    char work[512];         // for the folders of computations, on the same disk; where there is no
+                            // folder one of our own in $TMPDIR or /tmp; "": cannot be made either
+    uint32_t user, group;   // as whom workers run; 0: as we do
     uint64_t bytes_max;     // of all that lies in the folder and that nobody uses
     double compile_seconds; // for each compilation: 120
     struct map checked;     // digest -> struct sys_file_stamp: what this process has checked
@@ -91,13 +93,16 @@ struct folder {
 // Whether a file may travel under that name: a path of at most 1024 bytes and 32 parts, none of
 // them empty, "." or ".." or longer than 255 bytes.
 bool folder_name_is_good(const char *name);
-// Makes the folder of a computation. 0; -ENOENT where the node has no store; or an error.
+// Makes the folder of a computation. 0; -ENOENT where there is no place for it; or an error.
 int folder_make(struct folder *folder, const struct contents *contents);
 // Puts a content into it, beneath "files" or "libraries". Can wait. 0; -EEXIST; -EINVAL for a bad
 // name; or an error.
 int folder_put(struct folder *folder, const char *below, const char *name, int content,
                uint64_t bytes, bool writable);
-// Removes it with all that is in it, as far as that goes. May be called again.
+// When all has been put into it: makes it ready for workers that run as that user (0: as we do). 0
+// or an error.
+int folder_open_to(struct folder *folder, uint32_t user, uint32_t group);
+// Removes it with all that is in it, as far as that goes. May be called again. Can wait.
 void folder_remove(struct folder *folder);
 // Removes what nodes that were killed have left.
 void folder_sweep(const struct contents *contents);
@@ -198,7 +203,7 @@ int intake_add(struct intake *intake, uint32_t item, uint64_t offset, ac_span pi
 int intake_end(struct intake *intake, char problem[PROBLEM_BYTES]);
 // The executable, open for running; it belongs to the intake.
 int intake_program(const struct intake *intake);
-// Where its workers are to start; NULL: nothing travels along that needs a folder.
+// Where its workers start.
 const char *intake_folder(const struct intake *intake, char path[600]);
 // The environment for its workers, to be released with memory_release; NULL: the node's own.
 char **intake_environment(const struct intake *intake);

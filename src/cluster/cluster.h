@@ -16,6 +16,7 @@
 //   outside.c    signals, standard input and the service manager of node and scheduler
 //   place.c      what a computer leaves to a node, and what a batch system has given it
 //   host.c       one computation on a node: upload, worker processes, their ends
+//   cell.c       what the workers of a computation live in: folder, limits, sandbox (cell.h)
 //   worker.c     inside a worker process: runs jobs; and the functions that a program declares
 //   cargo.c      what a computation brings with it, at the client (cargo.h)
 //   intake.c     the same at a node: choosing a variant, taking in what is missing
@@ -93,6 +94,16 @@ struct node_options {
     ac_time grace_ns;            // what is left to running jobs when it drains
     bool die_with_stdin;         // stops when standard input ends
     bool slurm;                  // takes from the environment what Slurm has given it
+    enum sys_sandbox_level sandbox; // how workers are confined
+    const char *folder;             // of this node alone; NULL: the cache folder, with others
+    const char *user;     // as whom workers run, where the node is root; NULL: as the node
+    const char *readable; // more that workers may read, paths separated by ':'; NULL: none
+    const char *writable; // and write, likewise
+    // Limits of a worker; 0: none.
+    uint64_t worker_memory_bytes_max;
+    uint32_t worker_processes_max; // 0: 1024, but where there is no sandbox
+    uint64_t worker_seconds_max;   // of processor, of each of its processes
+    uint64_t worker_file_bytes_max;
 };
 
 // Runs the node daemon until it is told to end (life.c): prints one line when it is ready, "node

@@ -4,6 +4,7 @@
 #define CLUSTER_CLUSTER_PRIVATE_H
 
 #include "cluster/cargo.h"
+#include "cluster/cell.h"
 #include "cluster/cluster.h"
 #include "io/io.h"
 
@@ -264,6 +265,7 @@ struct node {
     bool stopping;
     const char *closed; // why it takes no computation in now; NULL: it does
     char name[64];
+    struct cells cells;
     struct elf_place place;
     struct contents contents;
 };

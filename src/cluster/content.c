@@ -133,6 +133,20 @@ static int prepare_folder(struct contents *it, const char *wanted) {
     return err;
 }
 
+// Without a store the folders of computations lie where temporary files do.
+static void make_temporary(struct contents *it) {
+    uint64_t number = 0;
+    int err = sys_random_bytes(&number, sizeof number);
+    snprintf(it->work, sizeof it->work, "%.400s/asyncoro-%016llx", sys_folder_temporary(),
+             (unsigned long long)number);
+    if (!err)
+        err = sys_folder_make(it->work);
+    if (!err)
+        err = sys_folder_is_private(it->work);
+    if (err)
+        it->work[0] = 0;
+}
+
 static void prune(const struct contents *it) {
     (void)sys_folder_prune(it->folder, it->bytes_max, sys_wall_now() - stale_ns);
 }
@@ -144,7 +158,8 @@ void contents_open(struct contents *it, const char *folder, uint64_t bytes_max) 
     int err = prepare_folder(it, folder);
     if (err) {
         trace(TRACE_CLUSTER, "there is no store of contents: %s", ac_strerror(err));
-        it->folder[0] = it->work[0] = 0;
+        it->folder[0] = 0;
+        make_temporary(it);
     } else {
         prune(it);
         folder_sweep(it);
@@ -161,6 +176,8 @@ static void forget_checks(struct contents *it) {
 }
 
 void contents_close(struct contents *it) {
+    if (it->work[0] && !it->folder[0])
+        (void)sys_file_remove_any(it->work);
     forget_checks(it);
     map_done(&it->checked);
 }

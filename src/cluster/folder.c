@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The folder of one computation on a node, with the files that travel with it:
 //
-//     work/NUMBER/files/       where its workers start: each file under the name that was asked for
+//     work/NUMBER/files/       where its workers start and may write: each file under the name that
+//                              was asked for
 //     work/NUMBER/libraries/   the program's own shared libraries, for LD_LIBRARY_PATH
 //
 // `work` lies beside the store of contents, on the same disk, so that a file that is not to be
@@ -10,15 +11,22 @@
 //
 // The folder is kept by a lock of the system as long as its node lives, and removed with all that
 // its workers have left in it when the computation ends. What a killed node has left the next one
-// removes when it starts: whatever nobody keeps.
+// removes when it starts: whatever nobody keeps. Where workers run as another user, `files` and
+// what may be written in it are his, and all may pass through the folders above it.
 #include "cluster/cluster_private.h"
 
 #include <stdio.h>
 
-enum { DEPTH_MAX = 64, PARTS_MAX = 32, TRIES_MAX = 3 };
+enum { PARTS_MAX = 32, TRIES_MAX = 3 };
+
+// A folder that is removed on a helper thread, as it may be large.
+struct removing {
+    struct work work;
+    struct folder folder;
+};
 
 static int try_make(struct folder *it, const char *work);
-static void remove_beneath(int folder, int depth);
+static void remove_now(struct folder *it);
 
 bool folder_name_is_good(const char *name) {
     size_t bytes = strlen(name);
@@ -67,13 +75,13 @@ static int try_make(struct folder *it, const char *work) {
     if (!err && sys_beneath_look(it->work, it->name, &facts) < 0)
         err = -EBUSY;
     if (err)
-        folder_remove(it);
+        remove_now(it);
     return err;
 }
 
-void folder_remove(struct folder *it) {
+static void remove_now(struct folder *it) {
     if (it->fd >= 0) {
-        remove_beneath(it->fd, 0);
+        (void)sys_beneath_clear(it->fd);
         (void)sys_beneath_remove(it->work, it->name, true);
     }
     sys_fd_close(it->fd);
@@ -81,29 +89,28 @@ void folder_remove(struct folder *it) {
     *it = (struct folder){.fd = -1, .work = -1};
 }
 
-static void remove_one(int folder, const char *name, int depth) {
-    struct sys_file_facts facts;
-    if (sys_beneath_look(folder, name, &facts) < 0)
-        return;
-    if (facts.sort == SYS_FILE_FOLDER && depth < DEPTH_MAX) {
-        int below = sys_beneath_walk(folder, name, false);
-        if (below >= 0)
-            remove_beneath(below, depth + 1);
-        sys_fd_close(below);
-    }
-    (void)sys_beneath_remove(folder, name, facts.sort == SYS_FILE_FOLDER);
+static void run_removing(struct work *work) {
+    remove_now(&container_of(work, struct removing, work)->folder);
 }
 
-// As much as goes.
-static void remove_beneath(int folder, int depth) {
-    struct buffer names;
-    buffer_init(&names);
-    (void)sys_beneath_permit(folder, 0700);
-    (void)sys_beneath_list(folder, &names);
-    const char *name = (const char *)names.bytes;
-    for (const char *end = name + names.length; name < end; name += strlen(name) + 1)
-        remove_one(folder, name, depth);
-    buffer_done(&names);
+static void removing_release(struct work *work) {
+    memory_release(container_of(work, struct removing, work));
+}
+
+void folder_remove(struct folder *it) {
+    struct removing *removing = it->fd < 0 ? NULL : memory_allocate(sizeof *removing);
+    if (!removing) {
+        remove_now(it);
+        return;
+    }
+    *removing = (struct removing){.work = {.run = run_removing, .orphaned = removing_release},
+                                  .folder = *it};
+    *it = (struct folder){.fd = -1, .work = -1};
+    int err = work_do_with_files(&removing->work, AC_FOREVER);
+    if (err && work_is_callers(err))
+        remove_now(&removing->folder);
+    if (work_is_callers(err))
+        memory_release(removing);
 }
 
 void folder_sweep(const struct contents *contents) {
@@ -117,7 +124,7 @@ void folder_sweep(const struct contents *contents) {
     for (const char *end = name + names.length; name < end; name += strlen(name) + 1) {
         int fd = sys_beneath_walk(work, name, false);
         if (fd >= 0 && sys_beneath_lock(fd) == 0) {
-            remove_beneath(fd, 0);
+            (void)sys_beneath_clear(fd);
             (void)sys_beneath_remove(work, name, true);
         }
         sys_fd_close(fd);
@@ -162,5 +169,32 @@ int folder_put(struct folder *it, const char *below, const char *name, int conte
     if (err && err != -EEXIST)
         err = copy(parent, last, content, bytes, writable);
     sys_fd_close(parent);
+    return err;
+}
+
+// Libraries are for all to read; what is in `files` is the user's.
+static int open_to(struct folder *it, int files, uint32_t user, uint32_t group) {
+    int libraries = sys_beneath_walk(it->fd, "libraries", false);
+    int err = sys_beneath_permit(it->work, 0711);
+    if (!err)
+        err = sys_beneath_permit(it->fd, 0711);
+    if (!err)
+        err = sys_beneath_give(files, user, group);
+    if (!err && libraries >= 0)
+        err = sys_beneath_give(libraries, 0, 0);
+    if (!err && libraries >= 0)
+        err = sys_beneath_permit(libraries, 0755);
+    sys_fd_close(libraries);
+    return err;
+}
+
+int folder_open_to(struct folder *it, uint32_t user, uint32_t group) {
+    int files = sys_beneath_walk(it->fd, "files", true);
+    if (files < 0)
+        return files;
+    int err = user ? open_to(it, files, user, group) : 0;
+    if (!err)
+        err = sys_beneath_permit(files, 0700);
+    sys_fd_close(files);
     return err;
 }

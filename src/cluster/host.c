@@ -26,16 +26,17 @@
 //                   is
 //                refused                                    refused          +--+ started again
 //
-// The host ends, and its workers with it (SIGTERM to the whole session of each, SIGKILL a second
-// later), when the agent says so, ends or is lost, or when the node stops. Each worker has a
-// *keeper*, a coroutine that waits for the end of the process, and a *listener* that passes on what
-// the worker writes and keeps the last of it. Should the node itself be killed, the system
-// tells the workers, and each one ends with what it has started.
+// The host ends, and its workers with it (SIGTERM to all that each has started, SIGKILL a second
+// later), when the agent says so, ends or is lost, or when the node stops. Each worker lives in the
+// computation's cell (cell.h) and has a *keeper*, a coroutine that waits until nothing of it lives,
+// and a *listener* that passes on what the worker writes and keeps the last of it. Should the node
+// itself be killed, the wardens of its workers end all that these have started.
 //
 // What workers write goes to the node's standard error, without the bytes that steer a terminal,
 // and only as fast as it is read there: what does not fit is dropped, and the number of its bytes
 // is told later. A pipe or socket that nobody reads does not hold up the node. A terminal may: it
 // says that it is ready when it has room for one byte, and its mode is not ours to change.
+#include "cluster/cell.h"
 #include "cluster/cluster_private.h"
 
 #include <stdio.h>
@@ -46,7 +47,6 @@ enum {
     RESTART_FREE_NS = 2000 * 1000 * 1000, // one that lived so long does not count as a crash
     RESTARTS_MAX = 8,                     // of one computation, but for those
     TAIL_BYTES = 4 << 10,                 // of what a worker wrote last
-    TAIL_SHOWN = 280,                     // of these, told with its end
     END_TEXT_BYTES = 512,                 // of how a worker ended
     OUTPUT_BYTES = 4 << 10,               // passed on at once: a pipe that is ready has room for it
     PATIENCE_NS = 20 * 1000 * 1000,       // with a standard error that is full
@@ -81,7 +81,7 @@ struct keeper {
     struct list link;  // in host.keepers
     struct host *host; // outlives its keepers
     int64_t number;
-    struct sys_process process;
+    struct sys_ward ward;
     int record;      // our end of the pipe with the start-up record
     int output;      // our end of the pipe with what it writes
     ac_ref listener; // which may end before the process
@@ -181,7 +181,7 @@ static void refuse_for(struct host *host, int err, const char *what) {
 
 // ---- workers ----
 
-static int start_process(struct keeper *keeper) {
+static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BYTES]) {
     struct host *host = keeper->host;
     struct worker_start start = {.agent = host->agent,
                                  .supplier = host->supplier,
@@ -215,12 +215,9 @@ static int start_process(struct keeper *keeper) {
         .output = output[1],
         .error = output[1],
         .extra = record[0],
-        .dies_with_us = true,
-        .own_session = true,
-        .no_new_rights = true,
     };
     if (!err)
-        err = sys_process_start(&keeper->process, &how);
+        err = cell_start(&host->node->cells, &keeper->ward, &how, problem);
     memory_release(environment);
     keeper->record = record[1];
     keeper->output = output[0];
@@ -234,7 +231,7 @@ close_record:
     return err;
 }
 
-static int start_worker(struct host *host) {
+static int start_worker(struct host *host, char problem[SYS_WARD_PROBLEM_BYTES]) {
     struct keeper *keeper = memory_allocate_zeroed(sizeof *keeper);
     if (!keeper)
         return -ENOMEM;
@@ -242,7 +239,7 @@ static int start_worker(struct host *host) {
     keeper->number = ++host->last_number;
     keeper->began = ac_now();
     list_init(&keeper->link);
-    int err = start_process(keeper);
+    int err = start_process(keeper, problem);
     if (err) {
         memory_release(keeper);
         return err;
@@ -250,12 +247,12 @@ static int start_worker(struct host *host) {
     struct coro *coro = spawn(run_keeper, keeper, "keeper of a worker");
     struct coro *listener = coro ? spawn(run_listener, keeper, "listener of a worker") : NULL;
     if (!listener) { // it cannot be looked after
-        sys_process_end(&keeper->process, true, true);
+        sys_ward_end(&keeper->ward, true);
         sys_fd_close(keeper->output);
     }
     if (!coro) {
-        struct sys_process_end end;
-        (void)sys_process_reap(&keeper->process, &end);
+        sys_process_abandon(&keeper->ward.warden, false);
+        sys_fd_close(keeper->ward.line);
         sys_fd_close(keeper->record);
         memory_release(keeper);
         return -ENOMEM;
@@ -264,7 +261,7 @@ static int start_worker(struct host *host) {
     list_append(&host->keepers, &keeper->link);
     host->keeper_count++;
     trace(TRACE_CLUSTER, "%s: worker %lld is process %d", host->name, (long long)keeper->number,
-          keeper->process.id);
+          keeper->ward.id);
     return listener ? 0 : -ENOMEM;
 }
 
@@ -287,35 +284,21 @@ static void start_workers(struct host *host) {
             }
             host->restarts_left--;
         }
-        int err = start_worker(host);
-        if (err == -EACCES)
+        char problem[SYS_WARD_PROBLEM_BYTES] = "";
+        int err = start_worker(host, problem);
+        if (err == -EACCES && strncmp(problem, "program", 7) == 0)
             refuse(host, "the program may not be run here: the folder of programs lies on a "
                          "file system mounted noexec, or vm.memfd_noexec is set");
+        else if (problem[0])
+            refuse(host, problem);
         else if (err)
             refuse_for(host, err, "a worker could not be started");
     }
 }
 
-// What the worker wrote last, in one line of plain letters.
-static void describe_tail(const struct keeper *keeper, char *text, size_t bytes) {
-    size_t count = keeper->tail_bytes;
-    while (count > 0 && keeper->tail[count - 1] == '\n')
-        count--;
-    size_t from = count > TAIL_SHOWN ? count - TAIL_SHOWN : 0;
-    size_t length = strlen(text);
-    if (count == from || bytes - length < count - from + 32)
-        return;
-    length += (size_t)snprintf(text + length, bytes - length, "; it wrote last: ");
-    for (size_t i = from; i < count; i++) {
-        unsigned char it = (unsigned char)keeper->tail[i];
-        text[length++] = it == '\n' ? '|' : it < 32 || it > 126 ? '?' : (char)it;
-    }
-    text[length] = 0;
-}
-
 static void wait_for_end(struct keeper *keeper) {
     struct sys_handle handle = {0};
-    int copy = sys_fd_copy(keeper->process.handle);
+    int copy = sys_fd_copy(keeper->ward.warden.handle);
     if (copy < 0)
         return;
     sys_adopt(loop_here->sys, &handle, copy, false);
@@ -327,26 +310,20 @@ static void wait_for_end(struct keeper *keeper) {
 static ac_value run_keeper(ac_value argument) {
     struct keeper *keeper = ac_pointer_of(argument);
     struct host *host = keeper->host;
-    struct sys_process_end end = {0};
+    struct worker_end end = {0};
     char text[END_TEXT_BYTES] = "";
     wait_for_end(keeper);
-    // What it started goes too, while its number still names its session.
-    sys_process_end(&keeper->process, true, true);
-    int err = sys_process_reap(&keeper->process, &end);
-    if (host->ending)
-        snprintf(text, sizeof text, "closed");
-    else if (err)
-        snprintf(text, sizeof text, "%s", ac_strerror(err));
-    else
-        sys_process_end_text(&end, text, sizeof text);
+    end.closed = host->ending;
+    end.err = sys_ward_reap(&keeper->ward, &end.ward);
     // The listener reads what is left and then the end; unless a process got away with the pipe.
     if (ac_join(keeper->listener, NULL, ac_after(0.5)) == -ETIMEDOUT) {
         (void)ac_cancel(keeper->listener);
         if (ac_join(keeper->listener, NULL, AC_FOREVER) < 0)
             trace(TRACE_CLUSTER, "%s: a listener is left", host->name);
     }
-    if (!host->ending)
-        describe_tail(keeper, text, sizeof text);
+    end.last = keeper->tail;
+    end.last_bytes = keeper->tail_bytes;
+    worker_end_text(&end, text, sizeof text);
     trace(TRACE_CLUSTER, "%s: worker %lld: %s", host->name, (long long)keeper->number, text);
     ac_value gone = ac_list("gone", keeper->number, (const char *)text);
     ac_ref agent = host->agent;
@@ -484,7 +461,7 @@ static ac_value run_listener(ac_value argument) {
 
 static void signal_workers(struct host *host, bool hard) {
     list_each (link, &host->keepers)
-        sys_process_end(&container_of(link, struct keeper, link)->process, hard, true);
+        sys_ward_end(&container_of(link, struct keeper, link)->ward, hard);
 }
 
 static void end_one(struct host *host, ac_value message) {
@@ -495,7 +472,7 @@ static void end_one(struct host *host, ac_value message) {
     list_each (link, &host->keepers) {
         struct keeper *keeper = container_of(link, struct keeper, link);
         if (keeper->number == number)
-            sys_process_end(&keeper->process, true, true);
+            sys_ward_end(&keeper->ward, true);
     }
 }
 

@@ -279,17 +279,10 @@ static int read_needs(const struct intake *it, struct elf_facts *needs, char *pr
     return err;
 }
 
-static bool needs_folder(const struct intake *it) {
-    for (uint32_t i = 0; i < it->file_count; i++)
-        if (it->files[i].use != FILE_SOURCE)
-            return true;
-    return false;
-}
-
 static int fill_folder(struct intake *it, char *problem) {
     int err = folder_make(&it->folder, it->contents);
     if (err)
-        return fail(problem, err, "there is no folder for the files that travel along");
+        return fail(problem, err, "there is no folder for its workers");
     for (uint32_t i = 0; !err && i < it->file_count; i++) {
         const struct intake_file *file = &it->files[i];
         const struct intake_item *item = &it->items[file->item];
@@ -301,7 +294,10 @@ static int fill_folder(struct intake *it, char *problem) {
             snprintf(problem, PROBLEM_BYTES, "the file %.200s cannot be put there: %s", file->name,
                      ac_strerror(err));
     }
-    return err;
+    if (err)
+        return err;
+    err = folder_open_to(&it->folder, it->contents->user, it->contents->group);
+    return err ? fail(problem, err, "its folder cannot be made ready for its workers") : 0;
 }
 
 int intake_end(struct intake *it, char problem[PROBLEM_BYTES]) {
@@ -322,15 +318,10 @@ int intake_end(struct intake *it, char problem[PROBLEM_BYTES]) {
         err = elf_check(&needs, it->place, problem);
     if (err)
         return fail(problem, err, "the program cannot be read");
-    return needs_folder(it) ? fill_folder(it, problem) : 0;
+    return fill_folder(it, problem);
 }
 
 const char *intake_folder(const struct intake *it, char path[600]) {
-    bool has_files = false;
-    for (uint32_t i = 0; i < it->file_count; i++)
-        has_files |= it->files[i].use == FILE_PLAIN;
-    if (!has_files)
-        return NULL;
     snprintf(path, 600, "%s/files", it->folder.path);
     return path;
 }

@@ -119,8 +119,16 @@ int node_run(const struct node_options *options, char text[256]) {
         ac_drop(node->tags);
         return err;
     }
+    err = cells_open(&node->cells, options, text);
+    if (err) {
+        ac_drop(node->tags);
+        outside_close(&daemon.outside);
+        return err;
+    }
     elf_place_here(&node->place);
-    contents_open(&node->contents, NULL, options->store_bytes_max);
+    contents_open(&node->contents, options->folder, options->store_bytes_max);
+    node->contents.user = node->cells.sandbox.user;
+    node->contents.group = node->cells.sandbox.group;
     err = start_network(options, node, text);
     if (!err) {
         ac_ref main = ac_spawn(run_node, ac_of_pointer(&daemon), .name = "node",
@@ -132,6 +140,7 @@ int node_run(const struct node_options *options, char text[256]) {
     if (err && !text[0])
         snprintf(text, 256, "%s", ac_strerror(err));
     contents_close(&node->contents);
+    cells_close(&node->cells);
     elf_place_done(&node->place);
     ac_drop(node->tags);
     outside_close(&daemon.outside);
@@ -186,6 +195,7 @@ static void say_ready(const struct node *node) {
     (void)ac_network_address(address);
     (void)ac_print("node %s at %s: %u worker%s, ready\n", node->name, address, node->workers,
                    node->workers == 1 ? "" : "s");
+    (void)ac_print("sandbox %s\n", node->cells.text);
     outside_say_ready();
 }
 
@@ -195,7 +205,8 @@ static ac_value describe(const struct daemon *daemon) {
     return ac_map("name", (const char *)node->name, "state", life_state_name(life->state), "why",
                   life->why, "workers", node->workers, "memory",
                   node->memory_bytes ? ac_of(node->memory_bytes) : ac_nil, "tags",
-                  ac_hold(node->tags), "computations", node->host_count, "sandbox", "none");
+                  ac_hold(node->tags), "computations", node->host_count, "sandbox",
+                  (const char *)node->cells.text);
 }
 
 // ---- the life ----

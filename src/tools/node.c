@@ -59,6 +59,19 @@ static int run(struct node_options *node, struct key_ring *keys, bool key_stdin)
     return err ? complain(text) : EXIT_GOOD;
 }
 
+static int read_level(const char *text, enum sys_sandbox_level *level) {
+    static const char *const names[] = {"default", "strict", "none"};
+    for (size_t i = 0; text && i < countof(names); i++)
+        if (strcmp(text, names[i]) == 0) {
+            *level = (enum sys_sandbox_level)i;
+            return EXIT_GOOD;
+        }
+    if (!text)
+        return EXIT_GOOD;
+    fprintf(stderr, "asyncoro node: --sandbox is default, strict or none, not '%s'\n", text);
+    return EXIT_USAGE;
+}
+
 int tool_node(int count, char **arguments) {
     struct node_options node = {.grace_ns = 20ll * 1000 * 1000 * 1000};
     uint32_t port = 0, discovery_port = 0;
@@ -66,6 +79,8 @@ int tool_node(int count, char **arguments) {
     struct hours hours;
     struct key_ring keys = {.count = 0};
     bool key_stdin = false;
+    const char *sandbox = NULL;
+    uint32_t seconds = 0;
     const struct tool_option options[] = {
         {.name = "--workers", .number = &node.workers, .number_max = 1024},
         {.name = "--memory", .bytes = &node.memory_bytes},
@@ -82,14 +97,26 @@ int tool_node(int count, char **arguments) {
         {.name = "--discovery-port", .number = &discovery_port, .number_max = UINT16_MAX},
         {.name = "--key-file", .text = &node.key_file},
         {.name = "--key-stdin", .flag = &key_stdin},
+        {.name = "--sandbox", .text = &sandbox},
+        {.name = "--folder", .text = &node.folder},
+        {.name = "--user", .text = &node.user},
+        {.name = "--read", .text = &node.readable},
+        {.name = "--write", .text = &node.writable},
+        {.name = "--worker-memory", .bytes = &node.worker_memory_bytes_max},
+        {.name = "--worker-processes", .number = &node.worker_processes_max, .number_max = 1 << 20},
+        {.name = "--worker-seconds", .number = &seconds, .number_max = 1 << 30},
+        {.name = "--worker-file", .bytes = &node.worker_file_bytes_max},
     };
     int code = tool_read_options("node", count, arguments, options, countof(options), NULL);
     if (!code)
         code = check(&node, hours_text, &hours);
+    if (!code)
+        code = read_level(sandbox, &node.sandbox);
     if (code)
         return code;
     node.port = (uint16_t)port;
     node.discovery_port = (uint16_t)discovery_port;
+    node.worker_seconds_max = seconds;
     node.hours = hours_text ? &hours : NULL;
     return run(&node, &keys, key_stdin);
 }

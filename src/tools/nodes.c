@@ -50,7 +50,7 @@ static bool print_json(ac_value node, const char *address) {
 }
 
 static bool print_one(ac_value node, const char *address) {
-    char name[64], state[16], sandbox[32], why[128], tags[1024], memory[32] = "-";
+    char name[64], state[16], sandbox[512], why[128], tags[1024], memory[32] = "-";
     if (json)
         return print_json(node, address);
     long long bytes = number_in(node, "memory");

@@ -29,7 +29,7 @@ static ac_value look(ac_value unused) {
     if (!getcwd(here, sizeof here))
         return ac_result(-errno);
     return ac_list(along_answer(), (const char *)words, (const char *)table, (const char *)changed,
-                   (const char *)here);
+                   (const char *)here, geteuid());
 }
 AC_JOB(look)
 
@@ -38,16 +38,14 @@ static ac_value write_home(ac_value number) {
     char name[64], text[64];
     snprintf(name, sizeof name, "of job %lld", (long long)ac_int_of(number));
     int length = snprintf(text, sizeof text, "result %lld", (long long)ac_int_of(number));
-    char path[96];
-    snprintf(path, sizeof path, "/tmp/asyncoro-test-%d-%s", (int)getpid(), name);
-    int fd = sys_file_create(path);
+    int fd = sys_file_create(name);
     int err = fd < 0 ? fd : sys_fd_write(fd, text, (size_t)length);
     sys_fd_close(fd);
     char there[96];
     snprintf(there, sizeof there, "results/%s", name);
     if (!err)
-        err = ac_job_file(path, there, ac_after(40));
-    (void)sys_file_remove(path);
+        err = ac_job_file(name, there, ac_after(40));
+    (void)sys_file_remove(name);
     return ac_result(err);
 }
 AC_JOB(write_home)
@@ -55,6 +53,7 @@ AC_JOB(write_home)
 JOBS_OF_THIS_TEST
 
 static char words[160], table[160];
+static uint32_t user_is; // as whom jobs run
 
 static void write_file(const char *name, const char *text, char path[160]) {
     snprintf(path, 160, "%s/%s", world_folder, name);
@@ -81,8 +80,10 @@ static ac_value send_along(ac_value unused) {
         ck_assert_msg(job.exit.how == AC_FINISHED, "%.*s", (int)ac_span_of(job.exit.value).bytes,
                       (const char *)ac_span_of(job.exit.value).at);
         int answer;
+        uint32_t user;
         const char *one, *two, *three, *folder;
-        ck_assert_int_eq(ac_unpack(job.exit.value, &answer, &one, &two, &three, &folder), 0);
+        ck_assert_int_eq(ac_unpack(job.exit.value, &answer, &one, &two, &three, &folder, &user), 0);
+        ck_assert_uint_eq(user, user_is);
         ck_assert_int_eq(answer, 42);
         ck_assert_str_eq(one, "some words");
         ck_assert_str_eq(two, "the table"); // also the second time: each gets a new copy
@@ -106,7 +107,26 @@ static size_t folders_left(void) {
     return bytes;
 }
 
+// Root's node gives them to the user as whom its workers run.
+TEST(another_user_reads_and_writes_them) {
+    char node[96];
+    if (geteuid() != 0)
+        TEST_SKIP("only root can run workers as somebody else");
+    world_make();
+    ck_assert_int_eq(chmod(world_folder, 0711), 0);
+    snprintf(node, sizeof node, "%s/node", world_folder);
+    write_file("words.txt", "some words", words);
+    write_file("a table", "the table", table);
+    user_is = 65534;
+    world_node_options[0] = "--user";
+    world_node_options[1] = "nobody";
+    world_start_node_with("1", "--folder", node);
+    world_run(send_along);
+    world_end();
+}
+
 TEST(files_and_libraries_are_there_for_jobs_and_go_with_the_computation) {
+    user_is = geteuid();
     world_begin("1");
     write_file("words.txt", "some words", words);
     write_file("a table", "the table", table);

@@ -59,7 +59,8 @@ static void write_file(const char *name, const char *text) {
 
 TEST(words_are_counted_and_the_sum_is_checked) {
     char folder[96], path[160];
-    world_begin("2");
+    world_make();
+    world_start_node_with("2", "--read", world_folder); // what the jobs look at
     snprintf(folder, sizeof folder, "%s/words", world_folder);
     snprintf(path, sizeof path, "%s/below", folder);
     ck_assert_int_eq(sys_folder_make(path), 0);
@@ -88,7 +89,7 @@ TEST(a_file_that_vanishes_meanwhile_is_skipped_and_said) {
     read_until("0 of 2 files"); // it has seen both, and waits for a node
     snprintf(path, sizeof path, "%s/two", folder);
     ck_assert_int_eq(sys_file_remove(path), 0);
-    world_start_node("1");
+    world_start_node_with("1", "--read", world_folder);
     ck_assert_int_eq(end_census(), 0);
     ck_said("1 files, 5 bytes, 1 words");
     ck_said("skipped: 1 files and 0 folders");

@@ -120,9 +120,25 @@ TEST(what_a_killed_node_left_goes_and_what_is_kept_stays) {
     end();
 }
 
-TEST(without_a_store_there_is_no_folder) {
+TEST(without_a_store_folders_are_temporary) {
+    struct folder folder;
+    char work[sizeof contents.work];
+    world_make();
+    contents_open(&contents, "/dev/null/x", 0);
+    ck_assert_str_eq(contents.folder, "");
+    strcpy(work, contents.work);
+    ck_assert_int_eq(folder_make(&folder, &contents), 0);
+    ck_assert_ptr_nonnull(strstr(folder.path, work));
+    folder_remove(&folder);
+    ck_assert_uint_eq(folders(), 0);
+    end();
+    ck_assert(!sys_file_exists(work));
+}
+
+TEST(without_any_place_there_is_no_folder) {
     struct folder folder;
     world_make();
+    setenv("TMPDIR", "/dev/null/y", 1);
     contents_open(&contents, "/dev/null/x", 0);
     ck_assert_int_eq(folder_make(&folder, &contents), -ENOENT);
     folder_remove(&folder);

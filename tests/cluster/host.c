@@ -2,7 +2,7 @@
 // Computations on a node: nothing is left behind, whoever is killed.
 #include "cluster/world.h"
 
-static const char crash_variable[] = "CRASH_OF_THIS_TEST";
+static const char crash_variable[] = "AC_CRASH_OF_THIS_TEST";
 
 // A worker of a program that cannot even start. Before JOBS_OF_THIS_TEST.
 __attribute__((constructor(101))) static void crash_if_asked(int argc, char **argv) {

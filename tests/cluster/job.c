@@ -130,7 +130,8 @@ static ac_value crash_and_go_on(ac_value unused) {
 }
 
 TEST(a_job_runs_again_only_if_it_may) {
-    world_begin("1");
+    world_make();
+    world_start_node_with("1", "--write", world_folder);
     world_run(crash_and_go_on);
     world_end();
 }

@@ -68,7 +68,9 @@ __attribute__((unused)) static void world_tool(char path[512]) {
     strcpy(strrchr(path, '/'), "/../src/asyncoro");
 }
 
-__attribute__((unused)) static void world_start_node(const char *workers) {
+// Starts one, with one option more if it is not NULL.
+__attribute__((unused)) static void world_start_node_with(const char *workers, const char *option,
+                                                          const char *value) {
     char tool[512], line[256] = "";
     int ends[2];
     world_tool(tool);
@@ -77,6 +79,12 @@ __attribute__((unused)) static void world_start_node(const char *workers) {
                                  "--name",   world_node_name, "--grace",   "0s"};
     for (size_t i = 0, at = 9; world_node_options[i]; i++)
         arguments[at++] = world_node_options[i];
+    for (size_t i = 0; i < countof(arguments); i++)
+        if (!arguments[i] && option) {
+            arguments[i] = option;
+            arguments[i + 1] = value;
+            break;
+        }
     const struct sys_process_options how = {.path = tool,
                                             .arguments = (char *const *)arguments,
                                             .input = world_node_input,
@@ -94,6 +102,10 @@ __attribute__((unused)) static void world_start_node(const char *workers) {
     if (*world_node_address) // without the ':' behind it
         world_node_address[strlen(world_node_address) - 1] = 0;
     sys_fd_close(ends[0]);
+}
+
+__attribute__((unused)) static void world_start_node(const char *workers) {
+    world_start_node_with(workers, NULL, NULL);
 }
 
 // True if the process behind a handle ends within the time.

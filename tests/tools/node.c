@@ -26,6 +26,13 @@ TEST(what_it_does_not_know_it_names) {
     ck_assert_int_eq(run_tool("node", "--loopback=yes"), 2);
 }
 
+TEST(how_workers_are_confined_is_checked) {
+    ck_assert_int_eq(run_tool("node", "--sandbox", "soft"), 2);
+    ck_said("--sandbox is default, strict or none, not 'soft'");
+    ck_assert_int_eq(run_tool("node", "--user", "nobody-of-that-name"), 1);
+    ck_said("there is no user 'nobody-of-that-name'");
+}
+
 TEST(numbers_are_checked) {
     static const char *const bad[] = {"0", "-1", "1025", "x", "", "1x", "99999999999999999999"};
     for (size_t i = 0; i < countof(bad); i++) {
