@@ -6,7 +6,8 @@
 // has been told that the other is lost. What was said to be delivered is left out never, what was
 // said to be refused does not come. Each side watches the other (ac_monitor): each watch gets one
 // notice, behind all messages of the one whose end it tells; that a process is gone is said of no
-// living one; and nobody is lost without a cause.
+// living one; and nobody is lost without a cause. Who watches the peers is told of each in turn
+// that it has come and that it has gone, and in the end takes nobody for present who has ended.
 #include "story.h"
 
 #include <stdlib.h>
@@ -25,7 +26,7 @@ struct pair {
     unsigned lost_here;  // and the talker
 };
 
-enum { RECEIVED = 0x80, OVERTAKEN_MAX = 100 };
+enum { RECEIVED = 0x80, OVERTAKEN_MAX = 200 };
 
 struct talker {
     uint64_t id;
@@ -42,6 +43,7 @@ struct view {
     bool asked;    // to watch it
     bool watched;  // it does
     unsigned lost; // how often it was told of a loss
+    bool present;  // as the one who watches peers was told
 };
 
 static struct {
@@ -286,13 +288,33 @@ bool oracle_is_to_watch(struct node *at, const struct node *of) {
     return !asked;
 }
 
-bool oracle_has_in_view(struct node *at, const struct node *of) { return view_of(at, of)->watched; }
+bool oracle_has_in_view(struct node *at, const struct node *of) {
+    return view_of(at, of)->watched || view_of(at, of)->present;
+}
+
+void oracle_peer_change(struct node *at, const struct ac_peer_change *change) {
+    struct node *of = NULL;
+    for (uint32_t i = 0; i < story.node_count && !of; i++)
+        if (story.nodes[i]->inbox.peer == change->peer.id)
+            of = story.nodes[i];
+    if (!of) // the outsider
+        return;
+    struct view *view = view_of(at, of);
+    sim_note("peer", at->number, of->number, change->came);
+    sim_check(view->present != change->came, "node %u was told twice that node %u has %s",
+              at->number, of->number, change->came ? "come" : "gone");
+    view->present = change->came;
+    sim_check(change->came || change->reason != -ECONNRESET || !process_lives(of->process) ||
+                  of->stopping || at->stopping,
+              "node %u was told that the living process of node %u is gone", at->number,
+              of->number);
+}
 
 void oracle_keeps_watch(struct node *at, const struct node *of, int err) {
     struct view *view = view_of(at, of);
     view->watched = err == 0;
     if (err < 0) // it is lost already
-        *view = (struct view){.lost = view->lost + 1};
+        *view = (struct view){.lost = view->lost + 1, .present = view->present};
 }
 
 void oracle_notice_of_node(struct node *at, const struct ac_exit *exit) {
@@ -300,7 +322,7 @@ void oracle_notice_of_node(struct node *at, const struct ac_exit *exit) {
     struct view *view = view_of(at, of);
     sim_check(view->watched, "the watchman of node %u got a second notice of node %u", at->number,
               of->number);
-    *view = (struct view){.lost = view->lost + 1};
+    *view = (struct view){.lost = view->lost + 1, .present = view->present};
     if (exit->how == AC_LOST && exit->reason != -ESRCH)
         oracle_lost(at, of, exit->reason);
 }

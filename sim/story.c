@@ -115,6 +115,19 @@ static ac_value keep_watch(ac_value argument) {
     return ac_nil;
 }
 
+static ac_value watch_peers(ac_value argument) {
+    struct node *node = ac_pointer_of(argument);
+    ac_value message;
+    sim_check(ac_peers_watch() == 0, "node %u cannot watch its peers", node->number);
+    while (ac_receive(&message, AC_FOREVER) == 0) {
+        struct ac_peer_change change;
+        sim_check(ac_peer_change_of(message, &change), "who watches the peers got a message");
+        oracle_peer_change(node, &change);
+        ac_drop(message);
+    }
+    return ac_nil;
+}
+
 // ---- talkers ----
 
 static void hear_notices(struct talker *talker, double seconds) {
@@ -413,6 +426,7 @@ static void run_node(struct process *process) {
     node->watchman = ac_spawn(keep_watch, ac_of_pointer(node), .daemon = true);
     (void)ac_spawn(publish, ac_of_pointer(node), .daemon = true);
     (void)ac_spawn(find_early, ac_of_pointer(node), .daemon = true);
+    (void)ac_spawn(watch_peers, ac_of_pointer(node), .daemon = true);
     favours_start(node);
     (void)ac_spawn(live, ac_of_pointer(node));
     int err = ac_run();
@@ -518,6 +532,7 @@ static void end_all(void) {
 static void check_pings(const struct node *node) {
     sim_check(node->pings_due == 0, "node %u has not reached %u others", node->number,
               node->pings_due);
+    sim_check(!node->waiting, "a message of node %u waits for ever", node->number);
     sim_check(node->found_early, "node %u has not found whom it sought from its beginning",
               node->number);
 }

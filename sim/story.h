@@ -153,7 +153,9 @@ struct node *oracle_notice_of_inbox(struct talker *talker, const struct ac_exit 
 bool oracle_is_to_watch(struct node *at, const struct node *of);
 void oracle_keeps_watch(struct node *at, const struct node *of, int err);
 void oracle_notice_of_node(struct node *at, const struct ac_exit *exit);
-bool oracle_has_in_view(struct node *at, const struct node *of); // it watches it
+// Whether it still watches it, or takes it for present; what it was told of peers that come and go.
+bool oracle_has_in_view(struct node *at, const struct node *of);
+void oracle_peer_change(struct node *at, const struct ac_peer_change *change);
 // Of anybody of `of` that was lost for `reason`, seen at `at`.
 void oracle_lost(const struct node *at, const struct node *of, int reason);
 // For how long after a fault somebody may be lost.
