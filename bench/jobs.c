@@ -400,6 +400,8 @@ static double sample(void) {
     pid_t client = fork();
     if (client == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
         close(ends[0]);
         value_to = ends[1];
         ac_ref it = ac_spawn(run, ac_nil, .stack_bytes = 256 << 10);
@@ -433,6 +435,12 @@ static double median_of_samples(void) {
     return measure_median(values, figure->samples);
 }
 
+// Of this process, which only waits.
+static void end_early(int signal) {
+    (void)signal;
+    exit(1);
+}
+
 int main(int argc, char **argv) {
     ac_cluster_init(argc, argv);
     while (argc == 3 && figure->name && strcmp(figure->name, argv[1]) != 0)
@@ -442,6 +450,8 @@ int main(int argc, char **argv) {
         return 2;
     }
     tool = argv[2];
+    signal(SIGINT, end_early);
+    signal(SIGTERM, end_early);
     printf("%.3f\n", median_of_samples());
     return 0;
 }

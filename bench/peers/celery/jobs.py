@@ -6,6 +6,7 @@ ones.
 usage: jobs.py FIGURE
 """
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def main():
         def start(*command):
             started.append(subprocess.Popen(
                 command, cwd=folder, env=env, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, start_new_session=True))
+                stderr=subprocess.DEVNULL))
 
         try:
             start('redis-server', '--port', '0', '--unixsocket', f'{folder}/redis', '--save', '',
@@ -88,11 +89,12 @@ def main():
                 try:
                     one.wait(3)
                 except subprocess.TimeoutExpired:
-                    os.killpg(one.pid, 9)  # the session that it was started as
+                    one.kill()  # bench/run ends what it leaves behind
                     one.wait()
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all is cleaned up
     if len(sys.argv) < 3:
         sys.exit(main())
     print(f"{globals()[sys.argv[1].replace('-', '_')]():.3f}")

@@ -8,6 +8,7 @@ partition, as its documentation advises for short ones. What else can be turned 
 dashboard, nannies.
 """
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -133,6 +134,7 @@ def scheduler_kb(world):
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all is cleaned up
     with World() as the_world:
         value = globals()[sys.argv[1].replace('-', '_')](the_world)
         print(f'{value:.3f}', flush=True)

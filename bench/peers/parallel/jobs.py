@@ -4,6 +4,7 @@
 usage: jobs.py FIGURE      (jobs-single or first-result)
 """
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -37,4 +38,5 @@ def main():
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all is cleaned up
     main()
