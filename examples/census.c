@@ -21,19 +21,19 @@
 enum {
     WORD_BYTES_MAX = 63,
     TOP = 20,
-    BATCH_FILES_MAX = 500,
-    BATCH_BYTES_MAX = 4 << 20,
+    BATCH_FILES_MAX = 10000,
+    BATCH_BYTES_MIN = 4 << 20,
     BATCHES_MIN = 16,
     WORKERS_MAX = 64,
     PATIENCE_S = 30, // so long without any news is too long
     BAR = 30
 };
 
-// ---- counting: a hash table from words to numbers ----
+// ---- counting: a hash table from words to numbers, and the words one behind the other ----
 
 struct count {
-    char *word; // NULL: a free place
     uint64_t hash;
+    size_t at; // of the word in the text; 0: a free place
     long number;
 };
 
@@ -41,6 +41,8 @@ struct counts {
     struct count *places;
     size_t place_count; // a power of two, or 0
     size_t used;
+    char *text; // each word with a zero behind it, from 1 on
+    size_t text_bytes, text_room;
     long words;
 };
 
@@ -56,8 +58,10 @@ static struct count *place_of(const struct counts *counts, uint64_t hash, const 
     size_t at = hash & (counts->place_count - 1);
     for (;; at = (at + 1) & (counts->place_count - 1)) {
         struct count *it = &counts->places[at];
-        if (!it->word ||
-            (it->hash == hash && memcmp(it->word, word, bytes) == 0 && !it->word[bytes]))
+        if (it->at == 0)
+            return it;
+        const char *text = counts->text + it->at;
+        if (it->hash == hash && memcmp(text, word, bytes) == 0 && !text[bytes])
             return it;
     }
 }
@@ -71,40 +75,58 @@ static void *must(void *memory) {
 }
 
 static void grow(struct counts *counts) {
-    struct counts old = *counts;
-    counts->place_count = old.place_count ? old.place_count * 2 : 4096;
+    size_t old_count = counts->place_count;
+    struct count *old = counts->places;
+    counts->place_count = old_count ? old_count * 2 : 4096;
     counts->places = must(calloc(counts->place_count, sizeof *counts->places));
-    for (size_t i = 0; i < old.place_count; i++)
-        if (old.places[i].word)
-            *place_of(counts, old.places[i].hash, old.places[i].word,
-                      strlen(old.places[i].word)) = old.places[i];
-    free(old.places);
+    for (size_t i = 0; i < old_count; i++) {
+        size_t at = old[i].hash & (counts->place_count - 1);
+        while (old[i].at && counts->places[at].at)
+            at = (at + 1) & (counts->place_count - 1);
+        if (old[i].at)
+            counts->places[at] = old[i];
+    }
+    free(old);
 }
 
-// The words of the tables are never longer than this, so that memcmp above stays within them.
+// There is always room for one more of the longest words, so that comparing with one never leaves
+// the text.
+static size_t keep_word(struct counts *counts, const char *word, size_t bytes) {
+    size_t at = counts->text_bytes ? counts->text_bytes : 1;
+    if (at + 2 * (WORD_BYTES_MAX + 1) > counts->text_room)
+        counts->text = must(realloc(counts->text, counts->text_room = at * 2 + 65536));
+    counts->text[0] = 0;
+    memcpy(counts->text + at, word, bytes);
+    memset(counts->text + at + bytes, 0, WORD_BYTES_MAX + 1);
+    counts->text_bytes = at + bytes + 1;
+    return at;
+}
+
 static void add(struct counts *counts, const char *word, size_t bytes, long number) {
     if (counts->used * 2 >= counts->place_count)
         grow(counts);
-    char copy[WORD_BYTES_MAX + 1] = "";
     bytes = bytes < WORD_BYTES_MAX ? bytes : WORD_BYTES_MAX;
-    memcpy(copy, word, bytes);
-    uint64_t hash = hash_of(copy, bytes);
-    struct count *it = place_of(counts, hash, copy, bytes);
-    if (!it->word) {
-        // One size for all, so that comparing never reads past a shorter word.
-        it->word = must(malloc(sizeof copy));
-        memcpy(it->word, copy, sizeof copy);
-        it->hash = hash;
+    uint64_t hash = hash_of(word, bytes);
+    struct count *it = place_of(counts, hash, word, bytes);
+    if (it->at == 0) {
+        *it = (struct count){.hash = hash, .at = keep_word(counts, word, bytes)};
         counts->used++;
     }
     it->number += number;
     counts->words += number;
 }
 
+// Empties it, but keeps its memory.
+static void clear(struct counts *counts) {
+    if (counts->places)
+        memset(counts->places, 0, counts->place_count * sizeof *counts->places);
+    counts->used = counts->text_bytes = 0;
+    counts->words = 0;
+}
+
 static void forget(struct counts *counts) {
-    for (size_t i = 0; i < counts->place_count; i++)
-        free(counts->places[i].word);
     free(counts->places);
+    free(counts->text);
     *counts = (struct counts){0};
 }
 
@@ -147,27 +169,31 @@ static long count_file(struct counts *counts, const char *path, long *bytes) {
     return good ? counts->words - before : -1;
 }
 
-// ---- the job: [path, ...] -> [[words of each file, bytes of each file, ...], [word, number, ...]]
-// ----
+// ---- the job: [path, ...] -> [[words of each file, bytes of each file, ...], counts] ----
 
-static ac_value list_of_counts(const struct counts *counts) {
-    ac_value *items = must(malloc((counts->used * 2 + 1) * sizeof *items));
-    size_t n = 0;
+// Each word with a zero and its number behind it, as this computer writes numbers: one item, where
+// a list would have two for each word.
+static ac_value bytes_of_counts(const struct counts *counts) {
+    uint32_t number;
+    char *bytes = must(malloc(counts->text_bytes + counts->used * sizeof number + 1)), *end = bytes;
     for (size_t i = 0; i < counts->place_count; i++)
-        if (counts->places[i].word) {
-            items[n++] = ac_of((const char *)counts->places[i].word);
-            items[n++] = ac_of(counts->places[i].number);
+        if (counts->places[i].at) {
+            number = (uint32_t)counts->places[i].number;
+            end = stpcpy(end, counts->text + counts->places[i].at) + 1;
+            memcpy(end, &number, sizeof number);
+            end += sizeof number;
         }
-    ac_value list = ac_list_of(items, n);
-    free(items);
-    return list;
+    ac_value value = ac_of_bytes(bytes, (size_t)(end - bytes));
+    free(bytes);
+    return value;
 }
 
 static ac_value count_batch(ac_value paths) {
-    struct counts counts = {0};
+    static struct counts counts; // for one batch after the other
     size_t n = 0, cursor = 0;
     ac_value *files = must(malloc((ac_count(paths) * 2 + 1) * sizeof *files));
     ac_value path;
+    clear(&counts);
     while (ac_next(paths, &cursor, &path)) {
         ac_span span = ac_span_of(path);
         char *name = must(strndup(span.at, span.bytes));
@@ -177,9 +203,8 @@ static ac_value count_batch(ac_value paths) {
         free(name);
         ac_drop(path);
     }
-    ac_value result = ac_list(ac_list_of(files, n), list_of_counts(&counts));
+    ac_value result = ac_list(ac_list_of(files, n), bytes_of_counts(&counts));
     free(files);
-    forget(&counts);
     return result;
 }
 AC_JOB(count_batch)
@@ -250,21 +275,25 @@ static int by_path(const void *a, const void *b) {
     return strcmp(((const struct file *)a)->path, ((const struct file *)b)->path);
 }
 
-// Cuts the files into batches, in the order of their names; into several also where there is little
-// to do, so that all workers have something.
+// Cuts the files into batches, in the order of their names. The first ones are large, because what
+// jobs find is the less to add up the fewer they are; the last ones are small, so that no worker
+// has to wait long for another; and where there is little to do all have something.
 static void make_batches(struct census *it) {
     qsort(it->files, it->file_count, sizeof *it->files, by_path);
     it->batches = must(calloc(it->file_count + 1, sizeof *it->batches));
-    long bytes = 0, bytes_max = it->bytes / BATCHES_MIN + 1;
+    long left = it->bytes, bytes = 0, bytes_max = 0, few = it->bytes / BATCHES_MIN + 1;
+    long parts = 2 * sysconf(_SC_NPROCESSORS_ONLN); // of what is left is in one
     size_t files_max = it->file_count / BATCHES_MIN + 1;
-    bytes_max = bytes_max < BATCH_BYTES_MAX ? bytes_max : BATCH_BYTES_MAX;
     files_max = files_max < BATCH_FILES_MAX ? files_max : BATCH_FILES_MAX;
+    few = few < BATCH_BYTES_MIN ? few : BATCH_BYTES_MIN;
     for (size_t i = 0; i < it->file_count; i++) {
         struct batch *last = it->batch_count ? &it->batches[it->batch_count - 1] : NULL;
         if (!last || last->count == files_max || bytes >= bytes_max) {
             last = &it->batches[it->batch_count++];
             last->first = i;
+            left -= bytes;
             bytes = 0;
+            bytes_max = left / parts > few ? left / parts : few;
         }
         last->count++;
         bytes += it->files[i].bytes;
@@ -272,12 +301,13 @@ static void make_batches(struct census *it) {
 }
 
 static int64_t submit(struct census *it, ac_computation *computation, struct batch *batch) {
-    ac_value paths[BATCH_FILES_MAX];
+    ac_value *paths = must(malloc(batch->count * sizeof *paths));
     for (size_t i = 0; i < batch->count; i++) {
         const char *path = it->files[batch->first + i].path;
         paths[i] = ac_of_bytes(path, strlen(path)); // not every name is UTF-8
     }
     batch->job = ac_submit(computation, count_batch, ac_list_of(paths, batch->count));
+    free(paths);
     return batch->job;
 }
 
@@ -325,6 +355,20 @@ static void note_worker(struct census *it, const struct ac_job_exit *end) {
     it->workers[i].jobs++;
 }
 
+// False if they are not what a job returns.
+static bool add_counts(struct counts *counts, const char *word, const char *end) {
+    uint32_t number;
+    while (word < end) {
+        size_t bytes = strnlen(word, (size_t)(end - word));
+        if ((size_t)(end - word) < bytes + 1 + sizeof number)
+            return false;
+        memcpy(&number, word + bytes + 1, sizeof number);
+        add(counts, word, bytes, number);
+        word += bytes + 1 + sizeof number;
+    }
+    return true;
+}
+
 // Adds what a job has found. False if it is not what a job returns.
 static bool take_result(struct census *it, const struct batch *batch, ac_value result) {
     ac_value files, words, item;
@@ -341,15 +385,8 @@ static bool take_result(struct census *it, const struct batch *batch, ac_value r
         ac_next(files, &cursor, &item);
         file->bytes = file->words < 0 ? 0 : ac_int_of(item);
     }
-    cursor = 0;
-    while (good && ac_next(words, &cursor, &item)) {
-        ac_value number;
-        ac_span word = ac_span_of(item);
-        good = word.at && ac_next(words, &cursor, &number);
-        if (good)
-            add(&it->counts, word.at, word.bytes, ac_int_of(number));
-        ac_drop(item);
-    }
+    ac_span span = ac_span_of(words);
+    good = good && add_counts(&it->counts, span.at, span.at + span.bytes);
     it->files_done += batch->count;
     ac_drop(files);
     ac_drop(words);
@@ -370,20 +407,23 @@ static void take_end(struct census *it, const struct ac_job_exit *end) {
     it->status = 1;
 }
 
+static const char *sorted_text;
+
 static int by_number(const void *a, const void *b) {
     const struct count *one = a, *other = b;
     if (one->number != other->number)
         return one->number < other->number ? 1 : -1;
-    return one->word && other->word ? strcmp(one->word, other->word) : 0;
+    return strcmp(sorted_text + one->at, sorted_text + other->at);
 }
 
 static void print_results(struct census *it, double seconds) {
     long bytes = 0;
     for (size_t i = 0; i < it->file_count; i++)
         bytes += it->files[i].words < 0 ? 0 : it->files[i].bytes;
+    sorted_text = it->counts.text;
     qsort(it->counts.places, it->counts.place_count, sizeof *it->counts.places, by_number);
     for (size_t i = 0; i < TOP && i < it->counts.used; i++)
-        ac_print("%9ld  %s\n", it->counts.places[i].number, it->counts.places[i].word);
+        ac_print("%9ld  %s\n", it->counts.places[i].number, sorted_text + it->counts.places[i].at);
     ac_print("%zu files, %ld bytes, %ld words, %zu different ones, in %.2f s\n",
              it->file_count - (size_t)it->skipped, bytes, it->counts.words, it->counts.used,
              seconds);
