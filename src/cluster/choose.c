@@ -339,16 +339,43 @@ static bool any_fits(const struct place_class *class) {
 static bool is_served(const struct place_class *class) {
     list_each (link, &class->computation->workers) {
         const struct place_worker *worker = container_of(link, struct place_worker, link);
-        if (worker->enabled && worker->node->enabled && fits(class, worker->node))
+        if (is_open(worker) && fits(class, worker->node))
             return true;
     }
     return false;
+}
+
+// The workers that fit: how many take jobs, how many would but are suspended, and one of these.
+struct fitting {
+    uint32_t open, suspended;
+    const struct place_node *node; // of one that is suspended
+};
+
+static struct fitting count_fitting(const struct place_class *class) {
+    struct fitting count = {0};
+    list_each (link, &class->computation->workers) {
+        const struct place_worker *worker = container_of(link, struct place_worker, link);
+        if (!worker->enabled || !worker->node->enabled || !fits(class, worker->node))
+            continue;
+        count.open += !worker->suspended;
+        count.suspended += worker->suspended;
+        if (worker->suspended)
+            count.node = worker->node;
+    }
+    return count;
 }
 
 static void describe_unfit(const struct place_class *class, char text[PLACE_TEXT_BYTES]) {
     const struct placement *placement = class->computation->placement;
     if (placement->node_count == 0) {
         snprintf(text, PLACE_TEXT_BYTES, "no node has been found");
+        return;
+    }
+    struct fitting workers = count_fitting(class);
+    if (workers.suspended > 0) {
+        snprintf(text, PLACE_TEXT_BYTES,
+                 "all of %u workers that fit are suspended, one of them on %.63s",
+                 workers.suspended, workers.node->facts.name);
         return;
     }
     if (any_fits(class)) {
@@ -420,17 +447,14 @@ static void why_queued(const struct job *job, char text[PLACE_TEXT_BYTES]) {
             break;
         before++;
     }
-    uint32_t fitting = 0;
+    struct fitting workers = count_fitting(class);
     const struct place_node *full = NULL;
     list_each (link, &it->workers) {
         const struct place_worker *worker = container_of(link, struct place_worker, link);
-        if (!worker->enabled || !worker->node->enabled || !fits(class, worker->node))
-            continue;
-        fitting++;
-        if (!node_has(worker, class))
+        if (is_open(worker) && fits(class, worker->node) && !node_has(worker, class))
             full = worker->node;
     }
-    if (fitting == 0)
+    if (workers.open == 0)
         describe_unfit(class, text);
     else if (full)
         snprintf(text, PLACE_TEXT_BYTES,
@@ -439,10 +463,16 @@ static void why_queued(const struct job *job, char text[PLACE_TEXT_BYTES]) {
                  full->facts.name, full->cpus_held, full->facts.cpus,
                  (unsigned long long)(full->memory_held >> 20),
                  (unsigned long long)(full->facts.memory >> 20), (unsigned long long)before);
+    else if (workers.suspended > 0)
+        snprintf(text, PLACE_TEXT_BYTES,
+                 "waits: of %u fitting workers %u are suspended, one of them on %.63s, and the "
+                 "others busy; %llu jobs of its kind are before it",
+                 workers.open + workers.suspended, workers.suspended, workers.node->facts.name,
+                 (unsigned long long)before);
     else
         snprintf(text, PLACE_TEXT_BYTES,
                  "waits: all of %u fitting workers are busy; %llu jobs of its kind are before it",
-                 fitting, (unsigned long long)before);
+                 workers.open, (unsigned long long)before);
 }
 
 bool placement_why(const struct place_computation *it, uint64_t number, ac_time now,

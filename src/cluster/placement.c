@@ -60,6 +60,7 @@ void *placement_user(const struct place_computation *it) { return it->user; }
 uint64_t placement_jobs(const struct place_computation *it) { return it->job_count; }
 uint64_t placement_waiting(const struct place_computation *it) { return it->waiting; }
 void *placement_node_user(const struct place_node *it) { return it->user; }
+const struct place_facts *placement_facts(const struct place_node *it) { return &it->facts; }
 void *placement_worker_user(const struct place_worker *it) { return it->user; }
 uint32_t placement_load(const struct place_worker *it) { return it->load; }
 ac_value placement_argument(const struct job *job) { return job->argument; }
@@ -167,7 +168,7 @@ void placement_report(struct job *job, enum place_end how, int err, const char *
 static void sort_worker(struct place_worker *worker) {
     struct place_computation *it = worker->computation;
     list_remove(&worker->room);
-    bool open = worker->enabled && worker->node->enabled && !worker->killing;
+    bool open = is_open(worker) && !worker->killing;
     if (open && worker->load == 0)
         list_append(&it->idle, &worker->room);
     else if (open)
@@ -502,6 +503,13 @@ void placement_enable_worker(struct place_worker *worker, bool enabled) {
     worker->enabled = enabled;
     sort_worker(worker);
     if (!enabled)
+        placement_recall(worker, worker->load);
+}
+
+void placement_suspend_worker(struct place_worker *worker, bool suspended) {
+    worker->suspended = suspended;
+    sort_worker(worker);
+    if (suspended)
         placement_recall(worker, worker->load);
 }
 

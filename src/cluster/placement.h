@@ -127,10 +127,13 @@ void placement_remove_node(struct place_node *node);
 // A node or worker that is not enabled is given no more jobs, and asked for those not begun.
 void placement_enable_node(struct place_node *node, bool enabled);
 void *placement_node_user(const struct place_node *node);
+const struct place_facts *placement_facts(const struct place_node *node);
 
 struct place_worker *placement_add_worker(struct place_computation *computation,
                                           struct place_node *node, void *user);
 void placement_enable_worker(struct place_worker *worker, bool enabled);
+// The same for as long as its client wants it, who is told so when jobs wait for it.
+void placement_suspend_worker(struct place_worker *worker, bool suspended);
 // It is gone, why says how. Jobs that had not begun there wait again, at no cost; of those that
 // had, or may have, the ones that may run again do, the others are reported lost. If it was ended
 // for the sake of one job (door.kill), the other ones are run again.

@@ -100,7 +100,8 @@ struct place_worker {
     uint64_t memory;     // likewise
     uint64_t round_trip_ns;
     bool enabled;
-    bool killing; // it is to be ended by force
+    bool suspended; // by its client
+    bool killing;   // it is to be ended by force
 };
 
 // One job: with its argument what a job that waits costs.
@@ -132,6 +133,11 @@ struct flight {
     bool late;    // because it has run too long
     bool culprit; // its worker is ended for it
 };
+
+// Whether it takes jobs at all.
+static inline bool is_open(const struct place_worker *worker) {
+    return worker->enabled && worker->node->enabled && !worker->suspended;
+}
 
 static inline ac_time earlier(ac_time a, ac_time b) { return a < b ? a : b; }
 

@@ -219,6 +219,73 @@ TEST(what_is_not_enabled_gets_nothing_and_gives_back) {
     finish(it);
 }
 
+TEST(a_suspended_worker_ends_what_has_begun_and_others_get_the_rest) {
+    begin();
+    struct place_computation *it = open_one(), *beside = open_one();
+    struct place_node *node = add_node("one", 3, "");
+    struct player *first = add_player(it, node);
+    struct player *other = add_player(beside, node);
+    uint32_t class = add_class(it, &(struct place_needs){0});
+    submit(it, 1, class, MS / 2);
+    run_until(1, now + 100 * MS);
+    for (uint64_t i = 2; i <= 4; i++)
+        submit(it, i, class, 50 * MS);
+    run_until(2, now + 5 * MS);
+    ck_assert_uint_eq(first->count, 3);
+    placement_suspend_worker(first->worker, true);
+    run_until(2, now + 5 * MS);
+    ck_assert_uint_eq(first->count, 1);
+    struct player *second = add_player(it, add_node("two", 1, ""));
+    run_until(4, now + 1000 * MS);
+    ck_assert_uint_eq(reported, 4);
+    ck_assert_int_eq(how[2], DONE);
+    ck_assert_uint_eq(runs[2], 1);
+    ck_assert_uint_eq(first->ended, 2);
+    ck_assert_uint_eq(second->ended, 2);
+    // It is of one computation only.
+    nanoseconds[5] = MS;
+    uint32_t theirs = add_class(beside, &(struct place_needs){0});
+    ck_assert_int_eq(placement_submit(beside, 5, theirs, NULL, ac_nil), 0);
+    run_until(5, now + 100 * MS);
+    ck_assert_uint_eq(other->ended, 1);
+    placement_suspend_worker(first->worker, false);
+    for (uint64_t i = 6; i <= 7; i++)
+        submit(it, i, class, 50 * MS);
+    run_until(7, now + 60 * MS);
+    ck_assert_uint_eq(first->ended, 3);
+    finish(it);
+}
+
+TEST(what_waits_for_suspended_workers_says_so) {
+    begin();
+    struct place_computation *it = open_one();
+    char text[PLACE_TEXT_BYTES];
+    struct player *one = add_player(it, add_node("one", 1, ""));
+    struct player *two = add_player(it, add_node("two", 1, ""));
+    uint32_t class = add_class(it, &(struct place_needs){0});
+    placement_suspend_worker(two->worker, true);
+    submit(it, 1, class, 10000 * MS);
+    submit(it, 2, class, MS);
+    submit(it, 3, class, MS);
+    run_until(1, now + 10 * MS);
+    ck_assert(one->begun);
+    ck_assert(placement_why(it, 3, now, text));
+    ck_assert_str_eq(text, "waits: of 2 fitting workers 1 are suspended, one of them on two, and "
+                           "the others busy; 1 jobs of its kind are before it");
+    placement_suspend_worker(one->worker, true);
+    ck_assert(placement_why(it, 2, now, text));
+    ck_assert_str_eq(text, "all of 2 workers that fit are suspended, one of them on two");
+    // The client is told unasked, and no job fails for it.
+    run_until(1, now + 5000 * MS);
+    ck_assert_uint_eq(hints, 1);
+    ck_assert_str_eq(hint, text);
+    ck_assert_uint_eq(reported, 0);
+    placement_suspend_worker(two->worker, false);
+    run_until(3, now + 20000 * MS);
+    ck_assert_uint_eq(two->ended, 2);
+    finish(it);
+}
+
 TEST(why_a_job_waits_is_said) {
     begin();
     struct place_computation *it = open_one();

@@ -203,10 +203,13 @@ TEST(each_job_is_reported_once_whatever_happens) {
                 placement_cancel(it, 1 + (uint64_t)rand() % submitted, now);
             if (one && one->worker && choice == 9)
                 placement_enable_worker(one->worker, rand() % 2 || submitted == jobs);
-            if (submitted == jobs)
-                for (uint32_t i = 0; i < player_count; i++)
-                    if (players[i].worker)
-                        placement_enable_worker(players[i].worker, true);
+            if (one && one->worker && choice == 6)
+                placement_suspend_worker(one->worker, rand() % 2 && submitted < jobs);
+            for (uint32_t i = 0; i < player_count && submitted == jobs; i++)
+                if (players[i].worker) {
+                    placement_enable_worker(players[i].worker, true);
+                    placement_suspend_worker(players[i].worker, false);
+                }
             run_until(jobs, now + (ac_time)(rand() % 200) * (ac_time)MS);
             ck_assert_int_lt(now, 2000000 * (ac_time)MS);
         }
