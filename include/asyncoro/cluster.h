@@ -134,8 +134,9 @@ AC_API int ac_computation_close(ac_computation *computation, ac_time deadline);
 // anything that ac_of takes. Takes the argument. Can wait (for room at that worker). Returns the
 // reference of the job, a coroutine to which messages can be sent; or none, and ac_ref_error tells:
 // -ENOSYS for a function not declared by AC_JOB; -EHOSTUNREACH if the worker is gone, or went
-// before the job was known to have begun; -ENOTSUP for an argument that cannot travel; -ECANCELED;
-// -EPERM; -ENOMEM. The exit notice follows as a message, but not where there was no reference.
+// before the job was known to have begun; -EBUSY if it is suspended; -ENOTSUP for an argument that
+// cannot travel; -ECANCELED; -EPERM; -ENOMEM. The exit notice follows as a message, but not where
+// there was no reference.
 #define ac_run_at(computation, worker, function, argument)                                         \
     ac_run_at_with((computation), (worker), (function), ac_of(argument))
 AC_API ac_ref ac_run_at_with(ac_computation *computation, ac_ref worker, ac_function function,
@@ -197,6 +198,52 @@ AC_API int ac_job_why(ac_computation *computation, int64_t job, char *text, size
 // outside workers; -EACCES if the client has opened no folder; the errors of ac_transfer_send.
 AC_API int ac_job_file(const char *path, const char *name, ac_time deadline) AC_CHECKED;
 
+// Lets a place take no new jobs of this computation: what has begun there goes on, what has not is
+// given to others, and ac_run_at there fails with -EBUSY; what that has already sent there stays.
+// A place is a node, named by the `node` of a status message, or a worker, named by `worker`; that
+// one takes jobs when neither it nor its node is suspended. When this returns it is done; a status
+// message tells it too, unless it was so before. Can wait. 0; -ESRCH if that is no place of the
+// computation, or not any more; -EINVAL, also for a node that is disabled; -ETIMEDOUT; -ECANCELED,
+// also while it is being closed; -EPERM outside coroutines; an error of ac_call.
+AC_API int ac_place_suspend(ac_computation *computation, ac_ref place, ac_time deadline);
+
+// The opposite. To resume a worker does not resume its node. Can wait. Returns as ac_place_suspend.
+AC_API int ac_place_resume(ac_computation *computation, ac_ref place, ac_time deadline);
+
+// Gives a node back: it takes no new jobs of this computation, and when those that run have ended,
+// its workers end, and AC_NODE_GONE tells so. With .nodes_max another node may take its place. Can
+// wait. Returns as ac_place_suspend, but does not wait for the jobs; -EINVAL for a worker; -ENOMEM.
+AC_API int ac_place_disable(ac_computation *computation, ac_ref node, ac_time deadline);
+
+// Uses a node again that was disabled, also beyond .nodes_max: AC_NODE_FOUND tells that it is
+// asked, AC_NODE_READY or AC_NODE_REFUSED what came of it. Can wait. Returns as ac_place_disable.
+AC_API int ac_place_enable(ac_computation *computation, ac_ref node, ac_time deadline);
+
+enum ac_place_state {
+    AC_PLACE_FOUND = 1, // known, not ready yet
+    AC_PLACE_READY,     // takes jobs
+    AC_PLACE_SUSPENDED, // it is, or its node
+    AC_PLACE_DRAINING,  // ends when the jobs that run there have ended
+    AC_PLACE_DISABLED,  // a node that is not used
+};
+
+struct ac_place {
+    ac_ref node;
+    ac_ref worker; // ac_no_ref: this is the node
+    enum ac_place_state state;
+    uint32_t jobs;     // of this computation that it was given and that have not ended
+    uint32_t cpus;     // of the node; 0: not known yet
+    uint64_t memory;   // of the node, bytes; 0: not known
+    char name[64];     // of the node; "": not known yet
+    char location[64]; // of the node
+};
+
+// Lists the places, each node before its workers. Writes the first `max` into `places`. Can wait.
+// Returns how many there are, which may be more; -ETIMEDOUT; -ECANCELED, also while it is being
+// closed; -EINVAL; -EPERM outside coroutines; an error of ac_call.
+AC_API int64_t ac_places(ac_computation *computation, struct ac_place *places, size_t max,
+                         ac_time deadline) AC_CHECKED;
+
 // What a status message tells.
 enum ac_status_kind {
     AC_NODE_READY = 1, // a node takes part
@@ -206,6 +253,13 @@ enum ac_status_kind {
     AC_WORKER_GONE,    // it was closed or lost; `text` says how it ended
     AC_JOB_STARTED,    // `job` runs as `coroutine` at `worker`
     AC_JOBS_WAIT,      // jobs have found no fitting node for three seconds: `text` says why
+    AC_NODE_FOUND,     // a node is asked to take part
+    AC_NODE_SUSPENDED, // by ac_place_suspend
+    AC_NODE_RESUMED,
+    AC_NODE_DISABLED,
+    AC_WORKER_FOUND, // a worker was started
+    AC_WORKER_SUSPENDED,
+    AC_WORKER_RESUMED,
 };
 
 // What is in a status message.

@@ -135,7 +135,7 @@ static void take_things(struct worker_agent *worker, ac_value message) {
         batch_drop(thing, items);
     }
     scheduler_changed(worker->desk->scheduler);
-    if (worker->site && worker->site->draining)
+    if (worker->site && is_draining(worker->site))
         agent_kick(worker->site->coro); // it may be drained now
 }
 
@@ -205,6 +205,7 @@ static int receive(struct worker_agent *worker) {
 
 static int begin(struct worker_agent *worker) {
     int err = ac_monitor(worker->ref);
+    worker_status(worker, AC_WORKER_FOUND, worker->node_name);
     // What the node has may come later than the word of its first worker.
     while (!err && !worker->at->place && !worker->ending)
         err = receive(worker);
@@ -214,6 +215,7 @@ static int begin(struct worker_agent *worker) {
         worker->place = placement_add_worker(worker->desk->place, worker->at->place, worker);
     if (!worker->place)
         return err ? err : -ENOMEM;
+    agent_look(worker);
     worker_status(worker, AC_WORKER_READY, worker->node_name);
     scheduler_changed(worker->desk->scheduler);
     return 0;
@@ -238,7 +240,7 @@ static ac_value run_agent(ac_value argument) {
     if (worker->place)
         placement_remove_worker(worker->place, text);
     scheduler_changed(desk->scheduler);
-    if (worker->site && worker->site->draining)
+    if (worker->site && is_draining(worker->site))
         agent_kick(worker->site->coro); // it may be drained now
     worker_status(worker, AC_WORKER_GONE, worker->text[0] ? worker->text : "lost");
     batch_done(&worker->out);
@@ -273,13 +275,54 @@ void agent_add(struct site_agent *site, int64_t number, ac_ref ref) {
     site->site->users++;
 }
 
-struct worker_agent *agent_find(struct desk *desk, ac_ref ref) {
+static struct worker_agent *find(struct desk *desk, ac_ref ref) {
     list_each (link, &desk->workers) {
         struct worker_agent *worker = container_of(link, struct worker_agent, link);
         if (ac_ref_equal(worker->ref, ref))
-            return worker->ending || !worker->place ? NULL : worker;
+            return worker->ending ? NULL : worker;
     }
     return NULL;
+}
+
+struct worker_agent *agent_find(struct desk *desk, ac_ref ref) {
+    struct worker_agent *worker = find(desk, ref);
+    return worker && worker->place ? worker : NULL;
+}
+
+// ---- what the client wants of it ----
+
+bool agent_is_suspended(const struct worker_agent *worker) {
+    const struct site_agent *site = worker->site;
+    return worker->suspended || (site && (site->suspended || site->disabled));
+}
+
+void agent_look(struct worker_agent *worker) {
+    if (worker->place)
+        placement_suspend_worker(worker->place, agent_is_suspended(worker));
+    scheduler_changed(worker->desk->scheduler);
+}
+
+int agent_steer(struct desk *desk, ac_ref ref, enum steer what) {
+    struct worker_agent *worker = find(desk, ref);
+    bool suspend = what == STEER_SUSPEND;
+    if (!worker)
+        return -ESRCH;
+    if (!suspend && what != STEER_RESUME)
+        return -EINVAL;
+    if (worker->suspended == suspend)
+        return 0;
+    worker->suspended = suspend;
+    agent_look(worker);
+    worker_status(worker, suspend ? AC_WORKER_SUSPENDED : AC_WORKER_RESUMED, worker->node_name);
+    return 0;
+}
+
+enum ac_place_state agent_state(const struct worker_agent *worker) {
+    if (!worker->place)
+        return AC_PLACE_FOUND;
+    if (worker->ending || !worker->site || is_draining(worker->site))
+        return AC_PLACE_DRAINING;
+    return agent_is_suspended(worker) ? AC_PLACE_SUSPENDED : AC_PLACE_READY;
 }
 
 void agent_worker_ended(struct site_agent *site, int64_t number, const char *text) {

@@ -8,6 +8,10 @@
 //     ["want", things...]   THING_CLASS, _JOB, _DROP                             courier -> desk
 //     ["news", things...]   THING_STATUS, _STARTED, _DONE                        desk -> courier
 //     ["why", number] as a call; the answer is a text, or nil if there is no such job
+//     ["steer", place, what] as a call (enum steer); the answer is 0 or an error number
+//     ["places", from] as a call; the answer is [how many there are, [node, worker or nil, state,
+//      jobs, processors, memory, node's name, location], ...], as many from that one on as fit;
+//      nil: no memory
 //     ["close"]                                            end all workers       courier -> desk
 //
 // Classes are numbered from 0 in the order in which they come. The desk ends when all its agents
@@ -105,6 +109,11 @@ static int take_job(struct desk *desk, const ac_value *items) {
                   ac_of_error(-EHOSTUNREACH, "the worker is gone"), ac_nil, ac_of(0.0));
         return 0;
     }
+    if (worker && agent_is_suspended(worker)) {
+        desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)AC_FAILED), ac_of(-EBUSY),
+                  ac_of_error(-EBUSY, "the worker is suspended"), ac_nil, ac_of(0.0));
+        return 0;
+    }
     return placement_submit(desk->place, number, (uint32_t)ac_int_of(items[1]),
                             worker ? worker->place : NULL, ac_hold(items[3]));
 }
@@ -137,12 +146,13 @@ static void take_things(struct desk *desk, ac_value message) {
     scheduler_changed(desk->scheduler);
 }
 
-// As a call: (answer, ["why", number]).
+// As a call: (answer, [word, ...]).
 static void take_question(struct desk *desk, ac_value message) {
     ac_ref answer;
     ac_value body;
     const char *word;
     int64_t number;
+    ac_ref place;
     char text[PLACE_TEXT_BYTES] = "";
     if (ac_unpack(message, &answer, &body) != 0)
         return;
@@ -150,6 +160,12 @@ static void take_question(struct desk *desk, ac_value message) {
         bool known = placement_why(desk->place, (uint64_t)number, ac_now(), text);
         text_mend(text); // it may have been cut within a letter
         (void)ac_send(answer, known ? ac_of((const char *)text) : ac_nil);
+    } else if (message_is(body, "steer") && ac_unpack(body, &word, &place, &number) == 0) {
+        bool good = number >= 0 && number < STEERS;
+        (void)ac_send(answer, good ? supply_steer(desk, place, (enum steer)number) : -EINVAL);
+    } else if (message_is(body, "places") && ac_unpack(body, &word, &number) == 0) {
+        ac_value list = supply_list(desk, (uint64_t)number);
+        (void)ac_send(answer, list.kind == AC_INVALID ? ac_nil : list);
     }
     ac_drop(body);
 }
@@ -204,6 +220,7 @@ static void desk_free(struct desk *desk) {
     list_remove(&desk->link);
     batch_done(&desk->news);
     map_done(&desk->asked);
+    map_done(&desk->disabled);
     ac_drop(desk->cargo);
     for (uint32_t i = 0; i < desk->function_count; i++)
         memory_release(desk->functions[i]);
@@ -257,6 +274,7 @@ int desk_open(struct scheduler *scheduler, ac_value open) {
     list_init(&desk->agents);
     list_init(&desk->workers);
     map_init(&desk->asked);
+    map_init(&desk->disabled);
     int err = read_open(desk, open);
     if (!err)
         desk->coro = cluster_spawn(scheduler->loop, run_desk, desk, "desk of a computation");

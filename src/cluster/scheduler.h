@@ -18,6 +18,9 @@
 #include "cluster/cluster_private.h"
 #include "cluster/placement.h"
 
+// What a client may want of a place.
+enum steer { STEER_SUSPEND, STEER_RESUME, STEER_DISABLE, STEER_ENABLE, STEERS };
+
 // A node, for all computations.
 struct site {
     struct list link;         // in scheduler.sites
@@ -58,6 +61,7 @@ struct desk {
     bool *quiet;          // by class: the client does not want to hear that its jobs begin
     uint32_t function_count;
     struct map asked;     // holders of sites that have or had an agent here
+    struct map disabled;  // of these, that the client wants no more
     struct list agents;   // of sites: struct site_agent
     struct list workers;  // struct worker_agent
     uint32_t agent_count; // coroutines of both
@@ -69,10 +73,13 @@ struct site_agent {
     struct desk *desk;
     struct site *site;
     struct coro *coro;
-    ac_ref host;   // what the node made for us
-    bool ready;    // the client was told so
-    bool over;     // refused or gone
-    bool draining; // the node takes no jobs any more
+    ac_ref host;    // what the node made for us
+    bool ready;     // the client was told so
+    bool over;      // refused or gone
+    bool draining;  // the node takes no jobs any more
+    bool suspended; // the client wants none of its workers to be given jobs
+    bool disabled;  // likewise, and that they end
+    bool leaving;   // the node was told to end them
     char name[64];
 };
 
@@ -87,6 +94,7 @@ struct worker_agent {
     int64_t number;   // on its node
     struct batch out; // for the worker
     bool kicked;
+    bool suspended;   // by the client
     bool broken;      // no memory for what the worker is to be told
     bool ending;      // takes no more jobs
     bool lost;        // the monitor has told
@@ -130,6 +138,13 @@ void desk_kick(struct desk *desk);
 
 void agent_add(struct site_agent *site, int64_t number, ac_ref worker);
 struct worker_agent *agent_find(struct desk *desk, ac_ref worker);
+// As supply_steer, for a worker.
+int agent_steer(struct desk *desk, ac_ref worker, enum steer what);
+// Whether the client wants it to be given no jobs.
+bool agent_is_suspended(const struct worker_agent *worker);
+// That may have changed.
+void agent_look(struct worker_agent *worker);
+enum ac_place_state agent_state(const struct worker_agent *worker);
 // The node tells how a worker ended, or that itself has (number 0: all of this node).
 void agent_worker_ended(struct site_agent *site, int64_t number, const char *text);
 // Tells the agents of all workers of a desk to end.
@@ -143,8 +158,19 @@ ac_value supply_run_finder(ac_value argument);
 void supply_serve(struct desk *desk);
 // An agent knows the site no more.
 void supply_release(struct site *site);
+// What the client wants of a place. 0; -ESRCH if that is none of the desk; -EINVAL for what cannot
+// be: a worker is neither disabled nor enabled, a disabled node neither suspended nor resumed;
+// -ENOMEM.
+int supply_steer(struct desk *desk, ac_ref place, enum steer what);
+// The places from the n-th on, as many as go into a message: [how many there are, place, ...].
+ac_value supply_list(struct desk *desk, uint64_t from);
 // Tells all site agents of a desk to have their workers ended, and to end.
 void supply_end_all(struct desk *desk);
+
+// Whether what runs at the site may end, and nothing else begins.
+static inline bool is_draining(const struct site_agent *site) {
+    return site->draining || site->disabled;
+}
 
 // False if there is nobody to kick or no memory.
 static inline bool agent_kick(struct coro *coro) { return coro && mailbox_put(coro, ac_nil) == 0; }

@@ -11,16 +11,21 @@
 
 #include <stdio.h>
 
-enum { CLOSE_GRACE_NS = 3 * 1000 * 1000 * 1000ll };
+enum { CLOSE_GRACE_NS = 3 * 1000 * 1000 * 1000ll, PLACES_PER_MESSAGE = 16 };
 
 static ac_value run_agent(ac_value argument);
 
-static void site_status(struct site_agent *agent, enum ac_status_kind kind, const char *text) {
-    struct ac_status status = {.kind = kind, .node = agent->site->holder};
-    snprintf(status.location, sizeof status.location, "%s", agent->site->location);
+static void tell(struct desk *desk, const struct site *site, enum ac_status_kind kind,
+                 const char *text) {
+    struct ac_status status = {.kind = kind, .node = site->holder};
+    snprintf(status.location, sizeof status.location, "%s", site->location);
     snprintf(status.text, sizeof status.text, "%s", text);
     text_mend(status.text);
-    desk_status(agent->desk, &status, "");
+    desk_status(desk, &status, "");
+}
+
+static void site_status(struct site_agent *agent, enum ac_status_kind kind, const char *text) {
+    tell(agent->desk, agent->site, kind, text);
 }
 
 // ---- sites ----
@@ -40,21 +45,32 @@ static uint32_t agent_count(const struct desk *desk) {
     return count;
 }
 
-static void add_agent(struct desk *desk, struct site *site) {
+static bool add_agent(struct desk *desk, struct site *site) {
     struct site_agent *agent = memory_allocate_zeroed(sizeof *agent);
     if (!agent)
-        return;
+        return false;
     *agent = (struct site_agent){.desk = desk, .site = site};
     list_init(&agent->link);
     agent->coro = cluster_spawn(desk->scheduler->loop, run_agent, agent, "agent of a node");
     if (!agent->coro) {
         memory_release(agent);
-        return;
+        return false;
     }
     (void)map_put(&desk->asked, &site->holder, sizeof site->holder, site);
     list_append(&desk->agents, &agent->link);
     desk->agent_count++;
     site->users++;
+    site_status(agent, AC_NODE_FOUND, "");
+    return true;
+}
+
+static struct site_agent *find_agent(struct desk *desk, ac_ref holder) {
+    list_each (link, &desk->agents) {
+        struct site_agent *agent = container_of(link, struct site_agent, link);
+        if (!agent->over && ac_ref_equal(agent->site->holder, holder))
+            return agent;
+    }
+    return NULL;
 }
 
 void supply_serve(struct desk *desk) {
@@ -63,7 +79,7 @@ void supply_serve(struct desk *desk) {
         if (desk->closing || (desk->nodes_max > 0 && agent_count(desk) >= desk->nodes_max))
             return;
         if (!map_get(&desk->asked, &site->holder, sizeof site->holder))
-            add_agent(desk, site);
+            (void)add_agent(desk, site);
     }
 }
 
@@ -87,8 +103,12 @@ static void lose(struct scheduler *scheduler, ac_ref holder) {
         struct site *site = container_of(link, struct site, link);
         if (!ac_ref_equal(site->holder, holder))
             continue;
-        list_each (at, &scheduler->desks)
-            (void)map_take(&container_of(at, struct desk, link)->asked, &holder, sizeof holder);
+        list_each (at, &scheduler->desks) {
+            struct desk *desk = container_of(at, struct desk, link);
+            (void)map_take(&desk->asked, &holder, sizeof holder);
+            if (map_take(&desk->disabled, &holder, sizeof holder) && !find_agent(desk, holder))
+                tell(desk, site, AC_NODE_GONE, "lost");
+        }
         list_remove(&site->link);
         supply_release(site);
     }
@@ -118,6 +138,130 @@ ac_value supply_run_finder(ac_value argument) {
 void supply_end_all(struct desk *desk) {
     list_each (link, &desk->agents)
         agent_kick(container_of(link, struct site_agent, link)->coro);
+}
+
+// ---- what the client wants of places ----
+
+static bool is_disabled(struct desk *desk, const struct site *site) {
+    return map_get(&desk->disabled, &site->holder, sizeof site->holder) != NULL;
+}
+
+static void look_at_workers(struct site_agent *agent) {
+    list_each (link, &agent->desk->workers) {
+        struct worker_agent *worker = container_of(link, struct worker_agent, link);
+        if (worker->site == agent)
+            agent_look(worker);
+    }
+}
+
+static int disable(struct site_agent *agent) {
+    struct site *site = agent->site;
+    if (is_disabled(agent->desk, site))
+        return 0;
+    int err = map_put(&agent->desk->disabled, &site->holder, sizeof site->holder, site);
+    if (err < 0)
+        return err;
+    agent->disabled = true;
+    look_at_workers(agent);
+    site_status(agent, AC_NODE_DISABLED, agent->name);
+    agent_kick(agent->coro);
+    return 0;
+}
+
+// One that was told to end its workers gets another agent when this one has ended.
+static int enable(struct site_agent *agent) {
+    if (!map_take(&agent->desk->disabled, &agent->site->holder, sizeof agent->site->holder) ||
+        agent->leaving)
+        return 0;
+    agent->disabled = false;
+    look_at_workers(agent);
+    site_status(agent, AC_NODE_FOUND, agent->name);
+    if (agent->ready && !agent->draining)
+        site_status(agent, AC_NODE_READY, agent->name);
+    return 0;
+}
+
+static int suspend(struct site_agent *agent, bool suspended) {
+    if (agent->disabled)
+        return -EINVAL;
+    if (agent->suspended == suspended)
+        return 0;
+    agent->suspended = suspended;
+    look_at_workers(agent);
+    site_status(agent, suspended ? AC_NODE_SUSPENDED : AC_NODE_RESUMED, agent->name);
+    return 0;
+}
+
+int supply_steer(struct desk *desk, ac_ref place, enum steer what) {
+    struct site_agent *agent = find_agent(desk, place);
+    if (agent && what == STEER_DISABLE)
+        return disable(agent);
+    if (agent)
+        return what == STEER_ENABLE ? enable(agent) : suspend(agent, what == STEER_SUSPEND);
+    struct site *site = map_get(&desk->disabled, &place, sizeof place);
+    if (!site)
+        return agent_steer(desk, place, what);
+    if (what == STEER_DISABLE)
+        return 0;
+    if (what != STEER_ENABLE)
+        return -EINVAL;
+    if (!add_agent(desk, site))
+        return -ENOMEM;
+    (void)map_take(&desk->disabled, &place, sizeof place);
+    return 0;
+}
+
+// Those of a list that are wanted.
+struct listing {
+    ac_value items[1 + PLACES_PER_MESSAGE]; // the first is for how many there are
+    size_t count;
+    uint64_t from, seen;
+};
+
+static void list_place(struct listing *it, const struct site *site, ac_ref worker,
+                       enum ac_place_state state, uint32_t jobs) {
+    if (it->seen++ < it->from || it->count == countof(it->items))
+        return;
+    static const struct place_facts unknown = {0};
+    const struct place_facts *facts = site->place ? placement_facts(site->place) : &unknown;
+    it->items[it->count++] = ac_list(site->holder, ac_ref_is(worker) ? ac_of(worker) : ac_nil,
+                                     (int)state, jobs, facts->cpus, facts->memory,
+                                     (const char *)facts->name, (const char *)site->location);
+}
+
+static void list_site(struct listing *it, struct site_agent *agent) {
+    uint32_t jobs = 0;
+    list_each (link, &agent->desk->workers) {
+        const struct worker_agent *worker = container_of(link, struct worker_agent, link);
+        if (worker->site == agent && worker->place)
+            jobs += placement_load(worker->place);
+    }
+    list_place(it, agent->site, ac_no_ref,
+               is_draining(agent) ? AC_PLACE_DRAINING
+               : !agent->ready    ? AC_PLACE_FOUND
+               : agent->suspended ? AC_PLACE_SUSPENDED
+                                  : AC_PLACE_READY,
+               jobs);
+    list_each (link, &agent->desk->workers) {
+        const struct worker_agent *worker = container_of(link, struct worker_agent, link);
+        if (worker->site == agent)
+            list_place(it, agent->site, worker->ref, agent_state(worker),
+                       worker->place ? placement_load(worker->place) : 0);
+    }
+}
+
+ac_value supply_list(struct desk *desk, uint64_t from) {
+    struct listing it = {.count = 1, .from = from};
+    list_each (link, &desk->scheduler->sites) {
+        struct site *site = container_of(link, struct site, link);
+        struct site_agent *agent = find_agent(desk, site->holder);
+        if (agent)
+            list_site(&it, agent);
+        else if (is_disabled(desk, site))
+            list_place(&it, site, ac_no_ref, AC_PLACE_DISABLED, 0);
+    }
+    it.items[0] = ac_of(it.seen);
+    return ac_list_of(it.items, it.count);
 }
 
 // ---- the agent of a site ----
@@ -213,7 +357,7 @@ static bool is_drained(const struct site_agent *agent) {
         if (worker->site == agent && worker->place && placement_load(worker->place) > 0)
             return false;
     }
-    return agent->draining;
+    return is_draining(agent);
 }
 
 static void take_gone(struct site_agent *agent, ac_value message) {
@@ -259,6 +403,7 @@ static int serve(struct site_agent *agent) {
     int err = 0;
     while (!agent->over && !err) {
         if ((agent->desk->closing || is_drained(agent)) && deadline == AC_FOREVER) {
+            agent->leaving = true;
             if (!ac_ref_is(agent->host))
                 return 0;
             deadline = ac_now() + CLOSE_GRACE_NS;
@@ -289,7 +434,12 @@ static ac_value run_agent(ac_value argument) {
     agent->over = true;
     agent_worker_ended(agent, 0, desk->closing ? "closed" : "its node is gone");
     list_remove(&agent->link);
-    supply_release(agent->site);
+    struct site *site = agent->site;
+    // The client wants it again.
+    if (agent->disabled && !is_disabled(desk, site) && !find_agent(desk, site->holder) &&
+        !desk->closing && map_get(&desk->asked, &site->holder, sizeof site->holder))
+        (void)add_agent(desk, site);
+    supply_release(site);
     scheduler_changed(desk->scheduler);
     memory_release(agent);
     supply_serve(desk); // one beyond nodes_max may take its place
