@@ -192,6 +192,72 @@ AC_API int ac_job_cancel(ac_computation *computation, int64_t job);
 AC_API int ac_job_why(ac_computation *computation, int64_t job, char *text, size_t bytes,
                       ac_time deadline) AC_CHECKED;
 
+// A mapping: one function over many arguments, each of which is a job for all that matters to the
+// user; short ones travel in *chunks* of many, which makes them some ten times cheaper.
+//
+//     ac_mapping *map;
+//     struct ac_mapped one;
+//     int err = ac_mapping_open(&map, computation, simulate, .count = 1000000, .in_order = true);
+//     while (!err && (err = ac_mapping_next(map, &one, AC_FOREVER)) > 0) {
+//         use(one.index, one.value);
+//         ac_drop(one.value);
+//         err = 0;
+//     }
+//     ac_mapping_close(map);
+//
+// It takes arguments as fast as results are taken, so that neither of them piles up. It belongs to
+// the computation: ac_computation_close closes it too.
+typedef struct ac_mapping ac_mapping;
+
+// The next argument into *item, which is taken: 1; 0 after the last; or an error, which ends the
+// mapping. Called within ac_mapping_next, and may wait.
+typedef int (*ac_mapping_source)(void *user, ac_value *item);
+
+struct ac_mapping_options {
+    size_t size;              // sizeof(struct ac_mapping_options); set by the macro
+    const ac_value *items;    // the arguments, `count` of them, which stay the caller's and as they
+                              // are until the last result is there
+    uint64_t count;           // without `items` and `source` the arguments are 0, 1, ... count - 1
+    ac_mapping_source source; // of the arguments, instead of `items` and `count`
+    void *user;               // for the source
+    bool in_order;            // results come in the order of their arguments; default: as they are
+                              // there
+    ac_function reduce;       // declared by AC_JOB: gets a list of two results or reductions and
+                              // returns one. Results are reduced at the workers and on their way;
+                              // in any grouping, and without in_order in any order
+    struct ac_job_options job; // what the jobs ask for: .job.tags = "gpu". `quiet` has no meaning
+};
+
+// What came of one argument.
+struct ac_mapped {
+    int64_t index;   // of the argument; -1: the value is the reduction of all that have finished
+    enum ac_end how; // as in the exit notice of a job
+    ac_value value;  // what the function returned, or the error; to be dropped by the caller
+};
+
+// Opens a mapping; further arguments are options. Does not wait. 0; -EINVAL for options that cannot
+// be; -ENOSYS for a function not declared by AC_JOB; -ECANCELED if the computation is being closed;
+// -EPERM outside coroutines; -ENOMEM.
+#define ac_mapping_open(mapping, computation, function, ...)                                       \
+    ac_mapping_open_with(                                                                          \
+        (mapping), (computation), (function),                                                      \
+        &(struct ac_mapping_options){.size = sizeof(struct ac_mapping_options), __VA_ARGS__})
+AC_API int ac_mapping_open_with(ac_mapping **mapping, ac_computation *computation,
+                                ac_function function,
+                                const struct ac_mapping_options *options) AC_CHECKED;
+
+// The next result. Whatever becomes of an argument, there is exactly one for it: one that cannot
+// travel is one that has failed. Where there is a reduction, only what has not finished is told one
+// by one, and last comes the reduction, nil if nothing has finished. Can wait. 1; 0 after the last,
+// or the error of the source, each time; -ETIMEDOUT; -ECANCELED, also when the computation is being
+// closed and all is told; -EBUSY while another coroutine waits for it; -EPERM outside coroutines;
+// -EINVAL; -ENOMEM.
+AC_API int ac_mapping_next(ac_mapping *mapping, struct ac_mapped *result,
+                           ac_time deadline) AC_CHECKED;
+
+// Forgets the mapping; jobs of it that have not ended are cancelled. Does not wait. Of NULL: nothing.
+AC_API void ac_mapping_close(ac_mapping *mapping);
+
 // In a job: sends a file to the client, into the folder that this has opened with
 // ac_transfer_accept, as `name`: for results that are too large for a message, and files that the
 // job has written. Can wait. 0; 1 if a file of that content has that name there already; -ENOTCONN

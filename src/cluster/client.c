@@ -68,6 +68,7 @@ static void cluster_stopping(struct loop *loop, void *state) {
 }
 
 static void computation_free(struct ac_computation *it) {
+    mapping_close_all(it);
     job_free_all(it);
     uint64_t cursor = 0;
     for (struct spot *spot; (spot = map_next(&it->spots, &cursor, NULL, NULL)) != NULL;)
@@ -116,6 +117,8 @@ static struct ac_computation *create(struct coro *self,
     text_mend(it->name);
     list_init(&it->link);
     list_init(&it->submitters);
+    list_init(&it->mappings);
+    it->many_jobs = options && options->many_jobs;
     map_init(&it->jobs);
     map_init(&it->classes);
     map_init(&it->spots);
@@ -146,10 +149,9 @@ static int open_inside(struct cluster *cluster, struct ac_computation *it,
         return -ENOMEM;
     uint32_t nodes_max = options ? options->nodes_max : 0;
     uint32_t workers_max = options ? options->workers_max : 0;
-    bool many_jobs = options && options->many_jobs;
     ac_value open = ac_list("open", coro_ref(it->courier), coro_ref(it->supplier),
                             (const char *)address, (const char *)it->name, ac_hold(it->cargo.told),
-                            many_jobs, nodes_max, workers_max, options ? options->weight : 0);
+                            it->many_jobs, nodes_max, workers_max, options ? options->weight : 0);
     int err = open.kind == AC_INVALID ? ac_error_of(open) : desk_open(cluster->scheduler, open);
     ac_drop(open);
     return err;

@@ -10,6 +10,7 @@
 #include "cluster/cluster_private.h"
 
 struct scheduler;
+struct chunk;
 
 // What cluster/ hangs on a loop.
 struct cluster {
@@ -32,6 +33,7 @@ struct client_job {
     struct run_wait *wait; // NULL: nobody waits
     bool silent;           // its owner does not know of it: no notice
     bool at;               // of ac_run_at: its notices carry the number 0
+    struct chunk *chunk;   // of a mapping, which gets the result instead of the owner; NULL
 };
 
 struct ac_computation {
@@ -58,7 +60,9 @@ struct ac_computation {
     uint32_t class_count;
     const struct ac_job_entry *last_entry; // the class without options that was used last
     uint32_t last_class;
-    struct map spots; // of workers, by their references
+    struct map spots;     // of workers, by their references
+    struct list mappings; // struct ac_mapping
+    bool many_jobs;       // a worker runs many at once
     uint64_t last_number;
     char name[64];
 };
@@ -85,8 +89,26 @@ void job_started(struct ac_computation *computation, const ac_value *items);
 void job_done(struct ac_computation *computation, const ac_value *items);
 // All that are left are lost.
 void job_lose_all(struct ac_computation *computation, int err, const char *why);
+// Waits until another job may be submitted. 0 or an error.
+int job_wait_for_room(struct ac_computation *computation);
+// The class of jobs that are chunks of a mapping of a function, run by an entry of ours. As
+// ac_submit.
+int job_class_of_chunks(struct ac_computation *computation, const struct ac_job_entry *entry,
+                        const struct ac_job_entry *mapped, const struct ac_job_options *options,
+                        uint32_t *class);
+// Takes the argument. NULL: no memory.
+struct client_job *job_submit_chunk(struct ac_computation *computation, uint32_t class,
+                                    ac_value argument, struct chunk *chunk);
+// Nobody wants to know of the job any more: it is cancelled in silence.
+void job_give_up(struct ac_computation *computation, struct client_job *job);
 // Those who wait to submit something get this.
 void job_end_waits(struct ac_computation *computation, int err);
 void job_free_all(struct ac_computation *computation);
+
+// ---- mapping.c ----
+
+// The job of a chunk has ended. Does not take the value of the exit.
+void mapping_chunk_ended(struct chunk *chunk, const struct ac_exit *exit, double seconds);
+void mapping_close_all(struct ac_computation *computation);
 
 #endif

@@ -3,6 +3,7 @@
 //
 //   client.c     a computation from open to close; its courier and its supplier
 //   job.c        submitting jobs, running one at a worker, cancelling, asking why
+//   mapping.c    one function over many arguments, many of them a job
 //   scheduler.c  the scheduler as a whole: its beginning, its end, the placer (scheduler.h)
 //   desk.c       a computation at the scheduler
 //   agent.c      a worker at the scheduler

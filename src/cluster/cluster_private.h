@@ -140,6 +140,11 @@ bool job_entries_known(void);
 // The name of this program, from main.
 const char *job_program_name(void);
 
+// ---- mapping.c ----
+
+// What runs a chunk of a mapping in a worker; the same for an argument of one that was lost.
+extern const struct ac_job_entry mapping_entry, mapping_again_entry;
+
 // What a node tells a worker process through descriptor 3.
 struct worker_start {
     struct key_ring keys;

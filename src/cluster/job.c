@@ -8,6 +8,7 @@
 // What jobs of a class have in common: all bytes are set, so that it may be compared as such.
 struct class_key {
     const struct ac_job_entry *entry;
+    const struct ac_job_entry *mapped; // by chunks, for which `entry` stands; NULL
     uint64_t memory;
     double seconds_max;
     uint32_t cpus;
@@ -94,6 +95,14 @@ static int add_class(struct ac_computation *it, const struct class_key *key, uin
     return 0;
 }
 
+static int find_class(struct ac_computation *it, const struct class_key *key, uint32_t *number) {
+    uintptr_t known = (uintptr_t)map_get(&it->classes, key, sizeof *key);
+    if (!known)
+        return add_class(it, key, number);
+    *number = (uint32_t)(known - 1);
+    return 0;
+}
+
 static int class_of(struct ac_computation *it, const struct ac_job_entry *entry,
                     const struct ac_job_options *options, uint32_t *number) {
     static const struct ac_job_options none = {.size = sizeof none};
@@ -105,18 +114,22 @@ static int class_of(struct ac_computation *it, const struct ac_job_entry *entry,
     }
     struct class_key key;
     int err = make_key(&key, entry, options);
-    if (err)
-        return err;
-    uintptr_t known = (uintptr_t)map_get(&it->classes, &key, sizeof key);
-    if (known)
-        *number = (uint32_t)(known - 1);
-    else
-        err = add_class(it, &key, number);
+    if (!err)
+        err = find_class(it, &key, number);
     if (plain && !err) {
         it->last_entry = entry;
         it->last_class = *number;
     }
     return err;
+}
+
+int job_class_of_chunks(struct ac_computation *it, const struct ac_job_entry *entry,
+                        const struct ac_job_entry *mapped, const struct ac_job_options *options,
+                        uint32_t *number) {
+    struct class_key key;
+    int err = make_key(&key, entry, options);
+    key.mapped = mapped;
+    return err ? err : find_class(it, &key, number);
 }
 
 // ---- submitting ----
@@ -138,7 +151,7 @@ void job_end_waits(struct ac_computation *it, int err) {
         coro_wake(container_of(link, struct submitter, link)->coro, err);
 }
 
-static int wait_for_room(struct ac_computation *it) {
+int job_wait_for_room(struct ac_computation *it) {
     struct coro *self = coro_here();
     while (map_count(&it->jobs) >= JOBS_MAX) {
         int err = coro_may_wait(self, AC_FOREVER);
@@ -177,13 +190,26 @@ static struct client_job *add_job(struct ac_computation *it, uint32_t class, ac_
     return job;
 }
 
+struct client_job *job_submit_chunk(struct ac_computation *it, uint32_t class, ac_value argument,
+                                    struct chunk *chunk) {
+    struct client_job *job = add_job(it, class, ac_nil, argument);
+    if (job)
+        job->chunk = chunk;
+    return job;
+}
+
+void job_give_up(struct ac_computation *it, struct client_job *job) {
+    job->silent = true;
+    computation_want(it, THING_DROP, ac_of(job->number));
+}
+
 int64_t ac_submit_with(ac_computation *it, ac_function function, ac_value argument,
                        const struct ac_job_options *options) {
     const struct ac_job_entry *entry;
     uint32_t class = 0;
     int err = it ? check_call(it, function, argument, &entry) : -EINVAL;
     if (!err)
-        err = wait_for_room(it);
+        err = job_wait_for_room(it);
     if (!err)
         err = class_of(it, entry, options, &class);
     if (err) {
@@ -235,7 +261,7 @@ int ac_job_cancel(ac_computation *it, int64_t number) {
     if (!it || number <= 0)
         return -EINVAL;
     struct client_job *job = map_get_id(&it->jobs, (uint64_t)number);
-    if (!job || job->at)
+    if (!job || job->at || job->chunk)
         return -ESRCH;
     computation_want(it, THING_DROP, ac_of(job->number));
     return 0;
@@ -299,7 +325,10 @@ static void end_job(struct ac_computation *it, struct client_job *job, const str
         wait->job = NULL;
         coro_wake(wait->coro, exit->reason < 0 ? exit->reason : -EHOSTUNREACH);
     }
-    if (unstarted || job->silent) {
+    if (job->chunk) {
+        mapping_chunk_ended(job->chunk, exit, seconds);
+        ac_drop(exit->value);
+    } else if (unstarted || job->silent) {
         ac_drop(exit->value);
     } else {
         struct ac_job_exit end = {.exit = *exit,

@@ -24,7 +24,7 @@
 // Jobs begin in the order in which they came: one after the other, or all at once if `many`. What
 // is about to run is told, and the message handed to the system, before it runs: should the worker
 // crash, it is known what it had begun. Of functions whose jobs are short, some are told of at
-// once, and run one after the other. A job that is cancelled before it began is reported as
+// once, and run one after the other, but for those that were elsewhere before. A job that is cancelled before it began is reported as
 // cancelled. The worker leaves when its agent has ended or is lost.
 #include "cluster/cluster_private.h"
 
@@ -62,7 +62,8 @@ struct task {
     struct list link; // in worker.waiting, .round or .running
     int64_t number;
     uint32_t attempt;
-    uint32_t function; // index of its entry; UINT32_MAX: not declared
+    const struct ac_job_entry *entry; // NULL: not declared
+    uint32_t function;                // its number, among the means
     ac_value argument; // until it begins, then the coroutine's
     struct coro *coro; // since it was told of
     struct end_watch watch;
@@ -84,7 +85,8 @@ struct worker {
     struct map tasks;    // by number
     struct batch news;   // for the agent
     ac_time told;        // when it was sent some
-    double *means;       // by function: nanoseconds of its jobs, lately; 0: none has ended
+    double *means;       // by function, and last for mappings: nanoseconds of its jobs, lately; 0:
+                         // none has ended
 };
 
 _Noreturn static void run_process(struct worker_start *start, ac_value held);
@@ -120,6 +122,10 @@ const struct ac_job_entry *job_entry_of(ac_function function) {
 }
 
 const struct ac_job_entry *job_entry_named(const char *name) {
+    if (strcmp(mapping_entry.name, name) == 0)
+        return &mapping_entry;
+    if (strcmp(mapping_again_entry.name, name) == 0)
+        return &mapping_again_entry;
     for (size_t i = 0; i < declared.count; i++)
         if (strcmp(declared.jobs[i].name, name) == 0)
             return &declared.jobs[i];
@@ -339,7 +345,7 @@ static void task_ended(struct end_watch *watch, const struct ac_exit *exit) {
 // Makes the coroutine of a task, which waits for its turn.
 static int task_tell(struct task *task) {
     struct worker *worker = task->worker;
-    const struct ac_job_entry *entry = &declared.jobs[task->function];
+    const struct ac_job_entry *entry = task->entry;
     const struct ac_spawn_options options = {
         .size = sizeof options,
         .name = entry->name,
@@ -374,7 +380,9 @@ static bool begin_round(struct worker *worker) {
     for (struct list *link; count < ROUND_JOBS_MAX && (link = list_first(&worker->waiting));) {
         struct task *task = container_of(link, struct task, link);
         double mean = worker->means[task->function];
-        bool is_short = mean > 0 && mean < SHORT_NS && ns + mean <= ROUND_NS;
+        // What was elsewhere before may be what ended the worker there.
+        bool alone = task->attempt > 1 || task->entry == &mapping_again_entry;
+        bool is_short = !alone && mean > 0 && mean < SHORT_NS && ns + mean <= ROUND_NS;
         if (!worker->many && count > 0 && !is_short)
             break;
         if (task_tell(task) < 0)
@@ -396,6 +404,12 @@ static int send_news(struct worker *worker) {
     return err;
 }
 
+// Of a function, among the means.
+static uint32_t number_of(const struct ac_job_entry *entry) {
+    bool ours = !entry || entry == &mapping_entry || entry == &mapping_again_entry;
+    return ours ? (uint32_t)declared.count : (uint32_t)(entry - declared.jobs);
+}
+
 static void take_job(struct worker *worker, const ac_value *items) {
     int64_t number = ac_int_of(items[0]);
     struct task *task = memory_allocate_zeroed(sizeof *task);
@@ -408,7 +422,8 @@ static void take_job(struct worker *worker, const ac_value *items) {
     const struct ac_job_entry *entry = name ? job_entry_named(name) : NULL;
     *task = (struct task){.number = number,
                           .attempt = (uint32_t)ac_int_of(items[1]),
-                          .function = entry ? (uint32_t)(entry - declared.jobs) : UINT32_MAX,
+                          .entry = entry,
+                          .function = number_of(entry),
                           .argument = ac_hold(items[3]),
                           .worker = worker};
     list_init(&task->link);
