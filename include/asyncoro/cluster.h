@@ -255,7 +255,8 @@ AC_API int ac_mapping_open_with(ac_mapping **mapping, ac_computation *computatio
 AC_API int ac_mapping_next(ac_mapping *mapping, struct ac_mapped *result,
                            ac_time deadline) AC_CHECKED;
 
-// Forgets the mapping; jobs of it that have not ended are cancelled. Does not wait. Of NULL: nothing.
+// Forgets the mapping; jobs of it that have not ended are cancelled. Does not wait. Of NULL:
+// nothing.
 AC_API void ac_mapping_close(ac_mapping *mapping);
 
 // In a job: sends a file to the client, into the folder that this has opened with

@@ -10,11 +10,11 @@
 //     [count, anything reduced?, reduction, offset, error, ...]     with one
 //
 // The worker stops when the chunk has taken its time or its results are large; what is left becomes
-// another chunk. A chunk is made as large as is likely to take CHUNK_NS, the time for which a worker
-// also tells of several short jobs at once (worker.c): so a worker that crashes takes no more along
-// than it does where the jobs are submitted one by one. If jobs may run again, the arguments of a
-// lost chunk do so each in a chunk of its own, which a worker also tells of alone: the one that ends
-// workers is found by that, and the others have their results.
+// another chunk. A chunk is made as large as is likely to take CHUNK_NS, the time for which a
+// worker also tells of several short jobs at once (worker.c): so a worker that crashes takes no
+// more along than it does where the jobs are submitted one by one. If jobs may run again, the
+// arguments of a lost chunk do so each in a chunk of its own, which a worker also tells of alone:
+// the one that ends workers is found by that, and the others have their results.
 #include "cluster/client_private.h"
 
 enum {
@@ -66,10 +66,10 @@ struct ac_mapping {
     void *user;
     bool exhausted; // there are no more arguments: `source_err` if that is an error
     int source_err;
-    uint64_t given;   // arguments that are in chunks
-    double item_ns;   // what an argument takes, lately; 0: not known
-    struct list out;  // chunks that have not ended
-    struct list ended; // those whose results were not all taken; in order if wanted
+    uint64_t given;       // arguments that are in chunks
+    double item_ns;       // what an argument takes, lately; 0: not known
+    struct list out;      // chunks that have not ended
+    struct list ended;    // those whose results were not all taken; in order if wanted
     uint32_t chunk_count; // of both
     uint64_t next;        // in order: the index that is due
     struct chunk *open;   // whose results are being taken
@@ -77,9 +77,9 @@ struct ac_mapping {
     bool any_reduced;
     bool reduction_told;
     struct mapping_wait *wait; // NULL: nobody
-    int refused;               // why the argument given last cannot travel, which is still to be told
-    bool giving;               // somebody gives arguments, and may wait in the source;
-    bool doomed;               // meanwhile it was closed
+    int refused; // why the argument given last cannot travel, which is still to be told
+    bool giving; // somebody gives arguments, and may wait in the source;
+    bool doomed; // meanwhile it was closed
     ac_value given_room[CHUNK_ITEMS_MAX + 2]; // for a list of them
     ac_value again_room[CHUNK_ITEMS_MAX + 2];
 };
@@ -362,9 +362,7 @@ static int next_argument(struct ac_mapping *it, ac_value *item) {
 
 static uint32_t chunk_size(const struct ac_mapping *it) {
     double items = it->item_ns > 0 ? CHUNK_NS / it->item_ns : 1;
-    return it->alone || items < 1          ? 1
-           : items > CHUNK_ITEMS_MAX ? CHUNK_ITEMS_MAX
-                                           : (uint32_t)items;
+    return it->alone || items < 1 ? 1 : items > CHUNK_ITEMS_MAX ? CHUNK_ITEMS_MAX : (uint32_t)items;
 }
 
 // Makes one chunk of what comes next. 0 or -ENOMEM, and then nothing was read from the source;

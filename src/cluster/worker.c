@@ -24,8 +24,9 @@
 // Jobs begin in the order in which they came: one after the other, or all at once if `many`. What
 // is about to run is told, and the message handed to the system, before it runs: should the worker
 // crash, it is known what it had begun. Of functions whose jobs are short, some are told of at
-// once, and run one after the other, but for those that were elsewhere before. A job that is cancelled before it began is reported as
-// cancelled. The worker leaves when its agent has ended or is lost.
+// once, and run one after the other, but for those that were elsewhere before. A job that is
+// cancelled before it began is reported as cancelled. The worker leaves when its agent has ended or
+// is lost.
 #include "cluster/cluster_private.h"
 
 #include <stdio.h>
@@ -64,8 +65,8 @@ struct task {
     uint32_t attempt;
     const struct ac_job_entry *entry; // NULL: not declared
     uint32_t function;                // its number, among the means
-    ac_value argument; // until it begins, then the coroutine's
-    struct coro *coro; // since it was told of
+    ac_value argument;                // until it begins, then the coroutine's
+    struct coro *coro;                // since it was told of
     struct end_watch watch;
     ac_time began;
     struct worker *worker;
