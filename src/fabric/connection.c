@@ -11,6 +11,9 @@
 // The last user frees the memory.
 #include "fabric/fabric_private.h"
 
+// Left to the reader of a connection that cannot be written to any more.
+#define LAST_WORDS_NS NS_PER_S
+
 static void reader_ended(struct task *task);
 static void writer_ended(struct task *task);
 
@@ -419,11 +422,21 @@ static int write_some(struct connection *it) {
     return err;
 }
 
+// The peer takes nothing any more, but what it has said before is still to be read: it may have
+// been its last. The reader comes to the end of that, or has not done so in time.
+static void await_reader(struct connection *it) {
+    ac_time until = fabric_now(it->fabric) + LAST_WORDS_NS;
+    while (!it->ended && bell_wait(&it->work, until) == 0)
+        continue;
+}
+
 ac_value connection_write_all(ac_value argument) {
     struct connection *it = ac_pointer_of(argument);
     int err = 0;
     while (!err && !it->ended)
         err = write_some(it);
+    if (err == -EPIPE || err == -ECONNRESET)
+        await_reader(it);
     if (!it->ended)
         connection_fail(it, err);
     return ac_nil;

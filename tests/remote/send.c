@@ -3,6 +3,9 @@
 // receivers that compute, stand still or die.
 #include "world.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 static struct child peer;
 
 static void with_server(ac_function client) {
@@ -670,4 +673,54 @@ static ac_value fill_far(ac_value unused) {
 TEST(a_full_mailbox_far_away_says_so) {
     server_jobs[11] = be_full;
     with_server(fill_far);
+}
+
+// ---- what was said last ----
+
+enum { WORDS_SPOKEN = 10 };
+
+// When all that this process has sent has arrived, its connections end with a reset, as those do of
+// one that dies with something unread.
+static void end_harshly(void) {
+    for (int fd = 3, left = 0; fd < 256; fd++) {
+        while (ioctl(fd, SIOCOUTQ, &left) == 0 && left > 0)
+            continue;
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+    }
+    (void)kill(getpid(), SIGKILL);
+}
+
+static ac_value speak_and_die(ac_value listener) {
+    must(told());
+    for (int i = 0; i < WORDS_SPOKEN; i++)
+        must_be(ac_send(ac_ref_of(listener), i), 0);
+    must_be(ac_sleep(0.01), 0); // given to the system before the loop is idle
+    end_harshly();
+    return ac_nil;
+}
+
+static ac_value hear_last_words(ac_value unused) {
+    ac_ref at = find("server");
+    ac_ref job = start_job(at, 1);
+    int status;
+    tell(peer);
+    must_be(waitpid(peer.pid, &status, 0), peer.pid); // meanwhile nothing is read
+    must_be(ac_send(job, "too late"), 0);             // and fails before anything is
+    for (int i = 0; i < WORDS_SPOKEN; i++) {
+        ac_value word = next_message();
+        must_be(ac_int_of(word), i);
+        ac_drop(word);
+    }
+    close(peer.to);
+    close(peer.from);
+    return unused;
+}
+
+TEST(what_a_process_said_before_it_died_is_heard_by_who_writes_to_it) {
+    server_jobs[1] = speak_and_die;
+    world_begin();
+    peer = child(server); // orders are for the job
+    hear(peer);
+    run(hear_last_words);
+    world_end();
 }
