@@ -233,6 +233,29 @@ static double jobs_single(void) {
     return 1e9 / measure(single_work);
 }
 
+static uint64_t map_work(uint64_t n) {
+    ac_mapping *map;
+    struct ac_mapped one;
+    uint64_t count = 0;
+    int err;
+    must(ac_mapping_open(&map, computation, add_one, .count = n), "ac_mapping_open");
+    while ((err = ac_mapping_next(map, &one, ac_after(PATIENCE_S))) > 0) {
+        check(one.how == AC_FINISHED && ac_int_of(one.value) == one.index + 1, "a job");
+        ac_drop(one.value);
+        count++;
+    }
+    must(err, "ac_mapping_next");
+    check(count == n, "the mapping");
+    ac_mapping_close(map);
+    return n;
+}
+
+static double jobs_map(void) {
+    open_with_workers(2);
+    run_jobs(WARM_JOBS, WINDOW);
+    return 1e9 / measure(map_work);
+}
+
 static double median_us(void (*one)(int64_t)) {
     double us[LATENCIES];
     for (int64_t i = -LATENCIES_WARM; i < LATENCIES; i++) {
@@ -369,6 +392,7 @@ static const struct figure {
     bool new_nodes; // and with a node of its own
 } figures[] = {
     {"jobs-single", jobs_single, "2", 1, false},
+    {"jobs-map", jobs_map, "2", 1, false},
     {"job-latency", job_latency, "2", 1, false},
     {"job-latency-direct", job_latency_direct, "1", 1, false},
     {"job-latency-run-at", job_latency_run_at, "1", 1, false},
