@@ -107,9 +107,9 @@ struct node_options {
     uint64_t worker_file_bytes_max;
 };
 
-// Runs the node daemon until it is told to end (life.c): prints one line when it is ready, "node
-// NAME at ADDRESS: N workers, ready". To be called outside coroutines. 0; or the error of what
-// could not be started, and `text` says what.
+// Runs the node daemon until it is told to end (life.c): prints when it is ready "node NAME at
+// ADDRESS: N workers, ready" and, in a second line, what confines workers here. To be called
+// outside coroutines. 0; or the error of what could not be started, and `text` says what.
 int node_run(const struct node_options *options, char text[256]);
 
 // ---- doctor.c ----

@@ -3,10 +3,10 @@
 //
 // In this order, as each step may need the rights that a later one takes:
 //
-//      limits                  setrlimit; core files are never made
+//      no new rights           nothing that it runs gains any; nor core files (process.c)
+//      limits                  setrlimit
 //      rules of Landlock       paths are opened while this user may still reach them
 //      user, no capabilities   where we are root; also a root without another user loses them all
-//      no new rights           nothing that it runs gains any
 //      Landlock                writing beneath the folder, reading where programs live: all else is
 //                              refused, and signals to processes outside
 //      filter                  last, since it refuses what was needed before
@@ -86,7 +86,7 @@ static const char *const private_places[] = {"/tmp", "/var/tmp", "/dev/shm"};
 
 IN_CHILD static int limit(int which, uint64_t soft, uint64_t hard) {
     struct rlimit old;
-    if (soft == 0 && which != RLIMIT_CORE)
+    if (soft == 0)
         return 0;
     if (getrlimit((__rlimit_resource_t)which, &old) < 0)
         return -errno;
@@ -99,9 +99,7 @@ IN_CHILD static int limit(int which, uint64_t soft, uint64_t hard) {
 IN_CHILD static int set_limits(const struct sys_sandbox *it) {
     const struct sys_sandbox_parts *parts = it->parts;
     uint64_t seconds = it->seconds_max;
-    int err = limit(RLIMIT_CORE, 0, 0);
-    if (!err)
-        err = limit(RLIMIT_CPU, seconds, seconds + SECONDS_LEFT);
+    int err = limit(RLIMIT_CPU, seconds, seconds + SECONDS_LEFT);
     if (!err)
         err = limit(RLIMIT_FSIZE, it->file_bytes_max, it->file_bytes_max);
     if (!err)
@@ -222,6 +220,7 @@ IN_CHILD static int lose_capabilities(void) {
 
 IN_CHILD int sandbox_enter(const struct sys_sandbox *it, int executable, const char **what) {
     bool confined = it->level != SYS_SANDBOX_NONE;
+    pid_t warden = getppid();
     int rules = -1;
     *what = "limits";
     int err = set_limits(it);
@@ -243,12 +242,10 @@ IN_CHILD int sandbox_enter(const struct sys_sandbox *it, int executable, const c
         err = lose_capabilities();
     }
     // To become another user makes the system forget this.
-    if (!err) {
-        *what = "rights";
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ||
-            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-            err = -errno;
-    }
+    if (!err && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        err = -errno;
+    if (!err && getppid() != warden)
+        err = -ESRCH;
     if (!err && rules >= 0) {
         *what = "Landlock";
         err = syscall(LANDLOCK_RESTRICT, rules, 0) < 0 ? -errno : 0;
