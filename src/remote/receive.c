@@ -188,8 +188,10 @@ static bool may_pass(int err) {
     }
 }
 
+// Of what had not begun nothing is kept, whatever has ended it.
 static bool is_to_be_removed(const struct take *take, int err) {
-    return take->deposit && err < 0 && !take->over && (take->deposit->at == 0 || !may_pass(err));
+    return take->deposit && err < 0 &&
+           (take->deposit->at == 0 || (!take->over && !may_pass(err)));
 }
 
 static ac_value run_take(ac_value argument) {

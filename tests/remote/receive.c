@@ -71,6 +71,11 @@ static void await_parts(int count) {
         must_be(ac_sleep(0.002), 0);
 }
 
+static void await_bytes_of_a_part(void) {
+    for (size_t bytes = 0; parts(&bytes) != 1 || bytes == 0;)
+        must_be(ac_sleep(0.002), 0);
+}
+
 // All goes on.
 static void check_it_serves(unsigned seed) {
     must_be(server_count(server_ref), 0);
@@ -316,7 +321,7 @@ static ac_value stop_in_the_middle(ac_value unused) {
     must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
     must_be(ac_register(ac_self(), "server"), 0);
     say();
-    await_parts(1);
+    await_bytes_of_a_part();
     must_be(ac_transfer_refuse(), 0);
     say();
     must(told());
@@ -343,11 +348,6 @@ static ac_value be_stopped(ac_value unused) {
 
 TEST(what_is_under_way_ends_with_it, .seconds_max = 120) {
     with_receiver_of(stop_in_the_middle, be_stopped);
-}
-
-static void await_bytes_of_a_part(void) {
-    for (size_t bytes = 0; parts(&bytes) != 1 || bytes == 0;)
-        must_be(ac_sleep(0.002), 0);
 }
 
 // What is under way in a folder keeps it, whatever took its place meanwhile.
@@ -451,15 +451,46 @@ TEST(what_was_deleted_is_told_though_the_peer_is_lost_meanwhile) {
     world_end();
 }
 
-// Offers a file and sends so many pieces of it at once. Whether they were taken: they may come
-// before they are asked for, which nobody here can see.
-static bool take_pieces(int count, double pause) {
+static void come_offer(void) {
     static const uint8_t digest[DIGEST_BYTES];
-    const struct transfers *transfers = remote_of(loop_here)->transfers;
-    size_t before = 0, bytes = 0;
     come(1, TRANSFER_OFFER, 10 << 20,
          ac_list("a", 0600, ac_of_bytes(digest, sizeof digest), ac_of_bool(false)));
     await_parts(1);
+}
+
+static void await_no_takes(void) {
+    while (remote_of(loop_here)->transfers->take_count > 0)
+        must_be(ac_sleep(0.002), 0);
+}
+
+static ac_value leave_before_it_begins(ac_value unused) {
+    (void)unused;
+    limits = (struct ac_transfer_limits){.size = sizeof limits, .no_sync = true};
+    must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
+    come_offer();
+    come(1, TRANSFER_LEAVE, 0, ac_nil);
+    await_no_takes();
+    must_be(parts(NULL), 0);
+    come_offer();
+    receive_lost(remote_of(loop_here), STRANGER);
+    await_no_takes();
+    must_be(parts(NULL), 0);
+    return ac_nil;
+}
+
+TEST(of_what_had_not_begun_nothing_is_kept) {
+    world_begin();
+    make_inbox();
+    run_with(leave_before_it_begins, NULL);
+    world_end();
+}
+
+// Offers a file and sends so many pieces of it at once. Whether they were taken: they may come
+// before they are asked for, which nobody here can see.
+static bool take_pieces(int count, double pause) {
+    const struct transfers *transfers = remote_of(loop_here)->transfers;
+    size_t before = 0, bytes = 0;
+    come_offer();
     must_be(ac_sleep(pause), 0);
     (void)parts(&before);
     for (int i = 0; i < count; i++)
@@ -472,8 +503,7 @@ static bool take_pieces(int count, double pause) {
     must_be(ac_sleep(0.002), 0);
     bool taken = transfers->take_count == 1;
     receive_lost(remote_of(loop_here), STRANGER);
-    while (transfers->take_count > 0)
-        must_be(ac_sleep(0.002), 0);
+    await_no_takes();
     return taken;
 }
 

@@ -253,6 +253,8 @@ static ac_value freeze_in_the_middle(ac_value unused) {
     must_be(ac_transfer_send(to, at("file"), "b", ac_after(1.5)), -ETIMEDOUT);
     must(!is_there(at("inbox/a")));
     child_thaw(peer);
+    // Behind what was offered under that name, and may have got as far as a part.
+    must_be(ac_transfer_delete(to, "b", ac_after(PATIENCE_S)), -ENOENT);
     send_the_rest(to);
     return ac_nil;
 }
