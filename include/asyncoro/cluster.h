@@ -315,9 +315,9 @@ AC_API int64_t ac_places(ac_computation *computation, struct ac_place *places, s
 enum ac_status_kind {
     AC_NODE_READY = 1, // a node takes part
     AC_NODE_REFUSED,   // it cannot: `text` says why (other architecture, missing libraries, ...)
-    AC_NODE_GONE,      // it was closed or lost
+    AC_NODE_GONE,      // it was closed, or `lost`
     AC_WORKER_READY,   // a worker takes jobs
-    AC_WORKER_GONE,    // it was closed or lost; `text` says how it ended
+    AC_WORKER_GONE,    // it was closed, or `lost`; `text` says how it ended
     AC_JOB_STARTED,    // `job` runs as `coroutine` at `worker`
     AC_JOBS_WAIT,      // jobs have found no fitting node for three seconds: `text` says why
     AC_NODE_FOUND,     // a node is asked to take part
@@ -336,6 +336,7 @@ struct ac_status {
     ac_ref worker;     // where
     ac_ref coroutine;  // of a job
     int64_t job;       // its number, 0 if it was run by ac_run_at
+    bool lost;         // it is gone without having been asked to end
     char location[64]; // address of the node
     char text[512];    // for people: the node's name, why it was refused, how a worker ended
 };

@@ -89,7 +89,10 @@ static void door_hint(void *up, struct place_computation *it, const char *why) {
 // ---- what the worker tells ----
 
 static void worker_status(struct worker_agent *worker, enum ac_status_kind kind, const char *text) {
-    struct ac_status status = {.kind = kind, .node = worker->node_ref, .worker = worker->ref};
+    struct ac_status status = {.kind = kind,
+                               .node = worker->node_ref,
+                               .worker = worker->ref,
+                               .lost = kind == AC_WORKER_GONE && !worker->closed};
     char address[64] = "";
     if (kind == AC_WORKER_READY)
         location_of(worker->desk->scheduler->loop, worker->ref, address);
@@ -242,6 +245,7 @@ static ac_value run_agent(ac_value argument) {
     scheduler_changed(desk->scheduler);
     if (worker->site && is_draining(worker->site))
         agent_kick(worker->site->coro); // it may be drained now
+    worker->closed |= desk->closing || (worker->site && worker->site->leaving);
     worker_status(worker, AC_WORKER_GONE, worker->text[0] ? worker->text : "lost");
     batch_done(&worker->out);
     supply_release(worker->at);
@@ -330,8 +334,10 @@ void agent_worker_ended(struct site_agent *site, int64_t number, const char *tex
         struct worker_agent *worker = container_of(link, struct worker_agent, link);
         if (worker->site != site || (number != 0 && worker->number != number))
             continue;
-        if (number == 0)
+        if (number == 0) {
             worker->site = NULL;
+            worker->closed = site->leaving || site->closed;
+        }
         if (!worker->told)
             snprintf(worker->text, sizeof worker->text, "%s", text);
         worker->told = true;

@@ -254,11 +254,12 @@ static void take_status(struct ac_computation *it, const ac_value *items) {
                                .node = ac_ref_of(items[1]),
                                .worker = ac_ref_of(items[2]),
                                .coroutine = ac_ref_of(items[3]),
-                               .job = ac_int_of(items[4])};
-    copy_text(status.location, sizeof status.location, items[5]);
-    copy_text(status.text, sizeof status.text, items[6]);
+                               .job = ac_int_of(items[4]),
+                               .lost = ac_bool_of(items[5])};
+    copy_text(status.location, sizeof status.location, items[6]);
+    copy_text(status.text, sizeof status.text, items[7]);
     if (status.kind == AC_WORKER_READY)
-        keep_spot(it, &status, ac_text_of(items[7]));
+        keep_spot(it, &status, ac_text_of(items[8]));
     else if (status.kind == AC_WORKER_GONE)
         memory_release(map_take(&it->spots, &status.worker, sizeof status.worker));
     computation_tell(it, status_notice(&status));

@@ -46,7 +46,7 @@ enum thing {
     THING_JOB,   // number, class, worker or nil, argument
     THING_DROP,  // number: cancel it; 0: all
     // scheduler -> client
-    THING_STATUS,  // kind, node, worker, coroutine, job, location, text, address of the worker
+    THING_STATUS,  // kind, node, worker, coroutine, job, lost?, location, text, worker's address
     THING_STARTED, // number, worker, coroutine
     THING_DONE     // number, how, reason, value, worker or nil, seconds
 };

@@ -37,8 +37,8 @@ void desk_told(struct desk *desk, int err) {
 void desk_status(struct desk *desk, const struct ac_status *status, const char *address) {
     desk_tell(desk, THING_STATUS, ac_of((int)status->kind), ac_of(status->node),
               ac_of(status->worker), ac_of(status->coroutine), ac_of(status->job),
-              ac_of((const char *)status->location), ac_of((const char *)status->text),
-              ac_of(address));
+              ac_of_bool(status->lost), ac_of((const char *)status->location),
+              ac_of((const char *)status->text), ac_of(address));
 }
 
 void desk_agent_ended(struct desk *desk) {

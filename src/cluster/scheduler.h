@@ -80,6 +80,7 @@ struct site_agent {
     bool suspended; // the client wants none of its workers to be given jobs
     bool disabled;  // likewise, and that they end
     bool leaving;   // the node was told to end them
+    bool closed;    // it has ended in order
     char name[64];
 };
 
@@ -99,6 +100,7 @@ struct worker_agent {
     bool ending;      // takes no more jobs
     bool lost;        // the monitor has told
     bool told;        // the node has told how it ended: `text`
+    bool closed;      // it was asked to
     bool doom;        // the node is to end it by force,
     bool doomed;      // and was asked to
     ac_time deadline; // when an ending worker is given up

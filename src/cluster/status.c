@@ -2,7 +2,7 @@
 // Status messages and exit notices of jobs, as the owner of a computation gets them: values of kind
 // AC_NOTICE, which cannot be forged in a message, around the lists
 //
-//     ["status", kind, node, worker, coroutine, job, location, text]
+//     ["status", kind, node, worker, coroutine, job, lost?, location, text]
 //     ["job", [who, how, reason, value], job, worker, location, seconds]
 #include "cluster/cluster_private.h"
 
@@ -13,8 +13,8 @@
 
 ac_value status_notice(const struct ac_status *status) {
     return value_notice(ac_list(STATUS_WORD, (int)status->kind, status->node, status->worker,
-                                status->coroutine, status->job, (const char *)status->location,
-                                (const char *)status->text));
+                                status->coroutine, status->job, status->lost,
+                                (const char *)status->location, (const char *)status->text));
 }
 
 static void copy_text(char *to, size_t bytes, const char *from) {
@@ -30,7 +30,7 @@ bool ac_status_of(ac_value message, struct ac_status *status) {
     *status = (struct ac_status){0};
     bool is = message_is(list, STATUS_WORD) &&
               ac_unpack(list, &word, &kind, &status->node, &status->worker, &status->coroutine,
-                        &status->job, &location, &text) == 0;
+                        &status->job, &status->lost, &location, &text) == 0;
     if (is) {
         status->kind = (enum ac_status_kind)kind;
         copy_text(status->location, sizeof status->location, location);

@@ -15,9 +15,9 @@ enum { CLOSE_GRACE_NS = 3 * 1000 * 1000 * 1000ll, PLACES_PER_MESSAGE = 16 };
 
 static ac_value run_agent(ac_value argument);
 
-static void tell(struct desk *desk, const struct site *site, enum ac_status_kind kind,
+static void tell(struct desk *desk, const struct site *site, enum ac_status_kind kind, bool lost,
                  const char *text) {
-    struct ac_status status = {.kind = kind, .node = site->holder};
+    struct ac_status status = {.kind = kind, .node = site->holder, .lost = lost};
     snprintf(status.location, sizeof status.location, "%s", site->location);
     snprintf(status.text, sizeof status.text, "%s", text);
     text_mend(status.text);
@@ -25,7 +25,11 @@ static void tell(struct desk *desk, const struct site *site, enum ac_status_kind
 }
 
 static void site_status(struct site_agent *agent, enum ac_status_kind kind, const char *text) {
-    tell(agent->desk, agent->site, kind, text);
+    tell(agent->desk, agent->site, kind, false, text);
+}
+
+static void site_gone(struct desk *desk, const struct site *site, bool closed) {
+    tell(desk, site, AC_NODE_GONE, !closed, closed ? "closed" : "lost");
 }
 
 // ---- sites ----
@@ -107,7 +111,7 @@ static void lose(struct scheduler *scheduler, ac_ref holder) {
             struct desk *desk = container_of(at, struct desk, link);
             (void)map_take(&desk->asked, &holder, sizeof holder);
             if (map_take(&desk->disabled, &holder, sizeof holder) && !find_agent(desk, holder))
-                tell(desk, site, AC_NODE_GONE, "lost");
+                site_gone(desk, site, false);
         }
         list_remove(&site->link);
         supply_release(site);
@@ -373,9 +377,9 @@ static void take_exit(struct site_agent *agent, const struct ac_exit *exit) {
         return;
     agent->over = true;
     trace(TRACE_CLUSTER, "node %s: gone: %s", agent->name, ac_strerror(exit->reason));
-    bool in_order = agent->desk->closing || exit->how != AC_LOST;
+    agent->closed = agent->desk->closing || exit->how != AC_LOST;
     if (agent->ready)
-        site_status(agent, AC_NODE_GONE, in_order ? "closed" : "lost");
+        site_gone(agent->desk, agent->site, agent->closed);
 }
 
 static void take_message(struct site_agent *agent, ac_value message) {
@@ -428,9 +432,11 @@ static ac_value run_agent(ac_value argument) {
         err = serve(agent);
     if (err && err != -ECANCELED)
         trace(TRACE_CLUSTER, "node %s: given up: %s", agent->name, ac_strerror(err));
-    const char *why = desk->closing ? "closed" : "lost";
-    if (!agent->over && agent->ready)
-        site_status(agent, AC_NODE_GONE, why);
+    if (!agent->over) {
+        agent->closed = desk->closing || agent->leaving;
+        if (agent->ready)
+            site_gone(desk, agent->site, agent->closed);
+    }
     agent->over = true;
     agent_worker_ended(agent, 0, desk->closing ? "closed" : "its node is gone");
     list_remove(&agent->link);

@@ -8,6 +8,7 @@ TEST(a_status_comes_back_as_it_was_made) {
                             .worker = {3, 4},
                             .coroutine = {5, 6},
                             .job = 7,
+                            .lost = true,
                             .location = "here",
                             .text = "a text"},
                      in;
@@ -18,6 +19,7 @@ TEST(a_status_comes_back_as_it_was_made) {
     ck_assert(ac_ref_equal(in.node, out.node) && ac_ref_equal(in.worker, out.worker));
     ck_assert(ac_ref_equal(in.coroutine, out.coroutine));
     ck_assert_int_eq(in.job, 7);
+    ck_assert(in.lost);
     ck_assert_str_eq(in.location, "here");
     ck_assert_str_eq(in.text, "a text");
     struct ac_job_exit job;

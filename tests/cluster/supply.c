@@ -240,7 +240,9 @@ static ac_value take_one_node(ac_value unused) {
     struct sys_process *taken = first ? &here : &there;
     world_node = first ? there : here;
     sys_process_end(taken, true, false);
-    ck_assert_str_ne(world_await(AC_NODE_GONE, 20).location, "");
+    status = world_await(AC_NODE_GONE, 20);
+    ck_assert(status.lost);
+    ck_assert_str_ne(status.location, "");
     ck_assert_str_eq(world_await(AC_NODE_READY, 20).text, first ? "there" : "here");
     ck_assert(world_ends(taken->handle, 10));
     ck_assert_int_eq(sys_process_reap(taken, &end), 0);

@@ -171,6 +171,7 @@ static ac_value watch_crash(ac_value unused) {
     ck_assert_int_eq(job.exit.how, AC_LOST);
     ac_drop(job.exit.value);
     struct ac_status status = world_await(AC_WORKER_GONE, 20);
+    ck_assert(status.lost);
     ck_assert_ptr_nonnull(strstr(status.text, "killed by signal 6"));
     ck_assert_ptr_nonnull(strstr(status.text, "my last words"));
     ck_assert(!world_next_exit(&job, 0.1));
