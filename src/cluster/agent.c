@@ -40,7 +40,8 @@ static void door_run(void *up, struct place_worker *at, struct job *job, uint32_
     struct worker_agent *worker = placement_worker_user(at);
     const char *function = worker->desk->functions[placement_function(job)];
     added(worker, batch_add(&worker->out, THING_RUN, ac_of(placement_number(job)), ac_of(attempt),
-                            ac_of(function), ac_hold(placement_argument(job))));
+                            ac_of(function), ac_hold(placement_argument(job)),
+                            ac_of_bool(placement_is_suspect(job))));
 }
 
 static void door_recall(void *up, struct place_worker *at, uint64_t number, uint32_t attempt) {
@@ -162,6 +163,8 @@ static void take_message(struct worker_agent *worker, ac_value message) {
         begin_end(worker);
     } else if (message_is(message, "tell")) {
         take_things(worker, message);
+    } else if (message_is(message, "ask")) {
+        (void)ac_send(worker->ref, ac_list("go")); // if not, the monitor tells why
     }
     ac_drop(message);
 }
@@ -241,7 +244,7 @@ static ac_value run_agent(ac_value argument) {
              worker->node_name, worker->text[0] ? worker->text : "the connection to it was lost");
     text_mend(text);
     if (worker->place)
-        placement_remove_worker(worker->place, text);
+        placement_remove_worker(worker->place, worker->begun, text);
     scheduler_changed(desk->scheduler);
     if (worker->site && is_draining(worker->site))
         agent_kick(worker->site->coro); // it may be drained now
@@ -263,6 +266,7 @@ void agent_add(struct site_agent *site, int64_t number, ac_ref ref) {
                                     .site = site,
                                     .ref = ref,
                                     .number = number,
+                                    .begun = PLACE_NOT_KNOWN,
                                     .deadline = AC_FOREVER,
                                     .node_ref = site->site->holder};
     memcpy(worker->location, site->site->location, sizeof worker->location);
@@ -329,7 +333,7 @@ enum ac_place_state agent_state(const struct worker_agent *worker) {
     return agent_is_suspended(worker) ? AC_PLACE_SUSPENDED : AC_PLACE_READY;
 }
 
-void agent_worker_ended(struct site_agent *site, int64_t number, const char *text) {
+void agent_worker_ended(struct site_agent *site, int64_t number, uint64_t begun, const char *text) {
     list_each (link, &site->desk->workers) {
         struct worker_agent *worker = container_of(link, struct worker_agent, link);
         if (worker->site != site || (number != 0 && worker->number != number))
@@ -338,8 +342,10 @@ void agent_worker_ended(struct site_agent *site, int64_t number, const char *tex
             worker->site = NULL;
             worker->closed = site->leaving || site->closed;
         }
-        if (!worker->told)
+        if (!worker->told) {
             snprintf(worker->text, sizeof worker->text, "%s", text);
+            worker->begun = begun;
+        }
         worker->told = true;
         begin_end(worker);
     }

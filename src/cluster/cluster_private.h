@@ -33,7 +33,7 @@ static inline bool message_is(ac_value message, const char *word) {
 // Who tells whom what, and its items.
 enum thing {
     // scheduler -> worker
-    THING_RUN = 1, // number, attempt, function's name, argument
+    THING_RUN = 1, // number, attempt, function's name, argument, had it begun at a lost worker?
     THING_RECALL,  // number, attempt: give it back if it has not begun
     THING_CANCEL,  // number, attempt: cancel it, running or not
     // worker -> scheduler

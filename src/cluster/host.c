@@ -14,7 +14,8 @@
 //     ["done"]                                that was all
 //     ["ready", workers, [processors, memory, tags, architecture]]                    host -> agent
 //                                             all of it is checked, workers start
-//     ["gone", number, text]                  a worker has ended, and how
+//     ["gone", number, text, begun]           a worker has ended, and how; how many of its jobs it
+//                                             had come to, -1: not known
 //     ["draining", seconds]                   give it no new jobs, and say "close" when those that
 //                                             run have ended: in so many seconds all is ended
 //     ["end", number]                         end that worker by force                agent -> host
@@ -84,6 +85,7 @@ struct keeper {
     struct sys_ward ward;
     int record;      // our end of the pipe with the start-up record
     int output;      // our end of the pipe with what it writes
+    int begun;       // memory in which it counts the jobs that it has come to; -1: none
     ac_ref listener; // which may end before the process
     ac_time began;
     size_t tail_bytes;
@@ -181,6 +183,16 @@ static void refuse_for(struct host *host, int err, const char *what) {
 
 // ---- workers ----
 
+// What a worker writes there outlives it, however it ends. A descriptor, or -1.
+static int memory_for_count(void) {
+    static const int64_t not_known = -1; // until the worker says 0
+    int fd = sys_memory_create("begun");
+    if (fd >= 0 && sys_file_write_at(fd, 0, &not_known, sizeof not_known) == 0)
+        return fd;
+    sys_fd_close(fd);
+    return -1;
+}
+
 static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BYTES]) {
     struct host *host = keeper->host;
     struct worker_start start = {.agent = host->agent,
@@ -200,6 +212,7 @@ static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BY
     err = sys_pipe(output);
     if (err)
         goto close_record;
+    keeper->begun = memory_for_count();
     err = remote_keys(loop_here, &start.keys);
     if (!err)
         err = worker_start_write(record[1], &start);
@@ -215,6 +228,7 @@ static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BY
         .output = output[1],
         .error = output[1],
         .extra = record[0],
+        .more = keeper->begun < 0 ? 0 : keeper->begun,
     };
     if (!err)
         err = cell_start(&host->node->cells, &keeper->ward, &how, problem);
@@ -222,8 +236,10 @@ static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BY
     keeper->record = record[1];
     keeper->output = output[0];
     sys_fd_close(output[1]);
-    if (err)
+    if (err) {
         sys_fd_close(output[0]);
+        sys_fd_close(keeper->begun);
+    }
 close_record:
     sys_fd_close(record[0]);
     if (err)
@@ -254,6 +270,7 @@ static int start_worker(struct host *host, char problem[SYS_WARD_PROBLEM_BYTES])
         sys_process_abandon(&keeper->ward.warden, false);
         sys_fd_close(keeper->ward.line);
         sys_fd_close(keeper->record);
+        sys_fd_close(keeper->begun);
         memory_release(keeper);
         return -ENOMEM;
     }
@@ -325,7 +342,10 @@ static ac_value run_keeper(ac_value argument) {
     end.last_bytes = keeper->tail_bytes;
     worker_end_text(&end, text, sizeof text);
     trace(TRACE_CLUSTER, "%s: worker %lld: %s", host->name, (long long)keeper->number, text);
-    ac_value gone = ac_list("gone", keeper->number, (const char *)text);
+    int64_t begun = -1;
+    if (keeper->begun < 0 || sys_file_read_at(keeper->begun, 0, &begun, sizeof begun) < 0)
+        begun = -1;
+    ac_value gone = ac_list("gone", keeper->number, (const char *)text, begun);
     ac_ref agent = host->agent;
     memcpy(host->last_end, text, sizeof text);
     list_remove(&keeper->link);
@@ -335,6 +355,7 @@ static ac_value run_keeper(ac_value argument) {
     if (host->coro)
         (void)mailbox_put(host->coro, ac_nil);
     sys_fd_close(keeper->record);
+    sys_fd_close(keeper->begun);
     memory_release(keeper);
     (void)ac_send(agent, gone);
     return ac_nil;

@@ -65,6 +65,7 @@ void *placement_worker_user(const struct place_worker *it) { return it->user; }
 uint32_t placement_load(const struct place_worker *it) { return it->load; }
 ac_value placement_argument(const struct job *job) { return job->argument; }
 uint64_t placement_number(const struct job *job) { return job->number; }
+bool placement_is_suspect(const struct job *job) { return job->starts_lost > 0; }
 uint32_t placement_function(const struct job *job) { return job->class->needs.function; }
 uint32_t placement_class(const struct job *job) { return job->class->number; }
 
@@ -217,8 +218,11 @@ bool placement_fly(struct job *job, struct place_worker *worker) {
         flight = memory_allocate(sizeof *flight);
     if (!flight)
         return false;
-    *flight = (struct flight){
-        .job = job, .worker = worker, .other = job->flight, .attempt = ++job->attempts};
+    *flight = (struct flight){.job = job,
+                              .worker = worker,
+                              .other = job->flight,
+                              .number = ++worker->given,
+                              .attempt = ++job->attempts};
     job->flight = flight;
     list_init(&flight->timed);
     list_init(&flight->link);
@@ -573,9 +577,21 @@ static void flight_lost(struct flight *flight, bool forced, const char *why) {
         placement_queue_first(job);
 }
 
-void placement_remove_worker(struct place_worker *worker, const char *why) {
+static void know_begun(struct place_worker *worker, uint64_t begun) {
+    list_each (link, &worker->flights) {
+        struct flight *flight = container_of(link, struct flight, link);
+        bool has = flight->number <= begun;
+        worker->unbegun += flight->begun && !has;
+        worker->unbegun -= !flight->begun && has;
+        flight->begun = has;
+    }
+}
+
+void placement_remove_worker(struct place_worker *worker, uint64_t begun, const char *why) {
     bool forced = worker->killing;
     worker->enabled = false;
+    if (begun != PLACE_NOT_KNOWN)
+        know_begun(worker, begun);
     // The latest first, because each one goes to the head of its queue.
     while (!list_empty(&worker->flights))
         flight_lost(container_of(worker->flights.prev, struct flight, link), forced, why);
@@ -598,7 +614,7 @@ void placement_close(struct place_computation *it) {
             if (it->pages[page]->jobs[i])
                 job_drop(it->pages[page]->jobs[i]);
     list_each (link, &it->workers)
-        placement_remove_worker(container_of(link, struct place_worker, link), "");
+        placement_remove_worker(container_of(link, struct place_worker, link), PLACE_NOT_KNOWN, "");
     for (uint64_t page = 0; page < it->page_count; page++)
         memory_release(it->pages[page]); // one that was made for a job that could not be
     for (uint32_t i = 0; i < it->class_count; i++)

@@ -129,6 +129,7 @@ void placement_enable_node(struct place_node *node, bool enabled);
 void *placement_node_user(const struct place_node *node);
 const struct place_facts *placement_facts(const struct place_node *node);
 
+#define PLACE_NOT_KNOWN UINT64_MAX
 struct place_worker *placement_add_worker(struct place_computation *computation,
                                           struct place_node *node, void *user);
 void placement_enable_worker(struct place_worker *worker, bool enabled);
@@ -136,8 +137,9 @@ void placement_enable_worker(struct place_worker *worker, bool enabled);
 void placement_suspend_worker(struct place_worker *worker, bool suspended);
 // It is gone, why says how. Jobs that had not begun there wait again, at no cost; of those that
 // had, or may have, the ones that may run again do, the others are reported lost. If it was ended
-// for the sake of one job (door.kill), the other ones are run again.
-void placement_remove_worker(struct place_worker *worker, const char *why);
+// for the sake of one job (door.kill), the other ones are run again. `begun`: how many of the jobs
+// that it was given (door.run) it has come to; PLACE_NOT_KNOWN: no more than it has told.
+void placement_remove_worker(struct place_worker *worker, uint64_t begun, const char *why);
 // What a message to it and back takes.
 void placement_set_round_trip(struct place_worker *worker, uint64_t ns);
 void *placement_worker_user(const struct place_worker *worker);
@@ -161,6 +163,8 @@ void placement_cancel_all(struct place_computation *computation, ac_time now);
 
 ac_value placement_argument(const struct job *job); // not to be dropped
 uint64_t placement_number(const struct job *job);
+// It had begun at a worker that was lost: it may be what ended that.
+bool placement_is_suspect(const struct job *job);
 uint32_t placement_function(const struct job *job);
 uint32_t placement_class(const struct job *job);
 

@@ -93,6 +93,7 @@ struct place_worker {
     struct place_node *node;
     void *user;
     struct list flights; // in the order in which they were sent
+    uint64_t given;      // jobs, ever
     uint32_t load;       // flights
     uint32_t unbegun;    // of them
     uint32_t recalled;   // of them, that were asked back and have not answered
@@ -124,6 +125,7 @@ struct flight {
     struct job *job;
     struct place_worker *worker;
     struct flight *other; // of the same job; or the next free one
+    uint64_t number;      // among all that its worker was given, from 1
     ac_time since;        // begun
     ac_time until;        // asked to end, and given up then
     uint32_t attempt;

@@ -99,7 +99,8 @@ struct worker_agent {
     bool broken;      // no memory for what the worker is to be told
     bool ending;      // takes no more jobs
     bool lost;        // the monitor has told
-    bool told;        // the node has told how it ended: `text`
+    bool told;        // the node has told how it ended: `text`,
+    uint64_t begun;   // and how many of its jobs it had come to; PLACE_NOT_KNOWN
     bool closed;      // it was asked to
     bool doom;        // the node is to end it by force,
     bool doomed;      // and was asked to
@@ -148,7 +149,8 @@ bool agent_is_suspended(const struct worker_agent *worker);
 void agent_look(struct worker_agent *worker);
 enum ac_place_state agent_state(const struct worker_agent *worker);
 // The node tells how a worker ended, or that itself has (number 0: all of this node).
-void agent_worker_ended(struct site_agent *site, int64_t number, const char *text);
+// `begun`: how many of its jobs it had come to; PLACE_NOT_KNOWN.
+void agent_worker_ended(struct site_agent *site, int64_t number, uint64_t begun, const char *text);
 // Tells the agents of all workers of a desk to end.
 void agent_end_all(struct desk *desk);
 extern const struct place_door agent_door;

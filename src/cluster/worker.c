@@ -13,6 +13,10 @@
 // keeps the other end of the pipe open: when it ends, so does the worker. A program that a person
 // starts with that argument finds no such record and goes on as a program.
 //
+// Descriptor 4 is memory in which the worker counts the jobs that it has come to, of all that it
+// was sent: when it has ended the node tells that number, which is exact however it ended, where
+// its own last words may have been lost in a connection that was reset.
+//
 // Messages between the scheduler's agent of the node or, after "hello", its agent of this worker,
 // and the worker's main coroutine:
 //
@@ -20,13 +24,16 @@
 //     ["hello", agent, many]              I am your agent; many at once?   agent -> worker
 //     ["do", things...]                   THING_RUN, _RECALL, _CANCEL      agent -> worker
 //     ["tell", things...]                 THING_BEGUN, _ENDED, _BACK       worker -> agent
+//     ["ask"]                             do you know all that?            worker -> agent
+//     ["go"]                              I do                             agent -> worker
 //
 // Jobs begin in the order in which they came: one after the other, or all at once if `many`. What
 // is about to run is told, and the message handed to the system, before it runs: should the worker
 // crash, it is known what it had begun. Of functions whose jobs are short, some are told of at
-// once, and run one after the other, but for those that were elsewhere before. A job that is
-// cancelled before it began is reported as cancelled. The worker leaves when its agent has ended or
-// is lost.
+// once, and run one after the other. One that had begun at a worker that was lost may be what ended
+// it: it begins alone, and only when the agent has said that it knows all that went before. A job
+// that is cancelled before it began is reported as cancelled. The worker leaves when its agent has
+// ended or is lost.
 #include "cluster/cluster_private.h"
 
 #include <stdio.h>
@@ -36,6 +43,7 @@
 
 enum {
     RECORD_FD = 3,
+    BEGUN_FD = 4,
     RECORD_BYTES_MAX = 1024, // fits into any pipe, so that writing it waits for nobody
     RECORD_ITEMS = 8,
     JOB_STACK_BYTES = 256 << 10, // of a job that has its worker for itself
@@ -62,6 +70,8 @@ static struct {
 struct task {
     struct list link; // in worker.waiting, .round or .running
     int64_t number;
+    uint64_t place; // among all that the worker was sent, from 1
+    bool suspect;   // had begun elsewhere when that worker was lost
     uint32_t attempt;
     const struct ac_job_entry *entry; // NULL: not declared
     uint32_t function;                // its number, among the means
@@ -77,6 +87,7 @@ struct worker {
     struct coro *main;
     ac_ref agent; // "hello" has told; none before
     bool many;
+    bool asked; // whether what is in the round may begin
     bool leaving;
     bool kicked;         // there is a kick in the mailbox of main
     bool broken;         // no memory for a report: it leaves, and what it had is lost
@@ -84,6 +95,8 @@ struct worker {
     struct list round;   // told of, to run next
     struct list running; // one, or many
     struct map tasks;    // by number
+    uint64_t sent;       // jobs, to this worker
+    uint64_t *begun;     // the count of those that it has come to
     struct batch news;   // for the agent
     ac_time told;        // when it was sent some
     double *means;       // by function, and last for mappings: nanoseconds of its jobs, lately; 0:
@@ -223,7 +236,13 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     (void)sys_fd_keep(RECORD_FD);
     (void)
         sys_end_with_parent(); // else it still gets SIGKILL, and only what it has started may stay
+    static uint64_t unseen;
     struct worker worker = {.start = *start};
+    worker.begun = sys_memory_map(BEGUN_FD, sizeof *worker.begun);
+    if (!worker.begun)
+        worker.begun = &unseen;
+    *worker.begun = 0;
+    sys_fd_close(BEGUN_FD);
     declared.client = start->supplier.peer;
     list_init(&worker.waiting);
     list_init(&worker.round);
@@ -321,6 +340,7 @@ static void run_next(struct worker *worker, ac_time now) {
         struct task *task = container_of(link, struct task, link);
         list_append(&worker->running, &task->link);
         task->began = now;
+        __atomic_store_n(worker->begun, task->place, __ATOMIC_RELAXED);
         if (task->coro->wait == &turn_wait) // else it was cancelled
             coro_wake(task->coro, 0);
     }
@@ -376,16 +396,16 @@ static int task_tell(struct task *task) {
 static bool begin_round(struct worker *worker) {
     double ns = 0;
     uint32_t count = 0;
-    if (!list_empty(&worker->round) || (!worker->many && !list_empty(&worker->running)))
+    if (worker->asked || !list_empty(&worker->round) ||
+        (!worker->many && !list_empty(&worker->running)))
         return false;
     for (struct list *link; count < ROUND_JOBS_MAX && (link = list_first(&worker->waiting));) {
         struct task *task = container_of(link, struct task, link);
         double mean = worker->means[task->function];
-        // What was elsewhere before may be what ended the worker there.
-        bool alone = task->attempt > 1 || task->entry == &mapping_again_entry;
-        bool is_short = !alone && mean > 0 && mean < SHORT_NS && ns + mean <= ROUND_NS;
+        bool is_short = !task->suspect && mean > 0 && mean < SHORT_NS && ns + mean <= ROUND_NS;
         if (!worker->many && count > 0 && !is_short)
             break;
+        worker->asked = task->suspect && !worker->many;
         if (task_tell(task) < 0)
             continue;
         ns += is_short ? mean : ROUND_NS;
@@ -402,6 +422,8 @@ static int send_news(struct worker *worker) {
         err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(worker->agent, message);
     }
     worker->told = ac_now();
+    if (!err && worker->asked)
+        err = ac_send(worker->agent, ac_list("ask"));
     return err;
 }
 
@@ -422,6 +444,8 @@ static void take_job(struct worker *worker, const ac_value *items) {
     const char *name = ac_text_of(items[2]);
     const struct ac_job_entry *entry = name ? job_entry_named(name) : NULL;
     *task = (struct task){.number = number,
+                          .place = ++worker->sent,
+                          .suspect = ac_bool_of(items[4]) || entry == &mapping_again_entry,
                           .attempt = (uint32_t)ac_int_of(items[1]),
                           .entry = entry,
                           .function = number_of(entry),
@@ -481,6 +505,13 @@ static void take_hello(struct worker *worker, ac_value message) {
         worker->leaving = true;
 }
 
+static void take_go(struct worker *worker) {
+    worker->asked = false;
+    if (list_empty(&worker->round)) // it was cancelled meanwhile
+        kick(worker);
+    run_next(worker, ac_now());
+}
+
 static void take_message(struct worker *worker, ac_value message) {
     struct ac_exit exit;
     if (ac_is_nil(message))
@@ -491,6 +522,8 @@ static void take_message(struct worker *worker, ac_value message) {
         take_things(worker, message);
     else if (message_is(message, "hello"))
         take_hello(worker, message);
+    else if (message_is(message, "go"))
+        take_go(worker);
     else if (message_is(message, "leave"))
         worker->leaving = true;
     ac_drop(message);
@@ -532,9 +565,9 @@ static int serve(struct worker *worker) {
             continue;
         bool told = begin_round(worker);
         err = send_news(worker);
-        if (told && !err)
+        if (told && !err && !worker->asked)
             err = wait_for_turn(worker);
-        if (told)
+        if (told && !worker->asked)
             run_next(worker, ac_now());
         if (worker->many && !list_empty(&worker->waiting))
             kick(worker); // for the next round

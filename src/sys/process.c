@@ -33,7 +33,7 @@
 
 enum {
     MOURNER_STACK_BYTES = 64 << 10,
-    TARGETS = 4,           // descriptors 0 to 3 are given to the new program
+    TARGETS = 5,           // descriptors 0 to 4 are given to the new program
     FIRST_COPY = 10,       // above all targets
     EXIT_CANNOT_RUN = 127, // as shells have it; nobody sees it
     END_ROUNDS_MAX =
@@ -188,7 +188,8 @@ IN_CHILD static int run_child(void *argument) {
 
 // 0 or a negative error. `*executable` is where the executable is open afterwards.
 IN_CHILD static int place_descriptors(const struct sys_process_options *how, int *executable) {
-    int copies[TARGETS] = {how->input, how->output, how->error, how->extra};
+    int copies[TARGETS] = {how->input, how->output, how->error, how->extra,
+                           how->more > 0 ? how->more : -1};
     for (int i = 0; i < TARGETS; i++) {
         if (copies[i] >= 0)
             copies[i] = fcntl(copies[i], F_DUPFD_CLOEXEC, FIRST_COPY);
@@ -206,7 +207,9 @@ IN_CHILD static int place_descriptors(const struct sys_process_options *how, int
         if (copies[i] < FIRST_COPY &&
             (copies[i] = fcntl(copies[i], F_DUPFD_CLOEXEC, FIRST_COPY)) < 0)
             return -errno;
-    int targets = how->extra >= 0 ? TARGETS : TARGETS - 1;
+    int targets = TARGETS;
+    while (targets > STDERR_FILENO + 1 && copies[targets - 1] < 0)
+        targets--;
     for (int i = 0; i < targets; i++)
         if (dup2(copies[i], i) < 0)
             return -errno;

@@ -48,6 +48,14 @@ int sys_memory_create(const char *name) {
     return opened(fd);
 }
 
+void *sys_memory_map(int fd, size_t bytes) {
+    struct stat facts;
+    if (fstat(fd, &facts) < 0 || facts.st_size < (off_t)bytes)
+        return NULL;
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return at == MAP_FAILED ? NULL : at;
+}
+
 int64_t sys_file_bytes(int fd) {
     struct stat facts;
     if (fstat(fd, &facts) < 0)

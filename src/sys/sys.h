@@ -613,6 +613,7 @@ struct sys_process_options {
     int output;
     int error;
     int extra;          // a descriptor that becomes number 3; -1: none
+    int more;           // besides, one that becomes number 4; 0: none
     bool dies_with_us;  // gets SIGKILL when this process ends; start it from the main thread then
     bool own_session;   // leads a session of its own, so that all its children can be ended with it
     bool no_new_rights; // cannot gain rights by running set-user-id programs; makes no core files
@@ -825,6 +826,9 @@ int sys_file_open(const char *path);
 int sys_file_create(const char *path);
 // A nameless file in memory that can be run. A descriptor or an error.
 int sys_memory_create(const char *name);
+// The first bytes of such a file as memory, which whoever has it open sees change. NULL: that cannot
+// be. It stays until the process ends.
+void *sys_memory_map(int fd, size_t bytes);
 // The size of a regular file; -EINVAL for anything else.
 int64_t sys_file_bytes(int fd);
 // All `count` bytes at a place of a file. 0; -ENODATA where the file ends before; or the system's

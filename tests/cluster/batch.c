@@ -6,7 +6,9 @@
 #include <stdlib.h>
 
 static void add(struct batch *batch, int64_t number, ac_value argument) {
-    ck_assert_int_eq(batch_add(batch, THING_RUN, ac_of(number), ac_of(1), ac_of("f"), argument), 0);
+    ck_assert_int_eq(batch_add(batch, THING_RUN, ac_of(number), ac_of(1), ac_of("f"), argument,
+                               ac_of_bool(false)),
+                     0);
 }
 
 // Takes a message apart: how many things it has; the numbers must follow on *next.

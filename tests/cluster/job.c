@@ -46,6 +46,14 @@ static ac_value wait_for_word(ac_value unused) {
 }
 AC_JOB(wait_for_word)
 
+// Ends its process if it is told so.
+static ac_value abort_if(ac_value it) {
+    if (ac_bool_of(it))
+        abort();
+    return ac_nil;
+}
+AC_JOB(abort_if)
+
 JOBS_OF_THIS_TEST
 
 static ac_computation *computation;
@@ -133,6 +141,33 @@ TEST(a_job_runs_again_only_if_it_may) {
     world_make();
     world_start_node_with("1", "--write", world_folder);
     world_run(crash_and_go_on);
+    world_end();
+}
+
+// Short jobs are told of some at a time; of those behind one that ends the worker it is known that
+// they never ran.
+static ac_value abort_among_others(ac_value unused) {
+    (void)unused;
+    enum { BEFORE = 100, BEHIND = 50 };
+    struct ac_job_exit job;
+    open_one();
+    for (int i = 0; i < BEFORE; i++)
+        ck_assert_int_gt(ac_submit(computation, abort_if, false), 0);
+    for (int i = 0; i < BEFORE; i++)
+        ck_assert(world_next_exit(&job, 20));
+    for (int i = 0; i <= BEHIND; i++)
+        ck_assert_int_gt(ac_submit(computation, abort_if, i == 0), 0);
+    for (int i = 0; i <= BEHIND; i++) {
+        ck_assert(world_next_exit(&job, 20));
+        ck_assert_int_eq(job.exit.how, job.job == BEFORE + 1 ? AC_LOST : AC_FINISHED);
+        ac_drop(job.exit.value);
+    }
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(jobs_behind_one_that_ends_the_worker_run_elsewhere) {
+    world_begin("1");
+    world_run(abort_among_others);
     world_end();
 }
 

@@ -27,6 +27,39 @@ TEST(a_job_that_had_begun_is_lost_and_one_that_had_not_runs_elsewhere) {
     finish(it);
 }
 
+// A worker has been given three jobs, has ended the first and told that it has begun the second.
+static struct player *begin_second(struct place_computation *it, struct place_node *node) {
+    struct player *first = add_player(it, node);
+    uint32_t class = add_class(it, &(struct place_needs){0});
+    submit(it, 1, class, MS);
+    run_until(1, now + 100 * MS);
+    submit(it, 2, class, 1000 * MS);
+    submit(it, 3, class, 10 * MS);
+    run_until(2, now + 100 * MS);
+    ck_assert_uint_eq(first->count, 2);
+    return first;
+}
+
+static void lose_second_after(uint64_t begun) {
+    begin();
+    struct place_computation *it = open_one();
+    struct place_node *node = add_node("one", 2, "");
+    lose_after(begin_second(it, node), begun, "signal 11");
+    for (uint64_t number = 2; number <= 3; number++)
+        ck_assert_uint_eq(reports[number], number <= begun);
+    (void)add_player(it, node);
+    run_until(3, now + 2000 * MS);
+    for (uint64_t number = 2; number <= 3; number++) {
+        ck_assert_uint_eq(reports[number], 1);
+        ck_assert_int_eq(how[number], number <= begun ? (int)PLACE_LOST : (int)DONE);
+    }
+    finish(it);
+}
+
+TEST(a_job_that_was_told_of_and_had_not_begun_runs_elsewhere) { lose_second_after(1); }
+
+TEST(a_job_that_had_begun_is_lost_though_nothing_was_told_of_it) { lose_second_after(3); }
+
 // The worker computes and reads nothing, so what lies behind cannot be taken back from it.
 TEST(one_cancelled_before_it_began_does_not_end_the_worker_of_another) {
     begin();

@@ -199,11 +199,17 @@ __attribute__((unused)) static bool play(struct player *it) {
     return changed;
 }
 
-__attribute__((unused)) static void lose(struct player *it, const char *text) {
+// `begun`: as of placement_remove_worker.
+__attribute__((unused)) static void lose_after(struct player *it, uint64_t begun,
+                                               const char *text) {
     it->count = 0;
     it->begun = false;
-    placement_remove_worker(it->worker, text);
+    placement_remove_worker(it->worker, begun, text);
     it->worker = NULL;
+}
+
+__attribute__((unused)) static void lose(struct player *it, const char *text) {
+    lose_after(it, PLACE_NOT_KNOWN, text);
 }
 
 // Until `count` jobs have been reported or the clock stands at `end`.
