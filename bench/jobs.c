@@ -24,7 +24,8 @@ enum {
     MESSAGE_BYTES = 64,
     LATENCIES_WARM = 200,
     SAMPLES = 9, // of first results
-    FEW = 1000,  // jobs that wait, of job-cost-flat,
+    SECONDS_MAX = 50,
+    FEW = 1000, // jobs that wait, of job-cost-flat,
     MANY = 1000000,
     FLAT_JOBS = 300000, // and that end meanwhile
     BYTES_FROM = 200000 // jobs that wait, of job-bytes, to MANY
@@ -360,13 +361,29 @@ static double job_cost_flat(void) {
 
 static double kb_of(int process) { return measure_status_bytes(process, "VmRSS") / 1024; }
 
-static double worker_kb(void) {
+static int idle_worker(void) {
     open_with_workers(2);
     int64_t job = ac_submit(computation, tell_process, ac_nil);
     must(job < 0 ? (int)job : 0, "ac_submit");
     int process = (int)await_job();
     must(ac_sleep(1), "ac_sleep");
-    return kb_of(process);
+    return process;
+}
+
+static double worker_kb(void) { return kb_of(idle_worker()); }
+
+// Without what it shares with other processes: what one more of them takes.
+static double worker_own_kb(void) {
+    char path[64], line[256];
+    double kib = 0, more;
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", idle_worker());
+    FILE *file = fopen(path, "r");
+    check(file != NULL, path);
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "Private_%*[a-zA-Z]: %lf", &more) == 1)
+            kib += more;
+    fclose(file);
+    return kib;
 }
 
 static double node_kb(void) {
@@ -401,6 +418,7 @@ static const struct figure {
     {"job-bytes", job_bytes, "1", 1, false},
     {"job-cost-flat", job_cost_flat, "2", 1, false},
     {"worker-kb", worker_kb, "2", 1, false},
+    {"worker-own-kb", worker_own_kb, "2", 1, false},
     {"node-kb", node_kb, "2", 1, false},
     {"scheduler-kb", scheduler_kb, "2", 1, false},
     {NULL, NULL, NULL, 0, false},
@@ -476,6 +494,8 @@ int main(int argc, char **argv) {
     tool = argv[2];
     signal(SIGINT, end_early);
     signal(SIGTERM, end_early);
+    signal(SIGALRM, end_early);
+    alarm(SECONDS_MAX);
     printf("%.3f\n", median_of_samples());
     return 0;
 }

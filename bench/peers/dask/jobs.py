@@ -127,6 +127,13 @@ def worker_kb(world):
     return status_bytes(world.workers[0], 'VmRSS') / 1024
 
 
+def worker_own_kb(world):
+    world.client()
+    time.sleep(1)
+    with open(f'/proc/{world.workers[0]}/smaps_rollup') as lines:
+        return sum(int(line.split()[1]) for line in lines if line.startswith('Private_'))
+
+
 def scheduler_kb(world):
     world.client()
     time.sleep(1)
