@@ -826,8 +826,8 @@ int sys_file_open(const char *path);
 int sys_file_create(const char *path);
 // A nameless file in memory that can be run. A descriptor or an error.
 int sys_memory_create(const char *name);
-// The first bytes of such a file as memory, which whoever has it open sees change. NULL: that cannot
-// be. It stays until the process ends.
+// The first bytes of such a file as memory, which whoever has it open sees change. NULL: that
+// cannot be. It stays until the process ends.
 void *sys_memory_map(int fd, size_t bytes);
 // The size of a regular file; -EINVAL for anything else.
 int64_t sys_file_bytes(int fd);
