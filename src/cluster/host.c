@@ -50,6 +50,7 @@ enum {
     TAIL_BYTES = 4 << 10,                 // of what a worker wrote last
     END_TEXT_BYTES = 512,                 // of how a worker ended
     OUTPUT_BYTES = 4 << 10,               // passed on at once: a pipe that is ready has room for it
+    BUSY_TRIES = 1000,                    // to start a program that is still open for writing
     PATIENCE_NS = 20 * 1000 * 1000,       // with a standard error that is full
     STANDARD_ERROR = 2
 };
@@ -232,6 +233,12 @@ static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BY
     };
     if (!err)
         err = cell_start(&host->node->cells, &keeper->ward, &how, problem);
+    // The process that was started last for somebody else may hold the program open for writing, as
+    // this process did at that moment, until its own program is about to run.
+    for (int i = 0; err == -ETXTBSY && i < BUSY_TRIES && ac_sleep(0.002) == 0; i++) {
+        problem[0] = 0;
+        err = cell_start(&host->node->cells, &keeper->ward, &how, problem);
+    }
     memory_release(environment);
     keeper->record = record[1];
     keeper->output = output[0];

@@ -2,6 +2,9 @@
 // Computations on a node: nothing is left behind, whoever is killed.
 #include "cluster/world.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 static const char crash_variable[] = "AC_CRASH_OF_THIS_TEST";
 
 // A worker of a program that cannot even start. Before JOBS_OF_THIS_TEST.
@@ -297,6 +300,58 @@ static ac_value write_controls(ac_value unused) {
 TEST(no_worker_steers_the_terminal_of_its_node) {
     begin_with_pipe();
     world_run(write_controls);
+    world_end();
+}
+
+// Opens all that the store holds for writing: as a process does that a node has just started for
+// somebody else while it wrote.
+static int hold_store(int *fds, int max) {
+    char folder[96], path[256];
+    struct buffer names;
+    int count = 0;
+    buffer_init(&names);
+    snprintf(folder, sizeof folder, "%s/asyncoro/contents", world_folder);
+    ck_assert_int_eq(sys_folder_list(folder, &names), 0);
+    for (size_t at = 0; at < names.length; at += strlen((char *)names.bytes + at) + 1) {
+        snprintf(path, sizeof path, "%s/%s", folder, (char *)names.bytes + at);
+        ck_assert_int_eq(chmod(path, 0700), 0);
+        ck_assert_int_lt(count, max);
+        fds[count] = open(path, O_RDWR | O_CLOEXEC);
+        ck_assert_int_ge(fds[count++], 0);
+        ck_assert_int_eq(chmod(path, 0500), 0);
+    }
+    buffer_done(&names);
+    return count;
+}
+
+static ac_value run_what_is_open(ac_value unused) {
+    ac_ref desk;
+    ac_value node;
+    int fds[8];
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    finish_job(ac_submit(computation, write_text, "it is stored\n"));
+    ck_assert_int_eq(ac_computation_close(computation, AC_FOREVER), 0);
+    int count = hold_store(fds, 8);
+    ck_assert_int_gt(count, 0);
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    ck_assert_int_gt(ac_submit(computation, write_text, "it runs\n"), 0);
+    (void)world_await(AC_NODE_READY, TEST_PATIENCE_S);
+    // Behind this it has been tried to start a worker.
+    ck_assert_int_eq(ac_locate(NODE_DESK_NAME, &desk, ac_after(TEST_PATIENCE_S)), 0);
+    ck_assert_int_eq(ac_call(desk, "tell", &node, ac_after(TEST_PATIENCE_S)), 0);
+    ac_drop(node);
+    for (int i = 0; i < count; i++)
+        sys_fd_close(fds[i]);
+    struct ac_job_exit job;
+    ck_assert(world_next_exit(&job, TEST_PATIENCE_S));
+    ck_assert_int_eq(job.exit.how, AC_FINISHED);
+    ck_assert_int_eq(ac_computation_close(computation, AC_FOREVER), 0);
+    return unused;
+}
+
+TEST(a_program_that_is_still_open_for_writing_is_run_a_little_later) {
+    world_begin("1");
+    world_run(run_what_is_open);
     world_end();
 }
 

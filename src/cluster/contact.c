@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+// How a computation comes to a desk: at the scheduler of its own loop, or at one in another process.
+// That one the courier seeks, by an address or by name, again and again until it is there: client
+// and scheduler may be started in any order. When it has taken the computation, or said that it
+// does not, the owner is told; and unasked, if none is found, after three seconds.
+//
+// The question and its answer are specified at the head of service.c.
+#include "cluster/client_private.h"
+#include "cluster/scheduler.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PAUSE_MIN_S 0.1
+#define PAUSE_MAX_S 2.0
+#define ROUND_S 2.0
+#define HINT_NS (3000ll * 1000 * 1000)
+
+int contact_choose(struct ac_computation *it, const struct ac_computation_options *options) {
+    const char *where = options ? options->scheduler : NULL;
+    if (!where)
+        where = getenv("AC_SCHEDULER");
+    if (!where || strcmp(where, "here") == 0)
+        where = "";
+    return snprintf(it->where, sizeof it->where, "%s", where) < (int)sizeof it->where ? 0 : -EINVAL;
+}
+
+int contact_open(struct cluster *cluster, struct ac_computation *it,
+                 const struct ac_computation_options *options) {
+    char address[SYS_ADDRESS_TEXT_BYTES];
+    struct sys_address here = remote_address(it->loop);
+    sys_address_text(&here, address);
+    uint32_t nodes_max = options ? options->nodes_max : 0;
+    uint32_t workers_max = options ? options->workers_max : 0;
+    bool many_jobs = options && options->many_jobs;
+    it->open = ac_list("open", coro_ref(it->courier), coro_ref(it->supplier), (const char *)address,
+                       (const char *)it->name, ac_hold(it->cargo.told), many_jobs, nodes_max,
+                       workers_max, options ? options->weight : 0);
+    if (it->open.kind == AC_INVALID)
+        return ac_error_of(it->open);
+    if (it->where[0])
+        return 0; // the courier seeks it
+    if (!cluster->scheduler)
+        cluster->scheduler = scheduler_create(it->loop);
+    return cluster->scheduler ? desk_open(cluster->scheduler, it->open, NULL) : -ENOMEM;
+}
+
+// ---- a scheduler elsewhere ----
+
+// What may be otherwise in a moment.
+static bool may_pass(int err) {
+    static const int lasting[] = {-EACCES,    -EPROTO, -EKEYREJECTED, -EINVAL, -EMSGSIZE,
+                                  -ECANCELED, -ENOMEM, -ENOTCONN,     -EPERM};
+    for (size_t i = 0; i < countof(lasting); i++)
+        if (err == lasting[i])
+            return false;
+    return true;
+}
+
+static int find(struct ac_computation *it, ac_ref *door, ac_time deadline) {
+    bool any = strcmp(it->where, "any") == 0;
+    int err = any ? ac_locate(SCHEDULER_NAME, door, deadline)
+                  : ac_locate_at(SCHEDULER_NAME, it->where, door, deadline);
+    if (!err && !remote_lets_us(it->loop, door->peer, AC_MAY_SHIP))
+        err = -EACCES;
+    if (!err)
+        return 0;
+    const char *what = err == -EACCES      ? "takes no code from this program"
+                       : err == -ETIMEDOUT ? "does not answer"
+                                           : ac_strerror(err);
+    if (any)
+        snprintf(it->why, sizeof it->why, "no scheduler is found: start one with asyncoro "
+                                          "scheduler, or asyncoro run");
+    else
+        snprintf(it->why, sizeof it->why, "the scheduler at %.200s: %s", it->where, what);
+    return err;
+}
+
+// 0 and it->desk; an error, and whether it was refused for good.
+static int ask(struct ac_computation *it, ac_ref door, bool *refused) {
+    ac_value answer = ac_nil;
+    // However long it takes: if its process is lost that is noticed, and asked twice it might open
+    // the computation twice.
+    int err = ac_call(door, ac_hold(it->open), &answer, AC_FOREVER);
+    if (!err && answer.kind == AC_REF) {
+        it->desk = ac_ref_of(answer);
+        err = ac_monitor(it->desk);
+    } else if (!err) {
+        ac_span text = ac_span_of(answer);
+        err = ac_error_of(answer) < 0 ? ac_error_of(answer) : -EPROTO;
+        *refused = err != -ESHUTDOWN;
+        snprintf(it->why, sizeof it->why, "the scheduler does not take it: %.*s", (int)text.bytes,
+                 (const char *)text.at);
+        text_mend(it->why);
+    } else {
+        snprintf(it->why, sizeof it->why, "the scheduler did not answer: %s", ac_strerror(err));
+    }
+    ac_drop(answer);
+    return err;
+}
+
+static void tell(struct ac_computation *it, enum ac_status_kind kind, const char *text) {
+    struct ac_status status = {.kind = kind};
+    if (ac_ref_is(it->desk))
+        location_of(it->loop, it->desk, status.location);
+    snprintf(status.text, sizeof status.text, "%s", text);
+    computation_tell(it, status_notice(&status));
+}
+
+int contact_reach(struct ac_computation *it) {
+    ac_time hint = ac_now() + HINT_NS;
+    double pause = PAUSE_MIN_S;
+    for (;;) {
+        ac_ref door;
+        bool refused = false;
+        ac_time until = ac_after(ROUND_S);
+        int err = find(it, &door, hint < until ? hint : until);
+        if (!err)
+            err = ask(it, door, &refused);
+        if (!err)
+            tell(it, AC_SCHEDULER_READY, "");
+        if (!err || refused || !may_pass(err))
+            return err;
+        trace(TRACE_CLUSTER, "%s: %s", it->name, it->why);
+        if (ac_now() >= hint) {
+            tell(it, AC_JOBS_WAIT, it->why);
+            hint = AC_FOREVER;
+        }
+        err = ac_sleep(pause);
+        if (err)
+            return err;
+        pause = 2 * pause < PAUSE_MAX_S ? 2 * pause : PAUSE_MAX_S;
+    }
+}
+
+void contact_lost(struct ac_computation *it) {
+    if (it->where[0] && !it->closer)
+        tell(it, AC_SCHEDULER_GONE, it->why);
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT
+// The scheduler as a program of its own: opens computations for clients in other processes, for as
+// long as its life (life.c) says; then it closes those that are left, and ends.
+//
+// Its coroutines, beside those of the scheduler itself:
+//   door     found under SCHEDULER_NAME while it serves: takes calls of peers that may ship code
+//   main     found under SCHEDULER_DESK_NAME: does what the life wants
+//   signals, standard input
+//            tell the life of what they wait for, and wake main (outside.c)
+//
+// What clients ask the door, as a call, and what is answered:
+//
+//     ["open", ...]     as of desk.c       the desk; or an error, and its text says why: -ESHUTDOWN
+//                                          it drains, -EACCES that client may not ship code,
+//                                          -EUSERS it has as many as it may have, -EPROTO it does
+//                                          not understand the client, -ENOMEM
+//
+// Several clients share the workers as several computations of one client do: by their weights.
+#include "cluster/scheduler.h"
+
+#include <stdio.h>
+
+enum { COMPUTATIONS_MAX = 1024 };
+static const ac_time STOP_GRACE_NS = 8 * 1000 * 1000 * 1000ll;
+
+static ac_value run_service(ac_value argument);
+static ac_value run_door(ac_value argument);
+
+// What the coroutines of the program share.
+struct service {
+    const struct scheduler_options *options;
+    struct scheduler *scheduler;
+    struct life life;
+    enum node_state shown; // the last state that was told and acted on
+    bool ended_all;        // the grace is over and all computations were closed
+    struct outside outside;
+    uint32_t computations_max;
+    char name[64];
+    int err; // why main has ended; 0: it was asked to
+};
+
+// ---- starting ----
+
+static int start_network(const struct service *it, char text[256]) {
+    const struct scheduler_options *options = it->options;
+    char name[80];
+    snprintf(name, sizeof name, "scheduler %s", it->name);
+    const struct ac_network_options network = {.size = sizeof network,
+                                               .name = name,
+                                               .port = options->port,
+                                               .loopback_only = options->loopback_only,
+                                               .discovery_port = options->discovery_port,
+                                               .key_file = options->key_file};
+    int err = 0;
+    struct loop *loop = loop_need(&err);
+    if (loop)
+        err = remote_start(loop, &network, options->keys);
+    if (err)
+        snprintf(text, 256, "%s", *ac_network_error() ? ac_network_error() : ac_strerror(err));
+    return err;
+}
+
+int scheduler_run(const struct scheduler_options *options, char text[256]) {
+    struct service it = {.options = options,
+                         .life = {.idle_ns = options->idle_ns, .grace_ns = options->grace_ns},
+                         .computations_max = options->computations_max};
+    text[0] = 0;
+    if (options->name)
+        snprintf(it.name, sizeof it.name, "%s", options->name);
+    else
+        sys_host_name(it.name, sizeof it.name);
+    text_mend(it.name);
+    if (!it.computations_max)
+        it.computations_max = COMPUTATIONS_MAX;
+    int err = outside_open(&it.outside, &it.life, text);
+    if (err)
+        return err;
+    err = start_network(&it, text);
+    if (!err)
+        err = ac_ref_error(ac_spawn(run_service, ac_of_pointer(&it), .name = "scheduler",
+                                    .stack_bytes = 256 << 10));
+    int later = ac_run();
+    err = err ? err : later ? later : it.err;
+    if (err && !text[0])
+        snprintf(text, 256, "%s", ac_strerror(err));
+    if (it.scheduler)
+        scheduler_free(it.scheduler);
+    outside_close(&it.outside);
+    return err;
+}
+
+// ---- the door ----
+
+static ac_value refuse(int err, const char *text) {
+    trace(TRACE_CLUSTER, "a computation is refused: %s", text);
+    return ac_of_error(err, text);
+}
+
+static ac_value open_computation(struct service *it, ac_value open) {
+    char text[128];
+    ac_ref desk;
+    if (it->life.state != NODE_SERVES)
+        return refuse(-ESHUTDOWN, "the scheduler is to end");
+    if (it->scheduler->desk_count >= it->computations_max) {
+        snprintf(text, sizeof text, "it has %u computations, and takes no more",
+                 it->scheduler->desk_count);
+        return refuse(-EUSERS, text);
+    }
+    int err = desk_open(it->scheduler, open, &desk);
+    if (err == -EACCES)
+        return refuse(err, "the client may not ship code");
+    if (err == -ENOMEM)
+        return refuse(err, "no memory");
+    if (err)
+        return refuse(-EPROTO, "it does not understand the client: is that of another version?");
+    return ac_of(desk);
+}
+
+static ac_value run_door(ac_value argument) {
+    struct service *it = ac_pointer_of(argument);
+    ac_value message, body;
+    ac_ref asker;
+    while (ac_receive(&message, AC_FOREVER) == 0) {
+        if (ac_unpack(message, &asker, &body) == 0) {
+            if (message_is(body, "open"))
+                (void)ac_try_send(asker, open_computation(it, body)); // nobody holds it up
+            (void)mailbox_put(it->outside.main, ac_nil);
+            ac_drop(body);
+        }
+        ac_drop(message);
+    }
+    remote_unguard(loop_here, ac_self());
+    return ac_nil;
+}
+
+static int open_door(struct service *it) {
+    const struct ac_spawn_options options = {
+        .size = sizeof options, .name = "door", .daemon = true, .stack_bytes = 256 << 10};
+    int err = 0;
+    struct coro *door = coro_create(loop_here, run_door, ac_of_pointer(it), &options, true, &err);
+    if (!door)
+        return err;
+    err = remote_guard(loop_here, coro_ref(door), AC_MAY_SHIP);
+    return err ? err : ac_register(coro_ref(door), SCHEDULER_NAME);
+}
+
+// ---- the life ----
+
+static int begin(struct service *it) {
+    life_begin(&it->life, ac_now());
+    int err = outside_watch(&it->outside, it->options->die_with_stdin);
+    if (err)
+        return err;
+    it->scheduler = scheduler_create(loop_here);
+    if (!it->scheduler)
+        return -ENOMEM;
+    it->scheduler->keeper = coro_here();
+    it->scheduler->shared = true;
+    err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP);
+    if (!err)
+        err = ac_register(ac_self(), SCHEDULER_DESK_NAME);
+    return err ? err : open_door(it);
+}
+
+static void say_ready(const struct service *it) {
+    char address[64] = "";
+    (void)ac_network_address(address);
+    (void)ac_print("scheduler %s at %s: ready\n", it->name, address);
+    outside_say_ready();
+}
+
+// Does what has changed in its life.
+static void follow_life(struct service *it) {
+    struct life *life = &it->life;
+    life_look(life, ac_now(), 0, it->scheduler->desk_count);
+    if (life->over && !it->ended_all)
+        scheduler_stop(it->scheduler);
+    it->ended_all = life->over;
+    if (life->state == it->shown)
+        return;
+    it->shown = life->state;
+    outside_say_state(life);
+    (void)ac_unregister(SCHEDULER_NAME); // who comes now goes to another one, or waits
+}
+
+static void stop(struct service *it) {
+    scheduler_stop(it->scheduler);
+    ac_time until = ac_now() + STOP_GRACE_NS;
+    ac_value message;
+    while (it->scheduler->desk_count > 0 && ac_receive(&message, until) == 0)
+        ac_drop(message);
+}
+
+static ac_value run_service(ac_value argument) {
+    struct service *it = ac_pointer_of(argument);
+    int err = begin(it);
+    if (!err)
+        say_ready(it);
+    while (!err) {
+        follow_life(it);
+        if (it->life.state == NODE_STOPS)
+            break;
+        ac_value message;
+        err = ac_receive(&message, life_next(&it->life));
+        if (!err)
+            ac_drop(message);
+        err = err == -ETIMEDOUT ? 0 : err;
+    }
+    if (it->scheduler)
+        stop(it);
+    it->err = err;
+    return ac_nil;
+}
