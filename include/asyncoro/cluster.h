@@ -31,6 +31,11 @@
 //
 // Status messages and, for each job, exactly one exit notice go to the coroutine that opened the
 // computation.
+//
+// A *scheduler* gives jobs to workers: in the client's own process, or `asyncoro scheduler`, a
+// program that serves several clients at once, which share nodes and workers by their weights. What
+// a job and its client send each other goes straight between the two in either case, and the exit
+// notice of a job comes after all that it has sent to its client.
 #ifndef ASYNCORO_CLUSTER_H
 #define ASYNCORO_CLUSTER_H
 
@@ -104,18 +109,24 @@ struct ac_computation_options {
     const struct ac_computation_file *files; // that travel along: AC_FILES({.path = "words.txt"}).
                                              // Workers then start in the folder where they lie,
                                              // which goes with the computation
-    uint32_t weight; // of its share of the processors where other computations of the same
-                     // scheduler want them too; default: 1
+    uint32_t weight;       // of its share of the processors where other computations of the same
+                           // scheduler want them too; default: 1
+    const char *scheduler; // where it is: "HOST" or "HOST:PORT" of an `asyncoro scheduler`; "any",
+                           // the first one that is found; "here", this process. Default: the
+                           // variable AC_SCHEDULER, else here
 };
 
 // Opens a computation: starts the network if need be, finds nodes, now and later, ships the program
 // to each and has its workers started. Status messages and exit notices go to the calling
-// coroutine. Does not wait for nodes; can wait for a helper thread that reads a large program. 0;
-// -EPERM outside coroutines; -EINVAL if ac_cluster_init was not called; -ENOMEM; an error of
-// ac_network_start; or of reading the program's own executable or what else is to travel: -ENOENT
-// and the like, -ENOEXEC for a variant that is no program, -EFBIG over 1 GiB, -E2BIG for more than
-// 15 variants, or 256 files in all; -EINVAL for a bad .name of a file; then AC_TRACE=cluster tells
-// with which file.
+// coroutine. A scheduler in another process is sought until it is there; if it takes no code from
+// this program, refuses the computation or is gone, AC_SCHEDULER_GONE tells, all jobs are AC_LOST
+// and the computation can only be closed. Does not wait for nodes or scheduler; can wait for a
+// helper thread that reads a large program. 0; -EPERM outside coroutines; -EINVAL if
+// ac_cluster_init was not called; -ENOMEM; an error of ac_network_start; or of reading the
+// program's own executable or what else is to travel: -ENOENT and the like, -ENOEXEC for a variant
+// that is no program, -EFBIG over 1 GiB, -E2BIG for more than 15 variants, or 256 files in all;
+// -EINVAL for a bad .name of a file; then AC_TRACE=cluster tells with which file; -EINVAL for a
+// .scheduler of more than 299 bytes.
 #define ac_computation_open(computation, ...)                                                      \
     ac_computation_open_with((computation),                                                        \
                              &(struct ac_computation_options){                                     \
@@ -319,7 +330,8 @@ enum ac_status_kind {
     AC_WORKER_READY,   // a worker takes jobs
     AC_WORKER_GONE,    // it was closed, or `lost`; `text` says how it ended
     AC_JOB_STARTED,    // `job` runs as `coroutine` at `worker`
-    AC_JOBS_WAIT,      // jobs have found no fitting node for three seconds: `text` says why
+    AC_JOBS_WAIT,      // for three seconds jobs have found no fitting node, or the computation has
+                       // found no scheduler: `text` says why
     AC_NODE_FOUND,     // a node is asked to take part
     AC_NODE_SUSPENDED, // by ac_place_suspend
     AC_NODE_RESUMED,
@@ -327,6 +339,8 @@ enum ac_status_kind {
     AC_WORKER_FOUND, // a worker was started
     AC_WORKER_SUSPENDED,
     AC_WORKER_RESUMED,
+    AC_SCHEDULER_READY, // one in another process has opened the computation; `location`: where
+    AC_SCHEDULER_GONE,  // it is gone, or has refused: `text` says why
 };
 
 // What is in a status message.

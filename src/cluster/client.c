@@ -75,6 +75,7 @@ static void computation_free(struct ac_computation *it) {
         memory_release(spot);
     map_done(&it->spots);
     batch_done(&it->wants);
+    ac_drop(it->open);
     memory_release(it);
 }
 
@@ -137,26 +138,6 @@ static void helper_ended(struct ac_computation *it) {
     computation_changed(it);
 }
 
-// Opens the computation at the scheduler of this loop.
-static int open_inside(struct cluster *cluster, struct ac_computation *it,
-                       const struct ac_computation_options *options) {
-    char address[SYS_ADDRESS_TEXT_BYTES];
-    struct sys_address here = remote_address(it->loop);
-    sys_address_text(&here, address);
-    if (!cluster->scheduler)
-        cluster->scheduler = scheduler_create(it->loop);
-    if (!cluster->scheduler)
-        return -ENOMEM;
-    uint32_t nodes_max = options ? options->nodes_max : 0;
-    uint32_t workers_max = options ? options->workers_max : 0;
-    ac_value open = ac_list("open", coro_ref(it->courier), coro_ref(it->supplier),
-                            (const char *)address, (const char *)it->name, ac_hold(it->cargo.told),
-                            it->many_jobs, nodes_max, workers_max, options ? options->weight : 0);
-    int err = open.kind == AC_INVALID ? ac_error_of(open) : desk_open(cluster->scheduler, open);
-    ac_drop(open);
-    return err;
-}
-
 int ac_computation_open_with(ac_computation **computation,
                              const struct ac_computation_options *options) {
     struct coro *self = coro_here();
@@ -171,12 +152,14 @@ int ac_computation_open_with(ac_computation **computation,
     struct ac_computation *it = cluster ? create(self, options) : NULL;
     if (!it)
         return -ENOMEM;
-    err = cargo_open(&it->cargo, options);
+    err = contact_choose(it, options);
+    if (!err)
+        err = cargo_open(&it->cargo, options);
     if (err)
         goto release;
     it->courier = spawn_helper(it, run_courier, it, "courier of a computation");
     it->supplier = it->courier ? spawn_helper(it, run_supplier, it, "supplier of a program") : NULL;
-    err = it->supplier ? open_inside(cluster, it, options) : -ENOMEM;
+    err = it->supplier ? contact_open(cluster, it, options) : -ENOMEM;
     if (err)
         goto end_helpers;
     list_append(&cluster->computations, &it->link);
@@ -319,7 +302,7 @@ static int send_wants(struct ac_computation *it) {
 // once goes in few messages.
 static ac_value run_courier(ac_value argument) {
     struct ac_computation *it = ac_pointer_of(argument);
-    int err = 0;
+    int err = it->where[0] ? contact_reach(it) : 0;
     while (!err && !it->desk_gone) {
         if (ac_ref_is(it->desk) && ac_mailbox_count() == 0)
             err = send_wants(it);
@@ -333,8 +316,12 @@ static ac_value run_courier(ac_value argument) {
     it->desk_gone = true;
     if (err && err != -ECANCELED)
         trace(TRACE_CLUSTER, "%s: the scheduler was not told: %s", it->name, ac_strerror(err));
+    bool refused = err && !ac_ref_is(it->desk);
+    if (!refused || !*it->why)
+        snprintf(it->why, sizeof it->why, "the scheduler is gone");
+    contact_lost(it);
     job_end_waits(it, -ECANCELED);
-    job_lose_all(it, -ECONNRESET, "the scheduler is gone");
+    job_end_all(it, AC_LOST, refused ? err : -ECONNRESET, it->why);
     helper_ended(it);
     return ac_nil;
 }
@@ -442,18 +429,22 @@ static void wait_for_jobs(struct ac_computation *it) {
         continue;
     if (map_count(&it->jobs) == 0)
         return;
+    if (it->where[0] && !ac_ref_is(it->desk)) { // nobody else knows of them
+        job_end_all(it, AC_CANCELLED, -ECANCELED, it->why);
+        return;
+    }
     computation_want(it, THING_DROP, ac_of(0));
     ac_time until = ac_now() + CANCEL_GRACE_NS;
     while (map_count(&it->jobs) > 0 && wait_for_kick(until))
-        continue;
-    job_lose_all(it, -ECANCELED, "it did not end when it was cancelled");
+        computation_wants(it, 0); // the courier may have lost its kick likewise
+    job_end_all(it, AC_LOST, -ECANCELED, "it did not end when it was cancelled");
 }
 
 static void close_desk(struct ac_computation *it) {
-    if (ac_ref_is(it->desk) && !it->desk_gone)
-        (void)ac_send(it->desk, ac_list("close"));
+    // Where it cannot be told it notices the end of the courier.
+    bool told = ac_ref_is(it->desk) && !it->desk_gone && ac_send(it->desk, ac_list("close")) == 0;
     ac_time until = ac_now() + DESK_GRACE_NS;
-    while (ac_ref_is(it->desk) && it->courier && wait_for_kick(until))
+    while (told && it->courier && wait_for_kick(until))
         continue;
     if (it->courier)
         coro_cancel(it->courier);

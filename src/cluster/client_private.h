@@ -51,6 +51,9 @@ struct ac_computation {
     bool broken;         // no memory for what is wanted
     struct cargo cargo;
     uint32_t helpers;       // coroutines of ours that live, but for the closer
+    ac_value open;          // what the scheduler is told of it
+    char where[300];        // a scheduler elsewhere, or "any"; "": that of this loop
+    char why[512];          // what is in its way, for people; "": nothing so far
     ac_ref desk;            // none until it has said where it is
     bool desk_gone;         // it has ended
     struct batch wants;     // for the desk
@@ -82,13 +85,27 @@ void computation_wants(struct ac_computation *computation, int err);
 void spot_describe(const struct ac_computation *computation, ac_ref worker,
                    struct ac_status *status);
 
+// ---- contact.c ----
+
+// Chooses where the scheduler is. 0; -EINVAL.
+int contact_choose(struct ac_computation *computation,
+                   const struct ac_computation_options *options);
+// Opens the computation at the scheduler of this loop, or prepares what another one will be told.
+int contact_open(struct cluster *cluster, struct ac_computation *computation,
+                 const struct ac_computation_options *options);
+// In the courier: waits until a scheduler elsewhere has opened it. 0 and computation->desk; or an
+// error: it has refused, or nobody will be found, and computation->why says why.
+int contact_reach(struct ac_computation *computation);
+// Tells the owner that a scheduler elsewhere is gone, unless that is closing.
+void contact_lost(struct ac_computation *computation);
+
 // ---- job.c ----
 
 // What the scheduler tells.
 void job_started(struct ac_computation *computation, const ac_value *items);
 void job_done(struct ac_computation *computation, const ac_value *items);
-// All that are left are lost.
-void job_lose_all(struct ac_computation *computation, int err, const char *why);
+// All that are left end so.
+void job_end_all(struct ac_computation *computation, enum ac_end how, int err, const char *why);
 // Waits until another job may be submitted. 0 or an error.
 int job_wait_for_room(struct ac_computation *computation);
 // The class of jobs that are chunks of a mapping of a function, run by an entry of ours. As

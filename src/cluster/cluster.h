@@ -2,9 +2,11 @@
 // The face of cluster/: shipping programs to nodes and running their functions there.
 //
 //   client.c     a computation from open to close; its courier and its supplier
+//   contact.c    how a computation comes to its scheduler
 //   job.c        submitting jobs, running one at a worker, cancelling, asking why
 //   mapping.c    one function over many arguments, many of them a job
 //   scheduler.c  the scheduler as a whole: its beginning, its end, the placer (scheduler.h)
+//   service.c    the scheduler as a program of its own
 //   desk.c       a computation at the scheduler
 //   agent.c      a worker at the scheduler
 //   supply.c     the nodes at the scheduler: finding them, having them run programs
@@ -28,9 +30,9 @@
 //   elf.c        what an executable needs, and whether a computer has it
 //
 // Who talks to whom. Everything is a message; the messages are specified at the heads of desk.c
-// (client and scheduler), host.c (node with scheduler and client) and worker.c (scheduler and
-// worker). The scheduler is in the client's process; nothing but scheduler_create and desk_open is
-// called there directly.
+// (client and scheduler), service.c (client and a scheduler elsewhere), host.c (node with scheduler
+// and client) and worker.c (scheduler and worker). Where the scheduler is in the client's process,
+// nothing but scheduler_create and desk_open is called there directly.
 //
 //      client              scheduler                    node               worker process
 //      owner <- notices
@@ -111,6 +113,34 @@ struct node_options {
 // ADDRESS: N workers, ready" and, in a second line, what confines workers here. To be called
 // outside coroutines. 0; or the error of what could not be started, and `text` says what.
 int node_run(const struct node_options *options, char text[256]);
+
+// ---- service.c ----
+
+// The names under which the scheduler as a program is found: by clients, who open computations
+// there; and by tools, who ask what it has. Both answer calls of peers that may ship code
+// (service.c).
+#define SCHEDULER_NAME "asyncoro.scheduler"
+#define SCHEDULER_DESK_NAME "asyncoro.scheduler.desk"
+
+enum { SCHEDULER_COMPUTATIONS_MAX = 1 << 16 };
+
+struct scheduler_options {
+    const char *name;   // for people; NULL: this computer's
+    bool loopback_only; // as in ac_network_options, all that follow
+    uint16_t port;
+    uint16_t discovery_port;
+    const char *key_file;
+    const struct key_ring *keys; // instead of the file; NULL
+    uint32_t computations_max;   // at once; 0: 1024
+    ac_time idle_ns;             // ends when it has had no computation for so long; 0: never
+    ac_time grace_ns;            // what is left to computations when it drains
+    bool die_with_stdin;         // stops when standard input ends
+};
+
+// Runs the scheduler until it is told to end (life.c): prints one line when it is ready, "scheduler
+// NAME at ADDRESS: ready". To be called outside coroutines. 0; or the error of what could not be
+// started, and `text` says what.
+int scheduler_run(const struct scheduler_options *options, char text[256]);
 
 // ---- doctor.c ----
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// How a computation comes to a desk: at the scheduler of its own loop, or at one in another process.
-// That one the courier seeks, by an address or by name, again and again until it is there: client
-// and scheduler may be started in any order. When it has taken the computation, or said that it
-// does not, the owner is told; and unasked, if none is found, after three seconds.
+// How a computation comes to a desk: at the scheduler of its own loop, or at one in another
+// process. That one the courier seeks, by an address or by name, again and again until it is there:
+// client and scheduler may be started in any order. When it has taken the computation, or said that
+// it does not, the owner is told; and unasked, if none is found, after three seconds.
 //
 // The question and its answer are specified at the head of service.c.
 #include "cluster/client_private.h"
@@ -32,9 +32,8 @@ int contact_open(struct cluster *cluster, struct ac_computation *it,
     sys_address_text(&here, address);
     uint32_t nodes_max = options ? options->nodes_max : 0;
     uint32_t workers_max = options ? options->workers_max : 0;
-    bool many_jobs = options && options->many_jobs;
     it->open = ac_list("open", coro_ref(it->courier), coro_ref(it->supplier), (const char *)address,
-                       (const char *)it->name, ac_hold(it->cargo.told), many_jobs, nodes_max,
+                       (const char *)it->name, ac_hold(it->cargo.told), it->many_jobs, nodes_max,
                        workers_max, options ? options->weight : 0);
     if (it->open.kind == AC_INVALID)
         return ac_error_of(it->open);
@@ -69,8 +68,9 @@ static int find(struct ac_computation *it, ac_ref *door, ac_time deadline) {
                        : err == -ETIMEDOUT ? "does not answer"
                                            : ac_strerror(err);
     if (any)
-        snprintf(it->why, sizeof it->why, "no scheduler is found: start one with asyncoro "
-                                          "scheduler, or asyncoro run");
+        snprintf(it->why, sizeof it->why,
+                 "no scheduler is found: start one with asyncoro "
+                 "scheduler, or asyncoro run");
     else
         snprintf(it->why, sizeof it->why, "the scheduler at %.200s: %s", it->where, what);
     return err;

@@ -3,7 +3,7 @@
 // coroutine of the scheduler for "open", then the desk itself):
 //
 //     ["open", courier, supplier, client's address, name, cargo, many jobs at once?,
-//      nodes at most, workers at most, weight]                                   courier -> desk
+//      nodes at most, workers at most, weight]                              courier -> scheduler
 //     ["desk", desk]                                       here it is            desk -> courier
 //     ["want", things...]   THING_CLASS, _JOB, _DROP                             courier -> desk
 //     ["news", things...]   THING_STATUS, _STARTED, _DONE                        desk -> courier
@@ -232,6 +232,8 @@ static void desk_free(struct desk *desk) {
 static ac_value run_desk(ac_value argument) {
     struct desk *desk = ac_pointer_of(argument);
     int err = ac_monitor(desk->courier);
+    if (!err && desk->scheduler->shared)
+        err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP);
     if (!err)
         err = ac_send(desk->courier, ac_list("desk", ac_self()));
     if (!err)
@@ -244,10 +246,17 @@ static ac_value run_desk(ac_value argument) {
             take_message(desk, message);
     }
     close_desk(desk);
+    if (desk->scheduler->shared)
+        remote_unguard(loop_here, ac_self());
     trace(TRACE_CLUSTER, "%s: closed", desk->name);
     // Agents are left only when the loop ends and has cancelled this coroutine too.
-    if (desk->agent_count == 0)
+    desk->coro = NULL;
+    if (desk->agent_count == 0) {
+        struct scheduler *scheduler = desk->scheduler;
+        scheduler->desk_count--;
         desk_free(desk);
+        agent_kick(scheduler->keeper);
+    }
     return ac_nil;
 }
 
@@ -265,7 +274,7 @@ static int read_open(struct desk *desk, ac_value open) {
     return desk->place ? 0 : -ENOMEM;
 }
 
-int desk_open(struct scheduler *scheduler, ac_value open) {
+int desk_open(struct scheduler *scheduler, ac_value open, ac_ref *ref) {
     struct desk *desk = memory_allocate_zeroed(sizeof *desk);
     if (!desk)
         return -ENOMEM;
@@ -276,6 +285,8 @@ int desk_open(struct scheduler *scheduler, ac_value open) {
     map_init(&desk->asked);
     map_init(&desk->disabled);
     int err = read_open(desk, open);
+    if (!err && scheduler->shared)
+        err = remote_may(scheduler->loop, desk->courier.peer, AC_MAY_SHIP);
     if (!err)
         desk->coro = cluster_spawn(scheduler->loop, run_desk, desk, "desk of a computation");
     if (!desk->coro) {
@@ -283,5 +294,9 @@ int desk_open(struct scheduler *scheduler, ac_value open) {
         return err ? err : -ENOMEM;
     }
     list_append(&scheduler->desks, &desk->link);
+    scheduler->desk_count++;
+    desk->number = ++scheduler->last_number;
+    if (ref)
+        *ref = coro_ref(desk->coro);
     return 0;
 }

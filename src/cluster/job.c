@@ -275,6 +275,10 @@ int ac_job_why(ac_computation *it, int64_t number, char *text, size_t bytes, ac_
     text[0] = 0;
     if (!map_get_id(&it->jobs, (uint64_t)number))
         return -ESRCH;
+    if (it->where[0] && !ac_ref_is(it->desk)) {
+        snprintf(text, bytes, "waits: %s", *it->why ? it->why : "the scheduler is being sought");
+        return 0;
+    }
     if (!ac_ref_is(it->desk) || !batch_empty(&it->wants)) {
         snprintf(text, bytes, "is on its way to the scheduler");
         return 0;
@@ -357,10 +361,10 @@ void job_done(struct ac_computation *it, const ac_value *items) {
     end_job(it, job, &exit, ac_ref_of(items[4]), ac_real_of(items[5]));
 }
 
-void job_lose_all(struct ac_computation *it, int err, const char *why) {
+void job_end_all(struct ac_computation *it, enum ac_end how, int err, const char *why) {
     uint64_t cursor = 0;
     for (struct client_job *job; (job = map_next(&it->jobs, &cursor, NULL, NULL)) != NULL;) {
-        struct ac_exit exit = {.how = AC_LOST, .reason = err, .value = ac_of_error(err, why)};
+        struct ac_exit exit = {.how = how, .reason = err, .value = ac_of_error(err, why)};
         end_job(it, job, &exit, ac_no_ref, 0);
     }
 }

@@ -36,8 +36,13 @@ struct scheduler {
     struct coro *placer;
     struct coro *finder;
     bool kicked; // the placer runs soon
+    bool shared; // by clients in other processes: what comes for a desk is taken of those alone
+                 // that may ship code
     struct list desks;
     struct list sites;
+    uint32_t desk_count;
+    uint64_t last_number; // of a desk
+    struct coro *keeper;  // gets an empty message when a desk has gone; NULL: nobody
 };
 
 // One computation.
@@ -45,12 +50,13 @@ struct desk {
     struct list link; // in scheduler.desks
     struct scheduler *scheduler;
     struct place_computation *place;
-    struct coro *coro;
-    bool kicked;     // there is a kick in its mailbox
-    bool broken;     // no memory for what it has to tell: it ends, and the client learns that
-    bool closing;    // its client has said so, or is gone
-    ac_ref courier;  // of the client
-    ac_ref supplier; // of the client: has the program
+    struct coro *coro; // NULL once it has ended
+    uint64_t number;   // among the desks of this scheduler, from 1
+    bool kicked;       // there is a kick in its mailbox
+    bool broken;       // no memory for what it has to tell: it ends, and the client learns that
+    bool closing;      // its client has said so, or is gone
+    ac_ref courier;    // of the client
+    ac_ref supplier;   // of the client: has the program
     struct sys_address client; // where it listens
     struct batch news;         // for the courier
     ac_value cargo;            // what it brings with it, as nodes are told
@@ -126,8 +132,9 @@ struct coro *cluster_spawn(struct loop *loop, ac_function function, void *argume
 
 // ---- desk.c ----
 
-// Opens a computation, as the message says. 0 or an error.
-int desk_open(struct scheduler *scheduler, ac_value open);
+// Opens a computation, as the message says, and tells where its desk is (`desk` may be NULL). 0 or
+// an error.
+int desk_open(struct scheduler *scheduler, ac_value open, ac_ref *desk);
 // Adds news for the client.
 #define desk_tell(desk, thing, ...)                                                                \
     desk_told((desk), batch_add(&(desk)->news, (thing), __VA_ARGS__))

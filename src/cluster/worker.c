@@ -34,6 +34,10 @@
 // it: it begins alone, and only when the agent has said that it knows all that went before. A job
 // that is cancelled before it began is reported as cancelled. The worker leaves when its agent has
 // ended or is lost.
+//
+// Where scheduler and client are two processes, the end of a job and what it has sent to its client
+// go two ways. So that the client sees the end last, it is told when what was sent to the client
+// has arrived there.
 #include "cluster/cluster_private.h"
 
 #include <stdio.h>
@@ -99,6 +103,7 @@ struct worker {
     uint64_t *begun;     // the count of those that it has come to
     struct batch news;   // for the agent
     ac_time told;        // when it was sent some
+    uint64_t settled;    // of the bytes sent to a client elsewhere, those known to be there
     double *means;       // by function, and last for mappings: nanoseconds of its jobs, lately; 0:
                          // none has ended
 };
@@ -414,9 +419,24 @@ static bool begin_round(struct worker *worker) {
     return count > 0;
 }
 
+// Waits until what was sent to a client elsewhere is there. As jobs may send more meanwhile, what
+// asks for that counts as something to wait for the next time.
+static void settle_client(struct worker *worker) {
+    uint64_t client = worker->start.supplier.peer;
+    uint64_t sent = client == worker->agent.peer ? 0 : remote_bytes_to(loop_here, client);
+    if (sent == worker->settled)
+        return;
+    int err = (int)ac_deliver(worker->start.supplier, ac_nil, AC_FOREVER);
+    if (err < 0)
+        trace(TRACE_CLUSTER, "the client cannot be reached: %s", ac_strerror(err));
+    worker->settled = sent;
+}
+
 // Sends what is to be told, and gives it to the system.
 static int send_news(struct worker *worker) {
     int err = 0;
+    if (!batch_empty(&worker->news))
+        settle_client(worker);
     while (!err && !batch_empty(&worker->news)) {
         ac_value message = batch_take(&worker->news, "tell");
         err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(worker->agent, message);

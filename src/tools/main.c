@@ -39,6 +39,22 @@ static const struct tool tools[] = {
      "The first SIGTERM, SIGINT or SIGHUP drains it: it takes no computation in any more, and\n"
      "ends when those that run have ended, after the grace at the latest. The second one stops\n"
      "it, and its workers with it. With --slurm it drains by itself before the time limit.\n"},
+    {"scheduler", tool_scheduler, "give the jobs of several programs of your key to the nodes",
+     "  --computations N     take so many at once at the most (default: 1024)\n"
+     "  --name NAME          what people read (default: the name of this computer)\n"
+     "  --idle TIME          end after so long without a computation, as 5m\n"
+     "  --grace TIME         what computations are left when it drains (default: 20s)\n"
+     "  --die-with-stdin     stop when standard input ends, as that of ssh does\n"
+     "  --loopback           talk to programs on this computer only\n"
+     "  --port P             TCP port (default: 51350 if it is free)\n"
+     "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
+     "  --key-file FILE      the key (default: key in the configuration folder)\n"
+     "  --key-stdin          the key is read from standard input, up to its end or an empty line\n"
+     "Programs use it whose variable AC_SCHEDULER names it, as HOST:PORT, or is \"any\". They\n"
+     "share nodes by the weights of their computations. It prints one line when it is ready.\n"
+     "The first SIGTERM, SIGINT or SIGHUP drains it: it takes no computation in any more, and\n"
+     "ends when those that it has are closed, after the grace at the latest. The second one\n"
+     "stops it. With it go its computations, and their jobs are lost.\n"},
     {"nodes", tool_nodes, "list the nodes that are found, or say of one NODE what it does",
      TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"
@@ -121,7 +137,7 @@ static void print_help(void) {
            "usage: asyncoro COMMAND [OPTIONS]\n\n",
            ac_version());
     for (size_t i = 0; i < countof(tools); i++)
-        printf("  %-8s %s\n", tools[i].name, tools[i].help);
+        printf("  %-9s %s\n", tools[i].name, tools[i].help);
     printf("\n`asyncoro help COMMAND` tells the options of a command.\n"
            "Exit codes: 0 done, 1 failed, 2 called in a wrong way.\n"
            "AC_TRACE=cluster,remote,fabric shows on standard error what the library does, "

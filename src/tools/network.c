@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/tools.h"
 
@@ -104,4 +105,22 @@ bool tool_print_json(ac_value value) {
     free(text);
     fflush(stdout);
     return text && !ferror(stdout);
+}
+
+int tool_read_keys(const char *tool, struct key_ring *keys) {
+    char text[256];
+    size_t length = 0;
+    ssize_t got = 0;
+    while (length < sizeof text && (got = read(STDIN_FILENO, text + length, 1)) == 1) {
+        if (text[length++] == '\n' && (length == 1 || text[length - 2] == '\n'))
+            break;
+    }
+    int err = got < 0 || length == sizeof text ? -EINVAL : key_parse(text, length, keys);
+    digest_wipe(text, sizeof text);
+    if (err)
+        fprintf(stderr,
+                "asyncoro %s: --key-stdin: standard input begins with no key, which is a line or "
+                "two of 64 hexadecimal digits, as of: asyncoro key show --secret\n",
+                tool);
+    return err ? EXIT_FAILED : EXIT_GOOD;
 }

@@ -1,32 +1,12 @@
 // SPDX-License-Identifier: MIT
 // `asyncoro node`: the daemon that lets programs of this key run their functions on this computer.
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "tools/tools.h"
-
-enum { KEY_LINE_BYTES = 256 };
 
 static int complain(const char *text) {
     fprintf(stderr, "asyncoro node: %s\n", text);
     return EXIT_FAILED;
-}
-
-// Reads lines up to an empty one or the end, and not a byte more: what follows is not ours.
-static int read_keys(struct key_ring *keys) {
-    char text[KEY_LINE_BYTES];
-    size_t length = 0;
-    ssize_t got = 0;
-    while (length < sizeof text && (got = read(STDIN_FILENO, text + length, 1)) == 1) {
-        if (text[length++] == '\n' && (length == 1 || text[length - 2] == '\n'))
-            break;
-    }
-    int err = got < 0 || length == sizeof text ? -EINVAL : key_parse(text, length, keys);
-    digest_wipe(text, sizeof text);
-    return err ? complain("--key-stdin: standard input begins with no key, which is a line or two "
-                          "of 64 hexadecimal digits, as of: asyncoro key show --secret")
-               : EXIT_GOOD;
 }
 
 static int check(const struct node_options *node, const char *hours_text, struct hours *hours) {
@@ -50,7 +30,7 @@ static int check(const struct node_options *node, const char *hours_text, struct
 
 static int run(struct node_options *node, struct key_ring *keys, bool key_stdin) {
     char text[256];
-    int code = key_stdin ? read_keys(keys) : EXIT_GOOD;
+    int code = key_stdin ? tool_read_keys("node", keys) : EXIT_GOOD;
     if (code)
         return code;
     node->keys = key_stdin ? keys : NULL;

@@ -85,6 +85,9 @@ void tool_clean(char *text);
 ac_value tool_text(const char *text);
 // Prints a value, which it takes, as one line of JSON. False if it could not be written.
 bool tool_print_json(ac_value value);
+// Reads keys from standard input, up to its end or an empty line and not a byte more: what follows
+// is not ours. An exit code, having said what is wrong.
+int tool_read_keys(const char *tool, struct key_ring *keys);
 
 // ---- convert.c: values as JSON ----
 
@@ -101,6 +104,7 @@ int tool_top(int count, char **arguments);
 int tool_node(int count, char **arguments);
 int tool_nodes(int count, char **arguments);
 int tool_drain(int count, char **arguments);
+int tool_scheduler(int count, char **arguments);
 int tool_key(int count, char **arguments);
 int tool_peers(int count, char **arguments);
 int tool_version(int count, char **arguments);

@@ -184,9 +184,8 @@ static ac_value fail_each(ac_value unused) {
         memory_fail_nth(n);
         int err = ac_computation_open(&computation);
         if (!err) {
-            int64_t job = ac_submit(computation, one, ac_nil);
-            ck_assert(job == 1 || job == -ENOMEM);
-            (void)ac_sleep(0.01);
+            if (ac_receive(&message, ac_after(0.2)) == 0) // it may be what got lost
+                ac_drop(message);
             while ((err = ac_computation_close(computation, AC_NOW)) == -ENOMEM)
                 continue;
             ck_assert_int_eq(err, 0);
@@ -201,7 +200,7 @@ static ac_value fail_each(ac_value unused) {
     return unused;
 }
 
-TEST(each_allocation_may_fail, .seconds_max = 200) {
+TEST(each_allocation_may_fail, .seconds_max = 120) {
     world_make();
     world_start_scheduler();
     world_run(fail_each);

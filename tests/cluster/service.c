@@ -129,7 +129,7 @@ TEST(jobs_and_clients_exchange_messages_and_the_end_comes_last) {
     for (int round = 1; round <= ROUNDS; round++) {
         ck_assert_int_eq(read(report[0], &byte, 1), 1);
         ck_assert_int_eq(kill(client, SIGSTOP), 0);
-        ck_assert_int_eq(usleep(300000), 0); // however long: it may only be too short to catch a fault
+        ck_assert_int_eq(usleep(300000), 0); // too short, it might not catch a fault; no more
         ck_assert_int_eq(kill(client, SIGCONT), 0);
     }
     ck_child_ends(client);
@@ -302,8 +302,8 @@ static ac_value drain_it(ac_value unused) {
         ac_value message;
         do {
             ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
-            bool is = ac_status_of(message, &status) && (status.kind == AC_SCHEDULER_READY ||
-                                                         status.kind == AC_JOBS_WAIT);
+            bool is = ac_status_of(message, &status) &&
+                      (status.kind == AC_SCHEDULER_READY || status.kind == AC_JOBS_WAIT);
             ac_drop(message);
             if (is)
                 break;
@@ -387,12 +387,13 @@ static pid_t fork_strict_scheduler(void) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(ends[1], STDOUT_FILENO);
         ac_spawn(restrict_all, ac_nil, .daemon = true);
-        _exit(scheduler_run(
-                  &(struct scheduler_options){.name = "strict", .loopback_only = true}, text) < 0);
+        _exit(scheduler_run(&(struct scheduler_options){.name = "strict", .loopback_only = true},
+                            text) < 0);
     }
     for (size_t n = 0; n < sizeof line - 1 && !strchr(line, '\n'); n++)
         ck_assert_int_eq(read(ends[0], line + n, 1), 1);
-    ck_assert_int_eq(sscanf(line, "scheduler strict at %63[^ ]: ready", world_scheduler_address), 1);
+    ck_assert_int_eq(sscanf(line, "scheduler strict at %63[^ ]: ready", world_scheduler_address),
+                     1);
     world_scheduler_address[strlen(world_scheduler_address) - 1] = 0;
     sys_fd_close(ends[0]);
     sys_fd_close(ends[1]);

@@ -52,6 +52,7 @@ __attribute__((unused)) static void world_make(void) {
     test_template(world_folder);
     ck_assert_ptr_nonnull(mkdtemp(world_folder));
     world_owner = getpid();
+    unsetenv("AC_SCHEDULER");
     atexit(world_clean);
     snprintf(text, sizeof text, "%s/key", world_folder);
     setenv("ASYNCORO_KEY_FILE", text, 1);
@@ -68,40 +69,58 @@ __attribute__((unused)) static void world_tool(char path[512]) {
     strcpy(strrchr(path, '/'), "/../src/asyncoro");
 }
 
-// Starts one, with one option more if it is not NULL.
-__attribute__((unused)) static void world_start_node_with(const char *workers, const char *option,
-                                                          const char *value) {
+// Starts `asyncoro ARGUMENTS` and waits for the line with which it says that it is ready. Stores
+// where it listens.
+__attribute__((unused)) static void world_start(struct sys_process *process,
+                                                const char *const *arguments, int input,
+                                                char address[64]) {
     char tool[512], line[256] = "";
     int ends[2];
     world_tool(tool);
     ck_assert_int_eq(sys_pipe(ends), 0);
-    const char *arguments[32] = {"asyncoro", "node",          "--workers", workers, "--loopback",
-                                 "--name",   world_node_name, "--grace",   "0s"};
-    for (size_t i = 0, at = 9; world_node_options[i]; i++)
-        arguments[at++] = world_node_options[i];
-    for (size_t i = 0; i < countof(arguments); i++)
-        if (!arguments[i] && option) {
-            arguments[i] = option;
-            arguments[i + 1] = value;
-            break;
-        }
     const struct sys_process_options how = {.path = tool,
                                             .arguments = (char *const *)arguments,
-                                            .input = world_node_input,
+                                            .input = input,
                                             .output = ends[1],
                                             .error = STDERR_FILENO,
                                             .extra = -1,
                                             .dies_with_us = true};
-    ck_assert_int_eq(sys_process_start(&world_node, &how), 0);
+    ck_assert_int_eq(sys_process_start(process, &how), 0);
     sys_fd_close(ends[1]);
     for (size_t n = 0; n < sizeof line - 1 && !strchr(line, '\n'); n++)
         if (read(ends[0], line + n, 1) != 1)
-            ck_abort_msg("the node did not become ready: '%s'", line);
+            ck_abort_msg("it did not become ready: '%s'", line);
     ck_assert_ptr_nonnull(strstr(line, "ready"));
-    (void)sscanf(line, "node %*s at %63s", world_node_address);
-    if (*world_node_address) // without the ':' behind it
-        world_node_address[strlen(world_node_address) - 1] = 0;
+    (void)sscanf(line, "%*s %*s at %63s", address);
+    if (*address) // without the ':' behind it
+        address[strlen(address) - 1] = 0;
     sys_fd_close(ends[0]);
+}
+
+// A scheduler as a program of its own, which computations of this process then use.
+static struct sys_process world_scheduler;
+static char world_scheduler_address[64];
+static const char *world_scheduler_options[16];
+
+__attribute__((unused)) static void world_start_scheduler(void) {
+    const char *arguments[32] = {"asyncoro", "scheduler", "--loopback", "--grace", "0s"};
+    for (size_t i = 0, at = 5; world_scheduler_options[i]; i++)
+        arguments[at++] = world_scheduler_options[i];
+    world_start(&world_scheduler, arguments, -1, world_scheduler_address);
+    setenv("AC_SCHEDULER", world_scheduler_address, 1);
+}
+
+// Starts a node, with one option more if it is not NULL.
+__attribute__((unused)) static void world_start_node_with(const char *workers, const char *option,
+                                                          const char *value) {
+    const char *arguments[32] = {"asyncoro", "node",          "--workers", workers, "--loopback",
+                                 "--name",   world_node_name, "--grace",   "0s"};
+    size_t at = 9;
+    for (size_t i = 0; world_node_options[i]; i++)
+        arguments[at++] = world_node_options[i];
+    arguments[at] = option;
+    arguments[at + 1] = option ? value : NULL;
+    world_start(&world_node, arguments, world_node_input, world_node_address);
 }
 
 __attribute__((unused)) static void world_start_node(const char *workers) {
@@ -120,18 +139,23 @@ __attribute__((unused)) static int world_handle(long id) {
     return handle;
 }
 
-// Asks the node to end; it has to do so in order.
-__attribute__((unused)) static void world_stop_node(void) {
+// Asks a process to end; it has to do so in order.
+__attribute__((unused)) static void world_stop(struct sys_process *process) {
     struct sys_process_end end;
-    sys_process_end(&world_node, false, false);
-    ck_assert(world_ends(world_node.handle, 10));
-    ck_assert_int_eq(sys_process_reap(&world_node, &end), 0);
+    sys_process_end(process, false, false);
+    ck_assert(world_ends(process->handle, TEST_PATIENCE_S));
+    ck_assert_int_eq(sys_process_reap(process, &end), 0);
     ck_assert(!end.by_signal);
     ck_assert_int_eq(end.code, 0);
 }
+__attribute__((unused)) static void world_stop_node(void) { world_stop(&world_node); }
 
+// With WORLD_SCHEDULER=1 in the environment computations are given to a scheduler in another
+// process, which dies with the test.
 __attribute__((unused)) static void world_begin(const char *workers) {
     world_make();
+    if (getenv("WORLD_SCHEDULER"))
+        world_start_scheduler();
     world_start_node(workers);
 }
 
