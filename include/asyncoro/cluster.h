@@ -114,6 +114,7 @@ struct ac_computation_options {
     const char *scheduler; // where it is: "HOST" or "HOST:PORT" of an `asyncoro scheduler`; "any",
                            // the first one that is found; "here", this process. Default: the
                            // variable AC_SCHEDULER, else here
+    bool nodes_disabled; // nodes are told of, and used when ac_place_enable says so; default: used
 };
 
 // Opens a computation: starts the network if need be, finds nodes, now and later, ships the program
@@ -293,8 +294,9 @@ AC_API int ac_place_resume(ac_computation *computation, ac_ref place, ac_time de
 // wait. Returns as ac_place_suspend, but does not wait for the jobs; -EINVAL for a worker; -ENOMEM.
 AC_API int ac_place_disable(ac_computation *computation, ac_ref node, ac_time deadline);
 
-// Uses a node again that was disabled, also beyond .nodes_max: AC_NODE_FOUND tells that it is
-// asked, AC_NODE_READY or AC_NODE_REFUSED what came of it. Can wait. Returns as ac_place_disable.
+// Uses a node that was disabled, by ac_place_disable or .nodes_disabled, also beyond .nodes_max:
+// AC_NODE_FOUND tells that it is asked, AC_NODE_READY or AC_NODE_REFUSED what came of it. Can wait.
+// Returns as ac_place_disable.
 AC_API int ac_place_enable(ac_computation *computation, ac_ref node, ac_time deadline);
 
 enum ac_place_state {
@@ -332,7 +334,7 @@ enum ac_status_kind {
     AC_JOB_STARTED,    // `job` runs as `coroutine` at `worker`
     AC_JOBS_WAIT,      // for three seconds jobs have found no fitting node, or the computation has
                        // found no scheduler: `text` says why
-    AC_NODE_FOUND,     // a node is asked to take part
+    AC_NODE_FOUND,     // a node is asked to take part; with .nodes_disabled, not yet
     AC_NODE_SUSPENDED, // by ac_place_suspend
     AC_NODE_RESUMED,
     AC_NODE_DISABLED,

@@ -367,15 +367,21 @@ static struct fitting count_fitting(const struct place_class *class) {
 
 static void describe_unfit(const struct place_class *class, char text[PLACE_TEXT_BYTES]) {
     const struct placement *placement = class->computation->placement;
-    if (placement->node_count == 0) {
-        snprintf(text, PLACE_TEXT_BYTES, "no node has been found");
-        return;
-    }
+    uint32_t disabled = class->computation->disabled;
     struct fitting workers = count_fitting(class);
     if (workers.suspended > 0) {
         snprintf(text, PLACE_TEXT_BYTES,
                  "all of %u workers that fit are suspended, one of them on %.63s",
                  workers.suspended, workers.node->facts.name);
+        return;
+    }
+    if (disabled > 0 && (placement->node_count == 0 || any_fits(class))) {
+        snprintf(text, PLACE_TEXT_BYTES, "no worker fits, and %u node%s disabled", disabled,
+                 disabled == 1 ? " is" : "s are");
+        return;
+    }
+    if (placement->node_count == 0) {
+        snprintf(text, PLACE_TEXT_BYTES, "no node has been found");
         return;
     }
     if (any_fits(class)) {

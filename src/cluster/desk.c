@@ -3,7 +3,7 @@
 // coroutine of the scheduler for "open", then the desk itself):
 //
 //     ["open", courier, supplier, client's address, name, cargo, many jobs at once?,
-//      nodes at most, workers at most, weight]                              courier -> scheduler
+//      nodes at most, workers at most, weight, nodes disabled?]             courier -> scheduler
 //     ["desk", desk]                                       here it is            desk -> courier
 //     ["want", things...]   THING_CLASS, _JOB, _DROP                             courier -> desk
 //     ["news", things...]   THING_STATUS, _STARTED, _DONE                        desk -> courier
@@ -264,7 +264,8 @@ static int read_open(struct desk *desk, ac_value open) {
     const char *word, *address, *name;
     struct place_options options = {.user = desk};
     int err = ac_unpack(open, &word, &desk->courier, &desk->supplier, &address, &name, &desk->cargo,
-                        &desk->many_jobs, &desk->nodes_max, &desk->workers_max, &options.weight);
+                        &desk->many_jobs, &desk->nodes_max, &desk->workers_max, &options.weight,
+                        &desk->nodes_disabled);
     if (err || !ac_ref_is(desk->courier) || !address)
         return err ? err : -EINVAL;
     (void)sys_address_parse(address, &desk->client);

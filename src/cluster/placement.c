@@ -57,6 +57,7 @@ struct place_computation *placement_open(struct placement *placement,
 }
 
 void *placement_user(const struct place_computation *it) { return it->user; }
+void placement_set_disabled(struct place_computation *it, uint32_t nodes) { it->disabled = nodes; }
 uint64_t placement_jobs(const struct place_computation *it) { return it->job_count; }
 uint64_t placement_waiting(const struct place_computation *it) { return it->waiting; }
 void *placement_node_user(const struct place_node *it) { return it->user; }

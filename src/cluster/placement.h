@@ -113,6 +113,8 @@ struct place_computation *placement_open(struct placement *placement,
 // Forgets it, its workers and its jobs, which are reported no more.
 void placement_close(struct place_computation *computation);
 void *placement_user(const struct place_computation *computation);
+// How many nodes its client has disabled, for who asks why jobs wait.
+void placement_set_disabled(struct place_computation *computation, uint32_t nodes);
 // Jobs that have not ended; of these, that wait for a worker.
 uint64_t placement_jobs(const struct place_computation *computation);
 uint64_t placement_waiting(const struct place_computation *computation);

@@ -57,6 +57,7 @@ struct place_computation {
     uint64_t job_count;
     uint64_t waiting;   // of them
     uint32_t cpus_held; // by its workers
+    uint32_t disabled;  // nodes, by its client
 };
 
 struct place_class {

@@ -67,7 +67,8 @@ struct desk {
     bool *quiet;          // by class: the client does not want to hear that its jobs begin
     uint32_t function_count;
     struct map asked;     // holders of sites that have or had an agent here
-    struct map disabled;  // of these, that the client wants no more
+    struct map disabled;  // of these, that the client does not want, now or so far
+    bool nodes_disabled;  // those that are found are
     struct list agents;   // of sites: struct site_agent
     struct list workers;  // struct worker_agent
     uint32_t agent_count; // coroutines of both

@@ -77,12 +77,30 @@ static struct site_agent *find_agent(struct desk *desk, ac_ref holder) {
     return NULL;
 }
 
+// Whether the client does not want a site has changed.
+static void count_disabled(struct desk *desk) {
+    placement_set_disabled(desk->place, map_count(&desk->disabled));
+}
+
+// Tells of a site that is used only when the client has enabled it.
+static void offer(struct desk *desk, struct site *site) {
+    if (map_put(&desk->disabled, &site->holder, sizeof site->holder, site) < 0)
+        return; // it is offered the next time that something happens
+    (void)map_put(&desk->asked, &site->holder, sizeof site->holder, site);
+    count_disabled(desk);
+    tell(desk, site, AC_NODE_FOUND, false, "");
+}
+
 void supply_serve(struct desk *desk) {
     list_each (link, &desk->scheduler->sites) {
         struct site *site = container_of(link, struct site, link);
-        if (desk->closing || (desk->nodes_max > 0 && agent_count(desk) >= desk->nodes_max))
+        if (desk->closing)
             return;
-        if (!map_get(&desk->asked, &site->holder, sizeof site->holder))
+        if (map_get(&desk->asked, &site->holder, sizeof site->holder))
+            continue;
+        if (desk->nodes_disabled)
+            offer(desk, site);
+        else if (desk->nodes_max == 0 || agent_count(desk) < desk->nodes_max)
             (void)add_agent(desk, site);
     }
 }
@@ -112,6 +130,7 @@ static void lose(struct scheduler *scheduler, ac_ref holder) {
             (void)map_take(&desk->asked, &holder, sizeof holder);
             if (map_take(&desk->disabled, &holder, sizeof holder) && !find_agent(desk, holder))
                 site_gone(desk, site, false);
+            count_disabled(desk);
         }
         list_remove(&site->link);
         supply_release(site);
@@ -166,6 +185,7 @@ static int disable(struct site_agent *agent) {
     if (err < 0)
         return err;
     agent->disabled = true;
+    count_disabled(agent->desk);
     look_at_workers(agent);
     site_status(agent, AC_NODE_DISABLED, agent->name);
     agent_kick(agent->coro);
@@ -174,8 +194,10 @@ static int disable(struct site_agent *agent) {
 
 // One that was told to end its workers gets another agent when this one has ended.
 static int enable(struct site_agent *agent) {
-    if (!map_take(&agent->desk->disabled, &agent->site->holder, sizeof agent->site->holder) ||
-        agent->leaving)
+    if (!map_take(&agent->desk->disabled, &agent->site->holder, sizeof agent->site->holder))
+        return 0;
+    count_disabled(agent->desk);
+    if (agent->leaving)
         return 0;
     agent->disabled = false;
     look_at_workers(agent);
@@ -212,6 +234,7 @@ int supply_steer(struct desk *desk, ac_ref place, enum steer what) {
     if (!add_agent(desk, site))
         return -ENOMEM;
     (void)map_take(&desk->disabled, &place, sizeof place);
+    count_disabled(desk);
     return 0;
 }
 

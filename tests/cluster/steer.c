@@ -255,6 +255,9 @@ static ac_value disable_a_node(ac_value unused) {
     ck_assert_int_eq(place.state, AC_PLACE_DISABLED);
     ck_assert_str_eq(place.name, "here");
     ck_assert_int_eq(ac_places(computation, NULL, 0, ac_after(SECONDS)), 1);
+    char text[256];
+    ck_assert_int_eq(ac_job_why(computation, 2, text, sizeof text, ac_after(SECONDS)), 0);
+    ck_assert_str_eq(text, "no worker fits, and 1 node is disabled");
     ck_assert_int_eq(ac_place_disable(computation, one.node, ac_after(SECONDS)), 0);
     ck_assert_int_eq(ac_place_suspend(computation, one.node, ac_after(SECONDS)), -EINVAL);
     ck_assert_int_eq(ac_place_enable(computation, one.node, ac_after(SECONDS)), 0);
@@ -267,6 +270,27 @@ static ac_value disable_a_node(ac_value unused) {
 TEST(a_disabled_node_is_given_back_until_it_is_enabled) {
     world_begin("1");
     world_run(disable_a_node);
+    world_end();
+}
+
+static ac_value choose_nodes(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_computation_open(&computation, .nodes_disabled = true), 0);
+    struct ac_status found = world_await(AC_NODE_FOUND, SECONDS);
+    ck_assert_int_eq(state_of(found.node, ac_no_ref), AC_PLACE_DISABLED);
+    ck_assert_int_eq(ac_submit(computation, echo, 7), 1);
+    struct ac_status status = world_await(AC_JOBS_WAIT, SECONDS);
+    ck_assert_str_eq(status.text, "no worker fits, and 1 node is disabled");
+    ck_assert_int_eq(ac_place_enable(computation, found.node, ac_after(SECONDS)), 0);
+    status = world_await(AC_NODE_READY, SECONDS);
+    ck_assert(ac_ref_equal(status.node, found.node));
+    next_exit_is(1, AC_FINISHED);
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(nodes_may_be_told_of_and_not_used_until_they_are_enabled) {
+    world_begin("1");
+    world_run(choose_nodes);
     world_end();
 }
 
