@@ -38,6 +38,7 @@ struct contents {
     char work[512];         // for the folders of computations, on the same disk; where there is no
                             // folder one of our own in $TMPDIR or /tmp; "": cannot be made either
     uint32_t user, group;   // as whom workers run; 0: as we do
+    struct cells *cells;    // in which compilers run; NULL: they are not confined
     uint64_t bytes_max;     // of all that lies in the folder and that nobody uses
     double compile_seconds; // for each compilation: 120
     struct map checked;     // digest -> struct sys_file_stamp: what this process has checked

@@ -170,10 +170,87 @@ int cell_start(struct cells *cells, struct sys_ward *ward, const struct sys_proc
             sandbox.libraries = *given + sizeof libraries - 1;
     }
     all.environment = variables;
-    if (sandbox.user != 0)
+    if (sandbox.user != 0 && !how->path)
         (void)sys_beneath_permit(how->executable, 0555);
     return sys_ward_start(ward, &all, &sandbox, problem);
 }
+
+// ---- another program ----
+
+// Reads what comes until nobody can write any more, or until then. 0 or an error.
+static int read_all(int fd, size_t bytes_max, ac_time until, struct buffer *text) {
+    struct sys_handle handle = {0};
+    char bytes[4096];
+    struct sys_op op = {.verb = SYS_READ, .handle = &handle, .bytes = bytes, .count = sizeof bytes};
+    int64_t got;
+    sys_adopt(loop_here->sys, &handle, fd, false);
+    while ((got = coro_operate(&op, until)) > 0) {
+        size_t room = bytes_max - text->length;
+        int err = buffer_append(text, bytes, (size_t)got < room ? (size_t)got : room);
+        if (err) {
+            got = err;
+            break;
+        }
+    }
+    sys_close(&handle);
+    return (int)got;
+}
+
+// Waits until nothing of it lives. False if somebody does not want to wait so long.
+static bool wait_for_ward(const struct sys_ward *ward) {
+    struct sys_handle handle = {0};
+    int copy = sys_fd_copy(ward->warden.handle);
+    if (copy < 0)
+        return false;
+    sys_adopt(loop_here->sys, &handle, copy, false);
+    struct sys_op op = {.verb = SYS_WATCH, .handle = &handle};
+    bool ended = coro_operate(&op, AC_FOREVER) >= 0;
+    sys_close(&handle);
+    return ended;
+}
+
+int cell_run(struct cells *cells, const char *const *words, const char *folder, double seconds,
+             size_t bytes_max, char **said) {
+    char path[FOLDER_BYTES_MAX], problem[SYS_WARD_PROBLEM_BYTES];
+    struct sys_ward ward;
+    struct sys_ward_end end = {.processes_limit = 0};
+    struct buffer text;
+    int ends[2];
+    *said = NULL;
+    int err = sys_program_find(words[0], sys_program_paths(), path, sizeof path);
+    if (!err)
+        err = sys_pipe(ends);
+    if (err)
+        return err;
+    const struct sys_process_options how = {.path = path,
+                                            .arguments = (char *const *)(uintptr_t)words,
+                                            .folder = folder,
+                                            .executable = -1,
+                                            .input = -1,
+                                            .output = ends[1],
+                                            .error = ends[1],
+                                            .extra = -1};
+    err = cell_start(cells, &ward, &how, problem);
+    sys_fd_close(ends[1]);
+    if (err) {
+        sys_fd_close(ends[0]);
+        return err;
+    }
+    buffer_init(&text);
+    err = read_all(ends[0], bytes_max, ac_after(seconds), &text);
+    if (err)
+        sys_ward_end(&ward, true);
+    int later = wait_for_ward(&ward) ? sys_ward_reap(&ward, &end) : -ECANCELED;
+    if (later == -ECANCELED)
+        sys_ward_abandon(&ward);
+    err = err ? err : later;
+    if (buffer_append(&text, "", 1) == 0 && (*said = memory_allocate(text.length)) != NULL)
+        memcpy(*said, text.bytes, text.length);
+    buffer_done(&text);
+    return err ? err : end.process.by_signal ? 128 + end.process.code : end.process.code;
+}
+
+// ---- how a worker ended ----
 
 // What the worker wrote last, in one line of plain letters.
 static void add_last(const struct worker_end *end, char *text, size_t bytes) {

@@ -29,6 +29,13 @@ void cells_close(struct cells *cells);
 int cell_start(struct cells *cells, struct sys_ward *ward, const struct sys_process_options *how,
                char problem[SYS_WARD_PROBLEM_BYTES]);
 
+// Runs a program, sought as shells do, to its end in a folder, confined as a worker is, and kills
+// it with what it has started when the time is up. Can wait. Its exit code, 128 more than the
+// signal that ended it, -ETIMEDOUT or another error; *said, what it wrote up to bytes_max, is to be
+// released.
+int cell_run(struct cells *cells, const char *const *words, const char *folder, double seconds,
+             size_t bytes_max, char **said);
+
 // How a worker ended.
 struct worker_end {
     bool closed;              // it was asked to

@@ -7,6 +7,8 @@
 // FILE are the names of the source but for headers (.h), in a folder of its own where all of them
 // lie; FLAGS are the client's, split at blanks: no shell sees them. Where pkg-config knows nothing
 // of asyncoro nothing is added.
+// The compiler is confined as the program will be: flags and source can have it read files and run
+// programs.
 //
 // What comes of it is a content of the store like others. By which digest it is known is kept
 // beside it in a small file, "KEY-made", KEY being the SHA-256 of all that it depends on: the first
@@ -199,11 +201,13 @@ static int fail_as_said(char *problem, char *said) {
 
 // What was made becomes a content of the store.
 static int keep(struct intake *it, const struct folder *folder, const uint8_t *key) {
-    char path[700], problem[PROBLEM_BYTES];
+    char problem[PROBLEM_BYTES];
     struct content made;
     struct upload upload;
-    snprintf(path, sizeof path, "%s/files/%s", folder->path, COMPILE_RESULT);
-    int fd = sys_file_open(path);
+    struct sys_file_facts facts;
+    int files = sys_beneath_walk(folder->fd, "files", false);
+    int fd = files < 0 ? files : sys_beneath_read(files, COMPILE_RESULT, &facts);
+    sys_fd_close(files);
     int64_t bytes = fd < 0 ? fd : sys_file_bytes(fd);
     made.bytes = (uint64_t)bytes;
     int err = bytes < 0 ? (int)bytes : bytes > PROGRAM_BYTES_MAX ? -EFBIG : 0;
@@ -236,7 +240,7 @@ static int keep(struct intake *it, const struct folder *folder, const uint8_t *k
 static int compile_in(struct intake *it, struct job_of_compiler *job, struct folder *folder,
                       char *problem) {
     const char *words[WORDS_MAX + CARGO_ITEMS_MAX + 4] = {"cc", "-o", COMPILE_RESULT};
-    char flags[sizeof it->flags], path[700], *said;
+    char flags[sizeof it->flags], path[700], *said = NULL;
     size_t count = 3;
     int err = put_source(it, folder, words, &count);
     if (err)
@@ -246,7 +250,12 @@ static int compile_in(struct intake *it, struct job_of_compiler *job, struct fol
     count = add_words(words, count, job->ours);
     words[count] = NULL;
     snprintf(path, sizeof path, "%s/files", folder->path);
-    int code = run(words, path, it->contents->compile_seconds, &said);
+    double seconds = it->contents->compile_seconds;
+    int code = folder_open_to(folder, it->contents->user, it->contents->group);
+    if (!code && it->contents->cells)
+        code = cell_run(it->contents->cells, words, path, seconds, ANSWER_BYTES_MAX, &said);
+    else if (!code)
+        code = run(words, path, seconds, &said);
     if (code == -ETIMEDOUT)
         err = fail(problem, "it took too long");
     else if (code < 0)

@@ -274,8 +274,7 @@ static int start_worker(struct host *host, char problem[SYS_WARD_PROBLEM_BYTES])
         sys_fd_close(keeper->output);
     }
     if (!coro) {
-        sys_process_abandon(&keeper->ward.warden, false);
-        sys_fd_close(keeper->ward.line);
+        sys_ward_abandon(&keeper->ward);
         sys_fd_close(keeper->record);
         sys_fd_close(keeper->begun);
         memory_release(keeper);

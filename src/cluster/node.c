@@ -127,6 +127,7 @@ int node_run(const struct node_options *options, char text[256]) {
     }
     elf_place_here(&node->place);
     contents_open(&node->contents, options->folder, options->store_bytes_max);
+    node->contents.cells = &node->cells;
     node->contents.user = node->cells.sandbox.user;
     node->contents.group = node->cells.sandbox.group;
     err = start_network(options, node, text);

@@ -94,6 +94,8 @@ void sys_ward_end(const struct sys_ward *ward, bool hard);
 // Takes its end once the warden's handle was readable. 0; -EAGAIN if it still lives; -EIO if the
 // warden was killed.
 int sys_ward_reap(struct sys_ward *ward, struct sys_ward_end *end);
+// Kills all of it, and sees to it that the warden is reaped: nobody wants to know its end.
+void sys_ward_abandon(struct sys_ward *ward);
 // "killed by signal 9 (Killed): it used more than the 64 MiB of memory that it may".
 void sys_ward_end_text(const struct sys_ward_end *end, char *text, size_t bytes);
 

@@ -603,6 +603,12 @@ int sys_ward_reap(struct sys_ward *ward, struct sys_ward_end *end) {
     return err;
 }
 
+void sys_ward_abandon(struct sys_ward *ward) {
+    sys_fd_close(ward->line); // whereupon it kills all
+    ward->line = -1;
+    sys_process_abandon(&ward->warden, false);
+}
+
 void sys_ward_end_text(const struct sys_ward_end *end, char *text, size_t bytes) {
     sys_process_end_text(&end->process, text, bytes);
     size_t length = strlen(text);

@@ -106,6 +106,64 @@ static ac_value make_it(ac_value unused) {
     return ac_nil;
 }
 
+// What the client says can have a compiler read any file and run any program.
+static void make_confined(const struct node_options *options) {
+    char text[256], secret[96], with[128];
+    struct cells cells;
+    begin();
+    ck_assert_msg(cells_open(&cells, options, text) == 0, "it says: %s", text);
+    contents.cells = &cells;
+    contents.user = cells.sandbox.user;
+    contents.group = cells.sandbox.group;
+    ck_assert_int_eq(open_source("-DMORE=1"), 1);
+    send_source();
+    ck_assert_msg(intake_end(&intake, problem) == 0, "it says: %s", problem);
+    ck_assert_int_eq(run_it(), 8);
+    if (cells.parts.landlock) {
+        snprintf(secret, sizeof secret, "%s/secret", world_folder);
+        FILE *file = fopen(secret, "w");
+        fputs("the secret", file);
+        fclose(file);
+        snprintf(with, sizeof with, "-DMORE=1 -include %s", secret);
+        ck_assert_int_eq(open_source(with), 0);
+        ck_assert_int_lt(intake_end(&intake, problem), 0);
+        ck_says("Permission denied");
+    }
+    contents.compile_seconds = 0;
+    ck_assert_int_eq(open_source("-DMORE=3"), 0);
+    ck_assert_int_lt(intake_end(&intake, problem), 0);
+    ck_says("it took too long");
+    end();
+    cells_close(&cells);
+}
+
+static ac_value confine_it(ac_value unused) {
+    make_confined(&(struct node_options){.workers = 1});
+    return unused;
+}
+
+TEST(a_compiler_is_confined, .seconds_max = 120) {
+    world_make();
+    world_run(confine_it);
+    world_clean();
+}
+
+static ac_value confine_it_as_another(ac_value unused) {
+    char base[96];
+    snprintf(base, sizeof base, "%s/node", world_folder);
+    make_confined(&(struct node_options){.workers = 1, .user = "nobody", .folder = base});
+    return unused;
+}
+
+TEST(a_compiler_runs_as_whom_workers_run, .seconds_max = 120) {
+    if (geteuid() != 0)
+        TEST_SKIP("only root can run it as somebody else");
+    world_make();
+    ck_assert_int_eq(chmod(world_folder, 0711), 0);
+    world_run(confine_it_as_another);
+    world_clean();
+}
+
 TEST(a_source_is_compiled_once, .seconds_max = 120) {
     world_make();
     world_run(make_it);
