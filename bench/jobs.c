@@ -46,26 +46,29 @@ static void check(bool good, const char *what) {
 static const char *tool; // the program `asyncoro`
 static char folder[64];
 static pid_t owner; // of the folder
-static pid_t node;
-static char node_address[64];
+static struct daemon {
+    pid_t process;
+    char address[64];
+} node, scheduler;
 
 static int remove_one(const char *path, const struct stat *facts, int type, struct FTW *at) {
     (void)facts, (void)type, (void)at;
     return remove(path);
 }
 
-static void stop_node(void) {
-    if (node > 0) {
-        kill(node, SIGTERM);
-        waitpid(node, NULL, 0);
+static void stop(struct daemon *it) {
+    if (it->process > 0) {
+        kill(it->process, SIGTERM);
+        waitpid(it->process, NULL, 0);
     }
-    node = 0;
+    it->process = 0;
 }
 
 static void remove_world(void) {
     if (getpid() != owner || !folder[0])
         return;
-    stop_node();
+    stop(&scheduler);
+    stop(&node);
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     folder[0] = 0;
 }
@@ -95,27 +98,38 @@ static void make_world(void) {
     setenv("ASYNCORO_DISCOVERY_PORT", text, 1);
 }
 
-static void start_node(const char *workers) {
+// When it says that it is ready it also says where it listens.
+static void start_daemon(struct daemon *it, char *const arguments[]) {
     int ends[2];
     char line[256];
     check(pipe(ends) == 0, "pipe");
-    node = fork();
-    if (node == 0) {
+    it->process = fork();
+    if (it->process == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(ends[1], STDOUT_FILENO);
         close(ends[0]);
         close(ends[1]);
-        execl(tool, tool, "node", "--workers", workers, "--loopback", "--grace", "0s", NULL);
+        execv(tool, arguments);
         perror(tool);
         _exit(1);
     }
     close(ends[1]);
     FILE *said = fdopen(ends[0], "r");
     check(said && fgets(line, sizeof line, said) && strstr(line, "ready") &&
-              sscanf(line, "node %*s at %63s", node_address) == 1,
-          "the node");
+              sscanf(line, "%*s %*s at %63s", it->address) == 1,
+          arguments[1]);
     fclose(said);
-    node_address[strlen(node_address) - 1] = 0; // the colon
+    it->address[strlen(it->address) - 1] = 0; // the colon
+}
+
+static void start_all(const char *workers, bool apart) {
+    start_daemon(&node, (char *[]){"asyncoro", "node", "--workers", (char *)workers, "--loopback",
+                                   "--grace", "0s", NULL});
+    if (!apart)
+        return;
+    start_daemon(&scheduler,
+                 (char *[]){"asyncoro", "scheduler", "--loopback", "--grace", "0s", NULL});
+    setenv("AC_SCHEDULER", scheduler.address, 1);
 }
 
 // ---- the client ----
@@ -155,7 +169,7 @@ static void start_network(void) {
 // Joins and knows the node.
 static void join_node(void) {
     start_network();
-    must(ac_peer(node_address, ac_after(PATIENCE_S)), "ac_peer");
+    must(ac_peer(node.address, ac_after(PATIENCE_S)), "ac_peer");
 }
 
 // The result of the job that ends next.
@@ -340,9 +354,9 @@ static void have_waiting(uint64_t count) {
 static double job_bytes(void) {
     open_with_workers(1);
     have_waiting(BYTES_FROM);
-    double before = measure_memory_bytes();
+    double before = measure_memory_bytes_of(scheduler.process);
     have_waiting(MANY);
-    return (measure_memory_bytes() - before) / (MANY - BYTES_FROM);
+    return (measure_memory_bytes_of(scheduler.process) - before) / (MANY - BYTES_FROM);
 }
 
 static double ns_of_a_job(uint64_t window) {
@@ -390,38 +404,41 @@ static double node_kb(void) {
     open_with_workers(2);
     submit_one(1);
     must(ac_sleep(1), "ac_sleep");
-    return kb_of(node);
+    return kb_of(node.process);
 }
 
-// This process: the scheduler of a computation is in its client.
 static double scheduler_kb(void) {
     open_with_workers(2);
     submit_one(1);
     must(ac_sleep(1), "ac_sleep");
-    return kb_of(getpid());
+    return kb_of(scheduler.process);
 }
 
 static const struct figure {
     const char *name;
     double (*value)(void); // in a coroutine
     const char *workers;
+    bool apart;     // the scheduler is a process of its own
     int samples;    // each in a process of its own
     bool new_nodes; // and with a node of its own
 } figures[] = {
-    {"jobs-single", jobs_single, "2", 1, false},
-    {"jobs-map", jobs_map, "2", 1, false},
-    {"job-latency", job_latency, "2", 1, false},
-    {"job-latency-direct", job_latency_direct, "1", 1, false},
-    {"job-latency-run-at", job_latency_run_at, "1", 1, false},
-    {"first-result", first_result, "1", SAMPLES, true},
-    {"first-result-cached", first_result, "1", SAMPLES, false},
-    {"job-bytes", job_bytes, "1", 1, false},
-    {"job-cost-flat", job_cost_flat, "2", 1, false},
-    {"worker-kb", worker_kb, "2", 1, false},
-    {"worker-own-kb", worker_own_kb, "2", 1, false},
-    {"node-kb", node_kb, "2", 1, false},
-    {"scheduler-kb", scheduler_kb, "2", 1, false},
-    {NULL, NULL, NULL, 0, false},
+    {"jobs-single", jobs_single, "2", true, 1, false},
+    {"jobs-single-inside", jobs_single, "2", false, 1, false},
+    {"jobs-map", jobs_map, "2", true, 1, false},
+    {"jobs-map-inside", jobs_map, "2", false, 1, false},
+    {"job-latency", job_latency, "2", true, 1, false},
+    {"job-latency-inside", job_latency, "2", false, 1, false},
+    {"job-latency-direct", job_latency_direct, "1", false, 1, false},
+    {"job-latency-run-at", job_latency_run_at, "1", false, 1, false},
+    {"first-result", first_result, "1", false, SAMPLES, true},
+    {"first-result-cached", first_result, "1", false, SAMPLES, false},
+    {"job-bytes", job_bytes, "1", true, 1, false},
+    {"job-cost-flat", job_cost_flat, "2", true, 1, false},
+    {"worker-kb", worker_kb, "2", false, 1, false},
+    {"worker-own-kb", worker_own_kb, "2", false, 1, false},
+    {"node-kb", node_kb, "2", false, 1, false},
+    {"scheduler-kb", scheduler_kb, "2", true, 1, false},
+    {NULL, NULL, NULL, false, 0, false},
 };
 static const struct figure *figure = figures;
 
@@ -464,9 +481,9 @@ static double sample(void) {
 static double median_of_samples(void) {
     double values[SAMPLES];
     for (int i = figure->samples > 1 && !figure->new_nodes ? -1 : 0; i < figure->samples; i++) {
-        if (!node) {
+        if (!node.process) {
             make_world();
-            start_node(figure->workers);
+            start_all(figure->workers, figure->apart);
         }
         double value = sample();
         if (i >= 0)
