@@ -306,6 +306,16 @@ static void publish_one(struct node *node, size_t bytes) {
     sim_check(err == 0, "node %u cannot publish: %s", node->number, ac_strerror(err));
 }
 
+// No more is on its way to a peer than a window, but for small frames that it does not hold back.
+static void check_windows(const struct node *node) {
+    enum { PEERS = 16, WINDOW = 1 << 20, SMALL = 1 << 18 };
+    struct ac_peer_info peers[PEERS];
+    long count = ac_peers(peers, PEERS);
+    for (long i = 0; i < count && i < PEERS; i++)
+        sim_check(peers[i].queued_bytes <= WINDOW + SMALL, "node %u has %zu bytes on their way",
+                  node->number, (size_t)peers[i].queued_bytes);
+}
+
 // Now and then more at once than fits into a window.
 static ac_value publish(ac_value argument) {
     struct node *node = ac_pointer_of(argument);
@@ -323,8 +333,10 @@ static ac_value publish(ac_value argument) {
         bool burst = story.bursts && story.phase == PHASE_TALK && ac_now() >= next_burst;
         for (int i = 0; i < (burst ? BURST : 1); i++)
             publish_one(node, burst ? (size_t)ac_random_int(0, BURST_BYTES) : 0);
-        if (burst)
+        if (burst) {
+            check_windows(node);
             next_burst = ac_after(ac_random_real(5, 15));
+        }
     }
     (void)ac_channel_close(node->channel);
     return ac_nil;
