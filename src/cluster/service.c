@@ -15,12 +15,21 @@
 //                                          -EUSERS it has as many as it may have, -EPROTO it does
 //                                          not understand the client, -ENOMEM
 //
+// What tools ask main, as a call, and what is answered (a computation by its number):
+//
+//     "status"                     a map: "name", "state", "why", "nodes", "computations": of each
+//     a map:
+//                                  "number", "name", "client", "workers", "waiting", "placed"
+//                                  (jobs)
+//     ["why", computation, job]    a text, or nil if there is no such job
+//     ["cancel", computation, job] job 0: all of it. True, or nil if there is no such computation
+//
 // Several clients share the workers as several computations of one client do: by their weights.
 #include "cluster/scheduler.h"
 
 #include <stdio.h>
 
-enum { COMPUTATIONS_MAX = 1024 };
+enum { COMPUTATIONS_MAX = 1024, DESCRIBED_MAX = 1024 };
 static const ac_time STOP_GRACE_NS = 8 * 1000 * 1000 * 1000ll;
 
 static ac_value run_service(ac_value argument);
@@ -183,6 +192,82 @@ static void follow_life(struct service *it) {
     (void)ac_unregister(SCHEDULER_NAME); // who comes now goes to another one, or waits
 }
 
+// ---- tools ----
+
+static uint32_t length(const struct list *list) {
+    uint32_t count = 0;
+    list_each (link, (struct list *)list)
+        count++;
+    return count;
+}
+
+static ac_value describe_desk(const struct desk *desk) {
+    char client[SYS_ADDRESS_TEXT_BYTES];
+    sys_address_text(&desk->client, client);
+    uint64_t waiting = placement_waiting(desk->place);
+    return ac_map("number", desk->number, "name", (const char *)desk->name, "client",
+                  (const char *)client, "workers", length(&desk->workers), "waiting", waiting,
+                  "placed", placement_jobs(desk->place) - waiting);
+}
+
+static ac_value describe(const struct service *it) {
+    static ac_value items[DESCRIBED_MAX];
+    size_t count = 0;
+    list_each (link, &it->scheduler->desks) {
+        if (count < DESCRIBED_MAX)
+            items[count++] = describe_desk(container_of(link, struct desk, link));
+    }
+    return ac_map("name", (const char *)it->name, "state", life_state_name(it->life.state), "why",
+                  it->life.why, "nodes", length(&it->scheduler->sites), "computations",
+                  ac_list_of(items, count));
+}
+
+static struct desk *find_desk(const struct service *it, uint64_t number) {
+    list_each (link, &it->scheduler->desks) {
+        struct desk *desk = container_of(link, struct desk, link);
+        if (desk->number == number)
+            return desk;
+    }
+    return NULL;
+}
+
+static ac_value explain(const struct desk *desk, uint64_t job) {
+    char text[PLACE_TEXT_BYTES];
+    if (!desk || !placement_why(desk->place, job, ac_now(), text))
+        return ac_nil;
+    text_mend(text);
+    return ac_of((const char *)text);
+}
+
+static ac_value cancel(const struct service *it, struct desk *desk, uint64_t job) {
+    if (!desk)
+        return ac_nil;
+    if (job)
+        placement_cancel(desk->place, job, ac_now());
+    else
+        placement_cancel_all(desk->place, ac_now());
+    scheduler_changed(it->scheduler);
+    return ac_of_bool(true);
+}
+
+static void answer(const struct service *it, ac_value message) {
+    ac_ref asker;
+    ac_value body;
+    const char *word;
+    uint64_t number, job;
+    if (ac_unpack(message, &asker, &body) < 0)
+        return;
+    if (body.kind == AC_TEXT && strcmp(ac_text_of(body), "status") == 0)
+        (void)ac_try_send(asker, describe(it));
+    else if (message_is(body, "why") && ac_unpack(body, &word, &number, &job) == 0)
+        (void)ac_try_send(asker, explain(find_desk(it, number), job));
+    else if (message_is(body, "cancel") && ac_unpack(body, &word, &number, &job) == 0)
+        (void)ac_try_send(asker, cancel(it, find_desk(it, number), job));
+    ac_drop(body);
+}
+
+// ---- its end ----
+
 static void stop(struct service *it) {
     scheduler_stop(it->scheduler);
     ac_time until = ac_now() + STOP_GRACE_NS;
@@ -202,8 +287,10 @@ static ac_value run_service(ac_value argument) {
             break;
         ac_value message;
         err = ac_receive(&message, life_next(&it->life));
-        if (!err)
+        if (!err) {
+            answer(it, message);
             ac_drop(message);
+        }
         err = err == -ETIMEDOUT ? 0 : err;
     }
     if (it->scheduler)

@@ -55,6 +55,21 @@ static const struct tool tools[] = {
      "The first SIGTERM, SIGINT or SIGHUP drains it: it takes no computation in any more, and\n"
      "ends when those that it has are closed, after the grace at the latest. The second one\n"
      "stops it. With it go its computations, and their jobs are lost.\n"},
+    {"status", tool_status, "tell what computations the schedulers have, and their jobs",
+     TOOL_LOOK_USAGE
+     "  --seconds N          how long to look (default: 1)\n"
+     "  --json               one JSON object a scheduler, one a line\n"
+     "Tells of each scheduler its state and nodes, and of each computation its number, name,\n"
+     "client, workers and jobs. Exits with 1 when no scheduler was found.\n"},
+    {"why", tool_why, "tell where the job COMPUTATION.JOB is, or why it waits",
+     TOOL_LOOK_USAGE
+     "  --seconds N          how long to look (default: 1)\n"
+     "COMPUTATION is its number as of `status`, JOB what ac_submit has returned, as in 3.17. With\n"
+     "several schedulers --peer says which. Exits with 1 when there is no such job.\n"},
+    {"cancel", tool_cancel, "cancel the job COMPUTATION.JOB, or all that COMPUTATION has now",
+     TOOL_LOOK_USAGE
+     "  --seconds N          how long to look (default: 1)\n"
+     "As for `why`. Returns at once. Exits with 1 when there is no such computation.\n"},
     {"nodes", tool_nodes, "list the nodes that are found, or say of one NODE what it does",
      TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"

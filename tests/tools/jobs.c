@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+// `asyncoro status`, `why` and `cancel`.
+#include "tools/tool.h"
+
+static ac_value one(ac_value unused) { return unused; }
+AC_JOB(one)
+
+JOBS_OF_THIS_TEST
+
+TEST(which_job_has_to_be_said) {
+    static const char *const bad[] = {"", "x", "0", "1.", "1.0", "1.2.3", "1x", ".1"};
+    for (size_t i = 0; i < countof(bad); i++) {
+        ck_assert_int_eq(run_tool("why", bad[i]), 2);
+        ck_assert_int_eq(run_tool("cancel", bad[i]), 2);
+        ck_said("which job?");
+    }
+    ck_assert_int_eq(run_tool("why"), 2);
+    ck_assert_int_eq(run_tool("why", "1"), 2);
+}
+
+#define LOOK "--loopback", "--peer", world_scheduler_address
+
+// There is no node: the jobs wait. The tools run while this coroutine waits for nothing.
+static ac_value wait_in_vain(ac_value unused) {
+    ac_computation *computation;
+    struct ac_job_exit exit;
+    ck_assert_int_eq(ac_computation_open(&computation, .name = "in vain"), 0);
+    for (int i = 1; i <= 3; i++)
+        ck_assert_int_eq(ac_submit(computation, one, ac_nil), i);
+    (void)world_await(AC_JOBS_WAIT, TEST_PATIENCE_S); // they have come there
+    ck_assert_int_eq(run_tool("status", LOOK), 0);
+    ck_said("serving, 0 nodes");
+    ck_said("1: in vain of 127.0.0.1:");
+    ck_said("0 workers, jobs: 3 waiting, 0 at workers");
+    ck_assert_int_eq(run_tool("status", "--json", LOOK), 0);
+    ck_said("\"waiting\":3");
+    ck_assert_int_eq(run_tool("why", "1.2", LOOK), 0);
+    ck_said("no node has been found");
+    ck_assert_int_eq(run_tool("why", "1.4", LOOK), 1);
+    ck_said("there is none of that number");
+    ck_assert_int_eq(run_tool("cancel", "2", LOOK), 1);
+    ck_assert_int_eq(run_tool("cancel", "1.2", LOOK), 0);
+    ck_assert(world_next_exit(&exit, TEST_PATIENCE_S));
+    ck_assert_int_eq(exit.job, 2);
+    ck_assert_int_eq(exit.exit.how, AC_CANCELLED);
+    ac_drop(exit.exit.value);
+    ck_assert_int_eq(run_tool("cancel", "1", LOOK), 0);
+    for (int i = 0; i < 2; i++) {
+        ck_assert(world_next_exit(&exit, TEST_PATIENCE_S));
+        ck_assert_int_eq(exit.exit.how, AC_CANCELLED);
+        ac_drop(exit.exit.value);
+    }
+    ck_assert_int_eq(ac_computation_close(computation, AC_FOREVER), 0);
+    return unused;
+}
+
+TEST(what_a_scheduler_has_is_told_explained_and_cancelled) {
+    world_make();
+    world_start_scheduler();
+    world_run(wait_in_vain);
+    world_stop(&world_scheduler);
+    world_clean();
+}
+
+TEST(without_a_scheduler_that_is_said) {
+    world_begin("1");
+    ck_assert_int_eq(run_tool("status", "--loopback", "--peer", world_node_address), 1);
+    ck_said("no scheduler was found");
+    world_end();
+}
