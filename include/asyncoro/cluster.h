@@ -248,8 +248,8 @@ struct ac_mapped {
 };
 
 // Opens a mapping; further arguments are options. Does not wait. 0; -EINVAL for options that cannot
-// be; -ENOSYS for a function not declared by AC_JOB; -ECANCELED if the computation is being closed;
-// -EPERM outside coroutines; -ENOMEM.
+// be; -E2BIG as for ac_submit; -ENOSYS for a function not declared by AC_JOB; -ECANCELED if the
+// computation is being closed; -EPERM outside coroutines; -ENOMEM.
 #define ac_mapping_open(mapping, computation, function, ...)                                       \
     ac_mapping_open_with(                                                                          \
         (mapping), (computation), (function),                                                      \

@@ -21,7 +21,7 @@ enum {
     CHUNK_NS = 200 * 1000,
     STOP_NS = 1000 * 1000, // a worker stops a chunk that turns out longer
     CHUNK_ITEMS_MAX = 1024,
-    CHUNK_BYTES = 16 << 10,  // of arguments; a larger one goes alone
+    CHUNK_BYTES = 16 << 10,  // of arguments, after which no more are added
     RESULT_BYTES = 32 << 10, // after which a worker stops
     CHUNKS_LEAST = 64,       // on their way or not yet taken, before no more are made,
     CHUNKS_A_WORKER = 16,    // and more for each worker
@@ -49,6 +49,7 @@ struct chunk {
 // One who waits for a result.
 struct mapping_wait {
     struct coro *coro;
+    bool woken;                 // and has not run since
     struct ac_mapping *mapping; // NULL: it is closed
 };
 
@@ -78,7 +79,7 @@ struct ac_mapping {
     bool reduction_told;
     struct mapping_wait *wait; // NULL: nobody
     int refused; // why the argument given last cannot travel, which is still to be told
-    bool giving; // somebody gives arguments, and may wait in the source;
+    bool busy;   // somebody is in ac_mapping_next, and what he calls may wait;
     bool doomed; // meanwhile it was closed
     ac_value given_room[CHUNK_ITEMS_MAX + 2]; // for a list of them
     ac_value again_room[CHUNK_ITEMS_MAX + 2];
@@ -114,7 +115,7 @@ static ac_value reduce_two(ac_function reduce, ac_value one, ac_value other) {
     ac_value two = ac_list_of((ac_value[]){one, other}, 2);
     ac_value result = two.kind == AC_INVALID ? ac_result(ac_error_of(two)) : reduce(two);
     ac_drop(two);
-    return result;
+    return result.kind == AC_INVALID ? ac_result(ac_error_of(result)) : result;
 }
 
 // What a chunk has so far, at the worker.
@@ -135,7 +136,9 @@ static void add_result(struct yield *yield, ac_value result) {
     bool failed = result.kind == AC_ERROR;
     if (yield->reduce && failed)
         yield->items[yield->count++] = ac_of(yield->done);
-    if (yield->reduce && !failed) {
+    if (yield->reduce && !failed && ac_error_of(yield->items[2]) < 0) {
+        ac_drop(result); // once the reduction is an error it stays that
+    } else if (yield->reduce && !failed) {
         bool any = ac_bool_of(yield->items[1]);
         yield->items[1] = ac_of_bool(true);
         yield->items[2] = any ? reduce_two(yield->reduce, yield->items[2], result) : result;
@@ -300,9 +303,9 @@ static uint32_t send_again(struct chunk *chunk, uint32_t from, bool one_by_one, 
 
 static void wake_taker(struct ac_mapping *it) {
     struct mapping_wait *wait = it->wait;
-    if (!wait)
+    if (!wait || wait->woken)
         return;
-    it->wait = NULL;
+    wait->woken = true;
     coro_wake(wait->coro, 0);
 }
 
@@ -416,9 +419,9 @@ static int give(struct ac_mapping *it) {
     struct ac_computation *computation = it->computation;
     uint32_t room = CHUNKS_LEAST + CHUNKS_A_WORKER * map_count(&computation->spots);
     int err = 0;
-    if (it->chunk_count > room - room / 4)
+    if (it->chunk_count > room - room / 4 ||
+        (it->chunk_count > 0 && map_count(&computation->jobs) >= JOBS_MAX))
         return 0;
-    it->giving = true;
     while (!err && !is_given(it) && it->chunk_count < room) {
         err = is_over(computation) ? -ECANCELED : job_wait_for_room(computation);
         if (it->doomed)
@@ -426,7 +429,6 @@ static int give(struct ac_mapping *it) {
         if (!err)
             err = give_chunk(it);
     }
-    it->giving = false;
     return err;
 }
 
@@ -444,12 +446,17 @@ static void fold(struct ac_mapping *it, struct chunk *chunk) {
         return;
     }
     // Once it is an error it stays that.
-    bool ends = !it->any_reduced || value.kind == AC_ERROR;
-    if (ends) {
+    if (!it->any_reduced || value.kind == AC_ERROR) {
         ac_drop(it->reduced);
         it->reduced = value;
     } else {
-        it->reduced = reduce_two(it->reduce->function, it->reduced, value);
+        ac_value before = it->reduced;
+        it->reduced = ac_nil; // what is called may wait, and the mapping be closed meanwhile
+        ac_value result = reduce_two(it->reduce->function, before, value);
+        if (it->doomed)
+            ac_drop(result);
+        else
+            it->reduced = result;
     }
     it->any_reduced = true;
 }
@@ -492,7 +499,7 @@ static struct chunk *open_next(struct ac_mapping *it) {
     it->next = chunk->first + chunk->count;
     if (it->reduce && chunk->listed > 0)
         fold(it, chunk);
-    return chunk;
+    return it->doomed ? NULL : chunk;
 }
 
 static bool take(struct ac_mapping *it, struct ac_mapped *result) {
@@ -521,7 +528,7 @@ static int finish(struct ac_mapping *it, struct ac_mapped *result) {
 
 static bool abandon_wait(struct coro *coro) {
     struct mapping_wait *wait = coro->wait_for;
-    wait->mapping->wait = NULL;
+    wait->woken = true;
     return true;
 }
 
@@ -533,15 +540,18 @@ int ac_mapping_next(ac_mapping *it, struct ac_mapped *result, ac_time deadline) 
         return -EINVAL;
     if (self->cancelled)
         return coro_may_wait(self, AC_FOREVER);
-    if (it->wait || it->giving)
+    if (it->wait || it->busy)
         return -EBUSY;
     while (true) {
+        it->busy = true;
         int err = give(it);
+        bool taken = !it->doomed && take(it, result);
+        it->busy = false;
         if (it->doomed) {
             memory_release(it);
             return -ECANCELED;
         }
-        if (take(it, result))
+        if (taken)
             return 1;
         if (it->chunk_count == 0 && (err || is_given(it)))
             return err ? err : finish(it, result);
@@ -554,8 +564,11 @@ int ac_mapping_next(ac_mapping *it, struct ac_mapped *result, ac_time deadline) 
         it->wait = &wait;
         self->wait_for = &wait;
         err = (int)coro_wait(self, &taking, deadline);
-        if (err || !wait.mapping)
+        if (!wait.mapping)
             return err ? err : -ECANCELED;
+        it->wait = NULL;
+        if (err)
+            return err;
     }
 }
 
@@ -623,9 +636,10 @@ void ac_mapping_close(ac_mapping *it) {
     ac_drop(it->reduced);
     if (it->wait) {
         it->wait->mapping = NULL;
-        coro_wake(it->wait->coro, -ECANCELED);
+        if (!it->wait->woken)
+            coro_wake(it->wait->coro, -ECANCELED);
     }
-    it->doomed = it->giving; // then it is released where it is being used
+    it->doomed = it->busy; // then it is released where it is being used
     if (!it->doomed)
         memory_release(it);
 }

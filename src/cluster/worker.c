@@ -416,6 +416,7 @@ static bool begin_round(struct worker *worker) {
         ns += is_short ? mean : ROUND_NS;
         count++;
     }
+    worker->asked &= count > 0;
     return count > 0;
 }
 
@@ -442,8 +443,6 @@ static int send_news(struct worker *worker) {
         err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(worker->agent, message);
     }
     worker->told = ac_now();
-    if (!err && worker->asked)
-        err = ac_send(worker->agent, ac_list("ask"));
     return err;
 }
 
@@ -585,8 +584,8 @@ static int serve(struct worker *worker) {
             continue;
         bool told = begin_round(worker);
         err = send_news(worker);
-        if (told && !err && !worker->asked)
-            err = wait_for_turn(worker);
+        if (told && !err)
+            err = worker->asked ? ac_send(worker->agent, ac_list("ask")) : wait_for_turn(worker);
         if (told && !worker->asked)
             run_next(worker, ac_now());
         if (worker->many && !list_empty(&worker->waiting))

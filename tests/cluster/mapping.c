@@ -30,6 +30,17 @@ static ac_value join(ac_value two) {
 }
 AC_JOB(join)
 
+// A sum that cannot be made of everything.
+static ac_value add_but_not_701(ac_value two) {
+    int64_t a = 0, b = 0;
+    int err = ac_unpack(two, &a, &b);
+    return err ? ac_of(0) : b == 701 ? ac_result(-ERANGE) : ac_of(a + b);
+}
+AC_JOB(add_but_not_701)
+
+static ac_value same(ac_value x) { return ac_hold(x); }
+AC_JOB(same)
+
 static ac_value letter(ac_value x) {
     char text[2] = {(char)('a' + ac_int_of(x)), 0};
     return ac_of((const char *)text);
@@ -229,6 +240,15 @@ static ac_value reduce(ac_value unused) {
     ck_assert_int_lt(ac_error_of(one.value), 0);
     ac_drop(one.value);
     ck_assert_int_eq(ac_mapping_next(map, &one, ac_after(60)), 0);
+    ac_mapping_close(map);
+    // An error of it stays, though the function would make a number of an error and a number.
+    ck_assert_int_eq(ac_mapping_open(&map, computation, same, .count = 1000,
+                                     .reduce = add_but_not_701, .in_order = true),
+                     0);
+    ck_assert_int_eq(ac_mapping_next(map, &one, ac_after(60)), 1);
+    ck_assert_int_eq(one.how, AC_FAILED);
+    ck_assert_int_eq(ac_error_of(one.value), -ERANGE);
+    ac_drop(one.value);
     return close_both();
 }
 

@@ -705,7 +705,9 @@ static ac_value hear_last_words(ac_value unused) {
     int status;
     tell(peer);
     must_be(waitpid(peer.pid, &status, 0), peer.pid); // meanwhile nothing is read
-    must_be(ac_send(job, "too late"), 0);             // and fails before anything is
+    // It fails before anything is read; unless the guardian was quicker.
+    int err = ac_send(job, "too late");
+    must(err == 0 || err == -EHOSTUNREACH);
     for (int i = 0; i < WORDS_SPOKEN; i++) {
         ac_value word = next_message();
         must_be(ac_int_of(word), i);
