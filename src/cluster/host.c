@@ -312,6 +312,9 @@ static void start_workers(struct host *host) {
         if (err == -EACCES && strncmp(problem, "program", 7) == 0)
             refuse(host, "the program may not be run here: the folder of programs lies on a "
                          "file system mounted noexec, or vm.memfd_noexec is set");
+        else if (err && (host->keeper_count > 0 || host->last_number > (int64_t)host->workers))
+            snprintf(host->last_end, sizeof host->last_end, "%.250s", // as one that crashes at once
+                     problem[0] ? problem : ac_strerror(err));
         else if (problem[0])
             refuse(host, problem);
         else if (err)
