@@ -591,8 +591,7 @@ static void know_begun(struct place_worker *worker, uint64_t begun) {
 void placement_remove_worker(struct place_worker *worker, uint64_t begun, const char *why) {
     bool forced = worker->killing;
     worker->enabled = false;
-    if (begun != PLACE_NOT_KNOWN)
-        know_begun(worker, begun);
+    know_begun(worker, begun);
     // The latest first, because each one goes to the head of its queue.
     while (!list_empty(&worker->flights))
         flight_lost(container_of(worker->flights.prev, struct flight, link), forced, why);

@@ -140,7 +140,8 @@ void placement_suspend_worker(struct place_worker *worker, bool suspended);
 // It is gone, why says how. Jobs that had not begun there wait again, at no cost; of those that
 // had, or may have, the ones that may run again do, the others are reported lost. If it was ended
 // for the sake of one job (door.kill), the other ones are run again. `begun`: how many of the jobs
-// that it was given (door.run) it has come to; PLACE_NOT_KNOWN: no more than it has told.
+// that it was given (door.run) it has come to; PLACE_NOT_KNOWN: perhaps all, because what it has
+// told last may not have arrived.
 void placement_remove_worker(struct place_worker *worker, uint64_t begun, const char *why);
 // What a message to it and back takes.
 void placement_set_round_trip(struct place_worker *worker, uint64_t ns);

@@ -22,12 +22,15 @@ struct player {
     struct hand {
         uint64_t number;
         uint32_t attempt;
+        uint64_t place; // among all that it was given
         bool asked;
         bool seen; // it begins when it is seen again: reports take their time
     } hand[HAND_MAX];
     uint32_t count;
-    bool begun; // the first of them
-    bool deaf;  // does not answer when it is asked to end
+    uint64_t given;
+    uint64_t come_to; // the place of the job that it has begun last
+    bool begun;       // the first of them
+    bool deaf;        // does not answer when it is asked to end
     ac_time until;
     uint32_t most;  // jobs that it had at once
     uint32_t ended; // jobs that it has run to their end
@@ -51,7 +54,8 @@ static void door_run(void *up, struct place_worker *worker, struct job *job, uin
     (void)up;
     struct player *it = placement_worker_user(worker);
     ck_assert_uint_lt(it->count, HAND_MAX);
-    it->hand[it->count++] = (struct hand){.number = placement_number(job), .attempt = attempt};
+    it->hand[it->count++] = (struct hand){
+        .number = placement_number(job), .attempt = attempt, .place = ++it->given};
     it->most = it->count > it->most ? it->count : it->most;
     runs[placement_number(job)]++;
 }
@@ -192,6 +196,7 @@ __attribute__((unused)) static bool play(struct player *it) {
         it->hand[0].seen = changed = true;
     } else if (it->count > 0 && !it->begun) {
         it->begun = changed = true;
+        it->come_to = it->hand[0].place;
         it->until = now + (ac_time)((double)nanoseconds[it->hand[0].number] * it->slowness);
         uint32_t class;
         (void)placement_begun(it->worker, it->hand[0].number, it->hand[0].attempt, now, &class);
@@ -209,7 +214,7 @@ __attribute__((unused)) static void lose_after(struct player *it, uint64_t begun
 }
 
 __attribute__((unused)) static void lose(struct player *it, const char *text) {
-    lose_after(it, PLACE_NOT_KNOWN, text);
+    lose_after(it, it->come_to, text);
 }
 
 // Until `count` jobs have been reported or the clock stands at `end`.
