@@ -10,7 +10,7 @@
 #   make test-tsan  the same with the thread sanitizer, in build-tsan/
 #   make fuzz     have libFuzzer look at all that strangers may send; SECONDS=60 for each target,
 #                 TARGET="value frame" these alone
-#   make kills    kill and stop processes under load at random; KILLS=500 times, with SEED=7
+#   make kills    kill processes under load at random; KILLS=500 times, with SEED=7
 #   make bench    measure; ONLY="yield-2 spawn" measures these alone
 #   make sim      simulate worlds of processes with all that may befall them; SEEDS=1000 is how many
 #   make mutants  plant faults into a copy of the library, and see the simulator catch each
@@ -67,8 +67,9 @@ fuzz: packages-build packages-fuzz
 
 kills: packages-build packages-test
 	@$(call setup,$(BUILD),-Dtests=true)
-	ninja -C $(BUILD) -j $(JOBS) tests/test-remote_killing
+	ninja -C $(BUILD) -j $(JOBS) tests/test-remote_killing tests/test-cluster_killing src/asyncoro
 	KILLS=$(KILLS) $(if $(SEED),SEED=$(SEED)) $(BUILD)/tests/test-remote_killing
+	KILLS=$(KILLS) $(if $(SEED),SEED=$(SEED)) $(BUILD)/tests/test-cluster_killing
 
 bench: packages-bench all
 	bench/run $(BUILD) $(ONLY)
