@@ -93,7 +93,7 @@ static inline uint64_t measure_random(uint64_t end) {
 }
 
 static inline int measure_compare(const void *a, const void *b) {
-    const double *one = a, *other = b;
+    const double *one = (const double *)a, *other = (const double *)b; // in C++ too
     return (*one > *other) - (*one < *other);
 }
 
