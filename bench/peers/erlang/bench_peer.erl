@@ -5,8 +5,7 @@
 %% as small as the others. yield/0 is not meant to be used often, its manual says; it is what comes
 %% nearest.
 %%
-%% A work function does N operations or a few more and returns how many; {value, Value} is a figure
-%% that measures by itself.
+%% {value, Value} instead of a work function is a figure that measures by itself.
 -module(bench_peer).
 -export([main/1]).
 
@@ -16,8 +15,8 @@
 -define(RING, 503).
 -define(CROWD, 1000000).
 -define(CHILDREN, 10).
--define(WARM_NS, 60000000).
--define(RUN_NS, 300000000).
+
+-include("measure.hrl").
 
 main([Figure]) ->
     Main = self(),
@@ -26,7 +25,7 @@ main([Figure]) ->
     halt(0).
 
 value({value, Value}) -> Value;
-value(Work) -> measure(Work).
+value(Work) -> time(Work).
 
 figure('yield-2') -> ring(2), fun(N) -> yields(N, 2) end;
 figure('yield-10k') -> ring(?MANY), fun(N) -> yields(N, ?MANY) end;
@@ -56,9 +55,9 @@ figure('idle-bytes') ->
     {value, (memory_bytes() - Before) / ?CROWD};
 figure('idle-cost') ->
     Work = roundtrip(0),
-    Alone = measure(Work),
+    Alone = time(Work),
     idle_start(),
-    {value, measure(Work) / Alone};
+    {value, time(Work) / Alone};
 figure('timers-1m-cpu') -> {value, timers_cpu_ms()};
 figure('timers-1m-cpu-small') -> {value, timers_cpu_ms()}.
 
@@ -218,20 +217,3 @@ read(Path) ->
     {ok, Text} = file:read(File, 65536),
     file:close(File),
     Text.
-
-%% The same procedure as measure.h.
-measure(Work) -> warm(Work, 1000).
-
-warm(Work, N) ->
-    {Done, Took} = timed(Work, N),
-    case Took >= ?WARM_NS of
-        true ->
-            {D, T} = timed(Work, Done * ?RUN_NS div Took + 1),
-            T / D;
-        false -> warm(Work, N * 2)
-    end.
-
-timed(Work, N) ->
-    Start = erlang:monotonic_time(nanosecond),
-    Done = Work(N),
-    {Done, erlang:monotonic_time(nanosecond) - Start}.

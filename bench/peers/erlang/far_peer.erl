@@ -2,14 +2,12 @@
 %%
 %% Erlang: two nodes of one scheduler each, processes on them as in the figures; started by `far`
 %% beside this file. The client is given the name of the server's node.
-%%
-%% A work function does N operations or a few more and returns how many.
 -module(far_peer).
 -export([serve/0, measure/1, hold/0, pause/0]).
 
 -define(CALLERS, 1000).
--define(WARM_NS, 60000000).
--define(RUN_NS, 300000000).
+
+-include("measure.hrl").
 
 %% ---- the server ----
 
@@ -97,19 +95,3 @@ spawns(_, 0) -> ok;
 spawns(Node, N) ->
     _ = spawn(Node, far_peer, pause, []),
     spawns(Node, N - 1).
-
-%% Nanoseconds for an operation.
-time(Work) -> warm(Work, 1000).
-
-warm(Work, N) ->
-    case run(Work, N) of
-        {Done, Took} when Took >= ?WARM_NS ->
-            {Done2, Took2} = run(Work, Done * ?RUN_NS div Took + 1),
-            Took2 / Done2;
-        _ -> warm(Work, N * 2)
-    end.
-
-run(Work, N) ->
-    Start = erlang:monotonic_time(nanosecond),
-    Done = Work(N),
-    {Done, erlang:monotonic_time(nanosecond) - Start}.

@@ -8,8 +8,8 @@
 
 -define(AHEAD, 10000).
 -define(LATENCIES, 2000).
--define(WARM_NS, 60000000).
--define(RUN_NS, 300000000).
+
+-include("measure.hrl").
 
 %% ---- the master ----
 
@@ -103,19 +103,3 @@ time_us(Work, X) ->
     Start = erlang:monotonic_time(nanosecond),
     Work(X),
     (erlang:monotonic_time(nanosecond) - Start) / 1000.
-
-%% Nanoseconds for an operation.
-time(Work) -> warm(Work, 1000).
-
-warm(Work, N) ->
-    case run(Work, N) of
-        {Done, Took} when Took >= ?WARM_NS ->
-            {Done2, Took2} = run(Work, Done * ?RUN_NS div Took + 1),
-            Took2 / Done2;
-        _ -> warm(Work, N * 2)
-    end.
-
-run(Work, N) ->
-    Start = erlang:monotonic_time(nanosecond),
-    Done = Work(N),
-    {Done, erlang:monotonic_time(nanosecond) - Start}.
