@@ -66,7 +66,8 @@ def job_latency():
 def main():
     with tempfile.TemporaryDirectory(prefix='asyncoro-bench.') as folder:
         started = []
-        env = {**os.environ, 'JOBS_FOLDER': folder, 'PYTHONPATH': str(Path(__file__).parent),
+        env = {**os.environ, 'JOBS_FOLDER': folder, 'TMPDIR': folder,
+               'PYTHONPATH': str(Path(__file__).parent),
                'PYTHONDONTWRITEBYTECODE': '1'}
 
         def start(*command):
