@@ -400,19 +400,15 @@ static double worker_own_kb(void) {
     return kib;
 }
 
-static double node_kb(void) {
+static double idle_kb(const struct daemon *it) {
     open_with_workers(2);
     submit_one(1);
     must(ac_sleep(1), "ac_sleep");
-    return kb_of(node.process);
+    return kb_of(it->process);
 }
 
-static double scheduler_kb(void) {
-    open_with_workers(2);
-    submit_one(1);
-    must(ac_sleep(1), "ac_sleep");
-    return kb_of(scheduler.process);
-}
+static double node_kb(void) { return idle_kb(&node); }
+static double scheduler_kb(void) { return idle_kb(&scheduler); }
 
 static const struct figure {
     const char *name;
