@@ -107,8 +107,7 @@ struct ac_computation_options {
                                // header and library of asyncoro then
     const char *source_flags;  // for cc, words: "-O3 -march=native -lm"
     const struct ac_computation_file *files; // that travel along: AC_FILES({.path = "words.txt"}).
-                                             // Workers then start in the folder where they lie,
-                                             // which goes with the computation
+                                             // They lie in the folder in which workers start
     uint32_t weight;       // of its share of the processors where other computations of the same
                            // scheduler want them too; default: 1
     const char *scheduler; // where it is: "HOST" or "HOST:PORT" of an `asyncoro scheduler`; "any",
