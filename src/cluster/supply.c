@@ -68,10 +68,12 @@ static bool add_agent(struct desk *desk, struct site *site) {
     return true;
 }
 
+// Not one of a site that the finder has lost: that goes with its agent, which learns it yet.
 static struct site_agent *find_agent(struct desk *desk, ac_ref holder) {
     list_each (link, &desk->agents) {
         struct site_agent *agent = container_of(link, struct site_agent, link);
-        if (!agent->over && ac_ref_equal(agent->site->holder, holder))
+        bool known = !agent->over && !list_empty(&agent->site->link);
+        if (known && ac_ref_equal(agent->site->holder, holder))
             return agent;
     }
     return NULL;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Bringing a program to a node: refusals, what the node answers to those who send it something
 // else, limits.
+#include "cluster/scheduler.h"
 #include "cluster/world.h"
 
 static ac_value nothing(ac_value unused) { return unused; }
@@ -257,4 +258,28 @@ TEST(when_a_node_goes_another_one_takes_its_place) {
     world_begin("1");
     world_run(take_one_node);
     world_end();
+}
+
+// The finder knows that a node is gone, and its agent not yet: what is kept of it goes with that.
+TEST(a_node_that_is_gone_is_no_place_before_its_agent_knows) {
+    struct scheduler scheduler = {.placement = placement_create(&agent_door, NULL)};
+    struct desk desk = {.scheduler = &scheduler};
+    struct site site = {.holder = {.peer = 1, .id = 2}};
+    struct site_agent agent = {.desk = &desk, .site = &site};
+    desk.place = placement_open(scheduler.placement, &(struct place_options){.user = &desk});
+    struct list *const lists[] = {&scheduler.sites, &desk.agents, &desk.workers, &site.link,
+                                  &agent.link};
+    for (size_t i = 0; i < countof(lists); i++)
+        list_init(lists[i]);
+    map_init(&desk.disabled);
+    list_append(&desk.agents, &agent.link);
+    for (enum steer what = STEER_SUSPEND; what < STEERS; what++)
+        ck_assert_int_eq(supply_steer(&desk, site.holder, what), -ESRCH);
+    ck_assert_uint_eq(map_count(&desk.disabled), 0);
+    ck_assert(batch_empty(&desk.news));
+    ac_value none = supply_list(&desk, 0);
+    ck_assert_uint_eq(ac_count(none), 1);
+    ac_drop(none);
+    map_done(&desk.disabled);
+    placement_destroy(scheduler.placement);
 }
