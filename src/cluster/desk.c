@@ -100,20 +100,22 @@ static int take_class(struct desk *desk, const ac_value *items) {
     return err ? err : placement_add_class(desk->place, &needs, ac_now());
 }
 
+// A job that was to run at one worker and cannot.
+static int refuse_job(struct desk *desk, uint64_t number, enum ac_end how, int err,
+                      const char *why) {
+    desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)how), ac_of(err), ac_of_error(err, why),
+              ac_nil, ac_of(0.0));
+    return placement_skip(desk->place, number);
+}
+
 static int take_job(struct desk *desk, const ac_value *items) {
     uint64_t number = (uint64_t)ac_int_of(items[0]);
     ac_ref at = ac_ref_of(items[2]);
     struct worker_agent *worker = ac_ref_is(at) ? agent_find(desk, at) : NULL;
-    if (ac_ref_is(at) && !worker) {
-        desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)AC_LOST), ac_of(-EHOSTUNREACH),
-                  ac_of_error(-EHOSTUNREACH, "the worker is gone"), ac_nil, ac_of(0.0));
-        return 0;
-    }
-    if (worker && agent_is_suspended(worker)) {
-        desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)AC_FAILED), ac_of(-EBUSY),
-                  ac_of_error(-EBUSY, "the worker is suspended"), ac_nil, ac_of(0.0));
-        return 0;
-    }
+    if (ac_ref_is(at) && !worker)
+        return refuse_job(desk, number, AC_LOST, -EHOSTUNREACH, "the worker is gone");
+    if (worker && agent_is_suspended(worker))
+        return refuse_job(desk, number, AC_FAILED, -EBUSY, "the worker is suspended");
     return placement_submit(desk->place, number, (uint32_t)ac_int_of(items[1]),
                             worker ? worker->place : NULL, ac_hold(items[3]));
 }

@@ -361,11 +361,20 @@ int placement_add_class(struct place_computation *it, const struct place_needs *
     return (int)class->number;
 }
 
+static bool may_follow(const struct place_computation *it, uint64_t number) {
+    return number > it->last_number && number - it->last_number <= PLACE_GAP_MAX;
+}
+
+int placement_skip(struct place_computation *it, uint64_t number) {
+    if (!may_follow(it, number))
+        return -EINVAL;
+    it->last_number = number;
+    return 0;
+}
+
 int placement_submit(struct place_computation *it, uint64_t number, uint32_t class_number,
                      struct place_worker *at, ac_value argument) {
-    bool good = number > it->last_number && number - it->last_number <= PLACE_GAP_MAX &&
-                class_number < it->class_count;
-    int err = good ? 0 : -EINVAL;
+    int err = may_follow(it, number) && class_number < it->class_count ? 0 : -EINVAL;
     if (!err)
         err = need_page(it, number / PAGE_JOBS);
     struct job *job = err ? NULL : memory_allocate_zeroed(sizeof *job);

@@ -159,6 +159,8 @@ int placement_add_class(struct place_computation *computation, const struct plac
 // number or class that is none; -ENOMEM.
 int placement_submit(struct place_computation *computation, uint64_t number, uint32_t class_number,
                      struct place_worker *at, ac_value argument);
+// A job that the caller has refused: its number counts as one before those that follow. 0; -EINVAL.
+int placement_skip(struct place_computation *computation, uint64_t number);
 // Cancels it: reported at once if it waits; else the worker is asked, and ended when it does not
 // answer in time. Harmless when there is none.
 void placement_cancel(struct place_computation *computation, uint64_t number, ac_time now);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Several computations of one scheduler.
+// Several computations of one scheduler, and a client that the test plays.
+#include "cluster/client_private.h"
+#include "cluster/scheduler.h"
 #include "cluster/world.h"
 
 static ac_value spin(ac_value seconds) {
@@ -82,4 +84,73 @@ TEST(the_end_of_one_computation_leaves_another_alone) {
     world_begin("1");
     world_run(go_on_beside);
     world_end();
+}
+
+// Adds a job that is to run at a worker which nobody knows.
+static void want_at_nobody(struct batch *wants, uint64_t number) {
+    ac_ref nobody = {.peer = 1, .id = 2};
+    ck_assert_int_eq(batch_add(wants, THING_JOB, ac_of(number), ac_of(0), ac_of(nobody), ac_of(7)),
+                     0);
+}
+
+// The numbers of the jobs that are told to have ended, until there are so many.
+static void expect_ends(const uint64_t *numbers, size_t count) {
+    while (count > 0) {
+        ac_value message, items[THING_ITEMS_MAX];
+        enum thing thing;
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+        ck_assert(!ac_exit_of(message, &(struct ac_exit){0}));
+        for (size_t cursor = 0; batch_next(message, &cursor, &thing, items);) {
+            if (thing == THING_DONE) {
+                ck_assert_int_eq(ac_int_of(items[0]), (int64_t)*numbers++);
+                count--;
+            }
+            batch_drop(thing, items);
+        }
+        ac_drop(message);
+    }
+}
+
+static ac_value play_courier(ac_value unused) {
+    (void)unused;
+    ac_computation *computation;
+    ac_ref desk;
+    struct batch wants = {0};
+    ck_assert_int_eq(ac_computation_open(&computation), 0); // makes a scheduler
+    struct cluster *cluster = loop_here->extra[LOOP_CLUSTER].state;
+    ac_value open = ac_list("open", ac_self(), ac_self(), "", "test", ac_nil, false, 0, 0, 0, true);
+    ck_assert_int_eq(desk_open(cluster->scheduler, open, &desk), 0);
+    ac_drop(open);
+    ck_assert_int_eq(ac_monitor(desk), 0);
+    ck_assert_int_eq(batch_add(&wants, THING_CLASS, ac_of("f"), ac_of(0), ac_of(0), ac_of(""),
+                               ac_of(""), ac_of(""), ac_of(0), ac_of_bool(false), ac_of_bool(false),
+                               ac_of(0.0), ac_of_bool(false)),
+                     0);
+    const uint64_t numbers[] = {PLACE_GAP_MAX, 2 * PLACE_GAP_MAX, 3 * PLACE_GAP_MAX};
+    want_at_nobody(&wants, numbers[0]);
+    want_at_nobody(&wants, numbers[1]);
+    ck_assert_int_eq(batch_add(&wants, THING_JOB, ac_of(numbers[2]), ac_of(0), ac_nil, ac_of(7)),
+                     0);
+    ck_assert_int_eq(batch_add(&wants, THING_DROP, ac_of(numbers[2])), 0);
+    ck_assert_int_eq(ac_send(desk, batch_take(&wants, "want")), 0);
+    expect_ends(numbers, countof(numbers));
+    // A number that is not above those before is an error of the client, which ends the desk.
+    want_at_nobody(&wants, numbers[1]);
+    ck_assert_int_eq(ac_send(desk, batch_take(&wants, "want")), 0);
+    struct ac_exit end = {0};
+    while (!ac_ref_equal(end.who, desk)) {
+        ac_value message;
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+        if (ac_exit_of(message, &end))
+            ac_drop(end.value);
+        ac_drop(message);
+    }
+    batch_done(&wants);
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(a_client_may_have_any_number_of_jobs_refused) {
+    world_make();
+    world_run(play_courier);
+    world_clean();
 }

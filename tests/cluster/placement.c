@@ -178,7 +178,13 @@ TEST(numbers_rise_and_classes_must_be_there) {
     ck_assert_int_eq(placement_submit(it, 6, class, NULL, ac_nil), -EINVAL);
     ck_assert_int_eq(placement_submit(it, 8, class + 1, NULL, ac_nil), -EINVAL);
     ck_assert_int_eq(placement_submit(it, 8 + PLACE_GAP_MAX, class, NULL, ac_nil), -EINVAL);
-    ck_assert_uint_eq(placement_jobs(it), 1);
+    // Those that the caller refuses count as well.
+    ck_assert_int_eq(placement_skip(it, 7), -EINVAL);
+    ck_assert_int_eq(placement_skip(it, 8 + PLACE_GAP_MAX), -EINVAL);
+    ck_assert_int_eq(placement_skip(it, 7 + PLACE_GAP_MAX), 0);
+    ck_assert_int_eq(placement_submit(it, 7 + PLACE_GAP_MAX, class, NULL, ac_nil), -EINVAL);
+    ck_assert_int_eq(placement_submit(it, 8 + PLACE_GAP_MAX, class, NULL, ac_nil), 0);
+    ck_assert_uint_eq(placement_jobs(it), 2);
     placement_destroy(placement);
 }
 
