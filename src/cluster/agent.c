@@ -333,18 +333,18 @@ enum ac_place_state agent_state(const struct worker_agent *worker) {
     return agent_is_suspended(worker) ? AC_PLACE_SUSPENDED : AC_PLACE_READY;
 }
 
-void agent_worker_ended(struct site_agent *site, int64_t number, uint64_t begun, const char *text) {
+void agent_worker_ended(struct site_agent *site, int64_t number, uint64_t begun, bool closed,
+                        const char *text) {
     list_each (link, &site->desk->workers) {
         struct worker_agent *worker = container_of(link, struct worker_agent, link);
         if (worker->site != site || (number != 0 && worker->number != number))
             continue;
-        if (number == 0) {
+        if (number == 0)
             worker->site = NULL;
-            worker->closed = site->leaving || site->closed;
-        }
         if (!worker->told) {
             snprintf(worker->text, sizeof worker->text, "%s", text);
             worker->begun = begun;
+            worker->closed = closed;
         }
         worker->told = true;
         begin_end(worker);

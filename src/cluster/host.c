@@ -14,8 +14,8 @@
 //     ["done"]                                that was all
 //     ["ready", workers, [processors, memory, tags, architecture]]                    host -> agent
 //                                             all of it is checked, workers start
-//     ["gone", number, text, begun]           a worker has ended, and how; how many of its jobs it
-//                                             had come to, -1: not known
+//     ["gone", number, text, begun, closed?]  a worker has ended, and how; how many of its jobs it
+//                                             had come to, -1: not known; was it asked to end?
 //     ["draining", seconds]                   give it no new jobs, and say "close" when those that
 //                                             run have ended: in so many seconds all is ended
 //     ["end", number]                         end that worker by force                agent -> host
@@ -354,7 +354,7 @@ static ac_value run_keeper(ac_value argument) {
     int64_t begun = -1;
     if (keeper->begun < 0 || sys_file_read_at(keeper->begun, 0, &begun, sizeof begun) < 0)
         begun = -1;
-    ac_value gone = ac_list("gone", keeper->number, (const char *)text, begun);
+    ac_value gone = ac_list("gone", keeper->number, (const char *)text, begun, end.closed);
     ac_ref agent = host->agent;
     memcpy(host->last_end, text, sizeof text);
     list_remove(&keeper->link);

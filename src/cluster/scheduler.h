@@ -157,8 +157,10 @@ bool agent_is_suspended(const struct worker_agent *worker);
 void agent_look(struct worker_agent *worker);
 enum ac_place_state agent_state(const struct worker_agent *worker);
 // The node tells how a worker ended, or that itself has (number 0: all of this node).
-// `begun`: how many of its jobs it had come to; PLACE_NOT_KNOWN.
-void agent_worker_ended(struct site_agent *site, int64_t number, uint64_t begun, const char *text);
+// `begun`: how many of its jobs it had come to; PLACE_NOT_KNOWN. `closed`: it was asked to end.
+// The first word of a worker counts.
+void agent_worker_ended(struct site_agent *site, int64_t number, uint64_t begun, bool closed,
+                        const char *text);
 // Tells the agents of all workers of a desk to end.
 void agent_end_all(struct desk *desk);
 extern const struct place_door agent_door;

@@ -392,8 +392,9 @@ static bool is_drained(const struct site_agent *agent) {
 static void take_gone(struct site_agent *agent, ac_value message) {
     const char *word, *text;
     int64_t number, begun;
-    if (ac_unpack(message, &word, &number, &text, &begun) == 0 && number > 0)
-        agent_worker_ended(agent, number, begun < 0 ? PLACE_NOT_KNOWN : (uint64_t)begun,
+    bool closed;
+    if (ac_unpack(message, &word, &number, &text, &begun, &closed) == 0 && number > 0)
+        agent_worker_ended(agent, number, begun < 0 ? PLACE_NOT_KNOWN : (uint64_t)begun, closed,
                            text ? text : "");
 }
 
@@ -464,7 +465,8 @@ static ac_value run_agent(ac_value argument) {
             site_gone(desk, agent->site, agent->closed);
     }
     agent->over = true;
-    agent_worker_ended(agent, 0, PLACE_NOT_KNOWN, desk->closing ? "closed" : "its node is gone");
+    agent_worker_ended(agent, 0, PLACE_NOT_KNOWN, agent->closed || agent->leaving,
+                       desk->closing ? "closed" : "its node is gone");
     list_remove(&agent->link);
     struct site *site = agent->site;
     // The client wants it again.

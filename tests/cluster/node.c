@@ -49,6 +49,7 @@ static ac_value stop_under_load(ac_value unused) {
     ck_assert(world_next_exit(&job, 20));
     ck_assert_int_eq(job.exit.how, AC_LOST);
     ac_drop(job.exit.value);
+    ck_assert(!world_await(AC_WORKER_GONE, 20).lost); // it was asked to end
     return ac_result(ac_computation_close(computation, AC_NOW));
 }
 
