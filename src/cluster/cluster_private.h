@@ -18,12 +18,17 @@ enum {
     JOBS_MAX = 1 << 20      // of one computation that have not ended
 };
 
+// True for this text. What peers send may also be text that is none in C, with a NUL in it.
+static inline bool text_is(ac_value it, const char *text) {
+    ac_span span = ac_span_of(it);
+    return it.kind == AC_TEXT && span.bytes == strlen(text) &&
+           memcmp(span.at, text, span.bytes) == 0;
+}
+
 // True for a list that opens with this word: a message of ours.
 static inline bool message_is(ac_value message, const char *word) {
     ac_value first = message.kind == AC_LIST ? ac_at(message, 0) : ac_nil;
-    ac_span span = ac_span_of(first);
-    bool is = first.kind == AC_TEXT && span.bytes == strlen(word) &&
-              memcmp(span.at, word, span.bytes) == 0;
+    bool is = text_is(first, word);
     ac_drop(first);
     return is;
 }

@@ -283,7 +283,7 @@ static void answer(struct daemon *daemon, ac_value message) {
         ac_time grace = seconds < 0 ? -1 : seconds < 1e6 ? (ac_time)(seconds * 1e9) : (ac_time)1e15;
         life_drain(&daemon->life, ac_now(), grace, "it was told to drain");
     }
-    if (drains || (body.kind == AC_TEXT && strcmp(ac_text_of(body), "tell") == 0))
+    if (drains || text_is(body, "tell"))
         (void)ac_try_send(asker, describe(daemon)); // nobody who asks holds up the node
     ac_drop(body);
 }
