@@ -9,7 +9,7 @@
 // BATCH_ITEMS_MAX items and, if it holds more than one thing, BATCH_BYTES_MAX bytes.
 #include "cluster/cluster_private.h"
 
-enum { BATCH_ITEMS_MAX = 2048, BATCH_BYTES_MAX = 48 << 10 };
+enum { BATCH_ITEMS_MAX = 2048 };
 
 static const uint8_t item_counts[] = {
     [THING_RUN] = 5,   [THING_RECALL] = 2, [THING_CANCEL] = 2,  [THING_BEGUN] = 3,
@@ -66,7 +66,7 @@ int batch_fits(ac_value it) {
     uint8_t scratch[16];
     if (it.kind == AC_INVALID)
         return ac_error_of(it);
-    if (value_encoded(it, scratch).bytes > AC_VALUE_BYTES_MAX - BATCH_BYTES_MAX)
+    if (value_encoded(it, scratch).bytes > BATCH_ITEM_BYTES_MAX)
         return -EMSGSIZE;
     if (it.kind != AC_LIST && it.kind != AC_MAP && it.kind != AC_ERROR)
         return 0;

@@ -55,7 +55,9 @@ enum thing {
     THING_STARTED, // number, worker, coroutine
     THING_DONE     // number, how, reason, value, worker or nil, seconds
 };
-enum { THING_ITEMS_MAX = 11 };
+enum { THING_ITEMS_MAX = 11, BATCH_BYTES_MAX = 48 << 10 };
+// Of one item: the message has room for the others of its thing.
+#define BATCH_ITEM_BYTES_MAX (AC_VALUE_BYTES_MAX - BATCH_BYTES_MAX)
 
 // Things that wait to be sent.
 struct batch {

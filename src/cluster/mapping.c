@@ -23,6 +23,7 @@ enum {
     CHUNK_ITEMS_MAX = 1024,
     CHUNK_BYTES = 16 << 10,  // of arguments, after which no more are added
     RESULT_BYTES = 32 << 10, // after which a worker stops
+    BESIDE_BYTES = 64 << 10, // may stand beside a result: others, their offsets, a last error
     CHUNKS_LEAST = 64,       // on their way or not yet taken, before no more are made,
     CHUNKS_A_WORKER = 16,    // and more for each worker
     MEAN_OF = 4              // chunks: how quickly the mean forgets
@@ -91,23 +92,26 @@ static const struct wait_kind taking = {.name = "result of a mapping", .abandon 
 
 // ---- at the worker ----
 
-// Whether a value may stand in the list that is to be a job's argument or result.
-static int check_item(ac_value it) {
+static size_t bytes_of(ac_value it) {
+    uint8_t scratch[16];
+    return value_encoded(it, scratch).bytes;
+}
+
+// Whether a value may stand in the list that is to be a job's argument or result, with so many
+// bytes of others beside it.
+static int check_item(ac_value it, size_t beside) {
     if (it.kind == AC_INVALID)
         return ac_error_of(it);
     if (value_is_local(it))
         return -ENOTSUP;
+    if (bytes_of(it) + beside > BATCH_ITEM_BYTES_MAX)
+        return -EMSGSIZE;
     if (it.kind != AC_LIST && it.kind != AC_MAP && it.kind != AC_ERROR)
-        return batch_fits(it);
+        return 0;
     ac_value probe = ac_list_of((ac_value[]){ac_hold(it)}, 1);
     int err = batch_fits(probe);
     ac_drop(probe);
     return err;
-}
-
-static size_t bytes_of(ac_value it) {
-    uint8_t scratch[16];
-    return value_encoded(it, scratch).bytes;
 }
 
 // Takes both.
@@ -128,7 +132,7 @@ struct yield {
 };
 
 static void add_result(struct yield *yield, ac_value result) {
-    int err = check_item(result);
+    int err = check_item(result, BESIDE_BYTES);
     if (err) {
         ac_drop(result);
         result = ac_of_error(err, "the result of the job cannot travel");
@@ -162,7 +166,7 @@ static ac_value run_items(struct yield *yield, ac_function function, ac_value ar
             break;
     }
     // A reduction that cannot travel is an error that can.
-    int err = yield->reduce ? check_item(yield->items[2]) : 0;
+    int err = yield->reduce ? check_item(yield->items[2], BESIDE_BYTES) : 0;
     if (err) {
         ac_drop(yield->items[2]);
         yield->items[2] = ac_of_error(err, "the reduction cannot travel");
@@ -385,7 +389,7 @@ static int give_chunk(struct ac_mapping *it) {
         if (it->exhausted)
             break;
         it->given++;
-        it->refused = check_item(item);
+        it->refused = check_item(item, 0);
         if (it->refused) {
             ac_drop(item);
         } else {

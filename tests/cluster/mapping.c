@@ -70,6 +70,14 @@ static ac_value blow_up(ac_value x) {
 }
 AC_JOB(blow_up)
 
+static ac_value make_large(ac_value bytes) {
+    char *large = calloc(1, (size_t)ac_int_of(bytes));
+    ac_value it = ac_of_bytes(large, (size_t)ac_int_of(bytes));
+    free(large);
+    return it;
+}
+AC_JOB(make_large)
+
 static ac_value tell_a_pointer(ac_value x) {
     static int here;
     return ac_int_of(x) == 1 ? ac_of_pointer(&here) : ac_hold(x);
@@ -324,6 +332,50 @@ TEST(large_results_come_and_what_cannot_travel_has_failed) {
     world_begin("1");
     world_run(travel);
     world_end();
+}
+
+// What the worker makes of two arguments; it may stop after the first when time is up.
+static ac_value run_two(int64_t bytes, int64_t other) {
+    ac_value chunk = ac_list("make_large", ac_nil, bytes, other), result = ac_nil;
+    for (int64_t count = 0; count != 2;) {
+        ac_drop(result);
+        result = mapping_entry.function(chunk);
+        ac_value first = ac_at(result, 0);
+        count = ac_int_of(first);
+        ac_drop(first);
+    }
+    ac_drop(chunk);
+    return result;
+}
+
+// A result that is as large as may be goes with those that came before it, and what is larger is an
+// error by itself.
+static ac_value fill_a_chunk(ac_value unused) {
+    (void)unused;
+    const int64_t small = (32 << 10) - 10, head = 5;
+    const int64_t most = (int64_t)BATCH_ITEM_BYTES_MAX - (64 << 10) - head;
+    for (int64_t over = 0; over < 2; over++) {
+        ac_value result = run_two(small, most + over);
+        ck_assert_int_eq(batch_fits(result), 0);
+        ac_value first = ac_at(result, 1), last = ac_at(result, 2);
+        ck_assert_int_eq(ac_span_of(first).bytes, small);
+        ck_assert_int_eq(ac_error_of(last), over ? -EMSGSIZE : 0);
+        static const char why[] = "the result of the job cannot travel";
+        if (over)
+            ck_assert_mem_eq(ac_span_of(last).at, why, sizeof why - 1);
+        else
+            ck_assert_int_eq(ac_span_of(last).bytes, most);
+        ac_drop(first);
+        ac_drop(last);
+        ac_drop(result);
+    }
+    return ac_nil;
+}
+
+TEST(the_largest_result_goes_with_others) {
+    world_make();
+    world_run(fill_a_chunk);
+    world_clean();
 }
 
 static ac_value take_the_other(ac_value unused) {
