@@ -145,9 +145,11 @@ AC_API int ac_computation_close(ac_computation *computation, ac_time deadline);
 // anything that ac_of takes. Takes the argument. Can wait (for room at that worker). Returns the
 // reference of the job, a coroutine to which messages can be sent; or none, and ac_ref_error tells:
 // -ENOSYS for a function not declared by AC_JOB; -EHOSTUNREACH if the worker is gone, or went
-// before the job was known to have begun; -EBUSY if it is suspended; -ENOTSUP for an argument that
-// cannot travel; -ECANCELED; -EPERM; -ENOMEM. The exit notice follows as a message, but not where
-// there was no reference.
+// before the job had begun; -ECONNRESET if the worker or the scheduler was lost, and the job may
+// have begun; -EBUSY if the worker is suspended; -ENOTSUP for an argument that cannot travel,
+// -EMSGSIZE for one too large for a message, or its own error; -E2BIG as for ac_submit; -EINVAL;
+// -ECANCELED, also when the computation is being closed; -EPERM outside coroutines; -ENOMEM. The
+// exit notice follows as a message, but not where there was no reference.
 #define ac_run_at(computation, worker, function, argument)                                         \
     ac_run_at_with((computation), (worker), (function), ac_of(argument))
 AC_API ac_ref ac_run_at_with(ac_computation *computation, ac_ref worker, ac_function function,

@@ -244,7 +244,10 @@ static ac_value send_what_does_not_travel(ac_value unused) {
         ac_drop(it);
         it = next;
     }
+    ck_assert_int_eq(ac_ref_error(ac_run_at(computation, ac_self(), nap, ac_hold(it))), -EMSGSIZE);
     ck_assert_int_eq(ac_submit(computation, nap, it), -EMSGSIZE);
+    ck_assert_int_eq(ac_ref_error(ac_run_at(NULL, ac_self(), nap, 0)), -EINVAL);
+    ck_assert_int_eq(ac_ref_error(ac_run_at(computation, ac_self(), nap, 0)), -EHOSTUNREACH);
     ck_assert_int_eq(ac_submit(computation, deep, levels), 1);
     ck_assert(world_next_exit(&job, 20));
     ck_assert_int_eq(job.exit.how, AC_FAILED);
@@ -312,4 +315,30 @@ TEST(hundreds_of_jobs_that_wait_for_each_other_run_at_once) {
     world_begin("1");
     world_run(run_all_at_once);
     world_end();
+}
+
+static ac_value run_behind(ac_value worker) {
+    return ac_of(ac_ref_error(ac_run_at(computation, ac_ref_of(worker), nap, 0)));
+}
+
+static ac_value lose_what_waits(ac_value unused) {
+    (void)unused;
+    struct ac_exit end;
+    struct ac_place places[2] = {0};
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    ac_ref worker = world_await(AC_WORKER_READY, 20).worker;
+    ck_assert(ac_ref_is(ac_run_at(computation, worker, wait_for_word, 0)));
+    ac_ref other = ac_spawn(run_behind, ac_of(worker), .joinable = true, .stack_bytes = 256 << 10);
+    for (ac_time until = ac_after(20); places[1].jobs < 2 && ac_now() < until;)
+        ck_assert_int_eq(ac_places(computation, places, 2, until), 2);
+    sys_process_end(&world_node, true, false);
+    ck_assert_int_eq(ac_join(other, &end, ac_after(20)), 0);
+    ck_assert_int_eq(ac_int_of(end.value), -ECONNRESET);
+    return ac_result(ac_computation_close(computation, AC_NOW));
+}
+
+TEST(a_job_that_may_have_begun_where_all_is_lost_says_so) {
+    world_begin("1");
+    world_run(lose_what_waits);
+    world_clean();
 }
