@@ -35,6 +35,13 @@ static void added(struct worker_agent *worker, int err) {
     worker->kicked = worker->kicked || agent_kick(worker->coro);
 }
 
+// The node was asked to end the worker by force.
+static void await_force(struct worker_agent *worker) {
+    worker->doomed = true;
+    if (worker->deadline == AC_FOREVER)
+        worker->deadline = ac_now() + DOOM_GRACE_NS;
+}
+
 static void door_run(void *up, struct place_worker *at, struct job *job, uint32_t attempt) {
     (void)up;
     struct worker_agent *worker = placement_worker_user(at);
@@ -62,6 +69,9 @@ static void door_kill(void *up, struct place_worker *at, uint64_t number, const 
     trace(TRACE_CLUSTER, "worker %lld of %s: to be ended for job %llu: %s",
           (long long)worker->number, worker->node_name, (unsigned long long)number, why);
     worker->doom = true;
+    // Its agent may wait for room at a worker that takes nothing in.
+    if (worker->site && ac_try_send(worker->site->host, ac_list("end", worker->number)) == 0)
+        await_force(worker);
     added(worker, 0);
 }
 
@@ -179,8 +189,8 @@ static void end_by_force(struct worker_agent *worker) {
     if (!worker->site || !ac_ref_is(worker->site->host) ||
         ac_send(worker->site->host, ac_list("end", worker->number)) < 0)
         worker->lost = worker->told = true; // who could do it is gone
-    else if (worker->deadline == AC_FOREVER)
-        worker->deadline = ac_now() + DOOM_GRACE_NS;
+    else
+        await_force(worker);
 }
 
 // A message of jobs that did not go out. If the worker is gone, the monitor tells. What is too

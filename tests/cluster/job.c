@@ -342,3 +342,45 @@ TEST(a_job_that_may_have_begun_where_all_is_lost_says_so) {
     world_run(lose_what_waits);
     world_clean();
 }
+
+enum { LARGE = 5, LARGE_BYTES = 16 << 20 };
+
+static ac_value run_large(ac_value worker) {
+    char *large = calloc(1, LARGE_BYTES);
+    ac_ref job = ac_run_at(computation, ac_ref_of(worker), nap, ac_of_bytes(large, LARGE_BYTES));
+    free(large);
+    return ac_of(ac_ref_error(job));
+}
+
+// More than the worker has room for lies behind a job that never waits.
+static ac_value fill_a_worker(ac_value unused) {
+    (void)unused;
+    struct ac_exit end;
+    struct ac_job_exit job;
+    struct ac_place places[2] = {0};
+    ac_ref others[LARGE];
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    ac_ref worker = world_await(AC_WORKER_READY, 20).worker;
+    ck_assert_int_eq(ac_submit(computation, spin_for_ever, ac_self()), 1);
+    (void)world_await(AC_JOB_STARTED, 20);
+    for (int i = 0; i < LARGE; i++)
+        others[i] = ac_spawn(run_large, ac_of(worker), .joinable = true, .stack_bytes = 256 << 10);
+    for (ac_time until = ac_after(20); places[1].jobs <= LARGE && ac_now() < until;)
+        ck_assert_int_eq(ac_places(computation, places, 2, until), 2);
+    ck_assert_int_eq(ac_job_cancel(computation, 1), 0);
+    ck_assert(world_next_exit(&job, 20));
+    ck_assert_int_eq(job.exit.how, AC_LOST);
+    ck_assert_int_eq(job.exit.reason, -ECANCELED);
+    ac_drop(job.exit.value);
+    for (int i = 0; i < LARGE; i++) {
+        ck_assert_int_eq(ac_join(others[i], &end, ac_after(20)), 0);
+        ck_assert_int_eq(ac_int_of(end.value), -EHOSTUNREACH);
+    }
+    return ac_result(ac_computation_close(computation, AC_NOW));
+}
+
+TEST(a_worker_that_takes_nothing_in_is_ended_all_the_same) {
+    world_begin("1");
+    world_run(fill_a_worker);
+    world_end();
+}
