@@ -272,6 +272,7 @@ static int read_open(struct desk *desk, ac_value open) {
         return err ? err : -EINVAL;
     (void)sys_address_parse(address, &desk->client);
     snprintf(desk->name, sizeof desk->name, "%s", name ? name : "program");
+    text_mend(desk->name); // it may have been cut within a letter
     options.many_jobs = desk->many_jobs;
     desk->place = placement_open(desk->scheduler->placement, &options);
     return desk->place ? 0 : -ENOMEM;

@@ -118,9 +118,14 @@ static ac_value play_courier(ac_value unused) {
     struct batch wants = {0};
     ck_assert_int_eq(ac_computation_open(&computation), 0); // makes a scheduler
     struct cluster *cluster = loop_here->extra[LOOP_CLUSTER].state;
-    ac_value open = ac_list("open", ac_self(), ac_self(), "", "test", ac_nil, false, 0, 0, 0, true);
+    char name[80]; // to be cut within its only letter of two bytes
+    snprintf(name, sizeof name, "%062d\xc3\xa9", 7);
+    ac_value open = ac_list("open", ac_self(), ac_self(), "", (const char *)name, ac_nil, false, 0,
+                            0, 0, true);
     ck_assert_int_eq(desk_open(cluster->scheduler, open, &desk), 0);
     ac_drop(open);
+    ck_assert_str_eq(container_of(cluster->scheduler->desks.prev, struct desk, link)->name + 60,
+                     "07?");
     ck_assert_int_eq(ac_monitor(desk), 0);
     ck_assert_int_eq(batch_add(&wants, THING_CLASS, ac_of("f"), ac_of(0), ac_of(0), ac_of(""),
                                ac_of(""), ac_of(""), ac_of(0), ac_of_bool(false), ac_of_bool(false),
