@@ -46,33 +46,7 @@ static int print_status(ac_value status, const char *address) {
     return 0;
 }
 
-// Asks each scheduler that is found. 0; -ENOENT if none has what is asked for; or another error.
-static int ask_all(const char *tool, ac_value question, int (*show)(ac_value, const char *)) {
-    static struct ac_peer_info peers[TOOL_PEERS_MAX];
-    static ac_ref desks[TOOL_PEERS_MAX];
-    size_t count;
-    int err = tool_meet(tool, &look, peers, &count), worst = -ENOENT;
-    long found =
-        err ? 0 : ac_locate_all(SCHEDULER_DESK_NAME, desks, TOOL_PEERS_MAX, ac_after(look.seconds));
-    for (long i = 0; i < found && i < TOOL_PEERS_MAX; i++) {
-        char address[64] = "";
-        ac_value answer = ac_nil;
-        (void)ac_location(desks[i], address);
-        err = ac_call(desks[i], ac_hold(question), &answer, ac_after(5));
-        if (err)
-            tool_complain(tool, address, err);
-        else if (!ac_is_nil(answer))
-            worst = show(answer, address);
-        ac_drop(answer);
-    }
-    ac_drop(question);
-    if (!err && found <= 0)
-        fprintf(stderr, "asyncoro %s: no scheduler was found\n", tool);
-    else if (!err && worst == -ENOENT)
-        fprintf(stderr, "asyncoro %s: there is none of that number\n", tool);
-    return err ? err : worst;
-}
-
+// An answer of one line, or true.
 static int print_answer(ac_value answer, const char *address) {
     (void)address;
     if (answer.kind == AC_TEXT)
@@ -80,19 +54,75 @@ static int print_answer(ac_value answer, const char *address) {
     return 0;
 }
 
+// Those who are to be asked: the one at the address of --peer, or all that are found. Returns how
+// many; or an error, having said so.
+static long find(const char *tool, ac_ref desks[TOOL_PEERS_MAX]) {
+    static struct ac_peer_info peers[TOOL_PEERS_MAX];
+    size_t count;
+    long found = look.peer ? tool_reach(tool, &look) : tool_meet(tool, &look, peers, &count);
+    if (found < 0)
+        return found;
+    ac_time until = ac_after(look.seconds);
+    if (look.peer)
+        found = ac_locate_at(SCHEDULER_DESK_NAME, look.peer, &desks[0], until) == 0;
+    else
+        found = ac_locate_all(SCHEDULER_DESK_NAME, desks, TOOL_PEERS_MAX, until);
+    if (found <= 0)
+        fprintf(stderr, "asyncoro %s: no scheduler was found\n", tool);
+    return found <= 0 ? -ENOENT : found < TOOL_PEERS_MAX ? found : TOOL_PEERS_MAX;
+}
+
+// Each scheduler counts from 1: which one is meant has to be clear.
+static int refuse(const char *tool, const ac_ref *desks, long found) {
+    fprintf(stderr, "asyncoro %s: there are %ld schedulers; say which one is meant:\n", tool,
+            found);
+    for (long i = 0; i < found; i++) {
+        char address[64] = "";
+        (void)ac_location(desks[i], address);
+        fprintf(stderr, "  --peer %s\n", address);
+    }
+    return -EINVAL;
+}
+
+// Asks the one scheduler that is meant, or with `all` each that is found. Takes the question. 0;
+// -ENOENT if there is none, or it has not what is asked for; or another error.
+static int ask(const char *tool, ac_value question, bool all, int (*show)(ac_value, const char *)) {
+    static ac_ref desks[TOOL_PEERS_MAX];
+    long found = find(tool, desks);
+    if (found > 1 && !all)
+        found = refuse(tool, desks, found);
+    int worst = found < 0 ? (int)found : 0;
+    for (long i = 0; i < found; i++) {
+        char address[64] = "";
+        ac_value answer = ac_nil;
+        (void)ac_location(desks[i], address);
+        int err = ac_call(desks[i], ac_hold(question), &answer, ac_after(5));
+        if (err)
+            tool_complain(tool, address, err);
+        else if (ac_is_nil(answer))
+            fprintf(stderr, "asyncoro %s: %s: there is none of that number\n", tool, address);
+        else
+            err = show(answer, address);
+        worst = err ? err : ac_is_nil(answer) ? -ENOENT : worst;
+        ac_drop(answer);
+    }
+    ac_drop(question);
+    return worst;
+}
+
 static ac_value run_status(ac_value argument) {
     (void)argument;
-    return ac_result(ask_all("status", ac_of("status"), print_status));
+    return ac_result(ask("status", ac_of("status"), true, print_status));
 }
 
 static ac_value run_why(ac_value argument) {
     (void)argument;
-    return ac_result(ask_all("why", ac_list("why", computation, job), print_answer));
+    return ac_result(ask("why", ac_list("why", computation, job), false, print_answer));
 }
 
 static ac_value run_cancel(ac_value argument) {
     (void)argument;
-    return ac_result(ask_all("cancel", ac_list("cancel", computation, job), print_answer));
+    return ac_result(ask("cancel", ac_list("cancel", computation, job), false, print_answer));
 }
 
 int tool_status(int count, char **arguments) {

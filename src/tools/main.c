@@ -60,12 +60,14 @@ static const struct tool tools[] = {
      "  --seconds N          how long to look (default: 1)\n"
      "  --json               one JSON object a scheduler, one a line\n"
      "Tells of each scheduler its state and nodes, and of each computation its number, name,\n"
-     "client, workers and jobs. Exits with 1 when no scheduler was found.\n"},
+     "client, workers and jobs; with --peer, of that scheduler alone. Exits with 1 when none was\n"
+     "found.\n"},
     {"why", tool_why, "tell where the job COMPUTATION.JOB is, or why it waits",
      TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"
-     "COMPUTATION is its number as of `status`, JOB what ac_submit has returned, as in 3.17. With\n"
-     "several schedulers --peer says which. Exits with 1 when there is no such job.\n"},
+     "COMPUTATION is its number as of `status`, JOB what ac_submit has returned, as in 3.17. Of\n"
+     "several schedulers --peer has to say which one is meant. Exits with 1 when there is no such\n"
+     "job.\n"},
     {"cancel", tool_cancel, "cancel the job COMPUTATION.JOB, or all that COMPUTATION has now",
      TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"

@@ -62,6 +62,49 @@ TEST(what_a_scheduler_has_is_told_explained_and_cancelled) {
     world_clean();
 }
 
+// Two schedulers have a computation 1 each, of which one alone is to be cancelled.
+static char other_address[64];
+static ac_value cancel_one(ac_value unused) {
+    ac_computation *computations[2];
+    struct ac_job_exit exit;
+    const char *addresses[2] = {world_scheduler_address, other_address};
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(ac_computation_open(&computations[i], .scheduler = addresses[i]), 0);
+        ck_assert_int_eq(ac_submit(computations[i], one, ac_nil), 1);
+    }
+    for (int i = 0; i < 2; i++)
+        (void)world_await(AC_JOBS_WAIT, TEST_PATIENCE_S);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(run_tool(i ? "cancel" : "why", "1.1", "--loopback"), 1);
+        ck_said("there are 2 schedulers; say which one is meant:\n");
+        ck_said(addresses[0]);
+        ck_said(addresses[1]);
+    }
+    ck_assert(!world_next_exit(&exit, 0.2));
+    ck_assert_int_eq(run_tool("status", LOOK), 0);
+    ck_not_said(addresses[1]);
+    ck_assert_int_eq(run_tool("cancel", "1", LOOK), 0);
+    ck_assert(world_next_exit(&exit, TEST_PATIENCE_S));
+    ac_drop(exit.exit.value);
+    ck_assert(!world_next_exit(&exit, 0.2));
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(ac_computation_close(computations[i], AC_NOW), 0);
+    return unused;
+}
+
+TEST(of_several_schedulers_one_has_to_be_named) {
+    struct sys_process other;
+    world_make();
+    world_start_scheduler();
+    static const char *const arguments[] = {"asyncoro", "scheduler", "--loopback", "--grace",
+                                            "0s",       "--name",    "other",      NULL};
+    world_start(&other, arguments, -1, other_address);
+    world_run(cancel_one);
+    world_stop(&other);
+    world_stop(&world_scheduler);
+    world_clean();
+}
+
 TEST(without_a_scheduler_that_is_said) {
     world_begin("1");
     ck_assert_int_eq(run_tool("status", "--loopback", "--peer", world_node_address), 1);
