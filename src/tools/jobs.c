@@ -13,35 +13,23 @@ static uint64_t computation, job; // of which job; job 0: of all
 
 static void print_computations(ac_value list) {
     size_t cursor = 0;
-    ac_value it;
-    while (ac_next(list, &cursor, &it)) {
-        ac_value name = ac_get(it, "name"), client = ac_get(it, "client");
-        char text[128];
-        snprintf(text, sizeof text, "%s of %s", ac_text_of(name) ? ac_text_of(name) : "-",
-                 ac_text_of(client) ? ac_text_of(client) : "-");
-        tool_clean(text);
-        (void)ac_print("%v: %s, %v workers, jobs: %v waiting, %v at workers\n",
-                       ac_get(it, "number"), text, ac_get(it, "workers"), ac_get(it, "waiting"),
-                       ac_get(it, "placed"));
-        ac_drop(name);
-        ac_drop(client);
-        ac_drop(it);
-    }
+    char name[64], client[64];
+    for (ac_value it; ac_next(list, &cursor, &it); ac_drop(it))
+        printf("%lld: %s of %s, %lld workers, jobs: %lld waiting, %lld at workers\n",
+               tool_number_in(it, "number"), tool_text_in(it, "name", name, sizeof name),
+               tool_text_in(it, "client", client, sizeof client), tool_number_in(it, "workers"),
+               tool_number_in(it, "waiting"), tool_number_in(it, "placed"));
 }
 
 static int print_status(ac_value status, const char *address) {
+    char name[64], state[16];
     if (json)
         return tool_print_json(ac_map("address", address, "scheduler", ac_hold(status))) ? 0 : -EIO;
-    ac_value name = ac_get(status, "name"), state = ac_get(status, "state"),
-             list = ac_get(status, "computations");
-    char text[128];
-    snprintf(text, sizeof text, "%s at %s: %s", ac_text_of(name) ? ac_text_of(name) : "-", address,
-             ac_text_of(state) ? ac_text_of(state) : "-");
-    tool_clean(text);
-    (void)ac_print("scheduler %s, %v nodes\n", text, ac_get(status, "nodes"));
+    printf("scheduler %s at %s: %s, %lld nodes\n", tool_text_in(status, "name", name, sizeof name),
+           address, tool_text_in(status, "state", state, sizeof state),
+           tool_number_in(status, "nodes"));
+    ac_value list = ac_get(status, "computations");
     print_computations(list);
-    ac_drop(name);
-    ac_drop(state);
     ac_drop(list);
     return 0;
 }
@@ -49,8 +37,11 @@ static int print_status(ac_value status, const char *address) {
 // An answer of one line, or true.
 static int print_answer(ac_value answer, const char *address) {
     (void)address;
-    if (answer.kind == AC_TEXT)
-        printf("%s\n", ac_text_of(answer));
+    char text[512];
+    snprintf(text, sizeof text, "%s", ac_text_of(answer) ? ac_text_of(answer) : "");
+    tool_clean(text);
+    if (*text)
+        printf("%s\n", text);
     return 0;
 }
 

@@ -90,6 +90,24 @@ void tool_clean(char *text) {
             *text = '?';
 }
 
+const char *tool_text_in(ac_value map, const char *key, char *text, size_t bytes) {
+    ac_value it = ac_get(map, key);
+    if (it.kind == AC_TEXT)
+        snprintf(text, bytes, "%s", ac_text_of(it));
+    else
+        snprintf(text, bytes, "-");
+    ac_drop(it);
+    tool_clean(text);
+    return text;
+}
+
+long long tool_number_in(ac_value map, const char *key) {
+    ac_value it = ac_get(map, key);
+    long long number = it.kind == AC_INT ? ac_int_of(it) : 0;
+    ac_drop(it);
+    return number;
+}
+
 ac_value tool_text(const char *text) {
     ac_value value = ac_of(text);
     return value.kind == AC_INVALID && ac_error_of(value) == -EILSEQ ? ac_of("?") : value;

@@ -11,24 +11,6 @@ static bool json;
 static ac_time grace = -1;
 static const char *only; // an address or a node's name; NULL: all
 
-static const char *text_in(ac_value map, const char *key, char *text, size_t bytes) {
-    ac_value it = ac_get(map, key);
-    if (it.kind == AC_TEXT)
-        snprintf(text, bytes, "%s", ac_text_of(it));
-    else
-        snprintf(text, bytes, "-");
-    ac_drop(it);
-    tool_clean(text);
-    return text;
-}
-
-static long long number_in(ac_value map, const char *key) {
-    ac_value it = ac_get(map, key);
-    long long number = it.kind == AC_INT ? ac_int_of(it) : 0;
-    ac_drop(it);
-    return number;
-}
-
 static void describe_tags(ac_value node, char *text, size_t bytes) {
     ac_value tags = ac_get(node, "tags");
     (void)ac_format(text, bytes, "%v", tags);
@@ -53,23 +35,23 @@ static bool print_one(ac_value node, const char *address) {
     char name[64], state[16], sandbox[512], why[128], tags[1024], memory[32] = "-";
     if (json)
         return print_json(node, address);
-    long long bytes = number_in(node, "memory");
+    long long bytes = tool_number_in(node, "memory");
     if (bytes > 0)
         snprintf(memory, sizeof memory, "%lld MiB", bytes >> 20);
     describe_tags(node, tags, sizeof tags);
-    bool serves = strcmp(text_in(node, "state", state, sizeof state), "serving") == 0;
+    bool serves = strcmp(tool_text_in(node, "state", state, sizeof state), "serving") == 0;
     printf("%-24s %-24s %-8s %3lld workers %12s %2lld computations, sandbox %s%s%s%s%s\n",
-           text_in(node, "name", name, sizeof name), address, state, number_in(node, "workers"),
-           memory, number_in(node, "computations"),
-           text_in(node, "sandbox", sandbox, sizeof sandbox), *tags ? ", " : "", tags,
-           serves ? "" : ": ", serves ? "" : text_in(node, "why", why, sizeof why));
+           tool_text_in(node, "name", name, sizeof name), address, state,
+           tool_number_in(node, "workers"), memory, tool_number_in(node, "computations"),
+           tool_text_in(node, "sandbox", sandbox, sizeof sandbox), *tags ? ", " : "", tags,
+           serves ? "" : ": ", serves ? "" : tool_text_in(node, "why", why, sizeof why));
     return true;
 }
 
 static bool is_wanted(ac_value node, const char *address) {
     char name[64];
     return !only || strcmp(only, address) == 0 ||
-           strcmp(only, text_in(node, "name", name, sizeof name)) == 0;
+           strcmp(only, tool_text_in(node, "name", name, sizeof name)) == 0;
 }
 
 // Asks one. 1: it is one of those that are wanted; 0: it is not; or an error, having said so.

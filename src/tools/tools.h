@@ -81,6 +81,10 @@ int tool_meet(const char *tool, const struct tool_network *it, struct ac_peer_in
 size_t tool_peers_now(struct ac_peer_info peers[TOOL_PEERS_MAX]);
 // What could do harm on a terminal becomes a question mark.
 void tool_clean(char *text);
+// What a map of somebody else has under a key: a text that is clean, "-" if there is none; a
+// number, 0 if there is none.
+const char *tool_text_in(ac_value map, const char *key, char *text, size_t bytes);
+long long tool_number_in(ac_value map, const char *key);
 // A text of somebody else as a value.
 ac_value tool_text(const char *text);
 // Prints a value, which it takes, as one line of JSON. False if it could not be written.

@@ -105,6 +105,28 @@ TEST(of_several_schedulers_one_has_to_be_named) {
     world_clean();
 }
 
+// What others have written does no harm on a terminal.
+static ac_value ask_of_colours(ac_value unused) {
+    ac_computation *computation;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    ck_assert_int_eq(
+        ac_submit(computation, one, ac_nil, .tags = "\033[31m", .wait_for_nodes = true), 1);
+    (void)world_await(AC_NODE_READY, TEST_PATIENCE_S);
+    ck_assert_int_eq(run_tool("why", "1.1", LOOK), 0);
+    ck_said("?[31m");
+    ck_assert_int_eq(ac_computation_close(computation, AC_NOW), 0);
+    return unused;
+}
+
+TEST(what_is_told_does_no_harm_on_a_terminal) {
+    world_make();
+    world_start_scheduler();
+    world_start_node("1");
+    world_run(ask_of_colours);
+    world_stop(&world_scheduler);
+    world_end();
+}
+
 TEST(without_a_scheduler_that_is_said) {
     world_begin("1");
     ck_assert_int_eq(run_tool("status", "--loopback", "--peer", world_node_address), 1);
