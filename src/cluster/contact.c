@@ -68,12 +68,14 @@ static int find(struct ac_computation *it, ac_ref *door, ac_time deadline) {
     const char *what = err == -EACCES      ? "takes no code from this program"
                        : err == -ETIMEDOUT ? "does not answer"
                                            : ac_strerror(err);
-    if (any)
-        snprintf(it->why, sizeof it->why,
-                 "no scheduler is found: start one with asyncoro "
-                 "scheduler, or asyncoro run");
+    char at[64] = "";
+    if (any && err == -EACCES)
+        location_of(it->loop, *door, at);
+    if (any && err != -EACCES)
+        snprintf(it->why, sizeof it->why, "no scheduler is found: start one: asyncoro scheduler");
     else
-        snprintf(it->why, sizeof it->why, "the scheduler at %.200s: %s", it->where, what);
+        snprintf(it->why, sizeof it->why, "the scheduler at %.200s: %s", any ? at : it->where,
+                 what);
     return err;
 }
 
@@ -112,7 +114,7 @@ int contact_reach(struct ac_computation *it) {
     ac_time hint = ac_now() + HINT_NS;
     double pause = PAUSE_MIN_S;
     for (;;) {
-        ac_ref door;
+        ac_ref door = ac_no_ref;
         bool refused = false;
         ac_time until = ac_after(ROUND_S);
         int err = find(it, &door, hint < until ? hint : until);

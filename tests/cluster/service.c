@@ -418,6 +418,10 @@ static ac_value be_refused(ac_value unused) {
             ck_assert_msg(strstr(status.text, "code"), "%s", status.text);
         ck_assert_int_eq(ac_computation_close(computation, AC_NOW), 0);
     }
+    ck_assert_int_eq(ac_computation_open(&computation, .scheduler = "any"), 0);
+    struct ac_status status = world_await(AC_SCHEDULER_GONE, TEST_PATIENCE_S);
+    ck_assert_msg(strstr(status.text, "code"), "%s", status.text);
+    ck_assert_int_eq(ac_computation_close(computation, AC_NOW), 0);
     return unused;
 }
 
