@@ -14,6 +14,7 @@
 #define PAUSE_MIN_S 0.1
 #define PAUSE_MAX_S 2.0
 #define ROUND_S 2.0
+#define ANSWER_S 5.0
 #define HINT_NS (3000ll * 1000 * 1000)
 
 int contact_choose(struct ac_computation *it, const struct ac_computation_options *options) {
@@ -82,9 +83,12 @@ static int find(struct ac_computation *it, ac_ref *door, ac_time deadline) {
 // 0 and it->desk; an error, and whether it was refused for good.
 static int ask(struct ac_computation *it, ac_ref door, bool *refused) {
     ac_value answer = ac_nil;
-    // However long it takes: if its process is lost that is noticed, and asked twice it might open
-    // the computation twice.
-    int err = ac_call(door, ac_hold(it->open), &answer, AC_FOREVER);
+    int err;
+    // However long it takes, and the same one again: its answer gets lost where there is no room
+    // for it, it opens nothing twice, and if its process is lost that is noticed.
+    do
+        err = ac_call(door, ac_hold(it->open), &answer, ac_after(ANSWER_S));
+    while (err == -ETIMEDOUT);
     if (!err && answer.kind == AC_REF) {
         it->desk = ac_ref_of(answer);
         err = ac_monitor(it->desk);

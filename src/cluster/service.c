@@ -15,6 +15,8 @@
 //                                          -EUSERS it has as many as it may have, -EPROTO it does
 //                                          not understand the client, -ENOMEM
 //
+// An answer for which a client has no room is lost: it asks again, and is told of the same desk.
+//
 // What tools ask main, as a call, and what is answered (a computation by its number):
 //
 //     "status"                     a map: "name", "state", "why", "nodes", "computations": of each
@@ -105,9 +107,27 @@ static ac_value refuse(int err, const char *text) {
     return ac_of_error(err, text);
 }
 
+// The desk that a courier has already; none.
+static ac_ref desk_of(const struct service *it, ac_value open) {
+    size_t cursor = 0;
+    ac_value word = ac_nil, courier = ac_nil;
+    (void)(ac_next(open, &cursor, &word) && ac_next(open, &cursor, &courier));
+    ac_drop(word);
+    ac_ref who = ac_ref_of(courier);
+    ac_drop(courier);
+    list_each (link, &it->scheduler->desks) {
+        struct desk *desk = container_of(link, struct desk, link);
+        if (ac_ref_equal(desk->courier, who) && desk->coro)
+            return coro_ref(desk->coro);
+    }
+    return ac_no_ref;
+}
+
 static ac_value open_computation(struct service *it, ac_value open) {
     char text[128];
-    ac_ref desk;
+    ac_ref desk = desk_of(it, open);
+    if (ac_ref_is(desk))
+        return ac_of(desk);
     if (it->life.state != NODE_SERVES)
         return refuse(-ESHUTDOWN, "the scheduler is to end");
     if (it->scheduler->desk_count >= it->computations_max) {

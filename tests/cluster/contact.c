@@ -3,6 +3,10 @@
 // later; what is told while none is there, and by one that does not take it.
 #include "cluster/world.h"
 
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
 static ac_value one(ac_value unused) {
     (void)unused;
     return ac_of(1);
@@ -160,6 +164,92 @@ TEST(what_the_scheduler_does_not_understand_does_no_harm) {
     world_start_node("1");
     world_run(ask_nonsense);
     world_end();
+}
+
+static ac_value open_twice(ac_value unused) {
+    ac_ref door;
+    ac_value answer;
+    ac_ref desks[2];
+    ck_assert_int_eq(
+        ac_locate_at(SCHEDULER_NAME, world_scheduler_address, &door, ac_after(TEST_PATIENCE_S)), 0);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(ac_call(door,
+                                 ac_list("open", ac_self(), ac_self(), "127.0.0.1:1", "twice",
+                                         ac_nil, ac_of_bool(false), 0, 0, 0, ac_of_bool(false)),
+                                 &answer, ac_after(TEST_PATIENCE_S)),
+                         0);
+        desks[i] = ac_ref_of(answer);
+        ac_drop(answer);
+        ck_assert(ac_ref_is(desks[i]));
+    }
+    ck_assert(ac_ref_equal(desks[0], desks[1]));
+    return unused;
+}
+
+TEST(who_asks_again_is_told_of_the_same_desk) {
+    world_make();
+    world_start_scheduler();
+    world_run(open_twice);
+    world_stop(&world_scheduler);
+    world_clean();
+}
+
+// A scheduler in another process, whose first answer is lost; its desk too.
+static int forgetful_tells; // a pipe
+
+static ac_value forget_once(ac_value unused) {
+    char address[64] = "";
+    ac_value message, body;
+    ac_ref asker;
+    int asked = 0;
+    if (ac_register(ac_self(), SCHEDULER_NAME) || ac_network_address(address) ||
+        sys_fd_write(forgetful_tells, address, sizeof address))
+        abort();
+    while (asked < 3 && ac_receive(&message, AC_FOREVER) == 0) {
+        if (message_is(message, "close"))
+            asked = 3;
+        if (ac_unpack(message, &asker, &body) == 0) {
+            if (++asked == 2)
+                (void)ac_send(asker, ac_self());
+            ac_drop(body);
+        }
+        ac_drop(message);
+    }
+    return unused;
+}
+
+static pid_t fork_forgetful_scheduler(void) {
+    int ends[2];
+    ck_assert_int_eq(sys_pipe(ends), 0);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        forgetful_tells = ends[1];
+        world_run(forget_once);
+        _exit(EXIT_SUCCESS);
+    }
+    ck_assert_int_eq(read(ends[0], world_scheduler_address, sizeof world_scheduler_address),
+                     sizeof world_scheduler_address);
+    sys_fd_close(ends[0]);
+    sys_fd_close(ends[1]);
+    setenv("AC_SCHEDULER", world_scheduler_address, 1);
+    return pid;
+}
+
+static ac_value ask_again(ac_value unused) {
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    (void)world_await(AC_SCHEDULER_READY, TEST_PATIENCE_S);
+    ck_assert_int_eq(ac_computation_close(computation, AC_NOW), 0);
+    return unused;
+}
+
+TEST(an_answer_that_is_lost_is_asked_for_again) {
+    world_make();
+    pid_t pid = fork_forgetful_scheduler();
+    world_run(ask_again);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    world_clean();
 }
 
 static ac_value name_it_badly(ac_value unused) {
