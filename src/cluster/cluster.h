@@ -16,7 +16,7 @@
 //   status.c     status messages and exit notices of jobs
 //   node.c       the daemon: takes computations in
 //   life.c       when a node serves, drains and ends
-//   outside.c    signals, standard input and the service manager of node and scheduler
+//   outside.c    network, signals, standard input and the service manager of node and scheduler
 //   place.c      what a computer leaves to a node, and what a batch system has given it
 //   host.c       one computation on a node: upload, worker processes, their ends
 //   cell.c       what the workers of a computation live in: folder, limits, sandbox (cell.h)

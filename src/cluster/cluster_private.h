@@ -226,6 +226,9 @@ struct outside {
 // To be called by the main thread before it starts others. 0 or an error, and `text` says what.
 int outside_open(struct outside *outside, struct life *life, char text[256]);
 void outside_close(struct outside *outside);
+// `keys`: instead of a file; NULL. 0 or an error, and `text` says what.
+int outside_network(const struct ac_network_options *network, const struct key_ring *keys,
+                    char text[256]);
 // From now on signals are told to the life, and with `input` the end of standard input, and the
 // running coroutine gets a message. 0 or an error.
 int outside_watch(struct outside *outside, bool input);

@@ -60,13 +60,7 @@ static int start_network(const struct node_options *options, const struct node *
                                                .key_file = options->key_file,
                                                .peers = is_file ? NULL : options->scheduler,
                                                .peers_file = is_file ? options->scheduler : NULL};
-    int err = 0;
-    struct loop *loop = loop_need(&err);
-    if (loop)
-        err = remote_start(loop, &network, options->keys);
-    if (err)
-        snprintf(text, 256, "%s", *ac_network_error() ? ac_network_error() : ac_strerror(err));
-    return err;
+    return outside_network(&network, options->keys, text);
 }
 
 // What is asked for goes before what Slurm has given, and that before what is there.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What a daemon, node or scheduler, is told of the outside: signals, and the end of standard input;
-// and what it tells the service manager that has started it. Two coroutines tell the life (life.c)
-// what they have seen, and wake the main coroutine, which does what the life then wants.
+// What node and scheduler share as daemons: how they start the network; what they are told of the
+// outside, which is signals and the end of standard input; and what they tell the service manager
+// that has started them. Two coroutines tell the life (life.c) what they have seen, and wake the
+// main coroutine, which does what the life then wants.
 #include "cluster/cluster_private.h"
 
 #include <asyncoro/io.h>
@@ -27,6 +28,17 @@ int outside_spawn(ac_function function, void *argument, const char *name) {
     int err = 0;
     return coro_create(loop_here, function, ac_of_pointer(argument), &options, true, &err) ? 0
                                                                                            : err;
+}
+
+int outside_network(const struct ac_network_options *network, const struct key_ring *keys,
+                    char text[256]) {
+    int err = 0;
+    struct loop *loop = loop_need(&err);
+    if (loop)
+        err = remote_start(loop, network, keys);
+    if (err)
+        snprintf(text, 256, "%s", *ac_network_error() ? ac_network_error() : ac_strerror(err));
+    return err;
 }
 
 int outside_watch(struct outside *outside, bool input) {

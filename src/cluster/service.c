@@ -62,13 +62,7 @@ static int start_network(const struct service *it, char text[256]) {
                                                .loopback_only = options->loopback_only,
                                                .discovery_port = options->discovery_port,
                                                .key_file = options->key_file};
-    int err = 0;
-    struct loop *loop = loop_need(&err);
-    if (loop)
-        err = remote_start(loop, &network, options->keys);
-    if (err)
-        snprintf(text, 256, "%s", *ac_network_error() ? ac_network_error() : ac_strerror(err));
-    return err;
+    return outside_network(&network, options->keys, text);
 }
 
 int scheduler_run(const struct scheduler_options *options, char text[256]) {

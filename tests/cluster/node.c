@@ -396,17 +396,6 @@ TEST(it_serves_in_its_hours_alone, .seconds_max = 120) {
     world_clean();
 }
 
-// Lets nobody ship code here whom it meets.
-static ac_value restrict_all(ac_value unused) {
-    struct ac_peer_info peers[4];
-    while (ac_sleep(0.005) == 0) {
-        long count = ac_peers(peers, 4);
-        for (long i = 0; i < count && i < 4; i++)
-            (void)ac_set_peer_rights(peers[i].id, AC_MAY_ALL & ~(unsigned)AC_MAY_SHIP);
-    }
-    return unused;
-}
-
 static ac_value drain_without_right(ac_value unused) {
     (void)unused;
     ac_value answer = ac_nil;
@@ -426,7 +415,7 @@ TEST(who_may_not_ship_code_may_not_drain) {
     world_make();
     pid_t pid = fork_node(
         &(struct node_options){.name = "strict", .workers = 1, .loopback_only = true},
-        restrict_all);
+        world_restrict);
     int handle = world_handle(pid);
     world_run(drain_without_right);
     ck_assert(!world_ends(handle, 1));

@@ -366,17 +366,6 @@ TEST(it_ends_when_it_is_idle) {
 
 // ---- whom it refuses ----
 
-// In the scheduler: lets nobody ship code.
-static ac_value restrict_all(ac_value unused) {
-    struct ac_peer_info peers[4];
-    while (ac_sleep(0.005) == 0) {
-        long count = ac_peers(peers, 4);
-        for (long i = 0; i < count && i < 4; i++)
-            (void)ac_set_peer_rights(peers[i].id, AC_MAY_ALL & ~(unsigned)AC_MAY_SHIP);
-    }
-    return unused;
-}
-
 static pid_t fork_strict_scheduler(void) {
     char line[256] = "", text[256];
     int ends[2];
@@ -386,7 +375,7 @@ static pid_t fork_strict_scheduler(void) {
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(ends[1], STDOUT_FILENO);
-        ac_spawn(restrict_all, ac_nil, .daemon = true);
+        ac_spawn(world_restrict, ac_nil, .daemon = true);
         _exit(scheduler_run(&(struct scheduler_options){.name = "strict", .loopback_only = true},
                             text) < 0);
     }
