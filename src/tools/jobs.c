@@ -131,7 +131,8 @@ static int read_job(const char *tool, const char *text, bool all) {
         job = strtoull(end + 1, &end, 10);
     if (computation && !*end && (job || (all && !strchr(text, '.'))))
         return EXIT_GOOD;
-    fprintf(stderr, "asyncoro %s: which job? Say COMPUTATION.JOB, as in 3.17\n", tool);
+    fprintf(stderr, "asyncoro %s: which job? Say COMPUTATION.JOB, as in 3.17%s\n", tool,
+            all ? ", or COMPUTATION for all of them" : "");
     return EXIT_USAGE;
 }
 

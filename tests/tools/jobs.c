@@ -16,6 +16,9 @@ TEST(which_job_has_to_be_said) {
     }
     ck_assert_int_eq(run_tool("why"), 2);
     ck_assert_int_eq(run_tool("why", "1"), 2);
+    ck_not_said("or COMPUTATION");
+    ck_assert_int_eq(run_tool("cancel"), 2);
+    ck_said("or COMPUTATION");
 }
 
 #define LOOK "--loopback", "--peer", world_scheduler_address
