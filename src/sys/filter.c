@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The system calls that a confined process is refused, as a seccomp filter: what looks into other
 // processes, changes the computer, mounts, or makes namespaces, and what has had most of the
-// kernel's faults and no use in a job (bpf, io_uring, userfaultfd, keys). They give EPERM; clone3,
-// whose flags a filter cannot see, gives ENOSYS, whereupon the C library takes clone.
+// kernel's faults and no use in a job (bpf, io_uring, userfaultfd, keys). Also the shared memory,
+// semaphores and queues of System V and the queues of POSIX: they belong to no process, so they
+// would stay, and a job could reach those of others, which no rule of Landlock covers. They give
+// EPERM; clone3, whose flags a filter cannot see, gives ENOSYS, whereupon the C library takes
+// clone.
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -58,6 +61,19 @@ static const struct sock_filter filter[] = {
     NO(SYS_perf_event_open),
     NO(SYS_bpf),
     NO(SYS_userfaultfd),
+    NO(SYS_shmget),
+    NO(SYS_shmat),
+    NO(SYS_shmctl),
+    NO(SYS_semget),
+    NO(SYS_semop),
+    NO(SYS_semtimedop),
+    NO(SYS_semctl),
+    NO(SYS_msgget),
+    NO(SYS_msgsnd),
+    NO(SYS_msgrcv),
+    NO(SYS_msgctl),
+    NO(SYS_mq_open),
+    NO(SYS_mq_unlink),
     NO(SYS_add_key),
     NO(SYS_request_key),
     NO(SYS_keyctl),

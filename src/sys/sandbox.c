@@ -418,7 +418,9 @@ void sys_sandbox_text(const struct sys_sandbox_parts *parts, enum sys_sandbox_le
         {true, parts->group_memory, "memory controller", " (wardens look at what is used)"},
         {true, parts->group_pids, "pids controller", " (wardens count)"},
         {true, parts->children, "lists of children", " (wardens neither look nor count)"},
-        {confined, parts->landlock == 0 || parts->landlock >= 6, "scopes of Landlock",
+        {confined && parts->landlock, parts->landlock >= 3, "truncation in Landlock",
+         " (jobs may empty files that their user may write)"},
+        {confined && parts->landlock, parts->landlock >= 6, "scopes of Landlock",
          " (jobs may send signals to processes of their user)"},
     };
     for (size_t i = 0; i < countof(all); i++)

@@ -27,7 +27,10 @@ TEST(what_looks_into_others_or_changes_the_computer_is_refused) {
     static const long calls[] = {
         SYS_mount,       SYS_bpf,    SYS_perf_event_open, SYS_keyctl,
         SYS_kexec_load,  SYS_setns,  SYS_unshare,         SYS_process_vm_readv,
-        SYS_userfaultfd, SYS_reboot, SYS_io_uring_enter};
+        SYS_userfaultfd, SYS_reboot, SYS_io_uring_enter,  SYS_shmget,
+        SYS_shmat,       SYS_shmctl, SYS_semget,          SYS_semop,
+        SYS_semtimedop,  SYS_semctl, SYS_msgget,          SYS_msgsnd,
+        SYS_msgrcv,      SYS_msgctl, SYS_mq_open,         SYS_mq_unlink};
     for (size_t i = 0; i < countof(calls); i++) {
         ck_assert_int_eq(syscall(calls[i], -1, -1, -1, -1, -1, -1), -1);
         ck_assert_msg(errno == EPERM, "call %ld gave %d", calls[i], errno);

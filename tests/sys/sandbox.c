@@ -162,10 +162,14 @@ TEST(what_there_is_and_what_not_is_told) {
     struct sys_sandbox_parts parts = {.landlock = 7, .filter = true, .children = true};
     sys_sandbox_text(&parts, SYS_SANDBOX_DEFAULT, text, sizeof text);
     ck_assert_str_eq(text, "default: limits, no capabilities, no new rights, filter of system "
-                           "calls, Landlock, lists of children, scopes of Landlock; this system "
-                           "has no cgroup v2 (wardens alone see to it that nothing is left), no "
-                           "memory controller (wardens look at what is used), no pids controller "
-                           "(wardens count)");
+                           "calls, Landlock, lists of children, truncation in Landlock, scopes of "
+                           "Landlock; this system has no cgroup v2 (wardens alone see to it that "
+                           "nothing is left), no memory controller (wardens look at what is used), "
+                           "no pids controller (wardens count)");
+    parts.landlock = 2;
+    sys_sandbox_text(&parts, SYS_SANDBOX_DEFAULT, text, sizeof text);
+    ck_assert_ptr_nonnull(strstr(text, "no truncation in Landlock (jobs may empty files that their "
+                                       "user may write), no scopes of Landlock (jobs may"));
     parts = (struct sys_sandbox_parts){.group = true, .group_memory = true, .group_pids = true};
     sys_sandbox_text(&parts, SYS_SANDBOX_NONE, text, sizeof text);
     ck_assert_str_eq(text, "none: limits, no new rights, cgroup v2, memory controller, pids "
@@ -175,4 +179,6 @@ TEST(what_there_is_and_what_not_is_told) {
     ck_assert_ptr_nonnull(
         strstr(text, "no Landlock (jobs may read and write wherever their user may)"));
     ck_assert_ptr_nonnull(strstr(text, "no namespaces"));
+    ck_assert_ptr_null(strstr(text, "of Landlock")); // of nothing, nothing is there
+    ck_assert_ptr_null(strstr(text, "in Landlock"));
 }
