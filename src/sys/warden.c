@@ -18,7 +18,8 @@
 // has not reaped.
 //
 // Where no controller limits memory and processes the warden looks now and then at what all of them
-// use, anonymous memory and that of tmpfs.
+// use: the memory of each that is its own, and the most that one of them shares. What is shared
+// without being mapped, and files in a tmpfs, it does not see.
 //
 // A warden that is born in the ward's group leaves it for the group of wardens, which may be killed
 // with the ward's only at one blow. One that is left alone removes both, and leaves before.
@@ -175,14 +176,21 @@ IN_CHILD static void add_children(struct warden *it, int id) {
     each_number(it, path, id, visit_thread);
 }
 
-// "12 (name) S 1 ...": the fourth is the parent; a name may hold anything.
-IN_CHILD static void visit_process(struct warden *it, int parent, int id) {
-    char path[64], text[512];
-    path_of(path, id, "/stat", 0, "");
+// Reads the first bytes of a file that tells of a process. How many; 0 if there is no such process.
+IN_CHILD static ssize_t read_of(int id, const char *file, char *text, size_t bytes) {
+    char path[64];
+    path_of(path, id, file, 0, "");
     int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-    ssize_t got = fd < 0 ? 0 : syscall(SYS_read, fd, text, sizeof text);
+    ssize_t got = fd < 0 ? 0 : syscall(SYS_read, fd, text, bytes);
     if (fd >= 0)
         syscall(SYS_close, fd);
+    return got > 0 ? got : 0;
+}
+
+// "12 (name) S 1 ...": the fourth is the parent; a name may hold anything.
+IN_CHILD static void visit_process(struct warden *it, int parent, int id) {
+    char text[512];
+    ssize_t got = read_of(id, "/stat", text, sizeof text);
     ssize_t at = got;
     while (at > 0 && text[at - 1] != ')')
         at--;
@@ -200,12 +208,8 @@ IN_CHILD static void find_children(struct warden *it, int self) {
 
 // The memory of a process that is not that of files, in bytes.
 IN_CHILD static uint64_t memory_of(const struct warden *it, int id) {
-    char path[64], text[128];
-    path_of(path, id, "/statm", 0, "");
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-    ssize_t got = fd < 0 ? 0 : syscall(SYS_read, fd, text, sizeof text - 1);
-    if (fd >= 0)
-        syscall(SYS_close, fd);
+    char text[128];
+    ssize_t got = read_of(id, "/statm", text, sizeof text);
     uint64_t numbers[3] = {0}; // all, resident, of these shared
     for (ssize_t i = 0, n = 0; i < got && n < 3; i++) {
         if (text[i] == ' ')
@@ -214,6 +218,25 @@ IN_CHILD static uint64_t memory_of(const struct warden *it, int id) {
             numbers[n] = numbers[n] * 10 + (uint64_t)(text[i] - '0');
     }
     return numbers[1] > numbers[2] ? (numbers[1] - numbers[2]) * it->page_bytes : 0;
+}
+
+// What it has mapped of memory that others may have too (MAP_SHARED, memfd_create, tmpfs), in
+// bytes.
+IN_CHILD static uint64_t shared_memory_of(int id) {
+    static const char name[] = "\nRssShmem:"; // a program's own name has no line breaks there
+    char text[4096];
+    ssize_t got = read_of(id, "/status", text, sizeof text);
+    uint64_t number = 0;
+    size_t matched = 0; // of `name`
+    for (ssize_t i = 0; i < got; i++) {
+        if (matched < sizeof name - 1)
+            matched = text[i] == name[matched] ? matched + 1 : text[i] == name[0];
+        else if (text[i] >= '0' && text[i] <= '9')
+            number = number * 10 + (uint64_t)(text[i] - '0');
+        else if (text[i] == '\n')
+            break;
+    }
+    return number << 10;
 }
 
 // ---- ending all ----
@@ -306,14 +329,18 @@ IN_CHILD static bool must_look(const struct sys_sandbox *it) {
 
 IN_CHILD static void look(struct warden *it) {
     const struct sys_sandbox *sandbox = it->sandbox;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, shared_most = 0;
     it->count = 0;
     add_children(it, (int)syscall(SYS_getpid));
     for (int i = 0; i < it->count; i++) {
         add_children(it, it->seen[i]);
-        if (sandbox->memory_bytes_max && !sandbox->parts->group_memory)
+        if (sandbox->memory_bytes_max && !sandbox->parts->group_memory) {
             bytes += memory_of(it, it->seen[i]);
+            uint64_t shared = shared_memory_of(it->seen[i]);
+            shared_most = shared > shared_most ? shared : shared_most;
+        }
     }
+    bytes += shared_most; // of one, as the others may have the same
     if (sandbox->memory_bytes_max && bytes > sandbox->memory_bytes_max)
         it->end.memory_limit = sandbox->memory_bytes_max;
     else if (sandbox->processes_max && (uint32_t)it->count > sandbox->processes_max)

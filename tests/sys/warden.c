@@ -3,6 +3,7 @@
 #include "sys/ward.h"
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -209,6 +210,44 @@ TEST(who_takes_more_memory_than_it_may_is_ended_and_that_is_told) {
         sys_ward_end_text(&end, text, sizeof text);
         ck_assert_str_eq(text, "killed by signal 9 (Killed): out of memory, it may use 48 MiB");
     }
+    ward_clean();
+}
+
+// This program, run by a ward as "... share MIB PROCESSES": all of them use the same memory.
+__attribute__((constructor)) static void share(int count, char **arguments) {
+    if (count != 4 || strcmp(arguments[1], "share") != 0)
+        return;
+    size_t bytes = (size_t)atoi(arguments[2]) << 20;
+    char *all = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED)
+        _exit(1);
+    for (int i = 1; i < atoi(arguments[3]) && fork() > 0; i++)
+        continue;
+    memset(all, 1, bytes);
+    usleep(1000000); // ten looks of the warden
+    _exit(0);
+}
+
+TEST(shared_memory_counts_once) {
+    char text[256], line[400], self[300] = "";
+    TEST_SKIP_SANITIZED("a sanitizer needs more memory than there may be");
+    ward_begin();
+    if (!ward_parts.children) {
+        ward_clean();
+        TEST_SKIP("this kernel has no lists of children");
+    }
+    ck_assert_int_gt(readlink("/proc/self/exe", self, sizeof self - 1), 0);
+    struct sys_sandbox sandbox = ward_sandbox(SYS_SANDBOX_DEFAULT);
+    sandbox.memory_bytes_max = (uint64_t)48 << 20;
+    sandbox.readable = self;
+    snprintf(line, sizeof line, "'%s' share 96 1", self);
+    struct sys_ward_end end = ward_run(&sandbox, line);
+    sys_ward_end_text(&end, text, sizeof text);
+    ck_assert_str_eq(text, "killed by signal 9 (Killed): out of memory, it may use 48 MiB");
+    snprintf(line, sizeof line, "'%s' share 24 4", self);
+    end = ward_run(&sandbox, line);
+    sys_ward_end_text(&end, text, sizeof text);
+    ck_assert_msg(strcmp(text, "exit code 0") == 0, "%s; %s", text, ward_text);
     ward_clean();
 }
 
