@@ -359,8 +359,12 @@ static void mourn(void *argument) {
 }
 
 void sys_process_abandon(struct sys_process *process, bool whole_group) {
-    struct sys_process_end end;
     (void)sys_process_signal(process, SIGKILL, whole_group);
+    process_mourn(process);
+}
+
+void process_mourn(struct sys_process *process) {
+    struct sys_process_end end;
     if (sys_process_reap(process, &end) != -EAGAIN)
         return;
     int handle = process->handle;
@@ -374,7 +378,7 @@ void sys_process_abandon(struct sys_process *process, bool whole_group) {
         return;
     }
     memory_release(it);
-    await_end(handle); // it was killed, and will not be long
+    await_end(handle); // it will not be long
 }
 
 void sys_process_end_text(const struct sys_process_end *end, char *text, size_t bytes) {

@@ -16,6 +16,10 @@ int process_spawn(char *stack, const struct sys_process_options *how,
                   const struct sys_sandbox *sandbox, struct sys_process *process,
                   const char **what);
 
+// Sees to it that a process that is about to end is reaped. May block until then where there is no
+// memory.
+void process_mourn(struct sys_process *process);
+
 // sandbox.c: confines this process, in whose `executable` the program is open (-1: it has a path).
 // 0 or an error, and *what.
 int sandbox_enter(const struct sys_sandbox *it, int executable, const char **what);

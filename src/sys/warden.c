@@ -631,9 +631,9 @@ int sys_ward_reap(struct sys_ward *ward, struct sys_ward_end *end) {
 }
 
 void sys_ward_abandon(struct sys_ward *ward) {
-    sys_fd_close(ward->line); // whereupon it kills all
+    sys_fd_close(ward->line); // whereupon it kills all, which nobody else would, and ends
     ward->line = -1;
-    sys_process_abandon(&ward->warden, false);
+    process_mourn(&ward->warden);
 }
 
 void sys_ward_end_text(const struct sys_ward_end *end, char *text, size_t bytes) {

@@ -119,6 +119,23 @@ TEST(a_ward_is_asked_to_end_or_killed_with_its_daemons) {
     ward_clean();
 }
 
+TEST(all_of_a_ward_that_is_abandoned_ends) {
+    char line[256];
+    ward_begin();
+    snprintf(line, sizeof line, daemon_line, "while :; do sleep 1000; done");
+    EACH_LEVEL(sandbox) {
+        struct sys_ward ward;
+        char problem[SYS_WARD_PROBLEM_BYTES];
+        int output;
+        ck_assert_int_eq(ward_start(&ward, &sandbox, line, &output, problem), 0);
+        ward_read(output, "up\n");
+        sys_ward_abandon(&ward);
+        ck_assert(pipe_ends(output, 20));
+        sys_fd_close(output);
+    }
+    ward_clean();
+}
+
 // Another process has the ward; it is killed.
 TEST(a_second_after_its_starter_is_killed_nothing_lives) {
     char line[256], up[1];
