@@ -54,6 +54,8 @@ enum {
     ALL_LOWEST = 7,     // from here on nothing is open
     LEAVE_ROUNDS = 100, // until a group is empty, or another warden has left
     LEAVE_PAUSE_MS = 2,
+    BLIND_ROUNDS = 500, // in which there are children that cannot be found
+    BLIND_PAUSE_MS = 10,
     WITHOUT_CLOSE_RANGE = 4096, // what is closed one by one where the system cannot do it at once
     INTO_GROUP_HIGH = 2         // CLONE_INTO_CGROUP is bit 33
 };
@@ -241,6 +243,11 @@ IN_CHILD static uint64_t shared_memory_of(int id) {
 
 // ---- ending all ----
 
+IN_CHILD static void pause_ms(int ms) {
+    const struct timespec it = {0, ms * 1000000L};
+    syscall(SYS_ppoll, NULL, 0, &it, NULL, 0);
+}
+
 // Signals to our children and the groups that they lead.
 IN_CHILD static int signal_children(struct warden *it, int number) {
     char path[64];
@@ -290,17 +297,25 @@ IN_CHILD static bool reap(struct warden *it, bool wait, bool *none) {
     return true;
 }
 
+// Without /proc nobody can say which children there are, so after a while what is left stays.
 IN_CHILD static void kill_all(struct warden *it) {
     bool none = false;
-    while (!none) {
+    for (int blind = 0; !none && blind < BLIND_ROUNDS;) {
         if (it->group_kill >= 0)
             (void)!syscall(SYS_write, KILL, "1", 1);
         if (it->sandbox->level == SYS_SANDBOX_STRICT && it->sandbox->parts->namespaces)
             syscall(SYS_kill, -1, SIGKILL);
-        signal_children(it, SIGKILL);
-        (void)reap(it, true, &none);
+        bool sees = signal_children(it, SIGKILL) > 0;
+        if (!it->over) {
+            syscall(SYS_kill, -it->ward.id, SIGKILL);
+            syscall(SYS_kill, it->ward.id, SIGKILL);
+        }
+        (void)reap(it, sees, &none);
         while (!none && reap(it, false, &none))
             continue;
+        if (!sees && !none)
+            pause_ms(BLIND_PAUSE_MS);
+        blind = sees ? 0 : blind + 1;
     }
 }
 
@@ -394,11 +409,6 @@ IN_CHILD static int begin(struct warden *it, int *signals, const char **what) {
 IN_CHILD static void leave_ward(struct warden *it) {
     if (it->group_kill < 0 || it->group_out < 0 || syscall(SYS_write, OUT, "0", 1) < 0)
         it->group_kill = -1;
-}
-
-IN_CHILD static void pause_ms(int ms) {
-    const struct timespec it = {0, ms * 1000000L};
-    syscall(SYS_ppoll, NULL, 0, &it, NULL, 0);
 }
 
 IN_CHILD static void remove_group(const char *path) {

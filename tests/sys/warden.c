@@ -2,8 +2,10 @@
 // Tests of src/sys/warden.c: nothing is left of a ward, however it or we end, and its end is told.
 #include "sys/ward.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -133,6 +135,34 @@ TEST(all_of_a_ward_that_is_abandoned_ends) {
         ck_assert(pipe_ends(output, 20));
         sys_fd_close(output);
     }
+    ward_clean();
+}
+
+TEST(without_proc_a_warden_ends_all_the_same) {
+    char line[256], path[128], problem[SYS_WARD_PROBLEM_BYTES];
+    int output, daemon = 0;
+    struct sys_ward ward;
+    ward_begin();
+    if (!ward_parts.root || unshare(CLONE_NEWNS) < 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("tmpfs", "/proc", "tmpfs", 0, NULL) < 0) {
+        ward_clean();
+        TEST_SKIP("nothing may be mounted over /proc here");
+    }
+    snprintf(line, sizeof line, daemon_line, "while :; do sleep 1000; done");
+    struct sys_sandbox sandbox = ward_sandbox(SYS_SANDBOX_DEFAULT);
+    ck_assert_int_eq(ward_start(&ward, &sandbox, line, &output, problem), 0);
+    ward_read(output, "up\n");
+    sys_ward_end(&ward, true);
+    ck_assert_int_eq(ward_wait(&ward).process.code, SIGKILL);
+    snprintf(path, sizeof path, "%s/daemon", ward_folder);
+    FILE *file = fopen(path, "r");
+    ck_assert_int_eq(fscanf(file, "%d", &daemon), 1);
+    fclose(file);
+    ck_assert_int_eq(kill(daemon, SIGKILL), 0); // which nobody could find
+    ck_assert(pipe_ends(output, 20));
+    sys_fd_close(output);
+    ck_assert_int_eq(umount("/proc"), 0); // a sanitizer looks there at the end
     ward_clean();
 }
 
