@@ -214,8 +214,10 @@ IN_CHILD static int place_descriptors(const struct sys_process_options *how, int
         if (dup2(copies[i], i) < 0)
             return -errno;
     // The library's own descriptors close by themselves. The user's may not, and nothing else shall
-    // leak into the new program; kernels before 5.11 cannot do this.
-    syscall(SYS_close_range, (unsigned)targets, ~0u, CLOSE_ON_EXEC);
+    // leak into the new program; kernels before 5.11 cannot do this at once.
+    if (syscall(SYS_close_range, (unsigned)targets, ~0u, CLOSE_ON_EXEC) < 0)
+        for (int fd = targets; fd < WITHOUT_CLOSE_RANGE; fd++)
+            fcntl(fd, F_SETFD, FD_CLOEXEC);
     return 0;
 }
 

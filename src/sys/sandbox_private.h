@@ -8,7 +8,10 @@
 
 #define IN_CHILD __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined))
 
-enum { PROCESS_STACK_BYTES = 64 << 10 };
+enum {
+    PROCESS_STACK_BYTES = 64 << 10,
+    WITHOUT_CLOSE_RANGE = 4096 // descriptors gone through where the system cannot do it at once
+};
 
 // process.c: starts a process on a stack of that size, confined if `sandbox` is not NULL. May be
 // called in a warden. 0 or an error, and *what is what failed, a constant.

@@ -56,8 +56,7 @@ enum {
     LEAVE_PAUSE_MS = 2,
     BLIND_ROUNDS = 500, // in which there are children that cannot be found
     BLIND_PAUSE_MS = 10,
-    WITHOUT_CLOSE_RANGE = 4096, // what is closed one by one where the system cannot do it at once
-    INTO_GROUP_HIGH = 2         // CLONE_INTO_CGROUP is bit 33
+    INTO_GROUP_HIGH = 2 // CLONE_INTO_CGROUP is bit 33
 };
 
 struct started {
