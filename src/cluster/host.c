@@ -54,6 +54,7 @@ enum {
     PATIENCE_NS = 20 * 1000 * 1000,       // with a standard error that is full
     STANDARD_ERROR = 2
 };
+#define WATCH_AGAIN_S 0.1 // when the end of a worker could not be watched
 
 struct host {
     struct list link; // in node.hosts
@@ -322,15 +323,23 @@ static void start_workers(struct host *host) {
     }
 }
 
-static void wait_for_end(struct keeper *keeper) {
+static int watch_end(struct keeper *keeper) {
     struct sys_handle handle = {0};
     int copy = sys_fd_copy(keeper->ward.warden.handle);
     if (copy < 0)
-        return;
+        return copy;
     sys_adopt(loop_here->sys, &handle, copy, false);
     struct sys_op op = {.verb = SYS_WATCH, .handle = &handle};
-    (void)coro_operate(&op, AC_FOREVER);
+    int err = (int)coro_operate(&op, AC_FOREVER);
     sys_close(&handle);
+    return err;
+}
+
+// Where no descriptor is free the worker lives all the same: one may be later.
+static void wait_for_end(struct keeper *keeper) {
+    int err;
+    while ((err = watch_end(keeper)) < 0 && err != -ECANCELED && ac_sleep(WATCH_AGAIN_S) == 0)
+        continue;
 }
 
 static ac_value run_keeper(ac_value argument) {
