@@ -111,7 +111,8 @@ enum {
     ARRIVALS_MAX = 1 << 19,  // then its link is given up
     WATCHES_MAX = 1 << 18,   // its monitors here; the next one is lost at once, -ENOBUFS
     STAND_INS_MAX = 1 << 14, // of these, on coroutines of other loops
-    ERRANDS_MAX = 1 << 14    // subscriptions, calls and cancellations that other loops are to do
+    ERRANDS_MAX = 1 << 14,   // subscriptions, calls and cancellations that other loops are to do
+    NOTICES_MAX = 1 << 18    // exit notices that wait for it; then its link is given up
 };
 
 // What the guest side tells the host.
@@ -290,7 +291,7 @@ struct watcher {
 _Static_assert(sizeof(struct watcher) == 16, "a key of the map has no padding");
 
 // Host side: what a peer has under way here.
-enum burden_kind { BURDEN_WATCHES, BURDEN_STAND_INS, BURDEN_ERRANDS, BURDENS };
+enum burden_kind { BURDEN_WATCHES, BURDEN_STAND_INS, BURDEN_ERRANDS, BURDEN_NOTICES, BURDENS };
 struct burden {
     uint32_t count[BURDENS];
 };

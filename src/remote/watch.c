@@ -444,20 +444,23 @@ static void carried(struct end_watch *watch, const struct ac_exit *exit) {
     if (carrier->err < 0 && carrier->err != -EHOSTUNREACH)
         remote_give_up_now(carrier->remote, carrier->peer);
     carrier->remote->carriers--;
+    burden_drop(carrier->remote, carrier->peer, BURDEN_NOTICES);
     ac_drop(carrier->value);
     memory_release(carrier);
 }
 
 static int carry_off(struct remote *remote, uint64_t peer, const struct head *head,
                      ac_value value) {
+    if (!burden_add(remote, peer, BURDEN_NOTICES))
+        return -ENOBUFS;
     struct carrier *carrier = memory_allocate(sizeof *carrier);
-    if (!carrier)
-        return -ENOMEM;
-    int err = 0;
     static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
-    struct coro *coro = coro_create(remote->host, carry, ac_of_pointer(carrier), &options, true,
-                                    &err);
+    int err = -ENOMEM;
+    struct coro *coro = carrier ? coro_create(remote->host, carry, ac_of_pointer(carrier), &options,
+                                              true, &err)
+                                : NULL;
     if (!coro) {
+        burden_drop(remote, peer, BURDEN_NOTICES);
         memory_release(carrier);
         return err;
     }
@@ -472,8 +475,8 @@ static int carry_off(struct remote *remote, uint64_t peer, const struct head *he
     return 0;
 }
 
-// What cannot be sent at all, for want of memory, takes the whole link with it: so the one who
-// watches learns of a loss.
+// What cannot be sent at all, for want of memory or because too much waits, takes the whole link
+// with it: so the one who watches learns of a loss.
 static void send_exit(struct remote *remote, uint64_t peer, uint64_t number,
                       const struct ac_exit *exit) {
     // What cannot travel becomes an error end, and the one who watches learns of it.
@@ -497,7 +500,7 @@ static void send_exit(struct remote *remote, uint64_t peer, uint64_t number,
         err = carry_off(remote, peer, &head, value);
     if (err < 0)
         trace(TRACE_REMOTE, "an exit notice was not sent: %s", ac_strerror(err));
-    if (err == -ENOMEM)
+    if (err == -ENOMEM || err == -ENOBUFS)
         remote_give_up_now(remote, peer);
     ac_drop(value);
 }
@@ -505,7 +508,7 @@ static void send_exit(struct remote *remote, uint64_t peer, uint64_t number,
 // ---- what a peer has under way here ----
 
 bool burden_add(struct remote *remote, uint64_t peer, enum burden_kind kind) {
-    static const uint32_t max[BURDENS] = {WATCHES_MAX, STAND_INS_MAX, ERRANDS_MAX};
+    static const uint32_t max[BURDENS] = {WATCHES_MAX, STAND_INS_MAX, ERRANDS_MAX, NOTICES_MAX};
     struct burden *it = map_get_id(&remote->burdens, peer);
     if (!it) {
         it = memory_allocate_zeroed(sizeof *it);

@@ -14,7 +14,8 @@ enum {
     JOB_POINTS,
     JOB_DEEP,
     JOB_LARGE,
-    JOB_LIVES
+    JOB_LIVES,
+    JOB_EXCEEDS
 };
 
 static ac_value wait_for_go(void) {
@@ -94,9 +95,17 @@ static ac_value lives(ac_value unused) {
     return ac_nil;
 }
 
+// Its end is one notice too many for one who takes none.
+static ac_value exceeds(ac_value to) {
+    ac_drop(wait_for_go());
+    for (int i = 0; i < NOTICES_MAX; i++)
+        must(burden_add(remote_of(loop_here), ac_ref_of(to).peer, BURDEN_NOTICES));
+    return large_value();
+}
+
 static void set_jobs(void) {
-    static const ac_function jobs[] = {finishes, fails,        is_cancelled,  talks,
-                                       points,   returns_deep, returns_large, lives};
+    static const ac_function jobs[] = {finishes,     fails,         is_cancelled, talks,  points,
+                                       returns_deep, returns_large, lives,        exceeds};
     memcpy(server_jobs, jobs, sizeof jobs);
 }
 
@@ -731,6 +740,15 @@ static ac_value watch_too_often(ac_value unused) {
 }
 
 TEST(a_peer_has_so_many_monitors_and_no_more, .seconds_max = 120) { with_server(watch_too_often); }
+
+static ac_value watch_one_too_many(ac_value unused) {
+    (void)watched_job(find("server"), JOB_EXCEEDS);
+    struct ac_exit exit = next_exit();
+    must(exit.how == AC_LOST && exit.reason == -ENOTCONN);
+    return unused;
+}
+
+TEST(who_takes_no_notices_is_lost_in_the_end) { with_server(watch_one_too_many); }
 
 static ac_value cancel_far_ones(ac_value unused) {
     ac_ref at = find("server"), job = start_job(at, JOB_LIVES);
