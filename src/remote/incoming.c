@@ -153,14 +153,19 @@ static void got_spread(struct incoming *in) {
     hold_back(in, arrival);
 }
 
-static void got_answer(struct incoming *in) {
-    uint64_t number = cbor_read_unsigned(&in->reader);
-    int64_t result = cbor_read_int(&in->reader);
-    struct arrival *arrival = note(in, ARRIVED_ANSWER);
+static void note_result(struct incoming *in, enum arrival_kind kind, uint64_t number,
+                        int64_t result) {
+    struct arrival *arrival = note(in, kind);
     if (!arrival)
         return;
     arrival->number = number;
     arrival->result = result;
+}
+
+static void got_answer(struct incoming *in) {
+    uint64_t number = cbor_read_unsigned(&in->reader);
+    int64_t result = cbor_read_int(&in->reader);
+    note_result(in, ARRIVED_ANSWER, number, result);
 }
 
 static void refuse_monitor(struct incoming *in, uint64_t number) {
@@ -228,11 +233,7 @@ static void got_closed(struct incoming *in) {
 static void got_unwatch(struct incoming *in) {
     uint64_t number = cbor_read_unsigned(&in->reader);
     bool has_it = cbor_read_bool(&in->reader);
-    struct arrival *arrival = note(in, ARRIVED_UNWATCH);
-    if (!arrival)
-        return;
-    arrival->number = number;
-    arrival->result = has_it;
+    note_result(in, ARRIVED_UNWATCH, number, has_it);
 }
 
 static void got_exit(struct incoming *in) {

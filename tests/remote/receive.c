@@ -315,13 +315,18 @@ static ac_value cause_news(ac_value unused) {
 
 TEST(a_receiver_is_told_and_may_stop) { with_receiver_of(tell_of_files, cause_news); }
 
-static ac_value stop_in_the_middle(ac_value unused) {
+// Accepts files until some of one has come.
+static void receive_the_beginning(void) {
     limits.size = sizeof limits;
     limits.no_sync = true;
     must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
     must_be(ac_register(ac_self(), "server"), 0);
     say();
     await_bytes_of_a_part();
+}
+
+static ac_value stop_in_the_middle(ac_value unused) {
+    receive_the_beginning();
     must_be(ac_transfer_refuse(), 0);
     say();
     must(told());
@@ -352,12 +357,7 @@ TEST(what_is_under_way_ends_with_it, .seconds_max = 120) {
 
 // What is under way in a folder keeps it, whatever took its place meanwhile.
 static ac_value change_in_the_middle(ac_value unused) {
-    limits.size = sizeof limits;
-    limits.no_sync = true;
-    must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
-    must_be(ac_register(ac_self(), "server"), 0);
-    say();
-    await_bytes_of_a_part();
+    receive_the_beginning();
     must_be(ac_transfer_accept_with(at("inbox2"), &limits), 0);
     must_be(remote_of(loop_here)->transfers->take_count, 1);
     must_be(ac_transfer_accept_with(at("inbox"), &limits), 0);
