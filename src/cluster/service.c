@@ -271,7 +271,7 @@ static void answer(const struct service *it, ac_value message) {
     uint64_t number, job;
     if (ac_unpack(message, &asker, &body) < 0)
         return;
-    if (body.kind == AC_TEXT && strcmp(ac_text_of(body), "status") == 0)
+    if (text_is(body, "status"))
         (void)ac_try_send(asker, describe(it));
     else if (message_is(body, "why") && ac_unpack(body, &word, &number, &job) == 0)
         (void)ac_try_send(asker, explain(find_desk(it, number), job));

@@ -153,6 +153,12 @@ static ac_value ask_nonsense(ac_value unused) {
     ac_drop(answer);
     ck_assert_int_eq(ac_send(door, "what"), 0);
     ck_assert_int_eq(ac_call(door, "what", &answer, ac_after(0.1)), -ETIMEDOUT);
+    // Nor does what is no text in C, where tools ask.
+    ck_assert_int_eq(ac_locate_at(SCHEDULER_DESK_NAME, world_scheduler_address, &door,
+                                  ac_after(TEST_PATIENCE_S)),
+                     0);
+    ck_assert_int_eq(ac_call(door, ac_of_text_span("st\0tus", 6), &answer, ac_after(0.1)),
+                     -ETIMEDOUT);
     ck_assert_int_eq(ac_computation_open(&computation), 0);
     ck_one_job();
     return unused;
