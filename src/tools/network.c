@@ -92,10 +92,7 @@ void tool_clean(char *text) {
 
 const char *tool_text_in(ac_value map, const char *key, char *text, size_t bytes) {
     ac_value it = ac_get(map, key);
-    if (it.kind == AC_TEXT)
-        snprintf(text, bytes, "%s", ac_text_of(it));
-    else
-        snprintf(text, bytes, "-");
+    snprintf(text, bytes, "%s", ac_text_of(it) ? ac_text_of(it) : "-");
     ac_drop(it);
     tool_clean(text);
     return text;
