@@ -162,7 +162,10 @@ static ac_value run_items(struct yield *yield, ac_function function, ac_value ar
     while (ac_next(argument, &cursor, &item)) {
         add_result(yield, function(item));
         ac_drop(item);
-        if (self->cancelled || yield->bytes > RESULT_BYTES || ac_now() > until)
+        // Who is cancelled and sees it here ends as one that is.
+        if (self->cancelled && coro_may_wait(self, AC_FOREVER) < 0)
+            break;
+        if (yield->bytes > RESULT_BYTES || ac_now() > until)
             break;
     }
     // A reduction that cannot travel is an error that can.
@@ -313,8 +316,9 @@ static void wake_taker(struct ac_mapping *it) {
     coro_wake(wait->coro, 0);
 }
 
-static void take_list(struct chunk *chunk, ac_value results, double seconds) {
+static void take_list(struct chunk *chunk, const struct ac_exit *exit, double seconds) {
     struct ac_mapping *it = chunk->mapping;
+    ac_value results = exit->value;
     ac_value first = ac_nil;
     (void)ac_next(results, &chunk->cursor, &first);
     int64_t listed = ac_int_of(first);
@@ -327,7 +331,9 @@ static void take_list(struct chunk *chunk, ac_value results, double seconds) {
     chunk->listed = (uint32_t)listed;
     double ns = seconds * 1e9 / (double)listed;
     it->item_ns += it->item_ns > 0 ? (ns - it->item_ns) / MEAN_OF : ns + 1;
-    if (send_again(chunk, chunk->listed, false, chunk->retries) == chunk->count)
+    if (exit->how == AC_CANCELLED)
+        set_rest(chunk, AC_CANCELLED, -ECANCELED, "it was cancelled before it began");
+    else if (send_again(chunk, chunk->listed, false, chunk->retries) == chunk->count)
         chunk->count = chunk->listed;
     else
         set_rest(chunk, AC_FAILED, -ENOMEM, "it could not be submitted again");
@@ -337,7 +343,7 @@ void mapping_chunk_ended(struct chunk *chunk, const struct ac_exit *exit, double
     struct ac_mapping *it = chunk->mapping;
     chunk->job = NULL;
     if (exit->value.kind == AC_LIST) {
-        take_list(chunk, exit->value, seconds);
+        take_list(chunk, exit, seconds);
     } else {
         chunk->rest = *exit;
         chunk->rest.value = ac_hold(exit->value);

@@ -413,6 +413,49 @@ TEST(one_that_is_closed_leaves_nothing_running) {
     world_end();
 }
 
+// Short ones, so that chunks become long, and then long ones.
+static int nap_long_at_last(void *user, ac_value *item) {
+    int *given = user;
+    *item = ac_of(*given < 1000 ? 0.0 : 60.0);
+    return ++*given <= 1040;
+}
+
+// As `asyncoro cancel` does: whatever a chunk has not come to yet is cancelled with it.
+static ac_value cancel_chunks(ac_value unused) {
+    (void)unused;
+    int given = 0, ended = 0, cancelled = 0, got;
+    ac_ref desk;
+    ac_value answer;
+    open_one();
+    ck_assert_int_eq(
+        ac_mapping_open(&map, computation, nap, .source = nap_long_at_last, .user = &given), 0);
+    for (; given <= 1040; ended++) // until all are on their way
+        ck_assert(next_one());
+    ck_assert_int_eq(ac_locate(SCHEDULER_DESK_NAME, &desk, ac_after(TEST_PATIENCE_S)), 0);
+    ck_assert_int_eq(
+        ac_call(desk, ac_list("cancel", 1, 0), &answer, ac_after(TEST_PATIENCE_S)), 0);
+    ck_assert(ac_bool_of(answer));
+    while ((got = ac_mapping_next(map, &one, ac_after(30))) > 0) {
+        ck_assert(one.index < 1000 || one.how == AC_CANCELLED ||
+                  ac_error_of(one.value) == -ECANCELED);
+        cancelled += one.how == AC_CANCELLED;
+        ac_drop(one.value);
+        ended++;
+    }
+    ck_assert_int_eq(got, 0);
+    ck_assert_int_eq(ended, 1040);
+    ck_assert_int_gt(cancelled, 0);
+    return close_both();
+}
+
+TEST(what_is_cancelled_is_not_sent_again) {
+    world_make();
+    world_start_scheduler();
+    world_start_node("1");
+    world_run(cancel_chunks);
+    world_end();
+}
+
 static int close_meanwhile(void *user, ac_value *item) {
     (void)user;
     ac_mapping_close(map);
