@@ -38,6 +38,7 @@ static void print_end(const struct ac_job_exit *job) {
 static ac_value client(ac_value scale) {
     const int jobs = 10;
     int submitted = 0, done = 0;
+    bool can_go_on = true;
     ac_computation *computation;
     ac_value message;
     int err = ac_computation_open(&computation);
@@ -45,9 +46,9 @@ static ac_value client(ac_value scale) {
         ac_print_to(stderr, "cannot compute: %s\n", ac_strerror(err));
         return ac_result(err);
     }
-    while (done < jobs && ac_receive(&message, AC_FOREVER) == 0) {
+    while (done < jobs && can_go_on && ac_receive(&message, AC_FOREVER) == 0) {
         struct ac_job_exit job;
-        struct ac_status status;
+        struct ac_status status = {0};
         ac_ref idle = ac_no_ref;
         if (ac_job_exit_of(message, &job)) {
             print_end(&job);
@@ -56,6 +57,9 @@ static ac_value client(ac_value scale) {
             idle = job.worker;
         } else if (ac_status_of(message, &status) && status.kind == AC_WORKER_READY) {
             idle = status.worker;
+        } else if (status.kind == AC_SCHEDULER_GONE) { // only where it is a program of its own
+            ac_print("no more jobs: %s\n", status.text);
+            can_go_on = false;
         }
         if (ac_ref_is(idle) && submitted < jobs)
             submitted += submit_job(computation, idle, ac_random_real(5, 20) * ac_real_of(scale));
