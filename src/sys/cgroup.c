@@ -27,7 +27,12 @@
 
 #include <errno.h>
 
-enum { REMOVE_ROUNDS = 50, REMOVE_PAUSE_US = 2000, TRIES_MAX = 16 };
+enum {
+    REMOVE_ROUNDS = 50,  // until who was killed is gone, where a loop waits, and
+    CLEAR_ROUNDS = 1000, // where a node begins or ends
+    REMOVE_PAUSE_US = 2000,
+    TRIES_MAX = 16
+};
 
 static int put(const char *group, const char *file, const char *text) {
     char path[400];
@@ -104,6 +109,14 @@ static void enable_both(const char *own, struct sys_sandbox_parts *parts) {
     parts->group_pids = enable(own, "pids") && enable(parts->path, "pids");
 }
 
+// Processes that were killed may be in it for a moment still.
+static void remove_in(const char *path, int rounds) {
+    for (int i = 0; i < rounds && rmdir(path) < 0 && errno == EBUSY; i++) {
+        (void)put(path, "cgroup.kill", "1");
+        usleep(REMOVE_PAUSE_US);
+    }
+}
+
 // Kills what is in it and removes it.
 static void clear(const char *path) {
     DIR *all = opendir(path);
@@ -114,10 +127,10 @@ static void clear(const char *path) {
         char below[600];
         snprintf(below, sizeof below, "%s/%s", path, at->d_name);
         if (at->d_type == DT_DIR && at->d_name[0] != '.')
-            group_remove(below);
+            remove_in(below, CLEAR_ROUNDS);
     }
     closedir(all);
-    group_remove(path);
+    remove_in(path, CLEAR_ROUNDS);
 }
 
 // Removes the groups that others of us left when they were killed.
@@ -247,13 +260,7 @@ int group_make(const struct sys_sandbox *sandbox, char path[288]) {
     return err;
 }
 
-// Processes that were killed may be in it for a moment still.
-void group_remove(const char *path) {
-    for (int i = 0; i < REMOVE_ROUNDS && rmdir(path) < 0 && errno == EBUSY; i++) {
-        (void)put(path, "cgroup.kill", "1");
-        usleep(REMOVE_PAUSE_US);
-    }
-}
+void group_remove(const char *path) { remove_in(path, REMOVE_ROUNDS); }
 
 uint64_t group_number(const char *path, const char *file, const char *key) {
     char whole[400], line[128];
