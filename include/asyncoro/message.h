@@ -184,7 +184,9 @@ AC_API int ac_on_dead_letter(void (*hook)(enum ac_dead_reason reason, ac_ref to,
 // wait. 0; -ENOMEM; -EPERM outside coroutines; -ENOTSUP if it names no coroutine; -EHOSTUNREACH if
 // its process is not known here. Nobody is told of his own end. A result that is too large or too
 // deep for a notice is left out, and `reason` says so (-EMSGSIZE); if there is no memory for the
-// notice when the time has come, it says AC_LOST with -ENOMEM.
+// notice when the time has come, it says AC_LOST with -ENOMEM; and at once AC_LOST with -ENOBUFS if
+// this process has 262,144 monitors on coroutines of that one in the loop that has started the
+// network there, or 16,384 on those in its other loops.
 AC_API int ac_monitor(ac_ref coroutine);
 
 // Takes the exit notice out of a message: true if it is one, and fills in `exit`, whose value the

@@ -148,7 +148,8 @@ enum fabric_way {
 
 // Queues a frame of one to three parts for a peer, opening a link if there is none. `type` is 16 to
 // 255. Copies the bytes. 0; -EAGAIN when the window is full; -EHOSTUNREACH if the peer is not
-// known; -EMSGSIZE over FRAME_PAYLOAD_MAX; -ENOMEM.
+// known; -EMSGSIZE over FRAME_PAYLOAD_MAX; -ENOMEM. A peer for which too much waits that the window
+// does not hold back (URGENT_BYTES_MAX) is lost like one that hangs: that is 0 all the same.
 int fabric_send(struct fabric *fabric, uint64_t peer, unsigned type, const ac_span *parts,
                 size_t count, enum fabric_way way);
 
