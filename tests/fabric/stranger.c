@@ -132,9 +132,10 @@ TEST(what_is_no_record_of_tls_is_out_at_once) {
     rig_close_all();
 }
 
-// All that a stranger costs: nothing said; a record begun.
+// All that a stranger costs: nothing said; a record begun. So few that all have begun before the
+// first one's time is over, where a handshake takes long.
 TEST(a_stranger_costs_little_memory) {
-    enum { COUNT = STRANGERS_MAX };
+    enum { COUNT = STRANGERS_MAX / 4 };
     static const size_t limits[] = {2 << 10, 96 << 10};
     for (size_t talks = 0; talks < countof(limits); talks++) {
         struct side *a = side_of(1);
