@@ -328,11 +328,32 @@ static ac_time relieve(struct place_computation *it, ac_time now) {
 // ---- those that fit nowhere ----
 
 static bool any_fits(const struct place_class *class) {
-    const struct placement *placement = class->computation->placement;
-    list_each (link, &placement->nodes)
-        if (fits(class, container_of(link, struct place_node, link)))
+    const struct place_computation *it = class->computation;
+    list_each (link, &it->placement->nodes) {
+        const struct place_node *node = container_of(link, struct place_node, link);
+        if (fits(class, node) && !placement_out(it, node))
             return true;
+    }
     return false;
+}
+
+// One that would fit but is kept out; NULL.
+static const struct place_out *any_out(const struct place_class *class) {
+    list_each (link, &class->computation->outs) {
+        const struct place_out *out = container_of(link, struct place_out, link);
+        if (fits(class, out->node))
+            return out;
+    }
+    return NULL;
+}
+
+// Whether there are places that are still being made ready, and which, as a sentence.
+static bool describe_pending(const struct place_computation *it, char text[PLACE_TEXT_BYTES]) {
+    uint32_t count = it->pending_workers ? it->pending_workers : it->pending_nodes;
+    if (count > 0)
+        snprintf(text, PLACE_TEXT_BYTES, "%u %s%s still being set up", count,
+                 it->pending_workers ? "worker" : "node", count == 1 ? " is" : "s are");
+    return count > 0;
 }
 
 // Whether a worker that takes jobs is on a node that fits.
@@ -380,8 +401,16 @@ static void describe_unfit(const struct place_class *class, char text[PLACE_TEXT
                  disabled == 1 ? " is" : "s are");
         return;
     }
+    if (describe_pending(class->computation, text))
+        return;
     if (placement->node_count == 0) {
         snprintf(text, PLACE_TEXT_BYTES, "no node has been found");
+        return;
+    }
+    const struct place_out *out = any_out(class);
+    if (out) {
+        snprintf(text, PLACE_TEXT_BYTES, "%.63s takes none of its jobs: %.160s",
+                 out->node->facts.name, out->why);
         return;
     }
     if (any_fits(class)) {
@@ -407,7 +436,8 @@ static ac_time see_to_unfit(struct place_class *class, ac_time now) {
     }
     if (class->unfit_since == 0)
         class->unfit_since = now;
-    if (placement->node_count > 0 && !class->needs.wait_for_nodes && !any_fits(class)) {
+    bool pending = class->computation->pending_nodes + class->computation->pending_workers > 0;
+    if (placement->node_count > 0 && !class->needs.wait_for_nodes && !pending && !any_fits(class)) {
         ac_time due = earlier(AC_FOREVER, placement->settled > class->unfit_since
                                               ? placement->settled
                                               : class->unfit_since);

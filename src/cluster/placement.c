@@ -51,6 +51,7 @@ struct place_computation *placement_open(struct placement *placement,
     list_init(&it->idle);
     list_init(&it->roomy);
     list_init(&it->cancelling);
+    list_init(&it->outs);
     list_init(&it->link);
     list_append(&placement->computations, &it->link);
     return it;
@@ -58,6 +59,10 @@ struct place_computation *placement_open(struct placement *placement,
 
 void *placement_user(const struct place_computation *it) { return it->user; }
 void placement_set_disabled(struct place_computation *it, uint32_t nodes) { it->disabled = nodes; }
+void placement_set_pending(struct place_computation *it, uint32_t nodes, uint32_t workers) {
+    it->pending_nodes = nodes;
+    it->pending_workers = workers;
+}
 uint64_t placement_jobs(const struct place_computation *it) { return it->job_count; }
 uint64_t placement_waiting(const struct place_computation *it) { return it->waiting; }
 void *placement_node_user(const struct place_node *it) { return it->user; }
@@ -492,7 +497,33 @@ struct place_node *placement_add_node(struct placement *placement, void *user,
     return it;
 }
 
+struct place_out *placement_out(const struct place_computation *it, const struct place_node *node) {
+    list_each (link, &it->outs) {
+        struct place_out *out = container_of(link, struct place_out, link);
+        if (!node || out->node == node)
+            return out;
+    }
+    return NULL;
+}
+
+void placement_keep_out(struct place_computation *it, struct place_node *node, const char *why) {
+    struct place_out *out = placement_out(it, node);
+    if (out) {
+        list_remove(&out->link);
+        memory_release(out);
+    }
+    out = why ? memory_allocate_zeroed(sizeof *out) : NULL;
+    if (!out)
+        return; // without memory jobs wait there for nothing, which is told too
+    out->node = node;
+    snprintf(out->why, sizeof out->why, "%s", why);
+    list_init(&out->link);
+    list_append(&it->outs, &out->link);
+}
+
 void placement_remove_node(struct place_node *it) {
+    list_each (link, &it->placement->computations)
+        placement_keep_out(container_of(link, struct place_computation, link), it, NULL);
     it->placement->node_count--;
     list_remove(&it->link);
     memory_release(it);
@@ -628,6 +659,10 @@ void placement_close(struct place_computation *it) {
         memory_release(it->pages[page]); // one that was made for a job that could not be
     for (uint32_t i = 0; i < it->class_count; i++)
         memory_release(it->classes[i]);
+    for (struct place_out *out; (out = placement_out(it, NULL)) != NULL;) {
+        list_remove(&out->link);
+        memory_release(out);
+    }
     memory_release(it->classes);
     memory_release(it->pages);
     list_remove(&it->link);

@@ -115,6 +115,12 @@ void placement_close(struct place_computation *computation);
 void *placement_user(const struct place_computation *computation);
 // How many nodes its client has disabled, for who asks why jobs wait.
 void placement_set_disabled(struct place_computation *computation, uint32_t nodes);
+// How many nodes and workers are still being made ready: meanwhile no class is given up.
+void placement_set_pending(struct place_computation *computation, uint32_t nodes, uint32_t workers);
+// No worker of the computation will be on that node, and why says why; NULL: that is no longer so.
+// Jobs that only it fits are given up, as those that fit no node.
+void placement_keep_out(struct place_computation *computation, struct place_node *node,
+                        const char *why);
 // Jobs that have not ended; of these, that wait for a worker.
 uint64_t placement_jobs(const struct place_computation *computation);
 uint64_t placement_waiting(const struct place_computation *computation);

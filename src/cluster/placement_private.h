@@ -55,9 +55,18 @@ struct place_computation {
     uint64_t page_count;
     uint64_t last_number;
     uint64_t job_count;
-    uint64_t waiting;   // of them
-    uint32_t cpus_held; // by its workers
-    uint32_t disabled;  // nodes, by its client
+    uint64_t waiting;                        // of them
+    uint32_t cpus_held;                      // by its workers
+    uint32_t disabled;                       // nodes, by its client
+    uint32_t pending_nodes, pending_workers; // that are being made ready
+    struct list outs;                        // struct place_out
+};
+
+// A node that is none for a computation.
+struct place_out {
+    struct list link; // in computation.outs
+    const struct place_node *node;
+    char why[PLACE_TEXT_BYTES];
 };
 
 struct place_class {
@@ -146,6 +155,9 @@ static inline ac_time earlier(ac_time a, ac_time b) { return a < b ? a : b; }
 
 // ---- placement.c ----
 
+// The record that says that a node is kept out; NULL. Without a node: any.
+struct place_out *placement_out(const struct place_computation *computation,
+                                const struct place_node *node);
 struct job *placement_find(const struct place_computation *computation, uint64_t number);
 void placement_queue_first(struct job *job);
 void placement_unqueue(struct job *job);

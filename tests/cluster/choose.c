@@ -156,6 +156,51 @@ TEST(without_any_node_jobs_wait_and_the_client_is_told) {
     placement_destroy(placement);
 }
 
+TEST(a_job_that_fits_only_nodes_that_are_kept_out_fails_with_the_reason) {
+    begin();
+    struct place_computation *it = open_one(), *other = open_one();
+    struct place_node *one = add_node("one", 2, ""), *two = add_node("two", 2, "gpu");
+    struct player *player = add_player(other, one);
+    uint32_t class = add_class(it, &(struct place_needs){0});
+    uint32_t waits = add_class(it, &(struct place_needs){.wait_for_nodes = true, .tags = "gpu"});
+    add_class(other, &(struct place_needs){0});
+    char text[PLACE_TEXT_BYTES];
+    placement_keep_out(it, one, "its set-up failed: no table");
+    submit(it, 1, class, MS);
+    run_until(1, now + 2500 * MS); // there may be a worker on the other one
+    ck_assert_uint_eq(reported, 0);
+    placement_keep_out(it, two, "its set-up took longer than 5 s");
+    placement_set_pending(it, 1, 0); // there may come a third one
+    run_until(1, now + 1000 * MS);
+    ck_assert_uint_eq(reported, 0);
+    ck_assert(placement_why(it, 1, now, text));
+    ck_assert_str_eq(text, "1 node is still being set up");
+    placement_set_pending(it, 1, 2);
+    ck_assert(placement_why(it, 1, now, text));
+    ck_assert_str_eq(text, "2 workers are still being set up");
+    placement_set_pending(it, 0, 0);
+    run_until(1, now + 1000 * MS);
+    ck_assert_int_eq(how[1], PLACE_FAILED);
+    ck_assert_str_eq(why[1], "one takes none of its jobs: its set-up failed: no table");
+    submit(it, 2, waits, MS);
+    hints = 0;
+    run_until(2, now + 5000 * MS);
+    ck_assert_uint_eq(hints, 1);
+    ck_assert_str_eq(hint, "two takes none of its jobs: its set-up took longer than 5 s");
+    submit(other, 1, 0, MS); // which knows nothing of that
+    run_until(2, now + 1000 * MS);
+    ck_assert_uint_eq(player->ended, 1);
+    placement_keep_out(it, two, NULL);
+    add_player(it, two);
+    run_until(3, now + 1000 * MS);
+    ck_assert_int_eq(how[2], DONE);
+    placement_keep_out(it, one, "again");
+    lose(player, "the node is gone");
+    placement_remove_node(one); // is forgotten with the node
+    ck_assert_uint_eq(placement_jobs(other), 0);
+    finish(it);
+}
+
 TEST(computations_share_processors_by_weight) {
     begin();
     struct place_computation *light = open_one();
