@@ -114,6 +114,22 @@ struct ac_computation_options {
                            // the first one that is found; "here", this process. Default: the
                            // variable AC_SCHEDULER, else here
     bool nodes_disabled; // nodes are told of, and used when ac_place_enable says so; default: used
+    // Functions that make places ready for jobs, and tidy them up; each is declared by AC_JOB, gets
+    // `setup_argument`, and runs as a coroutine in a worker, where it may do what a job may. A
+    // set-up that returns an error, ends its worker or takes too long keeps its place out of the
+    // computation, and is not tried again: AC_WORKER_GONE or AC_NODE_REFUSED tells why. What comes
+    // of a clean-up changes nothing; where it fails, the text of AC_WORKER_GONE says so.
+    ac_function node_setup;     // once on each node, in the first of its workers, before any of
+                                // them is given jobs. All start in the folder that it writes in
+    ac_function worker_setup;   // once in each worker process, after that of its node; in one that
+                                // is started for another that crashed, too
+    ac_function worker_cleanup; // in a worker that was set up, before it ends in order: at the end
+                                // of the computation, or when its node drains or was disabled; not
+                                // where worker, node or scheduler is lost or ended by force
+    ac_function node_cleanup;   // after the clean-ups of all workers of a node, in one of them
+    ac_value setup_argument;    // taken, also where the call fails; default: nil
+    double setup_seconds_max;   // what each set-up may take; default: any time
+    double cleanup_seconds_max; // what each clean-up may take, up to an hour; default: 3 seconds
 };
 
 // Opens a computation: starts the network if need be, finds nodes, now and later, ships the program
@@ -126,7 +142,8 @@ struct ac_computation_options {
 // program's own executable or what else is to travel: -ENOENT and the like, -ENOEXEC for a variant
 // that is no program, -EFBIG over 1 GiB, -E2BIG for more than 15 variants, or 256 files in all;
 // -EINVAL for a bad .name of a file; then AC_TRACE=cluster tells with which file; -EINVAL for a
-// .scheduler of more than 299 bytes.
+// .scheduler of more than 299 bytes, or seconds that cannot be; -ENOSYS for a set-up or clean-up
+// that is not declared by AC_JOB; -ENOTSUP, -EMSGSIZE for a .setup_argument as for ac_run_at.
 #define ac_computation_open(computation, ...)                                                      \
     ac_computation_open_with((computation),                                                        \
                              &(struct ac_computation_options){                                     \
@@ -134,11 +151,12 @@ struct ac_computation_options {
 AC_API int ac_computation_open_with(ac_computation **computation,
                                     const struct ac_computation_options *options) AC_CHECKED;
 
-// Waits until all jobs have ended (cancelling what still runs when the deadline is over), ends the
-// workers and forgets the computation. The exit notices of cancelled jobs have been sent when it
-// returns: a job that does not end within two seconds of its cancellation is AC_LOST with
-// -ECANCELED, and its worker is ended. A computation whose owner ends is closed by that. Can wait.
-// 0; -ECANCELED, and then it is closed all the same; -EPERM outside coroutines.
+// Waits until all jobs have ended (cancelling what still runs when the deadline is over), has
+// workers and nodes cleaned up, ends the workers and forgets the computation. The exit notices of
+// cancelled jobs have been sent when it returns: a job that does not end within two seconds of its
+// cancellation is AC_LOST with -ECANCELED, and its worker is ended. A computation whose owner ends
+// is closed by that. Can wait. 0; -ECANCELED, and then it is closed all the same; -EPERM outside
+// coroutines.
 AC_API int ac_computation_close(ac_computation *computation, ac_time deadline);
 
 // Runs a job at a given worker, which a status message named: function(argument), argument being
@@ -301,7 +319,7 @@ AC_API int ac_place_disable(ac_computation *computation, ac_ref node, ac_time de
 AC_API int ac_place_enable(ac_computation *computation, ac_ref node, ac_time deadline);
 
 enum ac_place_state {
-    AC_PLACE_FOUND = 1, // known, not ready yet
+    AC_PLACE_FOUND = 1, // known, not ready yet: it may still be set up
     AC_PLACE_READY,     // takes jobs
     AC_PLACE_SUSPENDED, // it is, or its node
     AC_PLACE_DRAINING,  // ends when the jobs that run there have ended
@@ -327,10 +345,11 @@ AC_API int64_t ac_places(ac_computation *computation, struct ac_place *places, s
 
 // What a status message tells.
 enum ac_status_kind {
-    AC_NODE_READY = 1, // a node takes part
-    AC_NODE_REFUSED,   // it cannot: `text` says why (other architecture, missing libraries, ...)
+    AC_NODE_READY = 1, // a node takes part; it is set up
+    AC_NODE_REFUSED,   // it cannot: `text` says why (other architecture, missing libraries, its
+                       // set-up failed, ...)
     AC_NODE_GONE,      // it was closed, or `lost`
-    AC_WORKER_READY,   // a worker takes jobs
+    AC_WORKER_READY,   // a worker takes jobs; it is set up
     AC_WORKER_GONE,    // it was closed, or `lost`; `text` says how it ended
     AC_JOB_STARTED,    // `job` runs as `coroutine` at `worker`
     AC_JOBS_WAIT,      // for three seconds jobs have found no fitting node, or the computation has

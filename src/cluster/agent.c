@@ -173,6 +173,8 @@ static void take_message(struct worker_agent *worker, ac_value message) {
         begin_end(worker);
     } else if (message_is(message, "tell")) {
         take_things(worker, message);
+    } else if (message_is(message, "called")) {
+        setup_take_called(worker, message);
     } else if (message_is(message, "ask")) {
         (void)ac_send(worker->ref, ac_list("go")); // if not, the monitor tells why
     }
@@ -181,8 +183,7 @@ static void take_message(struct worker_agent *worker, ac_value message) {
 
 // ---- the coroutine ----
 
-// Has the node end the worker by force.
-static void end_by_force(struct worker_agent *worker) {
+void agent_end_by_force(struct worker_agent *worker) {
     worker->doomed = true;
     if (worker->place)
         placement_enable_worker(worker->place, false);
@@ -208,12 +209,12 @@ static void send_things(struct worker_agent *worker) {
     if (worker->broken && !worker->doomed && !worker->ending)
         worker->doom = true;
     if (worker->doom && !worker->doomed)
-        end_by_force(worker);
+        agent_end_by_force(worker);
 }
 
-static int receive(struct worker_agent *worker) {
+int agent_receive(struct worker_agent *worker, ac_time deadline) {
     ac_value message;
-    int err = ac_receive(&message, worker->deadline);
+    int err = ac_receive(&message, worker->deadline < deadline ? worker->deadline : deadline);
     if (!err)
         take_message(worker, message);
     return err;
@@ -224,9 +225,11 @@ static int begin(struct worker_agent *worker) {
     worker_status(worker, AC_WORKER_FOUND, worker->node_name);
     // What the node has may come later than the word of its first worker.
     while (!err && !worker->at->place && !worker->ending)
-        err = receive(worker);
+        err = agent_receive(worker, AC_FOREVER);
     if (!err)
         err = ac_send(worker->ref, ac_list("hello", ac_self(), worker->desk->many_jobs));
+    if (!err && !worker->ending)
+        err = setup_worker(worker);
     if (!err && !worker->ending)
         worker->place = placement_add_worker(worker->desk->place, worker->at->place, worker);
     if (!worker->place)
@@ -237,6 +240,16 @@ static int begin(struct worker_agent *worker) {
     return 0;
 }
 
+// What came of its set-up or clean-up says more than how its process ended.
+static void describe_end(const struct worker_agent *worker, char text[512]) {
+    if (worker->why[0] && worker->closed)
+        snprintf(text, 512, "closed; %s", worker->why);
+    else if (worker->why[0])
+        snprintf(text, 512, "%s", worker->why);
+    else
+        snprintf(text, 512, "%s", worker->text[0] ? worker->text : "lost");
+}
+
 static ac_value run_agent(ac_value argument) {
     struct worker_agent *worker = ac_pointer_of(argument);
     struct desk *desk = worker->desk;
@@ -245,8 +258,9 @@ static ac_value run_agent(ac_value argument) {
         begin_end(worker);
     while (err != -ECANCELED && err != -ETIMEDOUT && !(worker->lost && worker->told)) {
         send_things(worker);
+        setup_send(worker);
         if (!(worker->lost && worker->told))
-            err = receive(worker);
+            err = agent_receive(worker, AC_FOREVER);
     }
     list_remove(&worker->link);
     char text[640];
@@ -259,7 +273,9 @@ static ac_value run_agent(ac_value argument) {
     if (worker->site && is_draining(worker->site))
         agent_kick(worker->site->coro); // it may be drained now
     worker->closed |= desk->closing || (worker->site && worker->site->leaving);
-    worker_status(worker, AC_WORKER_GONE, worker->text[0] ? worker->text : "lost");
+    describe_end(worker, text);
+    setup_worker_gone(worker, text);
+    worker_status(worker, AC_WORKER_GONE, text);
     batch_done(&worker->out);
     supply_release(worker->at);
     memory_release(worker);
@@ -355,6 +371,8 @@ void agent_worker_ended(struct site_agent *site, int64_t number, uint64_t begun,
             snprintf(worker->text, sizeof worker->text, "%s", text);
             worker->begun = begun;
             worker->closed = closed;
+            if (number != 0)
+                setup_note_end(worker);
         }
         worker->told = true;
         begin_end(worker);

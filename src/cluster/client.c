@@ -76,6 +76,7 @@ static void computation_free(struct ac_computation *it) {
     map_done(&it->spots);
     batch_done(&it->wants);
     ac_drop(it->open);
+    ac_drop(it->setup);
     memory_release(it);
 }
 
@@ -138,13 +139,9 @@ static void helper_ended(struct ac_computation *it) {
     computation_changed(it);
 }
 
-int ac_computation_open_with(ac_computation **computation,
-                             const struct ac_computation_options *options) {
-    struct coro *self = coro_here();
-    if (!self)
-        return -EPERM;
-    if (!computation || !job_entries_known())
-        return -EINVAL;
+static int open_with(struct coro *self, ac_computation **computation,
+                     const struct ac_computation_options *options, ac_value setup,
+                     ac_time cleanup_ns) {
     int err = remote_is_started(self->loop) ? 0 : ac_network_start();
     if (err && err != -EALREADY)
         return err;
@@ -152,6 +149,8 @@ int ac_computation_open_with(ac_computation **computation,
     struct ac_computation *it = cluster ? create(self, options) : NULL;
     if (!it)
         return -ENOMEM;
+    it->setup = ac_hold(setup);
+    it->cleanup_ns = cleanup_ns;
     err = contact_choose(it, options);
     if (!err)
         err = cargo_open(&it->cargo, options);
@@ -176,6 +175,25 @@ end_helpers:
     cargo_close(&it->cargo);
 release:
     computation_free(it);
+    return err;
+}
+
+int ac_computation_open_with(ac_computation **computation,
+                             const struct ac_computation_options *options) {
+    struct ac_computation_options whole = {0}; // an older program knows fewer
+    if (options)
+        memcpy(&whole, options, options->size < sizeof whole ? options->size : sizeof whole);
+    struct coro *self = coro_here();
+    ac_value setup = ac_nil;
+    ac_time cleanup_ns = 0;
+    int err = !self ? -EPERM : !computation || !job_entries_known() ? -EINVAL : 0;
+    if (err)
+        ac_drop(whole.setup_argument);
+    else
+        err = setup_told(&whole, &setup, &cleanup_ns);
+    if (!err)
+        err = open_with(self, computation, &whole, setup, cleanup_ns);
+    ac_drop(setup);
     return err;
 }
 
@@ -443,7 +461,7 @@ static void wait_for_jobs(struct ac_computation *it) {
 static void close_desk(struct ac_computation *it) {
     // Where it cannot be told it notices the end of the courier.
     bool told = ac_ref_is(it->desk) && !it->desk_gone && ac_send(it->desk, ac_list("close")) == 0;
-    ac_time until = ac_now() + DESK_GRACE_NS;
+    ac_time until = ac_now() + DESK_GRACE_NS + it->cleanup_ns;
     while (told && it->courier && wait_for_kick(until))
         continue;
     if (it->courier)

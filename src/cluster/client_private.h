@@ -52,6 +52,8 @@ struct ac_computation {
     struct cargo cargo;
     uint32_t helpers;       // coroutines of ours that live, but for the closer
     ac_value open;          // what the scheduler is told of it
+    ac_value setup;         // and in that, of set-ups and clean-ups (setup.c)
+    ac_time cleanup_ns;     // what the clean-ups may take when it is closed
     char where[300];        // a scheduler elsewhere, or "any"; "": that of this loop
     char why[512];          // what is in its way, for people; "": nothing so far
     ac_ref desk;            // none until it has said where it is

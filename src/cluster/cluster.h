@@ -9,6 +9,7 @@
 //   service.c    the scheduler as a program of its own
 //   desk.c       a computation at the scheduler
 //   agent.c      a worker at the scheduler
+//   setup.c      set-ups and clean-ups of nodes and workers
 //   supply.c     the nodes at the scheduler: finding them, having them run programs
 //   placement.c  jobs, workers and nodes as plain data (placement.h)
 //   choose.c     which job goes to which worker, and why the others wait

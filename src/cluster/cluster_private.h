@@ -33,6 +33,33 @@ static inline bool message_is(ac_value message, const char *word) {
     return is;
 }
 
+// ---- setup.c: what makes places ready and tidies them up ----
+
+// What a worker is called to run beside jobs. The numbers travel.
+enum place_call {
+    CALL_NOTHING,
+    CALL_NODE_SETUP,
+    CALL_WORKER_SETUP,
+    CALL_WORKER_CLEANUP,
+    CALL_NODE_CLEANUP,
+    PLACE_CALLS
+};
+static inline bool place_call_sets_up(enum place_call call) {
+    return call == CALL_NODE_SETUP || call == CALL_WORKER_SETUP;
+}
+// "the set-up of the node". Constant text.
+const char *place_call_name(enum place_call call);
+// What a client tells the scheduler of them: nil if there are none. Takes the argument that is in
+// the options. *cleanup_ns: what all clean-ups may take together. 0; or an error of
+// ac_computation_open.
+int setup_told(const struct ac_computation_options *options, ac_value *told, ac_time *cleanup_ns);
+
+// What a worker writes for its node, in memory that outlives it however it ends.
+struct worker_marks {
+    int64_t begun;      // the jobs that it has come to, of all that it was sent; -1: not known
+    int64_t setting_up; // 1: a set-up runs here, or has failed; 0
+};
+
 // ---- batch.c: what one coroutine has for another, many things in one message ----
 
 // Who tells whom what, and its items.

@@ -36,7 +36,7 @@ int contact_open(struct cluster *cluster, struct ac_computation *it,
     it->open = ac_list("open", coro_ref(it->courier), coro_ref(it->supplier), (const char *)address,
                        (const char *)it->name, ac_hold(it->cargo.told), it->many_jobs, nodes_max,
                        workers_max, options ? options->weight : 0,
-                       options && options->nodes_disabled);
+                       options && options->nodes_disabled, ac_hold(it->setup));
     if (it->open.kind == AC_INVALID)
         return ac_error_of(it->open);
     if (it->where[0])

@@ -3,7 +3,8 @@
 // coroutine of the scheduler for "open", then the desk itself):
 //
 //     ["open", courier, supplier, client's address, name, cargo, many jobs at once?,
-//      nodes at most, workers at most, weight, nodes disabled?]             courier -> scheduler
+//      nodes at most, workers at most, weight, nodes disabled?, set-ups and clean-ups or nil
+//      (setup.c)]                                                           courier -> scheduler
 //     ["desk", desk]                                       here it is            desk -> courier
 //     ["want", things...]   THING_CLASS, _JOB, _DROP                             courier -> desk
 //     ["news", things...]   THING_STATUS, _STARTED, _DONE                        desk -> courier
@@ -205,7 +206,7 @@ static void wait_for_agents(struct desk *desk, ac_time deadline) {
 static void close_desk(struct desk *desk) {
     desk->closing = true;
     supply_end_all(desk);
-    wait_for_agents(desk, ac_now() + CLOSE_NS);
+    wait_for_agents(desk, ac_now() + CLOSE_NS + setup_closing_ns(desk));
     agent_end_all(desk);
     list_each (link, &desk->agents)
         coro_cancel(container_of(link, struct site_agent, link)->coro);
@@ -224,6 +225,7 @@ static void desk_free(struct desk *desk) {
     map_done(&desk->asked);
     map_done(&desk->disabled);
     ac_drop(desk->cargo);
+    setup_done(&desk->setup);
     for (uint32_t i = 0; i < desk->function_count; i++)
         memory_release(desk->functions[i]);
     memory_release(desk->functions);
@@ -265,9 +267,11 @@ static ac_value run_desk(ac_value argument) {
 static int read_open(struct desk *desk, ac_value open) {
     const char *word, *address, *name;
     struct place_options options = {.user = desk};
+    ac_value setup = ac_nil;
     int err = ac_unpack(open, &word, &desk->courier, &desk->supplier, &address, &name, &desk->cargo,
                         &desk->many_jobs, &desk->nodes_max, &desk->workers_max, &options.weight,
-                        &desk->nodes_disabled);
+                        &desk->nodes_disabled, &setup);
+    err = err ? err : setup_read(&desk->setup, setup);
     if (err || !ac_ref_is(desk->courier) || !address)
         return err ? err : -EINVAL;
     (void)sys_address_parse(address, &desk->client);

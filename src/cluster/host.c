@@ -16,6 +16,7 @@
 //                                             all of it is checked, workers start
 //     ["gone", number, text, begun, closed?]  a worker has ended, and how; how many of its jobs it
 //                                             had come to, -1: not known; was it asked to end?
+//                                             No other is started for one that a set-up has ended
 //     ["draining", seconds]                   give it no new jobs, and say "close" when those that
 //                                             run have ended: in so many seconds all is ended
 //     ["end", number]                         end that worker by force                agent -> host
@@ -73,6 +74,7 @@ struct host {
     uint32_t keeper_count;
     int64_t last_number;
     uint32_t restarts_left;
+    uint32_t unfit; // workers in which a set-up failed: no others are started for them
     char last_end[END_TEXT_BYTES]; // how the worker that ended last did; "": none has
     bool drain;                    // the agent is to be told
     ac_time drain_ns;
@@ -87,7 +89,7 @@ struct keeper {
     struct sys_ward ward;
     int record;      // our end of the pipe with the start-up record
     int output;      // our end of the pipe with what it writes
-    int begun;       // memory in which it counts the jobs that it has come to; -1: none
+    int marks;       // memory of struct worker_marks, which it writes; -1: none
     ac_ref listener; // which may end before the process
     ac_time began;
     size_t tail_bytes;
@@ -185,10 +187,10 @@ static void refuse_for(struct host *host, int err, const char *what) {
 
 // ---- workers ----
 
-// What a worker writes there outlives it, however it ends. A descriptor, or -1.
-static int memory_for_count(void) {
-    static const int64_t not_known = -1; // until the worker says 0
-    int fd = sys_memory_create("begun");
+// A descriptor, or -1.
+static int memory_for_marks(void) {
+    static const struct worker_marks not_known = {.begun = -1}; // until the worker says 0
+    int fd = sys_memory_create("marks");
     if (fd >= 0 && sys_file_write_at(fd, 0, &not_known, sizeof not_known) == 0)
         return fd;
     sys_fd_close(fd);
@@ -214,7 +216,7 @@ static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BY
     err = sys_pipe(output);
     if (err)
         goto close_record;
-    keeper->begun = memory_for_count();
+    keeper->marks = memory_for_marks();
     err = remote_keys(loop_here, &start.keys);
     if (!err)
         err = worker_start_write(record[1], &start);
@@ -230,7 +232,7 @@ static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BY
         .output = output[1],
         .error = output[1],
         .extra = record[0],
-        .more = keeper->begun < 0 ? 0 : keeper->begun,
+        .more = keeper->marks < 0 ? 0 : keeper->marks,
     };
     if (!err)
         err = cell_start(&host->node->cells, &keeper->ward, &how, problem);
@@ -246,7 +248,7 @@ static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BY
     sys_fd_close(output[1]);
     if (err) {
         sys_fd_close(output[0]);
-        sys_fd_close(keeper->begun);
+        sys_fd_close(keeper->marks);
     }
 close_record:
     sys_fd_close(record[0]);
@@ -277,7 +279,7 @@ static int start_worker(struct host *host, char problem[SYS_WARD_PROBLEM_BYTES])
     if (!coro) {
         sys_ward_abandon(&keeper->ward);
         sys_fd_close(keeper->record);
-        sys_fd_close(keeper->begun);
+        sys_fd_close(keeper->marks);
         memory_release(keeper);
         return -ENOMEM;
     }
@@ -289,21 +291,25 @@ static int start_worker(struct host *host, char problem[SYS_WARD_PROBLEM_BYTES])
     return listener ? 0 : -ENOMEM;
 }
 
-static void refuse_crashing(struct host *host) {
-    static const char given_up[] = "its workers end again and again: given up; the last one: ";
+// There will be no workers.
+static void refuse_workers(struct host *host) {
     char text[PROBLEM_BYTES];
-    snprintf(text, sizeof text, "%s%.*s", given_up, (int)(sizeof text - sizeof given_up),
-             host->last_end);
+    const char *why = host->unfit == host->workers ? "the set-up failed in all of its workers"
+                                                   : "its workers end again and again: given up";
+    snprintf(text, sizeof text, "%s; the last one: %.*s", why, PROBLEM_BYTES - 64, host->last_end);
     refuse(host, text);
 }
 
 // As many workers as there should be.
 static void start_workers(struct host *host) {
-    while (!host->ending && host->program >= 0 && host->keeper_count < host->workers) {
+    if (!host->ending && host->unfit > 0 && host->unfit == host->workers)
+        refuse_workers(host);
+    while (!host->ending && host->program >= 0 &&
+           host->keeper_count + host->unfit < host->workers) {
         if (host->last_number >= host->workers) {
             if (host->restarts_left == 0) {
                 if (host->keeper_count == 0)
-                    refuse_crashing(host);
+                    refuse_workers(host);
                 return;
             }
             host->restarts_left--;
@@ -360,10 +366,11 @@ static ac_value run_keeper(ac_value argument) {
     end.last_bytes = keeper->tail_bytes;
     worker_end_text(&end, text, sizeof text);
     trace(TRACE_CLUSTER, "%s: worker %lld: %s", host->name, (long long)keeper->number, text);
-    int64_t begun = -1;
-    if (keeper->begun < 0 || sys_file_read_at(keeper->begun, 0, &begun, sizeof begun) < 0)
-        begun = -1;
-    ac_value gone = ac_list("gone", keeper->number, (const char *)text, begun, end.closed);
+    struct worker_marks marks = {.begun = -1};
+    if (keeper->marks < 0 || sys_file_read_at(keeper->marks, 0, &marks, sizeof marks) < 0)
+        marks = (struct worker_marks){.begun = -1};
+    host->unfit += marks.setting_up != 0 && !end.closed;
+    ac_value gone = ac_list("gone", keeper->number, (const char *)text, marks.begun, end.closed);
     ac_ref agent = host->agent;
     memcpy(host->last_end, text, sizeof text);
     list_remove(&keeper->link);
@@ -373,7 +380,7 @@ static ac_value run_keeper(ac_value argument) {
     if (host->coro)
         (void)mailbox_put(host->coro, ac_nil);
     sys_fd_close(keeper->record);
-    sys_fd_close(keeper->begun);
+    sys_fd_close(keeper->marks);
     memory_release(keeper);
     (void)ac_send(agent, gone);
     return ac_nil;

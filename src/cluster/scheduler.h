@@ -21,6 +21,19 @@
 // What a client may want of a place.
 enum steer { STEER_SUSPEND, STEER_RESUME, STEER_DISABLE, STEER_ENABLE, STEERS };
 
+// What a computation wants to have run beside jobs (setup.c).
+struct setup {
+    ac_value told;                      // by the client, which holds the texts; nil: nothing
+    const char *functions[PLACE_CALLS]; // NULL or "": none
+    ac_value argument;
+    ac_time setup_ns;   // that each set-up may take; 0: any time
+    ac_time cleanup_ns; // each clean-up
+    uint32_t workers;   // that are being set up, or wait for the set-up of their node
+};
+
+// The set-up of a node.
+enum setup_state { SETUP_WAITS, SETUP_RUNS, SETUP_DONE };
+
 // A node, for all computations.
 struct site {
     struct list link;         // in scheduler.sites
@@ -60,6 +73,7 @@ struct desk {
     struct sys_address client; // where it listens
     struct batch news;         // for the courier
     ac_value cargo;            // what it brings with it, as nodes are told
+    struct setup setup;
     bool many_jobs;
     uint32_t nodes_max;   // 0: all
     uint32_t workers_max; // of a node; 0: all
@@ -88,7 +102,11 @@ struct site_agent {
     bool disabled;  // likewise, and that they end
     bool leaving;   // the node was told to end them
     bool closed;    // it has ended in order
+    enum setup_state setup;
+    enum place_call cleaning; // the clean-up that runs; PLACE_CALLS: all have
+    ac_time cleaning_until;   // and until when
     char name[64];
+    char why[PLACE_TEXT_BYTES]; // it was refused; "": it was not
 };
 
 struct worker_agent {
@@ -102,19 +120,23 @@ struct worker_agent {
     int64_t number;   // on its node
     struct batch out; // for the worker
     bool kicked;
-    bool suspended;   // by the client
-    bool broken;      // no memory for what the worker is to be told
-    bool ending;      // takes no more jobs
-    bool lost;        // the monitor has told
-    bool told;        // the node has told how it ended: `text`,
-    uint64_t begun;   // and how many of its jobs it had come to; PLACE_NOT_KNOWN
-    bool closed;      // it was asked to
-    bool doom;        // the node is to end it by force,
-    bool doomed;      // and was asked to
-    ac_time deadline; // when an ending worker is given up
+    bool suspended;       // by the client
+    bool broken;          // no memory for what the worker is to be told
+    bool ending;          // takes no more jobs
+    bool lost;            // the monitor has told
+    bool told;            // the node has told how it ended: `text`,
+    uint64_t begun;       // and how many of its jobs it had come to; PLACE_NOT_KNOWN
+    bool closed;          // it was asked to
+    bool doom;            // the node is to end it by force,
+    bool doomed;          // and was asked to
+    ac_time deadline;     // when an ending worker is given up
+    enum place_call call; // what it runs beside jobs
+    bool call_due;        // it has still to be told so
+    bool is_set_up;
     char location[64];
     char node_name[64];
     ac_ref node_ref;
+    char why[320]; // what came of set-up or clean-up, if that is not as it should be; ""
     char text[512];
 };
 
@@ -145,7 +167,38 @@ void desk_status(struct desk *desk, const struct ac_status *status, const char *
 void desk_agent_ended(struct desk *desk);
 void desk_kick(struct desk *desk);
 
+// ---- setup.c ----
+
+// Takes what the client has told. 0 or an error; to be released by setup_done in either case.
+int setup_read(struct setup *setup, ac_value told);
+void setup_done(struct setup *setup);
+// What is yet to be set up may have changed.
+void setup_look(struct desk *desk);
+// In the agent of a worker: waits until node and worker are set up. 0 or an error.
+int setup_worker(struct worker_agent *worker);
+// The worker tells how what it was called to run has ended.
+void setup_take_called(struct worker_agent *worker, ac_value message);
+// The node has told how the worker has ended: was it by what it was called to run?
+void setup_note_end(struct worker_agent *worker);
+// The worker is gone, and `text` says how.
+void setup_worker_gone(struct worker_agent *worker, const char *text);
+// In the agent of a worker: tells it of the clean-up that is due.
+void setup_send(struct worker_agent *worker);
+// Whether the node is still to be set up.
+bool setup_holds_back(const struct site_agent *site);
+// Begins the clean-ups of a site that is leaving, and goes on with them: true when they are over.
+// To be called again when it was kicked, and when site->cleaning_until is over.
+bool setup_is_cleaned(struct site_agent *site);
+// What all clean-ups may take together.
+ac_time setup_closing_ns(const struct desk *desk);
+
 // ---- agent.c ----
+
+// Receives one message of the agent. 0; -ETIMEDOUT at the deadline of the worker or this one; or
+// another error.
+int agent_receive(struct worker_agent *worker, ac_time deadline);
+// Has the node end the worker.
+void agent_end_by_force(struct worker_agent *worker);
 
 void agent_add(struct site_agent *site, int64_t number, ac_ref worker);
 struct worker_agent *agent_find(struct desk *desk, ac_ref worker);
@@ -178,6 +231,10 @@ void supply_release(struct site *site);
 int supply_steer(struct desk *desk, ac_ref place, enum steer what);
 // The places from the n-th on, as many as go into a message: [how many there are, place, ...].
 ac_value supply_list(struct desk *desk, uint64_t from);
+// The node takes part: it is set up, if that is to be.
+void supply_ready(struct site_agent *agent);
+// It does not, and `why` says why. Its agent ends, and with it its workers.
+void supply_refuse(struct site_agent *agent, const char *why);
 // Tells all site agents of a desk to have their workers ended, and to end.
 void supply_end_all(struct desk *desk);
 

@@ -53,7 +53,7 @@ static bool add_agent(struct desk *desk, struct site *site) {
     struct site_agent *agent = memory_allocate_zeroed(sizeof *agent);
     if (!agent)
         return false;
-    *agent = (struct site_agent){.desk = desk, .site = site};
+    *agent = (struct site_agent){.desk = desk, .site = site, .cleaning_until = AC_FOREVER};
     list_init(&agent->link);
     agent->coro = cluster_spawn(desk->scheduler->loop, run_agent, agent, "agent of a node");
     if (!agent->coro) {
@@ -64,6 +64,9 @@ static bool add_agent(struct desk *desk, struct site *site) {
     list_append(&desk->agents, &agent->link);
     desk->agent_count++;
     site->users++;
+    if (site->place)
+        placement_keep_out(desk->place, site->place, NULL);
+    setup_look(desk);
     site_status(agent, AC_NODE_FOUND, "");
     return true;
 }
@@ -320,14 +323,24 @@ static void take_answer(struct site_agent *agent, ac_value message) {
     (void)ac_monitor(host);
 }
 
+void supply_refuse(struct site_agent *agent, const char *why) {
+    char all[512];
+    if (agent->over)
+        return;
+    snprintf(all, sizeof all, "%s: %s", agent->name, why);
+    snprintf(agent->why, sizeof agent->why, "%.*s", (int)sizeof agent->why - 1, why);
+    agent->over = true;
+    site_status(agent, AC_NODE_REFUSED, all);
+    agent_kick(agent->coro);
+}
+
 static void take_refusal(struct site_agent *agent, ac_value message) {
     const char *word, *text, *name;
     if (ac_unpack(message, &word, &text, &name) != 0)
         return;
-    char all[512];
-    snprintf(all, sizeof all, "%s: %s", name ? name : "", text ? text : "refused");
-    agent->over = true;
-    site_status(agent, AC_NODE_REFUSED, all);
+    if (!agent->name[0])
+        snprintf(agent->name, sizeof agent->name, "%s", name ? name : "");
+    supply_refuse(agent, text ? text : "refused");
 }
 
 // What the node has: [processors, memory, tags, architecture].
@@ -340,6 +353,13 @@ static bool read_facts(struct site_agent *agent, ac_value list, struct place_fac
     snprintf(facts->tags, sizeof facts->tags, "%s", tags);
     snprintf(facts->architecture, sizeof facts->architecture, "%s", architecture);
     return true;
+}
+
+void supply_ready(struct site_agent *agent) {
+    agent->ready = true;
+    site_status(agent, AC_NODE_READY, agent->name);
+    setup_look(agent->desk);
+    scheduler_changed(agent->desk->scheduler);
 }
 
 static void take_ready(struct site_agent *agent, ac_value message) {
@@ -355,9 +375,8 @@ static void take_ready(struct site_agent *agent, ac_value message) {
     ac_drop(list);
     if (!site->place || agent->ready)
         return;
-    agent->ready = true;
-    site_status(agent, AC_NODE_READY, agent->name);
-    scheduler_changed(agent->desk->scheduler);
+    if (!setup_holds_back(agent))
+        supply_ready(agent);
     list_each (link, &agent->desk->workers)
         agent_kick(container_of(link, struct worker_agent, link)->coro);
 }
@@ -437,14 +456,19 @@ static int serve(struct site_agent *agent) {
             agent->leaving = true;
             if (!ac_ref_is(agent->host))
                 return 0;
-            deadline = ac_now() + CLOSE_GRACE_NS;
-            if (ac_send(agent->host, ac_list("close")) < 0)
-                return 0;
+            if (setup_is_cleaned(agent)) {
+                deadline = ac_now() + CLOSE_GRACE_NS;
+                if (ac_send(agent->host, ac_list("close")) < 0)
+                    return 0;
+            }
         }
         ac_value message;
-        err = ac_receive(&message, deadline);
+        ac_time look = agent->cleaning_until;
+        err = ac_receive(&message, deadline < look ? deadline : look);
         if (!err)
             take_message(agent, message);
+        else if (err == -ETIMEDOUT && deadline == AC_FOREVER)
+            err = 0; // the time of a clean-up is up
     }
     return err;
 }
@@ -469,6 +493,9 @@ static ac_value run_agent(ac_value argument) {
                        desk->closing ? "closed" : "its node is gone");
     list_remove(&agent->link);
     struct site *site = agent->site;
+    // Before another one may take its place: nothing is decided in between.
+    if (agent->why[0] && site->place && !ac_is_nil(desk->setup.told))
+        placement_keep_out(desk->place, site->place, agent->why);
     // The client wants it again.
     if (agent->disabled && !is_disabled(desk, site) && !find_agent(desk, site->holder) &&
         !desk->closing && map_get(&desk->asked, &site->holder, sizeof site->holder))
@@ -477,6 +504,7 @@ static ac_value run_agent(ac_value argument) {
     scheduler_changed(desk->scheduler);
     memory_release(agent);
     supply_serve(desk); // one beyond nodes_max may take its place
+    setup_look(desk);
     desk_agent_ended(desk);
     return ac_nil;
 }

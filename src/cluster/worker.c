@@ -13,9 +13,10 @@
 // keeps the other end of the pipe open: when it ends, so does the worker. A program that a person
 // starts with that argument finds no such record and goes on as a program.
 //
-// Descriptor 4 is memory in which the worker counts the jobs that it has come to, of all that it
-// was sent: when it has ended the node tells that number, which is exact however it ended, where
-// its own last words may have been lost in a connection that was reset.
+// Descriptor 4 is memory (struct worker_marks) in which the worker counts the jobs that it has come
+// to, of all that it was sent: when it has ended the node tells that number, which is exact however
+// it ended, where its own last words may have been lost in a connection that was reset. Likewise
+// the node sees there whether a set-up has ended it.
 //
 // Messages between the scheduler's agent of the node or, after "hello", its agent of this worker,
 // and the worker's main coroutine:
@@ -26,6 +27,11 @@
 //     ["tell", things...]                 THING_BEGUN, _ENDED, _BACK       worker -> agent
 //     ["ask"]                             do you know all that?            worker -> agent
 //     ["go"]                              I do                             agent -> worker
+//     ["call", what, function, argument]  run this (enum place_call)       agent -> worker
+//     ["called", what, why]               it has ended; why it failed, ""  worker -> agent
+//
+// What is called runs alone: a set-up before there are jobs; before a clean-up the jobs that are
+// left are cancelled. After a set-up that failed the worker leaves.
 //
 // Jobs begin in the order in which they came: one after the other, or all at once if `many`. What
 // is about to run is told, and the message handed to the system, before it runs: should the worker
@@ -47,14 +53,15 @@
 
 enum {
     RECORD_FD = 3,
-    BEGUN_FD = 4,
+    MARKS_FD = 4,
     RECORD_BYTES_MAX = 1024, // fits into any pipe, so that writing it waits for nobody
     RECORD_ITEMS = 8,
     JOB_STACK_BYTES = 256 << 10, // of a job that has its worker for itself
     ROUND_JOBS_MAX = 256,        // told of at once
     ROUND_NS = 200 * 1000,       // what they may take together, by the mean of their function
     SHORT_NS = 100 * 1000,       // a job that takes longer is told of alone
-    MEAN_OF = 8                  // jobs: how quickly the mean forgets
+    MEAN_OF = 8,                 // jobs: how quickly the mean forgets
+    CALL_TEXT_BYTES = 256        // of why a set-up or clean-up failed
 };
 
 static const char record_magic[8] = {'a', 'c', 'w', 'o', 'r', 'k', 'e', 'r'};
@@ -86,6 +93,18 @@ struct task {
     struct worker *worker;
 };
 
+// What the agent has called.
+struct call {
+    enum place_call what; // CALL_NOTHING: nothing
+    const struct ac_job_entry *entry;
+    ac_value argument;
+    struct coro *coro; // since it runs
+    struct end_watch watch;
+    bool over;
+    struct ac_exit exit; // how it has ended
+    struct worker *worker;
+};
+
 struct worker {
     struct worker_start start;
     struct coro *main;
@@ -93,19 +112,21 @@ struct worker {
     bool many;
     bool asked; // whether what is in the round may begin
     bool leaving;
-    bool kicked;         // there is a kick in the mailbox of main
-    bool broken;         // no memory for a report: it leaves, and what it had is lost
-    struct list waiting; // tasks that have not begun
-    struct list round;   // told of, to run next
-    struct list running; // one, or many
-    struct map tasks;    // by number
-    uint64_t sent;       // jobs, to this worker
-    uint64_t *begun;     // the count of those that it has come to
-    struct batch news;   // for the agent
-    ac_time told;        // when it was sent some
-    uint64_t settled;    // of the bytes sent to a client elsewhere, those known to be there
-    double *means;       // by function, and last for mappings: nanoseconds of its jobs, lately; 0:
-                         // none has ended
+    bool kicked;                // there is a kick in the mailbox of main
+    bool broken;                // no memory for a report: it leaves, and what it had is lost
+    struct list waiting;        // tasks that have not begun
+    struct list round;          // told of, to run next
+    struct list running;        // one, or many
+    struct map tasks;           // by number
+    uint64_t sent;              // jobs, to this worker
+    struct worker_marks *marks; // for the node
+    struct call call;
+    bool failed;       // a set-up has
+    struct batch news; // for the agent
+    ac_time told;      // when it was sent some
+    uint64_t settled;  // of the bytes sent to a client elsewhere, those known to be there
+    double *means;     // by function, and last for mappings: nanoseconds of its jobs, lately; 0:
+                       // none has ended
 };
 
 _Noreturn static void run_process(struct worker_start *start, ac_value held);
@@ -241,13 +262,13 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     (void)sys_fd_keep(RECORD_FD);
     (void)
         sys_end_with_parent(); // else it still gets SIGKILL, and only what it has started may stay
-    static uint64_t unseen;
+    static struct worker_marks unseen;
     struct worker worker = {.start = *start};
-    worker.begun = sys_memory_map(BEGUN_FD, sizeof *worker.begun);
-    if (!worker.begun)
-        worker.begun = &unseen;
-    *worker.begun = 0;
-    sys_fd_close(BEGUN_FD);
+    worker.marks = sys_memory_map(MARKS_FD, sizeof *worker.marks);
+    if (!worker.marks)
+        worker.marks = &unseen;
+    *worker.marks = (struct worker_marks){0};
+    sys_fd_close(MARKS_FD);
     declared.client = start->supplier.peer;
     list_init(&worker.waiting);
     list_init(&worker.round);
@@ -273,7 +294,7 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     batch_done(&worker.news);
     memory_release(worker.means);
     ac_drop(held);
-    exit(err ? EXIT_FAILURE : EXIT_SUCCESS);
+    exit(err || worker.failed ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 // Ends the worker when the node has ended: nobody else holds the other end of the pipe.
@@ -345,7 +366,7 @@ static void run_next(struct worker *worker, ac_time now) {
         struct task *task = container_of(link, struct task, link);
         list_append(&worker->running, &task->link);
         task->began = now;
-        __atomic_store_n(worker->begun, task->place, __ATOMIC_RELAXED);
+        __atomic_store_n(&worker->marks->begun, (int64_t)task->place, __ATOMIC_RELAXED);
         if (task->coro->wait == &turn_wait) // else it was cancelled
             coro_wake(task->coro, 0);
     }
@@ -531,6 +552,100 @@ static void take_go(struct worker *worker) {
     run_next(worker, ac_now());
 }
 
+// ---- what the agent calls ----
+
+// Tells the agent what has come of it. A worker that was not set up is of no use.
+static void end_call(struct worker *worker, int err, const char *why) {
+    struct call *call = &worker->call;
+    enum place_call what = call->what;
+    char text[CALL_TEXT_BYTES] = "";
+    ac_drop(call->argument);
+    *call = (struct call){0};
+    if (err) {
+        snprintf(text, sizeof text, "%s", why ? why : ac_strerror(err));
+        text_mend(text);
+        fprintf(stderr, "worker %lld: %s failed: %s\n", (long long)worker->start.number,
+                place_call_name(what), text);
+    }
+    if (!err)
+        worker->marks->setting_up = 0;
+    else if (place_call_sets_up(what))
+        worker->failed = worker->leaving = true;
+    settle_client(worker);
+    (void)ac_send(worker->agent, ac_list("called", (int)what, (const char *)text));
+}
+
+// Main tells.
+static void call_ended(struct end_watch *watch, const struct ac_exit *exit) {
+    struct call *call = container_of(watch, struct call, watch);
+    call->over = true;
+    call->exit = *exit;
+    call->exit.value = ac_hold(exit->value);
+    kick(call->worker);
+}
+
+static void start_call(struct worker *worker) {
+    struct call *call = &worker->call;
+    const struct ac_spawn_options options = {.size = sizeof options,
+                                             .name = call->entry->name,
+                                             .stack_bytes = JOB_STACK_BYTES,
+                                             .daemon = true};
+    int err = 0;
+    ac_value argument = call->argument;
+    call->argument = ac_nil;
+    call->coro = coro_create(loop_here, call->entry->function, argument, &options, false, &err);
+    if (!call->coro) {
+        end_call(worker, err, NULL);
+        return;
+    }
+    call->watch = (struct end_watch){.ended = call_ended, .observes = true};
+    coro_watch(call->coro, &call->watch);
+}
+
+// Begins what is called when no job is left, and tells of its end.
+static void see_to_call(struct worker *worker) {
+    struct call *call = &worker->call;
+    if (call->over) {
+        const struct ac_exit exit = call->exit;
+        char why[CALL_TEXT_BYTES];
+        ac_span text = ac_span_of(exit.value);
+        snprintf(why, sizeof why, "%.*s", (int)text.bytes, text.bytes ? (const char *)text.at : "");
+        int err = exit.how == AC_FINISHED ? 0 : exit.reason ? exit.reason : -ECANCELED;
+        end_call(worker, err, why[0] ? why : NULL);
+        ac_drop(exit.value);
+    } else if (call->what && !call->coro && map_count(&worker->tasks) == 0) {
+        start_call(worker);
+    }
+}
+
+static void give_up_jobs(struct worker *worker) {
+    for (struct list *link; (link = list_first(&worker->waiting)) != NULL;)
+        task_refuse(container_of(link, struct task, link), AC_CANCELLED, -ECANCELED, NULL);
+    struct list *const lists[] = {&worker->round, &worker->running};
+    for (size_t i = 0; i < countof(lists); i++)
+        list_each (link, lists[i])
+            coro_cancel(container_of(link, struct task, link)->coro);
+}
+
+static void take_call(struct worker *worker, ac_value message) {
+    const char *word, *name;
+    int what;
+    ac_value argument;
+    struct call *call = &worker->call;
+    if (call->what || ac_unpack(message, &word, &what, &name, &argument) != 0)
+        return;
+    *call = (struct call){.what = (enum place_call)what,
+                          .entry = name ? job_entry_named(name) : NULL,
+                          .argument = argument,
+                          .worker = worker};
+    if (place_call_sets_up(call->what))
+        worker->marks->setting_up = 1;
+    else
+        give_up_jobs(worker);
+    if (!call->entry)
+        end_call(worker, -ENOSYS, "it is not declared in this program: declare it with AC_JOB");
+}
+
 static void take_message(struct worker *worker, ac_value message) {
     struct ac_exit exit;
     if (ac_is_nil(message))
@@ -543,6 +658,8 @@ static void take_message(struct worker *worker, ac_value message) {
         take_hello(worker, message);
     else if (message_is(message, "go"))
         take_go(worker);
+    else if (message_is(message, "call"))
+        take_call(worker, message);
     else if (message_is(message, "leave"))
         worker->leaving = true;
     ac_drop(message);
@@ -582,6 +699,7 @@ static int serve(struct worker *worker) {
             take_message(worker, message);
         if (err || ac_mailbox_count() > 0 || !ac_ref_is(worker->agent))
             continue;
+        see_to_call(worker);
         bool told = begin_round(worker);
         err = send_news(worker);
         if (told && !err)
