@@ -12,12 +12,23 @@ enum { WORKERS = 3 };
 enum what { NODE_SETUP, WORKER_SETUP, WORKER_CLEANUP, NODE_CLEANUP, WHATS };
 
 // What a function does after it has told the client. The argument of all is [client, ways...].
-enum way { GOOD, ERROR, CRASH, HANG, COMPUTE, ERROR_IN_ONE, CRASH_ONCE };
+enum way { GOOD, ERROR, CRASH, HANG, COMPUTE, ERROR_IN_ONE, CRASH_ONCE, SLOW, ASK };
 
 static int loaded; // in a worker: what its set-up has read
 
 // True for the first one on this node.
 static bool is_first(const char *name) { return mkdir(name, 0700) == 0; }
+
+// What the client wants to come of it.
+static enum way ask(ac_ref client) {
+    ac_value answer = ac_nil;
+    int err = ac_send(client, ac_list("ask", ac_self()));
+    if (!err)
+        err = ac_receive(&answer, ac_after(40));
+    enum way way = err ? ERROR : (enum way)ac_int_of(answer);
+    ac_drop(answer);
+    return way;
+}
 
 static ac_value go(enum way way) {
     switch (way) {
@@ -28,10 +39,14 @@ static ac_value go(enum way way) {
     case COMPUTE:
         for (;;)
             __asm__ volatile("");
+    case SLOW: return ac_result(ac_sleep(5.2));
     case ERROR_IN_ONE: return is_first("one") ? ac_result(-ENODATA) : ac_nil;
     case CRASH_ONCE:
         if (is_first("once"))
             abort();
+        break;
+    case ASK: // has been done
+        break;
     }
     return ac_nil;
 }
@@ -55,7 +70,8 @@ static ac_value tell(ac_value argument, enum what what) {
         sys_fd_close(fd);
         loaded += atoi(text);
     }
-    return err ? ac_result(err) : go((enum way)ways[what]);
+    enum way way = (enum way)ways[what];
+    return err ? ac_result(err) : go(way == ASK ? ask(client) : way);
 }
 
 static ac_value set_up_node(ac_value argument) { return tell(argument, NODE_SETUP); }
@@ -104,6 +120,7 @@ static struct {
     char text[KINDS][512]; // of the last one
     ac_ref node;           // of the last one
     bool lost;             // AC_WORKER_GONE: the last one
+    int asked;             // by ASK: the first one is told to fail
     int exits;
     struct ac_job_exit exit; // the last one; its value is ours
 } seen;
@@ -112,7 +129,10 @@ static void take(ac_value message) {
     struct ac_status status;
     const char *word;
     int what, pid;
-    if (ac_status_of(message, &status)) {
+    ac_ref who;
+    if (message_is(message, "ask") && ac_unpack(message, &word, &who) == 0) {
+        ck_assert_int_eq(ac_send(who, seen.asked++ == 0 ? ERROR : GOOD), 0);
+    } else if (ac_status_of(message, &status)) {
         seen.statuses[status.kind]++;
         strcpy(seen.text[status.kind], status.text);
         seen.node = status.node;
@@ -376,6 +396,50 @@ TEST(one_worker_that_is_kept_out_is_not_replaced_and_the_others_work) {
     world_end();
 }
 
+static ac_value take_another(ac_value unused) {
+    (void)unused;
+    OPEN(ASK, GOOD, GOOD, GOOD, .nodes_max = 1);
+    check_job(); // which waits for the other node
+    ck_assert_int_eq(seen.statuses[AC_NODE_REFUSED], 1);
+    ck_assert_int_eq(seen.statuses[AC_NODE_READY], 1);
+    close_it();
+    ck_assert_int_eq(seen.ran[NODE_SETUP], 2);
+    ck_assert_int_eq(seen.ran[NODE_CLEANUP], 1);
+    return ac_nil;
+}
+
+TEST(another_node_takes_the_place_of_one_that_is_kept_out) {
+    world_begin("1");
+    struct sys_process first = world_node;
+    world_node_name = "there";
+    world_start_node("1");
+    world_run(take_another);
+    world_stop(&first);
+    world_end();
+}
+
+static ac_value lose_node(ac_value unused) {
+    (void)unused;
+    struct sys_process_end end;
+    OPEN(GOOD, HANG, GOOD, GOOD, .name = "lost");
+    AWAIT(seen.ran[WORKER_SETUP] == 1);
+    sys_process_end(&world_node, true, false);
+    AWAIT(seen.statuses[AC_NODE_GONE] == 1 && seen.statuses[AC_WORKER_GONE] == 1);
+    ck_assert_int_eq(seen.statuses[AC_NODE_REFUSED], 0);
+    ck_assert(world_ends(world_node.handle, TEST_PATIENCE_S));
+    ck_assert_int_eq(sys_process_reap(&world_node, &end), 0);
+    world_start_node("1"); // and another one is asked
+    AWAIT(seen.ran[WORKER_SETUP] == 2);
+    close_it();
+    return ac_nil;
+}
+
+TEST(a_node_may_be_lost_during_a_set_up) {
+    world_begin("1");
+    world_run(lose_node);
+    world_end();
+}
+
 // ---- ends ----
 
 static ac_value close_early(ac_value unused) {
@@ -432,6 +496,24 @@ static ac_value clean_badly(ac_value unused) {
 TEST(clean_ups_that_fail_hold_up_nothing) {
     world_begin("1");
     world_run(clean_badly);
+    world_end();
+}
+
+// Longer than all else that closing waits for.
+static ac_value clean_slowly(ac_value unused) {
+    (void)unused;
+    OPEN(GOOD, GOOD, SLOW, SLOW, .cleanup_seconds_max = 20);
+    check_job();
+    close_it();
+    ck_assert_int_eq(seen.ran[NODE_CLEANUP], 1);
+    ck_assert_int_eq(seen.statuses[AC_WORKER_GONE], 1);
+    ck_assert_str_eq(seen.text[AC_WORKER_GONE], "closed");
+    return ac_nil;
+}
+
+TEST(clean_ups_have_the_time_that_they_are_given) {
+    world_begin("1");
+    world_run(clean_slowly);
     world_end();
 }
 
