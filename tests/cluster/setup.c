@@ -2,7 +2,9 @@
 // Set-ups and clean-ups on a real node: what runs how often and in which order, and what becomes of
 // the places where they fail. Each tells the client by a message that it has begun.
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "cluster/scheduler.h"
 #include "cluster/world.h"
@@ -102,6 +104,25 @@ static ac_value wait_long(ac_value unused) {
 }
 AC_JOB(wait_long)
 
+static bool stays; // in a worker: a job of this kind runs
+
+static ac_value stay(ac_value client) {
+    stays = true;
+    int err = ac_send(ac_ref_of(client), (int)getpid());
+    if (!err)
+        err = ac_sleep(1000);
+    stays = false;
+    return ac_result(err);
+}
+AC_JOB(stay)
+
+static ac_value leave_mark(ac_value path) {
+    int fd = stays ? -EBUSY : sys_file_create(ac_text_of(path));
+    sys_fd_close(fd);
+    return ac_result(fd < 0 ? fd : 0);
+}
+AC_JOB(leave_mark)
+
 static ac_value not_declared(ac_value unused) { return unused; }
 
 JOBS_OF_THIS_TEST
@@ -131,7 +152,9 @@ static void take(ac_value message) {
     int what, pid;
     ac_ref who;
     if (message_is(message, "ask") && ac_unpack(message, &word, &who) == 0) {
-        ck_assert_int_eq(ac_send(who, seen.asked++ == 0 ? ERROR : GOOD), 0);
+        bool first = seen.asked++ == 0;
+        ck_assert_int_eq(ac_sleep(first ? 1.2 : 0), 0); // else jobs wait for nodes anyway
+        ck_assert_int_eq(ac_send(who, first ? ERROR : GOOD), 0);
     } else if (ac_status_of(message, &status)) {
         seen.statuses[status.kind]++;
         strcpy(seen.text[status.kind], status.text);
@@ -589,6 +612,55 @@ TEST(clean_ups_run_when_the_owner_has_ended) {
     world_begin("1");
     world_run(lose_owner);
     world_end();
+}
+
+static int report[2]; // a pipe from a client in another process
+static char mark[96];
+
+static ac_value occupy(ac_value unused) {
+    int id = 0;
+    ck_assert_int_eq(ac_computation_open(&computation, .worker_cleanup = leave_mark,
+                                         .setup_argument = ac_of((const char *)mark)),
+                     0);
+    ck_assert_int_gt(ac_submit(computation, stay, ac_self()), 0);
+    while (id == 0) {
+        ac_value message;
+        ck_assert_int_eq(ac_receive(&message, ac_after(40)), 0);
+        id = message.kind == AC_INT ? (int)ac_int_of(message) : 0;
+        ac_drop(message);
+    }
+    ck_assert_int_eq(sys_fd_write(report[1], &id, sizeof id), 0);
+    (void)ac_suspend(NULL, AC_FOREVER);
+    return unused;
+}
+
+// Its scheduler lives: it has the job cancelled, and then the worker cleaned up.
+TEST(clean_ups_run_when_the_client_is_killed_and_its_scheduler_is_not) {
+    char folder[80];
+    int id;
+    world_make();
+    snprintf(folder, sizeof folder, "%s/marks", world_folder);
+    snprintf(mark, sizeof mark, "%s/clean", folder);
+    ck_assert_int_eq(sys_folder_make(folder), 0);
+    ck_assert_int_eq(sys_pipe(report), 0);
+    world_start_scheduler();
+    world_start_node_with("1", "--write", folder);
+    pid_t client = fork();
+    ck_assert_int_ge(client, 0);
+    if (client == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        world_run(occupy);
+        _exit(EXIT_SUCCESS);
+    }
+    ck_assert_int_eq(read(report[0], &id, sizeof id), sizeof id);
+    int worker = world_handle(id);
+    ck_assert_int_eq(kill(client, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(client, NULL, 0), client);
+    ck_assert(world_ends(worker, TEST_PATIENCE_S));
+    ck_assert_int_eq(access(mark, F_OK), 0);
+    world_stop_node();
+    world_stop(&world_scheduler);
+    world_clean();
 }
 
 // ---- what cannot be ----
