@@ -173,8 +173,8 @@ static int set_up_node(struct worker_agent *worker) {
         return err;
     site->setup = SETUP_RUNS;
     err = call(worker, CALL_NODE_SETUP);
-    if (err)
-        return err; // the site is refused when it is known how the worker has ended
+    if (err || !worker->site) // it is refused when it is known how the worker has ended
+        return err ? err : -ECONNRESET;
     site->setup = SETUP_DONE;
     supply_ready(site);
     kick_workers(site);

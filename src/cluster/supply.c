@@ -452,8 +452,8 @@ static int serve(struct site_agent *agent) {
     ac_time deadline = AC_FOREVER;
     int err = 0;
     while (!agent->over && !err) {
-        if ((agent->desk->closing || is_drained(agent)) && deadline == AC_FOREVER) {
-            agent->leaving = true;
+        agent->leaving |= agent->desk->closing || is_drained(agent);
+        if (agent->leaving && deadline == AC_FOREVER) {
             if (!ac_ref_is(agent->host))
                 return 0;
             if (setup_is_cleaned(agent)) {

@@ -292,6 +292,8 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
             task_free(container_of(link, struct task, link));
     map_done(&worker.tasks);
     batch_done(&worker.news);
+    ac_drop(worker.call.argument);
+    ac_drop(worker.call.exit.value);
     memory_release(worker.means);
     ac_drop(held);
     exit(err || worker.failed ? EXIT_FAILURE : EXIT_SUCCESS);
