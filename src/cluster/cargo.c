@@ -237,9 +237,9 @@ void cargo_close(struct cargo *cargo) {
 
 // ---- sending ----
 
-void cargo_send(struct cargo_sending *sending, ac_value wanted) {
+void cargo_send(struct cargo_sending *sending, ac_value wanted, uint64_t round) {
     cargo_send_end(sending);
-    *sending = (struct cargo_sending){.wanted = wanted};
+    *sending = (struct cargo_sending){.wanted = wanted, .round = round};
 }
 
 void cargo_send_end(struct cargo_sending *sending) {
@@ -268,13 +268,14 @@ ac_value cargo_next(const struct cargo *cargo, struct cargo_sending *sending, bo
     const struct cargo_item *item = current_item(cargo, sending, &number);
     *over = item == NULL;
     if (!item)
-        return ac_list("done");
+        return ac_list("done", sending->round);
     uint64_t left = item->content.bytes - sending->offset;
     size_t count = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
     uint8_t *piece = memory_allocate(count);
     int err = piece ? sys_file_read_at(item->fd, sending->offset, piece, count) : -ENOMEM;
     ac_value message = err ? value_invalid(err)
-                           : ac_list("piece", number, sending->offset, ac_of_bytes(piece, count));
+                           : ac_list("piece", number, sending->offset, ac_of_bytes(piece, count),
+                                     sending->round);
     memory_release(piece);
     sending->offset += count;
     return message;

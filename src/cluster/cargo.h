@@ -141,11 +141,12 @@ void cargo_close(struct cargo *cargo);
 // How far one node has been sent what it wants.
 struct cargo_sending {
     ac_value wanted; // numbers of items, as the node has told; held
+    uint64_t round;  // which of the node's questions this answers
     uint32_t next;
     uint64_t offset;
 };
 // Begins: takes `wanted`.
-void cargo_send(struct cargo_sending *sending, ac_value wanted);
+void cargo_send(struct cargo_sending *sending, ac_value wanted, uint64_t round);
 // The next message for the node: a piece, or ["done"] and *over is true. An error as a value
 // (AC_INVALID) if the file cannot be read any more. To be dropped or sent.
 ac_value cargo_next(const struct cargo *cargo, struct cargo_sending *sending, bool *over);
@@ -199,6 +200,12 @@ ac_value intake_wanted(const struct intake *intake);
 // with `problem`. Can wait.
 int intake_add(struct intake *intake, uint32_t item, uint64_t offset, ac_span piece,
                char problem[PROBLEM_BYTES]);
+// What has arrived of an item that is not whole is thrown away: the items that are wanted now begin
+// once more.
+void intake_again(struct intake *intake);
+// Copies of what is here of the items that are wanted, as a cargo, to be closed by cargo_close. 0
+// or an error.
+int intake_cargo(const struct intake *intake, struct cargo *cargo);
 // Nothing more comes: whether all is here, and the program is what it was said to be. 0 or an
 // error, with `problem`.
 int intake_end(struct intake *intake, char problem[PROBLEM_BYTES]);

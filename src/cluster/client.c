@@ -27,15 +27,6 @@ static bool abandon_close(struct coro *coro);
 static void owner_ended(struct end_watch *watch, const struct ac_exit *exit);
 static ac_value run_closer(ac_value argument);
 static ac_value run_courier(ac_value argument);
-static ac_value run_supplier(ac_value argument);
-static ac_value run_delivery(ac_value argument);
-
-// What one node lacks, on its way.
-struct delivery {
-    struct ac_computation *computation;
-    ac_ref host;
-    struct cargo_sending sending;
-};
 
 // Where a worker is.
 struct spot {
@@ -127,14 +118,14 @@ static struct ac_computation *create(struct coro *self,
     return it;
 }
 
-static struct coro *spawn_helper(struct ac_computation *it, ac_function function, void *argument,
-                                 const char *name) {
+struct coro *computation_helper(struct ac_computation *it, ac_function function, void *argument,
+                                const char *name) {
     struct coro *coro = cluster_spawn(it->loop, function, argument, name);
     it->helpers += coro != NULL;
     return coro;
 }
 
-static void helper_ended(struct ac_computation *it) {
+void computation_helper_ended(struct ac_computation *it) {
     it->helpers--;
     computation_changed(it);
 }
@@ -156,8 +147,9 @@ static int open_with(struct coro *self, ac_computation **computation,
         err = cargo_open(&it->cargo, options);
     if (err)
         goto release;
-    it->courier = spawn_helper(it, run_courier, it, "courier of a computation");
-    it->supplier = it->courier ? spawn_helper(it, run_supplier, it, "supplier of a program") : NULL;
+    it->courier = computation_helper(it, run_courier, it, "courier of a computation");
+    it->supplier = it->courier ? computation_helper(it, supplier_run, it, "supplier of a program")
+                               : NULL;
     err = it->supplier ? contact_open(cluster, it, options) : -ENOMEM;
     if (err)
         goto end_helpers;
@@ -340,58 +332,7 @@ static ac_value run_courier(ac_value argument) {
     contact_lost(it);
     job_end_waits(it, -ECANCELED);
     job_end_all(it, AC_LOST, refused ? err : -ECONNRESET, it->why);
-    helper_ended(it);
-    return ac_nil;
-}
-
-// ---- the supplier ----
-
-// Takes `wanted`.
-static void deliver(struct ac_computation *it, ac_ref host, ac_value wanted) {
-    struct delivery *delivery = memory_allocate_zeroed(sizeof *delivery);
-    if (!delivery) {
-        ac_drop(wanted);
-        return;
-    }
-    *delivery = (struct delivery){.computation = it, .host = host};
-    cargo_send(&delivery->sending, wanted);
-    if (spawn_helper(it, run_delivery, delivery, "delivery to a node"))
-        return;
-    cargo_send_end(&delivery->sending);
-    memory_release(delivery);
-}
-
-static ac_value run_supplier(ac_value argument) {
-    struct ac_computation *it = ac_pointer_of(argument);
-    ac_value message;
-    while (ac_receive(&message, AC_FOREVER) == 0) {
-        const char *word;
-        ac_ref host;
-        ac_value wanted;
-        if (message_is(message, "need") && ac_unpack(message, &word, &host, &wanted) == 0)
-            deliver(it, host, wanted);
-        ac_drop(message);
-    }
-    it->supplier = NULL;
-    helper_ended(it);
-    return ac_nil;
-}
-
-// Sends one node what it lacks, until that has it or has ended its interest.
-static ac_value run_delivery(ac_value argument) {
-    struct delivery *delivery = ac_pointer_of(argument);
-    struct ac_computation *it = delivery->computation;
-    int err = ac_monitor(delivery->host);
-    bool over = false;
-    while (!err && !over && ac_mailbox_count() == 0 && !it->closer)
-        err = ac_send(delivery->host, cargo_next(&it->cargo, &delivery->sending, &over));
-    trace(TRACE_CLUSTER, "%s: sent to a node: %s", it->name,
-          err    ? ac_strerror(err)
-          : over ? "all"
-                 : "no longer wanted");
-    cargo_send_end(&delivery->sending);
-    memory_release(delivery);
-    helper_ended(it);
+    computation_helper_ended(it);
     return ac_nil;
 }
 

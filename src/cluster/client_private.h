@@ -83,9 +83,17 @@ void computation_wants(struct ac_computation *computation, int err);
 #define computation_want(computation, thing, ...)                                                  \
     computation_wants((computation), batch_add(&(computation)->wants, (thing), __VA_ARGS__))
 
+// A coroutine for the computation, which says when it ends. NULL: no memory.
+struct coro *computation_helper(struct ac_computation *computation, ac_function function,
+                                void *argument, const char *name);
+void computation_helper_ended(struct ac_computation *computation);
 // Where a worker is: node and location of the status.
 void spot_describe(const struct ac_computation *computation, ac_ref worker,
                    struct ac_status *status);
+
+// ---- supplier.c ----
+
+ac_value supplier_run(ac_value computation);
 
 // ---- contact.c ----
 

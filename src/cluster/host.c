@@ -9,9 +9,10 @@
 //                                             take it in                              agent -> node
 //     ["refused", why, node's name]           no; the host has ended                  host -> agent
 //     ["host", host, node's name]             yes
-//     ["need", host, items]                   send these of its items              host -> supplier
-//     ["piece", item, offset, bytes]          in order, without gaps               supplier -> host
-//     ["done"]                                that was all
+//     ["need", host, items, round]            send these of its items              host -> supplier
+//     ["piece", item, offset, bytes, round]   in order, without gaps               supplier -> host
+//     ["done", round]                         that was all
+//     ["have", host]                          all of them are here                 host -> supplier
 //     ["ready", workers, [processors, memory, tags, architecture]]                    host -> agent
 //                                             all of it is checked, workers start
 //     ["gone", number, text, begun, closed?]  a worker has ended, and how; how many of its jobs it
@@ -21,6 +22,18 @@
 //                                             run have ended: in so many seconds all is ended
 //     ["end", number]                         end that worker by force                agent -> host
 //     ["close"]                               end the workers and yourself
+//
+// A supplier may have another host of its computation, which has it all, send the pieces instead:
+//
+//     ["from", giver, its address, round]     they come from there             supplier -> host
+//     ["give", host, its address, items, round]
+//                                             send these to that one           supplier -> giver
+//     ["cannot", host, round]                 it cannot be reached, or does
+//                                             not let us send                  giver -> supplier
+//     ["again", round]                        ask me once more                 supplier -> host
+//
+// A host asks once more, in the next round, if who was to send is lost; pieces of another round
+// than the last are dropped.
 //
 //      open --> variant chosen -> has all -----------------------------> workers run --> ENDING
 //                   |             lacks some --> pieces, done -> checked ^   |  ^
@@ -67,8 +80,10 @@ struct host {
     char name[64];
     ac_value cargo; // as the client told; until it is taken in
     struct intake intake;
-    bool storing; // items arrive
-    int program;  // the executable, of the intake; -1: not there yet
+    bool storing;   // items arrive
+    uint64_t round; // which of our questions for them is the last
+    ac_ref giver;   // the host of another node that sends them; none: the supplier does
+    int program;    // the executable, of the intake; -1: not there yet
     uint32_t workers;
     struct list keepers;
     uint32_t keeper_count;
@@ -576,6 +591,14 @@ static void end_intake(struct host *host) {
     start_workers(host);
 }
 
+static void ask_for_items(struct host *host) {
+    host->giver = ac_no_ref;
+    int err = ac_send(host->supplier, ac_list("need", coro_ref(host->coro),
+                                              intake_wanted(&host->intake), ++host->round));
+    if (err)
+        refuse_for(host, err, "the client, who has the program, cannot be reached");
+}
+
 static void take_in(struct host *host) {
     struct node *node = host->node;
     char problem[PROBLEM_BYTES];
@@ -604,39 +627,156 @@ static void take_in(struct host *host) {
     }
     host->storing = true;
     err = ac_monitor(host->supplier);
-    if (!err)
-        err = ac_send(host->supplier,
-                      ac_list("need", coro_ref(host->coro), intake_wanted(&host->intake)));
     if (err)
         refuse_for(host, err, "the client, who has the program, cannot be reached");
+    else
+        ask_for_items(host);
 }
 
 static void take_piece(struct host *host, ac_value message) {
     const char *word;
     uint32_t item;
-    uint64_t offset;
+    uint64_t offset, round;
     ac_span piece;
     char problem[PROBLEM_BYTES];
-    if (!host->storing || ac_unpack(message, &word, &item, &offset, &piece) != 0)
+    if (!host->storing || ac_unpack(message, &word, &item, &offset, &piece, &round) != 0 ||
+        round != host->round)
         return;
     if (intake_add(&host->intake, item, offset, piece, problem) < 0)
         refuse(host, problem);
 }
 
+static void take_done(struct host *host, ac_value message) {
+    const char *word;
+    uint64_t round;
+    if (!host->storing || ac_unpack(message, &word, &round) != 0 || round != host->round)
+        return;
+    ac_value missing = intake_wanted(&host->intake);
+    if (ac_count(missing) == 0)
+        (void)ac_send(host->supplier, ac_list("have", coro_ref(host->coro)));
+    ac_drop(missing);
+    end_intake(host);
+}
+
+// Asks once more for what is still missing.
+static void ask_again(struct host *host) {
+    intake_again(&host->intake);
+    ask_for_items(host);
+}
+
+static void take_again(struct host *host, ac_value message) {
+    const char *word;
+    uint64_t round;
+    if (host->storing && ac_unpack(message, &word, &round) == 0 && round == host->round)
+        ask_again(host);
+}
+
+static void take_from(struct host *host, ac_value message) {
+    const char *word, *address;
+    ac_ref giver;
+    uint64_t round;
+    struct sys_address at;
+    if (!host->storing || ac_unpack(message, &word, &giver, &address, &round) != 0 ||
+        round != host->round)
+        return;
+    if (address && sys_address_parse(address, &at))
+        (void)remote_introduce(loop_here, giver.peer, &at);
+    host->giver = giver;
+    if (ac_monitor(giver) < 0)
+        ask_again(host);
+}
+
+// ---- passing the program on ----
+
+// What another node lacks, on its way there.
+struct gift {
+    ac_ref supplier, host;
+    struct cargo cargo;
+    struct cargo_sending sending;
+    char name[64];
+};
+
+static ac_value run_gift(ac_value argument) {
+    struct gift *gift = ac_pointer_of(argument);
+    bool over = false;
+    int err = ac_monitor(gift->host);
+    if (!err && !remote_lets_us(loop_here, gift->host.peer, AC_MAY_SHIP))
+        err = -EACCES;
+    while (!err && !over && ac_mailbox_count() == 0)
+        err = ac_send(gift->host, cargo_next(&gift->cargo, &gift->sending, &over));
+    trace(TRACE_CLUSTER, "%s: passed on to a node: %s", gift->name,
+          err    ? ac_strerror(err)
+          : over ? "all"
+                 : "no longer wanted");
+    if (!over)
+        (void)ac_send(gift->supplier, ac_list("cannot", gift->host, gift->sending.round));
+    cargo_send_end(&gift->sending);
+    cargo_close(&gift->cargo);
+    memory_release(gift);
+    return ac_nil;
+}
+
+// 0 or an error. Takes `wanted`.
+static int begin_gift(const struct host *host, ac_ref to, ac_value wanted, uint64_t round) {
+    struct gift *gift = memory_allocate_zeroed(sizeof *gift);
+    if (!gift) {
+        ac_drop(wanted);
+        return -ENOMEM;
+    }
+    gift->supplier = host->supplier;
+    gift->host = to;
+    memcpy(gift->name, host->name, sizeof gift->name);
+    cargo_send(&gift->sending, wanted, round);
+    int err = intake_cargo(&host->intake, &gift->cargo);
+    if (!err && spawn(run_gift, gift, "a program that is passed on"))
+        return 0;
+    cargo_send_end(&gift->sending);
+    cargo_close(&gift->cargo);
+    memory_release(gift);
+    return err ? err : -ENOMEM;
+}
+
+static void take_give(struct host *host, ac_value message) {
+    const char *word, *address;
+    ac_ref to;
+    ac_value wanted;
+    uint64_t round;
+    struct sys_address at;
+    if (ac_unpack(message, &word, &to, &address, &wanted, &round) != 0)
+        return;
+    if (address && sys_address_parse(address, &at))
+        (void)remote_introduce(loop_here, to.peer, &at);
+    if (begin_gift(host, to, wanted, round) < 0)
+        (void)ac_send(host->supplier, ac_list("cannot", to, round));
+}
+
 // ---- the host ----
+
+static void take_exit(struct host *host, const struct ac_exit *exit) {
+    host->ending |= ac_ref_equal(exit->who, host->agent);
+    if (!host->storing)
+        return;
+    if (ac_ref_equal(exit->who, host->supplier))
+        refuse(host, "the client, who has the program, is gone");
+    else if (ac_ref_equal(exit->who, host->giver))
+        ask_again(host);
+}
 
 static void take_message(struct host *host, ac_value message) {
     struct ac_exit exit;
     if (ac_exit_of(message, &exit)) {
-        host->ending |= ac_ref_equal(exit.who, host->agent);
-        if (host->storing && ac_ref_equal(exit.who, host->supplier))
-            refuse(host, "the client, who has the program, is gone");
+        take_exit(host, &exit);
         ac_drop(exit.value);
     } else if (message_is(message, "piece")) {
         take_piece(host, message);
     } else if (message_is(message, "done")) {
-        if (host->storing)
-            end_intake(host);
+        take_done(host, message);
+    } else if (message_is(message, "from")) {
+        take_from(host, message);
+    } else if (message_is(message, "again")) {
+        take_again(host, message);
+    } else if (message_is(message, "give")) {
+        take_give(host, message);
     } else if (message_is(message, "end")) {
         end_one(host, message);
     } else if (message_is(message, "close")) {
@@ -649,7 +789,9 @@ static ac_value run_host(ac_value argument) {
     struct host *host = ac_pointer_of(argument);
     struct node *node = host->node;
     trace(TRACE_CLUSTER, "%s: %u workers", host->name, host->workers);
-    int err = ac_monitor(host->agent);
+    int err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP);
+    if (!err)
+        err = ac_monitor(host->agent);
     if (!err && !host->ending)
         take_in(host);
     while (!err && !host->ending) {
@@ -663,6 +805,7 @@ static ac_value run_host(ac_value argument) {
         start_workers(host);
     }
     host->ending = true;
+    remote_unguard(loop_here, ac_self());
     end_workers(host);
     intake_close(&host->intake);
     ac_drop(host->cargo);

@@ -262,6 +262,29 @@ int intake_add(struct intake *it, uint32_t number, uint64_t offset, ac_span piec
     return it->upload.received == it->upload.content.bytes ? end_item(it, problem) : 0;
 }
 
+void intake_again(struct intake *it) {
+    if (it->uploading)
+        upload_close(&it->upload);
+    it->uploading = false;
+    it->next = 0;
+}
+
+int intake_cargo(const struct intake *it, struct cargo *cargo) {
+    int err = 0;
+    cargo->told = ac_nil;
+    for (cargo->count = 0; !err && cargo->count < it->count; cargo->count++) {
+        const struct intake_item *item = &it->items[cargo->count];
+        struct cargo_item *copy = &cargo->items[cargo->count];
+        *copy = (struct cargo_item){.content = item->content, .fd = -1};
+        if (item->wanted && item->fd >= 0)
+            copy->fd = sys_fd_copy(item->fd);
+        err = item->wanted && copy->fd < 0 ? -EMFILE : 0;
+    }
+    if (err)
+        cargo_close(cargo);
+    return err;
+}
+
 // What the program and the libraries that came along need besides each other.
 static int read_needs(const struct intake *it, struct elf_facts *needs, char *problem) {
     struct elf_facts *library = memory_allocate(sizeof *library);

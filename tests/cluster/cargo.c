@@ -38,10 +38,10 @@ static uint64_t send_all(ac_value wanted, uint8_t digest[DIGEST_BYTES]) {
     uint64_t bytes = 0, expected = 0;
     int64_t item, last = -1;
     bool over;
-    cargo_send(&sending, wanted);
+    cargo_send(&sending, wanted, 1);
     for (;;) {
         const char *word;
-        uint64_t offset;
+        uint64_t offset, round;
         ac_span piece;
         ac_value message = cargo_next(&cargo, &sending, &over);
         if (over) {
@@ -49,7 +49,7 @@ static uint64_t send_all(ac_value wanted, uint8_t digest[DIGEST_BYTES]) {
             ac_drop(message);
             break;
         }
-        ck_assert_int_eq(ac_unpack(message, &word, &item, &offset, &piece), 0);
+        ck_assert_int_eq(ac_unpack(message, &word, &item, &offset, &piece, &round), 0);
         expected = item == last ? expected : 0;
         last = item;
         ck_assert_uint_eq(offset, expected);

@@ -49,7 +49,8 @@ static ac_value await_word(const char *word) {
         ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
         if (message_is(message, word))
             return message;
-        ck_assert_msg(!message_is(message, "ready"), "the node took it");
+        ck_assert_msg(strcmp(word, "refused") != 0 || !message_is(message, "ready"),
+                      "the node took it");
         ac_drop(message);
     }
 }
@@ -63,12 +64,14 @@ static void await_refusal(const char *why) {
     ac_drop(message);
 }
 
-static ac_ref await_need(int64_t item) {
+static ac_ref await_need_of_round(int64_t item, uint64_t expected) {
     const char *word;
     ac_ref host;
     ac_value wanted;
+    uint64_t round;
     ac_value message = await_word("need");
-    ck_assert_int_eq(ac_unpack(message, &word, &host, &wanted), 0);
+    ck_assert_int_eq(ac_unpack(message, &word, &host, &wanted, &round), 0);
+    ck_assert_uint_eq(round, expected);
     ck_assert_uint_eq(ac_count(wanted), 1);
     ac_value number = ac_at(wanted, 0);
     ck_assert_int_eq(ac_int_of(number), item);
@@ -78,11 +81,13 @@ static ac_ref await_need(int64_t item) {
     return host;
 }
 
+static ac_ref await_need(int64_t item) { return await_need_of_round(item, 1); }
+
 static void send_piece(ac_ref host, const struct said *it, uint64_t offset) {
     uint8_t piece[1000];
     ck_assert_int_eq(sys_file_read_at(it->item.fd, offset, piece, sizeof piece), 0);
-    ck_assert_int_eq(ac_send(host, ac_list("piece", 0, offset, ac_of_bytes(piece, sizeof piece))),
-                     0);
+    ck_assert_int_eq(
+        ac_send(host, ac_list("piece", 0, offset, ac_of_bytes(piece, sizeof piece), 1)), 0);
 }
 
 static ac_value play_agent(ac_value unused) {
@@ -118,7 +123,7 @@ static ac_value play_agent(ac_value unused) {
     open_there(node, &own); // truncated
     ac_ref host = await_need(0);
     send_piece(host, &own, 0);
-    ck_assert_int_eq(ac_send(host, ac_list("done")), 0);
+    ck_assert_int_eq(ac_send(host, ac_list("done", 1)), 0);
     await_refusal("the upload ended after 1000 of");
 
     open_there(node, &own); // with a gap
@@ -131,7 +136,7 @@ static ac_value play_agent(ac_value unused) {
     open_there(node, &other);
     host = await_need(0);
     send_piece(host, &other, 0);
-    ck_assert_int_eq(ac_send(host, ac_list("done")), 0);
+    ck_assert_int_eq(ac_send(host, ac_list("done", 1)), 0);
     await_refusal("SHA-256");
 
     // A truncated program that says what it is: its segments lie past its end.
@@ -141,7 +146,7 @@ static ac_value play_agent(ac_value unused) {
     open_there(node, &other);
     host = await_need(0);
     send_piece(host, &other, 0);
-    ck_assert_int_eq(ac_send(host, ac_list("done")), 0);
+    ck_assert_int_eq(ac_send(host, ac_list("done", 1)), 0);
     await_refusal("truncated ELF");
 
     // What is no message of ours changes nothing.
@@ -219,6 +224,95 @@ static ac_value upload_twice(ac_value unused) {
 TEST(two_computations_upload_the_same_program_at_once) {
     world_begin("2");
     world_run(upload_twice);
+    world_end();
+}
+
+// Gets what one node passes on to another.
+static ac_value receiver(ac_value expected) {
+    static uint8_t piece_here[PIECE_BYTES];
+    int64_t bytes = 0;
+    ac_value message;
+    struct said *own = ac_pointer_of(expected);
+    bool done = false;
+    while (!done && ac_receive(&message, ac_after(20)) == 0) {
+        const char *word;
+        uint64_t item, offset, round;
+        ac_span piece;
+        done = message_is(message, "done");
+        if (ac_unpack(message, &word, &item, &offset, &piece, &round) == 0) {
+            ck_assert_uint_eq(offset, (uint64_t)bytes);
+            ck_assert_uint_eq(round, 7);
+            ck_assert_int_eq(sys_file_read_at(own->item.fd, offset, piece_here, piece.bytes), 0);
+            ck_assert_mem_eq(piece.at, piece_here, piece.bytes);
+            bytes += (int64_t)piece.bytes;
+        }
+        ac_drop(message);
+    }
+    ck_assert(done);
+    return ac_of(bytes);
+}
+
+static ac_value ends_at_once(ac_value unused) { return unused; }
+
+// What comes of the rounds of a host's questions; and what it passes on.
+static ac_value pass_on(ac_value unused) {
+    (void)unused;
+    static struct cargo cargo;
+    static struct said own;
+    struct cargo_sending sending = {.wanted = ac_nil};
+    char problem[PROBLEM_BYTES];
+    ck_assert_int_eq(cargo_open(&cargo, NULL), 0);
+    own.item = cargo.items[0];
+    ck_assert_int_eq(elf_read(own.item.fd, &own.facts, problem), 0);
+    ac_ref node = find_node();
+    open_there(node, &own);
+    ac_ref host = await_need(0);
+
+    // Told to, it asks once more, but not for another round than this one.
+    send_piece(host, &own, 0);
+    ck_assert_int_eq(ac_send(host, ac_list("again", 9)), 0);
+    ck_assert_int_eq(ac_send(host, ac_list("again", 1)), 0);
+    ck_assert(ac_ref_equal(await_need_of_round(0, 2), host));
+    // Who was to send is gone.
+    ac_ref giver = ac_spawn(ends_at_once, ac_nil);
+    ck_assert_int_eq(ac_join(giver, NULL, AC_FOREVER), 0);
+    ck_assert_int_eq(ac_send(host, ac_list("from", giver, "", 2)), 0);
+    ck_assert(ac_ref_equal(await_need_of_round(0, 3), host));
+    // What still comes of rounds before is dropped: else it would be out of order.
+    send_piece(host, &own, 1000);
+    ck_assert_int_eq(ac_send(host, ac_list("done", 1)), 0);
+    cargo_send(&sending, ac_list(0), 3);
+    for (bool over = false; !over;)
+        ck_assert_int_eq(ac_send(host, cargo_next(&cargo, &sending, &over)), 0);
+    ac_drop(await_word("have"));
+
+    // It passes on what it has, and says when it cannot.
+    ac_ref there = ac_spawn(receiver, ac_of_pointer(&own), .stack_bytes = 256 << 10);
+    ac_value got;
+    ck_assert_int_eq(ac_send(host, ac_list("give", there, "", ac_list(0), 7)), 0);
+    struct ac_exit exit;
+    ck_assert_int_eq(ac_join(there, &exit, ac_after(20)), 0);
+    got = exit.value;
+    ck_assert_int_eq(ac_int_of(got), (int64_t)own.item.content.bytes);
+    ac_drop(got);
+    ck_assert_int_eq(ac_send(host, ac_list("give", giver, "", ac_list(0), 8)), 0);
+    const char *word;
+    ac_ref whom;
+    uint64_t round;
+    ac_value message = await_word("cannot");
+    ck_assert_int_eq(ac_unpack(message, &word, &whom, &round), 0);
+    ck_assert(ac_ref_equal(whom, giver));
+    ck_assert_uint_eq(round, 8);
+    ac_drop(message);
+    ck_assert_int_eq(ac_send(host, ac_list("close")), 0);
+    cargo_send_end(&sending);
+    cargo_close(&cargo);
+    return ac_nil;
+}
+
+TEST(a_node_passes_on_what_it_has_and_asks_once_more_for_what_does_not_come) {
+    world_begin("1");
+    world_run(pass_on);
     world_end();
 }
 

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT
+// The supplier of a computation, at its client: sees to it that nodes get what they lack of its
+// cargo. It sends much to a few of them itself; those pass it on to others, so that what many nodes
+// need crosses the client's line a few times only. The messages are specified at the head of
+// host.c.
+//
+//      WAITS --somebody is free--> FED --"have"--> HAS: may pass it on
+//        ^                          |
+//        +--- "need" once more: who passed it on is gone, or cannot; then the client sends it
+//
+// A node decides by itself whether what comes is what it should be, whoever sends it.
+#include "cluster/client_private.h"
+
+enum {
+    OWN_MAX = 2,          // large deliveries of ours at a time; the others wait for those
+    LARGE_BYTES = 1 << 20 // less is sent at once: a link between two nodes costs more
+};
+
+// A node that has asked.
+struct taker {
+    struct list link; // in supplier.takers
+    ac_ref host;
+    ac_value wanted; // numbers of items
+    uint64_t round;  // of its questions
+    enum { WAITS, FED, HAS } state;
+    bool large;
+    bool direct;          // one that passed it on could not: only we send to it
+    bool by_us;           // FED by ourselves
+    struct taker *source; // FED by this one; NULL: by us, or by one that is gone
+    bool feeding;         // it passes on to another
+};
+
+struct supplier {
+    struct ac_computation *computation;
+    struct list takers;
+    uint32_t own; // large ones that we send to
+};
+
+// What one node lacks, on its way.
+struct delivery {
+    struct ac_computation *computation;
+    ac_ref host;
+    struct cargo_sending sending;
+};
+
+// ---- deliveries of ours ----
+
+// Sends one node what it lacks, until that has it or has ended its interest.
+static ac_value run_delivery(ac_value argument) {
+    struct delivery *delivery = ac_pointer_of(argument);
+    struct ac_computation *it = delivery->computation;
+    int err = ac_monitor(delivery->host);
+    bool over = false;
+    while (!err && !over && ac_mailbox_count() == 0 && !it->closer)
+        err = ac_send(delivery->host, cargo_next(&it->cargo, &delivery->sending, &over));
+    trace(TRACE_CLUSTER, "%s: sent to a node: %s", it->name,
+          err    ? ac_strerror(err)
+          : over ? "all"
+                 : "no longer wanted");
+    cargo_send_end(&delivery->sending);
+    memory_release(delivery);
+    computation_helper_ended(it);
+    return ac_nil;
+}
+
+static bool send_ourselves(struct supplier *it, const struct taker *taker) {
+    struct delivery *delivery = memory_allocate_zeroed(sizeof *delivery);
+    if (!delivery)
+        return false;
+    *delivery = (struct delivery){.computation = it->computation, .host = taker->host};
+    cargo_send(&delivery->sending, ac_hold(taker->wanted), taker->round);
+    if (computation_helper(it->computation, run_delivery, delivery, "delivery to a node"))
+        return true;
+    cargo_send_end(&delivery->sending);
+    memory_release(delivery);
+    return false;
+}
+
+// ---- who sends to whom ----
+
+static bool is_among(ac_value number, ac_value list) {
+    size_t cursor = 0;
+    bool found = false;
+    for (ac_value each; !found && ac_next(list, &cursor, &each); ac_drop(each))
+        found = ac_int_of(each) == ac_int_of(number);
+    return found;
+}
+
+static bool has_all(const struct taker *taker, ac_value wanted) {
+    size_t cursor = 0;
+    bool all = true;
+    for (ac_value each; all && ac_next(wanted, &cursor, &each); ac_drop(each))
+        all = is_among(each, taker->wanted);
+    return all;
+}
+
+static struct taker *free_source(struct supplier *it, const struct taker *taker) {
+    list_each (link, &it->takers) {
+        struct taker *source = container_of(link, struct taker, link);
+        if (source->state == HAS && !source->feeding && has_all(source, taker->wanted))
+            return source;
+    }
+    return NULL;
+}
+
+// Has one node send to another. False if it cannot be told.
+static bool have_sent(struct supplier *it, struct taker *source, const struct taker *taker) {
+    char here[64], there[64];
+    struct loop *loop = it->computation->loop;
+    location_of(loop, source->host, here);
+    location_of(loop, taker->host, there);
+    return ac_try_send(taker->host,
+                       ac_list("from", source->host, (const char *)here, taker->round)) == 0 &&
+           ac_try_send(source->host, ac_list("give", taker->host, (const char *)there,
+                                             ac_hold(taker->wanted), taker->round)) == 0;
+}
+
+static void feed(struct supplier *it, struct taker *taker) {
+    struct taker *source = taker->direct || !taker->large ? NULL : free_source(it, taker);
+    if (source && !have_sent(it, source, taker))
+        source = NULL;
+    bool by_us = !source && (taker->direct || !taker->large || it->own < OWN_MAX) &&
+                 send_ourselves(it, taker);
+    if (!source && !by_us)
+        return;
+    taker->state = FED;
+    taker->source = source;
+    taker->by_us = by_us;
+    it->own += by_us && taker->large;
+    if (source)
+        source->feeding = true;
+}
+
+static void spread(struct supplier *it) {
+    list_each (link, &it->takers) {
+        struct taker *taker = container_of(link, struct taker, link);
+        if (taker->state == WAITS)
+            feed(it, taker);
+    }
+}
+
+// It is no longer fed, whatever came of it.
+static void let_go(struct supplier *it, struct taker *taker) {
+    if (taker->source)
+        taker->source->feeding = false;
+    it->own -= taker->state == FED && taker->by_us && taker->large;
+    taker->source = NULL;
+    taker->by_us = false;
+}
+
+static void forget(struct supplier *it, struct taker *taker) {
+    let_go(it, taker);
+    list_remove(&taker->link);
+    list_each (link, &it->takers) {
+        struct taker *other = container_of(link, struct taker, link);
+        if (other->source == taker)
+            other->source = NULL; // it notices, and asks once more
+    }
+    ac_drop(taker->wanted);
+    memory_release(taker);
+}
+
+// ---- messages ----
+
+static struct taker *find(struct supplier *it, ac_ref host) {
+    list_each (link, &it->takers) {
+        struct taker *taker = container_of(link, struct taker, link);
+        if (ac_ref_equal(taker->host, host))
+            return taker;
+    }
+    return NULL;
+}
+
+static uint64_t bytes_of(const struct cargo *cargo, ac_value wanted) {
+    size_t cursor = 0;
+    uint64_t bytes = 0;
+    for (ac_value each; ac_next(wanted, &cursor, &each); ac_drop(each)) {
+        int64_t number = ac_int_of(each);
+        bytes += number >= 0 && number < cargo->count ? cargo->items[number].content.bytes : 0;
+    }
+    return bytes;
+}
+
+static struct taker *add(struct supplier *it, ac_ref host) {
+    struct taker *taker = memory_allocate_zeroed(sizeof *taker);
+    if (!taker)
+        return NULL;
+    taker->host = host;
+    list_init(&taker->link);
+    if (ac_monitor(host) < 0) {
+        memory_release(taker);
+        return NULL;
+    }
+    list_append(&it->takers, &taker->link);
+    return taker;
+}
+
+static void take_need(struct supplier *it, ac_value message) {
+    const char *word;
+    ac_ref host;
+    ac_value wanted;
+    uint64_t round;
+    if (ac_unpack(message, &word, &host, &wanted, &round) != 0)
+        return;
+    struct taker *taker = find(it, host);
+    bool again = taker != NULL;
+    if (!taker)
+        taker = add(it, host);
+    if (!taker) {
+        ac_drop(wanted);
+        return;
+    }
+    let_go(it, taker);
+    ac_drop(taker->wanted);
+    taker->wanted = wanted;
+    taker->round = round;
+    taker->state = WAITS;
+    taker->direct = again;
+    taker->large = bytes_of(&it->computation->cargo, wanted) >= LARGE_BYTES;
+}
+
+static void take_have(struct supplier *it, ac_value message) {
+    const char *word;
+    ac_ref host;
+    struct taker *taker;
+    if (ac_unpack(message, &word, &host) != 0 || !(taker = find(it, host)))
+        return;
+    let_go(it, taker);
+    taker->state = HAS;
+}
+
+// One that was to pass it on cannot: who waits for it is told, and asks once more.
+static void take_cannot(struct supplier *it, ac_value message) {
+    const char *word;
+    ac_ref host;
+    uint64_t round;
+    struct taker *taker;
+    if (ac_unpack(message, &word, &host, &round) == 0 && (taker = find(it, host)) != NULL &&
+        taker->state == FED && taker->source && taker->round == round)
+        (void)ac_send(host, ac_list("again", round));
+}
+
+static void take_message(struct supplier *it, ac_value message) {
+    struct ac_exit exit;
+    struct taker *taker;
+    if (ac_exit_of(message, &exit)) {
+        if ((taker = find(it, exit.who)) != NULL)
+            forget(it, taker);
+        ac_drop(exit.value);
+    } else if (message_is(message, "need")) {
+        take_need(it, message);
+    } else if (message_is(message, "have")) {
+        take_have(it, message);
+    } else if (message_is(message, "cannot")) {
+        take_cannot(it, message);
+    }
+    spread(it);
+    ac_drop(message);
+}
+
+ac_value supplier_run(ac_value argument) {
+    struct ac_computation *computation = ac_pointer_of(argument);
+    struct supplier it = {.computation = computation};
+    list_init(&it.takers);
+    ac_value message;
+    while (ac_receive(&message, AC_FOREVER) == 0)
+        take_message(&it, message);
+    list_each (link, &it.takers)
+        forget(&it, container_of(link, struct taker, link));
+    computation->supplier = NULL;
+    computation_helper_ended(computation);
+    return ac_nil;
+}

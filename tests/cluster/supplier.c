@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+// How what nodes lack gets from a client to many of them: puppets play the nodes, and tell the test
+// what each is told.
+#include "cluster/client_private.h"
+#include "cluster/world.h"
+
+enum { PUPPETS = 5 };
+
+static ac_ref test, supplier, puppets[PUPPETS];
+static uint64_t pieces[PUPPETS]; // bytes that each has got
+static ac_computation *computation;
+
+static ac_value nothing(ac_value unused) { return unused; }
+AC_JOB(nothing)
+
+JOBS_OF_THIS_TEST
+
+// Counts pieces, and passes on what else it gets.
+static ac_value puppet(ac_value argument) {
+    int64_t index = ac_int_of(argument);
+    ac_value message;
+    while (ac_receive(&message, AC_FOREVER) == 0) {
+        ac_span piece;
+        const char *word;
+        uint64_t item, offset, round;
+        if (message_is(message, "piece") &&
+            ac_unpack(message, &word, &item, &offset, &piece, &round) == 0) {
+            pieces[index] += piece.bytes;
+            ac_drop(message);
+        } else if (ac_send(test, ac_list(index, message)) < 0) {
+            break;
+        }
+    }
+    return ac_nil;
+}
+
+static void need(int index, int64_t item, uint64_t round) {
+    ck_assert_int_eq(ac_send(supplier, ac_list("need", puppets[index], ac_list(item), round)), 0);
+}
+
+static void have(int index) {
+    ck_assert_int_eq(ac_send(supplier, ac_list("have", puppets[index])), 0);
+}
+
+// The next word that any of them is told. To be dropped.
+static ac_value await(int *index, const char *word) {
+    ac_value message, body;
+    for (;;) {
+        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
+        if (ac_unpack(message, index, &body) == 0) {
+            ac_drop(message);
+            break;
+        }
+        ac_drop(message); // a status
+    }
+    if (!message_is(body, word)) {
+        char text[200];
+        (void)ac_format(text, sizeof text, "%v", body);
+        ck_abort_msg("puppet %d is told %s, not %s", *index, text, word);
+    }
+    return body;
+}
+
+static void await_at(int expected, const char *word) {
+    int index;
+    ac_drop(await(&index, word));
+    ck_assert_int_eq(index, expected);
+}
+
+static ac_value begin(void) {
+    test = ac_self();
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    supplier = coro_ref(computation->supplier);
+    for (int i = 0; i < PUPPETS; i++) {
+        pieces[i] = 0;
+        puppets[i] = ac_spawn(puppet, ac_of(i), .daemon = true);
+        ck_assert(ac_ref_is(puppets[i]));
+    }
+    ck_assert_uint_ge(computation->cargo.items[0].content.bytes, 1 << 20); // else nobody shares it
+    return ac_nil;
+}
+
+static ac_value end(void) { return ac_result(ac_computation_close(computation, AC_NOW)); }
+
+static uint64_t whole(void) { return computation->cargo.items[0].content.bytes; }
+
+// Puppet `to` is told that `from` sends, and `from` is told to.
+static void await_gift(int from, int to) {
+    const char *word, *address;
+    ac_ref host;
+    ac_value items;
+    uint64_t round;
+    int first, second;
+    ac_value one = await(&first, "from");
+    ck_assert_int_eq(first, to);
+    ck_assert_int_eq(ac_unpack(one, &word, &host, &address, &round), 0);
+    ck_assert(ac_ref_equal(host, puppets[from]));
+    ac_drop(one);
+    ac_value other = await(&second, "give");
+    ck_assert_int_eq(second, from);
+    ck_assert_int_eq(ac_unpack(other, &word, &host, &address, &items, &round), 0);
+    ck_assert(ac_ref_equal(host, puppets[to]));
+    ck_assert_uint_eq(ac_count(items), 1);
+    ac_drop(items);
+    ac_drop(other);
+}
+
+static ac_value share(ac_value unused) {
+    (void)unused;
+    begin();
+    for (int i = 0; i < PUPPETS; i++)
+        need(i, 0, 1);
+    await_at(0, "done");
+    await_at(1, "done");
+    ck_assert_uint_eq(pieces[0], whole());
+    ck_assert_uint_eq(pieces[1], whole());
+    have(0);
+    await_gift(0, 2); // and the place that 0 had with us is free
+    await_at(3, "done");
+    ck_assert_uint_eq(pieces[3], whole());
+    have(1); // and not 0, which has enough to do
+    await_gift(1, 4);
+    ck_assert_uint_eq(pieces[2] + pieces[4], 0);
+    return end();
+}
+
+TEST(large_cargo_goes_from_the_client_to_two_nodes_and_from_these_to_others) {
+    world_make();
+    world_run(share);
+    world_clean();
+}
+
+static ac_value share_little(ac_value unused) {
+    (void)unused;
+    begin();
+    for (int i = 0; i < PUPPETS; i++)
+        need(i, 17, 1); // there is no such item: nothing is to be sent
+    for (int i = 0; i < PUPPETS; i++)
+        await_at(i, "done");
+    return end();
+}
+
+TEST(little_cargo_goes_from_the_client_at_once) {
+    world_make();
+    world_run(share_little);
+    world_clean();
+}
+
+static ac_value lose_giver(ac_value unused) {
+    (void)unused;
+    begin();
+    for (int i = 0; i < 3; i++)
+        need(i, 0, 1);
+    await_at(0, "done");
+    await_at(1, "done");
+    have(0);
+    await_gift(0, 2);
+    // It cannot: who waits is told, and asks once more.
+    ck_assert_int_eq(ac_send(supplier, ac_list("cannot", puppets[2], 1)), 0);
+    await_at(2, "again");
+    need(2, 0, 2);
+    await_at(2, "done");
+    ck_assert_uint_eq(pieces[2], whole());
+    // It is gone: what it had is nobody's source.
+    ck_assert_int_eq(ac_cancel(puppets[0]), 0);
+    ck_assert_int_eq(ac_join(puppets[0], NULL, AC_FOREVER), 0);
+    have(2);
+    need(3, 0, 1);
+    await_gift(2, 3);
+    return end();
+}
+
+TEST(a_node_that_cannot_pass_it_on_is_left_for_the_client_itself) {
+    world_make();
+    world_run(lose_giver);
+    world_clean();
+}
+
+static ac_value lose_takers(ac_value unused) {
+    (void)unused;
+    begin();
+    for (int i = 0; i < 3; i++)
+        need(i, 0, 1);
+    await_at(0, "done");
+    await_at(1, "done");
+    // Neither says that it has it; when one ends, its place is free.
+    ck_assert_int_eq(ac_cancel(puppets[0]), 0);
+    await_at(2, "done");
+    ck_assert_uint_eq(pieces[2], whole());
+    return end();
+}
+
+TEST(a_node_that_ends_leaves_its_place_to_one_that_waits) {
+    world_make();
+    world_run(lose_takers);
+    world_clean();
+}
