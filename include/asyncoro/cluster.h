@@ -108,8 +108,14 @@ struct ac_computation_options {
     const char *source_flags;  // for cc, words: "-O3 -march=native -lm"
     const struct ac_computation_file *files; // that travel along: AC_FILES({.path = "words.txt"}).
                                              // They lie in the folder in which workers start
-    uint32_t weight;       // of its share of the processors where other computations of the same
-                           // scheduler want them too; default: 1
+    const char *output; // where what jobs write to standard output and error goes: a folder here,
+                        // in which each worker has a file NODE.NUMBER, added to if it is there;
+                        // "-", this process's standard error, each line with NODE.NUMBER before
+                        // it. It comes beside the notices, perhaps later, and all of it has come
+                        // when ac_computation_close returns, but for workers that were lost.
+                        // Default: the standard error of the node
+    uint32_t weight;    // of its share of the processors where other computations of the same
+                        // scheduler want them too; default: 1
     const char *scheduler; // where it is: "HOST" or "HOST:PORT" of an `asyncoro scheduler`; "any",
                            // the first one that is found; "here", this process. Default: the
                            // variable AC_SCHEDULER, else here
@@ -142,8 +148,9 @@ struct ac_computation_options {
 // program's own executable or what else is to travel: -ENOENT and the like, -ENOEXEC for a variant
 // that is no program, -EFBIG over 1 GiB, -E2BIG for more than 15 variants, or 256 files in all;
 // -EINVAL for a bad .name of a file; then AC_TRACE=cluster tells with which file; -EINVAL for a
-// .scheduler of more than 299 bytes, or seconds that cannot be; -ENOSYS for a set-up or clean-up
-// that is not declared by AC_JOB; -ENOTSUP, -EMSGSIZE for a .setup_argument as for ac_run_at.
+// .scheduler of more than 299 bytes, an empty .output, or seconds that cannot be; -ENOSYS for a
+// set-up or clean-up that is not declared by AC_JOB; -ENOTSUP, -EMSGSIZE for a .setup_argument as
+// for ac_run_at.
 #define ac_computation_open(computation, ...)                                                      \
     ac_computation_open_with((computation),                                                        \
                              &(struct ac_computation_options){                                     \

@@ -4,7 +4,7 @@
 //
 // Nodes are told of a cargo as the value
 //
-//     [items, variants, files, source]
+//     [items, variants, files, source, output]
 //
 //     items     [[sha-256, bytes], ...]
 //     variants  [[item, needs, name, libraries], ...]   the client's own executable first; needs as
@@ -12,6 +12,7 @@
 //     libraries [[item, name], ...]            of that variant
 //     source    [flags, [[item, name], ...]]   nil: none
 //     files     [[item, name, writable], ...]  for the folder of the computation
+//     output    true                           the supplier is to be sent what workers write
 //
 // and want some of the items, which are sent as ["piece", item, offset, bytes], one item after the
 // other from its beginning, and then ["done"]. Two files with the same content are one item.
@@ -216,9 +217,9 @@ int cargo_open(struct cargo *cargo, const struct ac_computation_options *options
     if (it->source_count > 0)
         source = ac_list(ac_of_bytes(flags, strlen(flags)),
                          ac_list_of(it->source, it->source_count));
-    cargo->told = ac_list(ac_list_of(it->items, cargo->count),
-                          ac_list_of(it->variants, it->variant_count),
-                          ac_list_of(it->files, it->file_count), source);
+    cargo->told = ac_list(
+        ac_list_of(it->items, cargo->count), ac_list_of(it->variants, it->variant_count),
+        ac_list_of(it->files, it->file_count), source, options && options->output);
     if (!err)
         err = ac_error_of(cargo->told);
     if (err)

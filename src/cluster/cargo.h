@@ -184,6 +184,7 @@ struct intake {
     bool compiles;        // no variant runs here, so the source is compiled once all of it has come
     char flags[SOURCE_FLAGS_MAX]; // of the source
     char why[PROBLEM_BYTES];      // no variant runs here
+    bool output;                  // the client wants what its workers write
     uint32_t next;                // the item that arrives, or that arrives next
     struct upload upload;
     bool uploading; // `upload` is in use

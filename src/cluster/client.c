@@ -65,6 +65,7 @@ static void computation_free(struct ac_computation *it) {
     for (struct spot *spot; (spot = map_next(&it->spots, &cursor, NULL, NULL)) != NULL;)
         memory_release(spot);
     map_done(&it->spots);
+    output_close(&it->output);
     batch_done(&it->wants);
     ac_drop(it->open);
     ac_drop(it->setup);
@@ -115,6 +116,7 @@ static struct ac_computation *create(struct coro *self,
     map_init(&it->jobs);
     map_init(&it->classes);
     map_init(&it->spots);
+    map_init(&it->output.streams);
     return it;
 }
 
@@ -143,6 +145,8 @@ static int open_with(struct coro *self, ac_computation **computation,
     it->setup = ac_hold(setup);
     it->cleanup_ns = cleanup_ns;
     err = contact_choose(it, options);
+    if (!err)
+        err = output_open(&it->output, options ? options->output : NULL);
     if (!err)
         err = cargo_open(&it->cargo, options);
     if (err)
@@ -419,6 +423,7 @@ static ac_value run_closer(ac_value argument) {
     job_end_waits(it, -ECANCELED);
     wait_for_jobs(it);
     close_desk(it);
+    output_close(&it->output);
     cargo_close(&it->cargo);
     it->closed = true;
     struct coro *waiter = it->waiter;

@@ -12,6 +12,14 @@
 struct scheduler;
 struct chunk;
 
+// Where what jobs write goes.
+struct output {
+    bool wanted;        // it comes to this process,
+    bool here;          // to its standard error; else
+    char *where;        // to a folder
+    struct map streams; // by worker
+};
+
 // What cluster/ hangs on a loop.
 struct cluster {
     struct list computations;
@@ -50,6 +58,7 @@ struct ac_computation {
     bool kicked;         // there is a kick in the courier's mailbox
     bool broken;         // no memory for what is wanted
     struct cargo cargo;
+    struct output output;
     uint32_t helpers;       // coroutines of ours that live, but for the closer
     ac_value open;          // what the scheduler is told of it
     ac_value setup;         // and in that, of set-ups and clean-ups (setup.c)
@@ -90,6 +99,15 @@ void computation_helper_ended(struct ac_computation *computation);
 // Where a worker is: node and location of the status.
 void spot_describe(const struct ac_computation *computation, ac_ref worker,
                    struct ac_status *status);
+
+// ---- output.c ----
+
+// `where` as of ac_computation_options; the map is there. 0; -EINVAL, -ENOMEM, or what a folder
+// there cannot be made for. To be closed in any case.
+int output_open(struct output *output, const char *where);
+// What a worker has written, as a node tells: the message is specified at the head of host.c.
+void output_take(struct output *output, ac_value message);
+void output_close(struct output *output);
 
 // ---- supplier.c ----
 

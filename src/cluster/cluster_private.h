@@ -161,6 +161,9 @@ ac_value job_exit_notice(const struct ac_job_exit *exit);
 // Makes a text one that can travel: where it is no UTF-8, because it came from a file name or was
 // cut within a letter, what is not ASCII becomes '?'.
 void text_mend(char *text);
+// Makes bytes ones that may be shown: what is no UTF-8, and the controls but '\n' and '\t', become
+// '?'.
+void text_clean(char *bytes, size_t count);
 // "192.168.1.7:51350"; "" if it is not known.
 void location_of(struct loop *loop, ac_ref ref, char text[64]);
 

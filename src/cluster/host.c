@@ -13,6 +13,8 @@
 //     ["piece", item, offset, bytes, round]   in order, without gaps               supplier -> host
 //     ["done", round]                         that was all
 //     ["have", host]                          all of them are here                 host -> supplier
+//     ["output", node's name, number, bytes]  a worker has written that; no bytes: its end.
+//                                             Only to a client that wants it       host -> supplier
 //     ["ready", workers, [processors, memory, tags, architecture]]                    host -> agent
 //                                             all of it is checked, workers start
 //     ["gone", number, text, begun, closed?]  a worker has ended, and how; how many of its jobs it
@@ -47,10 +49,12 @@
 // and a *listener* that passes on what the worker writes and keeps the last of it. Should the node
 // itself be killed, the wardens of its workers end all that these have started.
 //
-// What workers write goes to the node's standard error, without the bytes that steer a terminal,
-// and only as fast as it is read there: what does not fit is dropped, and the number of its bytes
-// is told later. A pipe or socket that nobody reads does not hold up the node. A terminal may: it
-// says that it is ready when it has room for one byte, and its mode is not ours to change.
+// What workers write goes to their client, if that wants it, who takes as much in as it can: then a
+// worker that writes more waits. Else it goes to the node's standard error, without the bytes that
+// steer a terminal, and only as fast as it is read there: what does not fit is dropped, and the
+// number of its bytes is told later. A pipe or socket that nobody reads does not hold up the node.
+// A terminal may: it says that it is ready when it has room for one byte, and its mode is not ours
+// to change.
 #include "cluster/cell.h"
 #include "cluster/cluster_private.h"
 
@@ -372,7 +376,7 @@ static ac_value run_keeper(ac_value argument) {
     end.closed = host->ending;
     end.err = sys_ward_reap(&keeper->ward, &end.ward);
     // The listener reads what is left and then the end; unless a process got away with the pipe.
-    if (ac_join(keeper->listener, NULL, ac_after(0.5)) == -ETIMEDOUT) {
+    if (ac_join(keeper->listener, NULL, ac_after(host->intake.output ? 5 : 0.5)) == -ETIMEDOUT) {
         (void)ac_cancel(keeper->listener);
         if (ac_join(keeper->listener, NULL, AC_FOREVER) < 0)
             trace(TRACE_CLUSTER, "%s: a listener is left", host->name);
@@ -422,32 +426,6 @@ struct outlet {
     uint64_t dropped;         // bytes, not told yet
     bool stalled;             // the last run did not fit: the next one does not wait
 };
-
-// The bytes of the letter that begins there, 0 if it is none that may be shown: what is no UTF-8,
-// and the controls, which are the bytes below ' ', DEL and, as UTF-8, C2 80 to C2 9F.
-static size_t letter_bytes(const uint8_t *at, size_t count) {
-    if (at[0] < 128)
-        return (at[0] >= ' ' && at[0] != 127) || at[0] == '\n' || at[0] == '\t';
-    size_t bytes = at[0] < 0xC2 ? 0 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : at[0] < 0xF5 ? 4 : 0;
-    if (bytes == 0 || bytes > count)
-        return 0;
-    bool is_control = at[0] == 0xC2 && at[1] < 0xA0;
-    bool is_too_long = (at[0] == 0xE0 && at[1] < 0xA0) || (at[0] == 0xF0 && at[1] < 0x90);
-    for (size_t i = 1; i < bytes; i++)
-        if ((at[i] & 0xC0) != 0x80)
-            return 0;
-    return is_control || is_too_long ? 0 : bytes;
-}
-
-// Each run by itself, since those of other workers come between: a letter cut by its end is lost.
-static void clean(char *bytes, size_t count) {
-    for (size_t i = 0; i < count;) {
-        size_t letter = letter_bytes((const uint8_t *)bytes + i, count - i);
-        if (letter == 0)
-            bytes[i] = '?';
-        i += letter ? letter : 1;
-    }
-}
 
 static void outlet_open(struct outlet *outlet) {
     int copy = sys_fd_copy(STANDARD_ERROR);
@@ -499,8 +477,25 @@ static void outlet_close(struct outlet *outlet, int64_t number) {
         sys_close(&outlet->handle);
 }
 
+static ac_value output_of(const struct keeper *keeper, const char *bytes, size_t count) {
+    return ac_list("output", (const char *)keeper->host->node->name, keeper->number,
+                   ac_of_bytes(bytes, count));
+}
+
+// Its end: it is waited for, so that all that was written is with the client before the end of the
+// worker is told.
+static void end_output(const struct keeper *keeper) {
+    const struct host *host = keeper->host;
+    if (host->intake.output &&
+        ac_deliver(host->supplier, output_of(keeper, "", 0), AC_FOREVER) != 1)
+        trace(TRACE_CLUSTER,
+              "%s: worker %lld: perhaps not all that it wrote has come to its client", host->name,
+              (long long)keeper->number);
+}
+
 static ac_value run_listener(ac_value argument) {
     struct keeper *keeper = ac_pointer_of(argument);
+    const struct host *host = keeper->host;
     struct sys_handle handle = {0};
     struct outlet outlet;
     char bytes[OUTPUT_BYTES];
@@ -509,10 +504,14 @@ static ac_value run_listener(ac_value argument) {
     struct sys_op op = {.verb = SYS_READ, .handle = &handle, .bytes = bytes, .count = sizeof bytes};
     int64_t got;
     while ((got = coro_operate(&op, AC_FOREVER)) > 0) {
-        clean(bytes, (size_t)got);
+        if (host->intake.output)
+            (void)ac_send(host->supplier, output_of(keeper, bytes, (size_t)got));
+        text_clean(bytes, (size_t)got);
         keep_tail(keeper, bytes, (size_t)got);
-        outlet_pass_on(&outlet, keeper->number, bytes, (size_t)got);
+        if (!host->intake.output)
+            outlet_pass_on(&outlet, keeper->number, bytes, (size_t)got);
     }
+    end_output(keeper);
     outlet_close(&outlet, keeper->number);
     sys_close(&handle);
     return ac_nil;

@@ -35,7 +35,7 @@ int intake_open(struct intake *it, struct contents *contents, const struct elf_p
     it->folder = (struct folder){.fd = -1, .work = -1};
     it->made = -1;
     problem[0] = 0;
-    if (ac_unpack(told, &items, &variants, &files, &source) != 0)
+    if (ac_unpack(told, &items, &variants, &files, &source, &it->output) != 0)
         return refuse(problem, "what the computation brings along is not understood here");
     int err = read_items(it, items, problem);
     if (!err)

@@ -84,6 +84,32 @@ void text_mend(char *text) {
     ac_drop(value);
 }
 
+// The bytes of the letter that begins there, 0 if it is none that may be shown: what is no UTF-8,
+// and the controls, which are the bytes below ' ', DEL and, as UTF-8, C2 80 to C2 9F.
+static size_t letter_bytes(const uint8_t *at, size_t count) {
+    if (at[0] < 128)
+        return (at[0] >= ' ' && at[0] != 127) || at[0] == '\n' || at[0] == '\t';
+    size_t bytes = at[0] < 0xC2 ? 0 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : at[0] < 0xF5 ? 4 : 0;
+    if (bytes == 0 || bytes > count)
+        return 0;
+    bool is_control = at[0] == 0xC2 && at[1] < 0xA0;
+    bool is_too_long = (at[0] == 0xE0 && at[1] < 0xA0) || (at[0] == 0xF0 && at[1] < 0x90);
+    for (size_t i = 1; i < bytes; i++)
+        if ((at[i] & 0xC0) != 0x80)
+            return 0;
+    return is_control || is_too_long ? 0 : bytes;
+}
+
+// A letter cut by the end is lost.
+void text_clean(char *bytes, size_t count) {
+    for (size_t i = 0; i < count;) {
+        size_t letter = letter_bytes((const uint8_t *)bytes + i, count - i);
+        if (letter == 0)
+            bytes[i] = '?';
+        i += letter ? letter : 1;
+    }
+}
+
 void location_of(struct loop *loop, ac_ref ref, char text[64]) {
     struct sys_address address;
     text[0] = 0;

@@ -253,6 +253,8 @@ static void take_message(struct supplier *it, ac_value message) {
         take_have(it, message);
     } else if (message_is(message, "cannot")) {
         take_cannot(it, message);
+    } else if (message_is(message, "output")) {
+        output_take(&it->computation->output, message);
     }
     spread(it);
     ac_drop(message);
@@ -265,6 +267,14 @@ ac_value supplier_run(ac_value argument) {
     ac_value message;
     while (ac_receive(&message, AC_FOREVER) == 0)
         take_message(&it, message);
+    // What workers wrote last has come, and was acknowledged.
+    (void)ac_shield_begin();
+    while (ac_receive(&message, AC_NOW) == 0) {
+        if (message_is(message, "output"))
+            output_take(&computation->output, message);
+        ac_drop(message);
+    }
+    (void)ac_shield_end();
     list_each (link, &it.takers)
         forget(&it, container_of(link, struct taker, link));
     computation->supplier = NULL;

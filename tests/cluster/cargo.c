@@ -83,8 +83,10 @@ static ac_value open_and_send(ac_value unused) {
     ck_assert_int_eq(open_variants(foreign, twin), 0);
     ck_assert_uint_eq(cargo.count, 2); // what is the same is sent once
     ac_value items, variants, files, source;
-    ck_assert_int_eq(ac_unpack(cargo.told, &items, &variants, &files, &source), 0);
+    bool output;
+    ck_assert_int_eq(ac_unpack(cargo.told, &items, &variants, &files, &source, &output), 0);
     ck_assert(ac_is_nil(source));
+    ck_assert(!output);
     ck_assert_uint_eq(ac_count(files), 0);
     ac_drop(files);
     ck_assert_uint_eq(ac_count(items), 2);
@@ -135,7 +137,8 @@ static ac_value send_files(ac_value unused) {
     ck_assert_int_eq(open_files(files), 0);
     ck_assert_uint_eq(cargo.count, 2); // with the program
     ac_value items, variants, told, source;
-    ck_assert_int_eq(ac_unpack(cargo.told, &items, &variants, &told, &source), 0);
+    bool output;
+    ck_assert_int_eq(ac_unpack(cargo.told, &items, &variants, &told, &source, &output), 0);
     static const char *const names[] = {"words", "data/twin", "again"};
     ck_assert_uint_eq(ac_count(told), 3);
     for (size_t i = 0; i < 3; i++) {

@@ -25,7 +25,7 @@ static int open_source(const char *flags) {
     ac_value source = ac_list(flags, ac_list(ac_list(1, names[0]), ac_list(2, names[1])));
     ac_value told = ac_list(ac_list(item("program"), item(texts[0]), item(texts[1])),
                             ac_list(ac_list(0, elf_to_value(&facts), "demo", ac_nil)), ac_nil,
-                            source);
+                            source, false);
     intake_close(&intake);
     int err = intake_open(&intake, &contents, &place, told, problem);
     ac_drop(told);

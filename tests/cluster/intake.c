@@ -36,7 +36,7 @@ static struct elf_facts lacking(const char *library) {
 
 // A cargo without files.
 static ac_value told_of(ac_value items, ac_value variants) {
-    return ac_list(items, variants, ac_nil, ac_nil);
+    return ac_list(items, variants, ac_nil, ac_nil, false);
 }
 
 static int open_told(ac_value told) {
@@ -155,7 +155,7 @@ static ac_value take_files(ac_value unused) {
             ac_list(program(), item("words"), item("")), ac_list(variant(0, here, "demo")),
             ac_list(ac_list(1, "words.txt", false), ac_list(2, "nothing", false),
                     ac_list(1, "data/below/words", true)),
-            ac_nil);
+            ac_nil, false);
         // The second time all of it is here.
         ck_assert_int_eq(open_told(told), round == 0);
         if (round == 0) {
@@ -183,7 +183,7 @@ static ac_value take_files(ac_value unused) {
     // Two with one name.
     ck_assert_int_eq(
         open_told(ac_list(ac_list(program(), item("words")), ac_list(variant(0, here, "demo")),
-                          ac_list(ac_list(1, "a", false), ac_list(0, "a", false)), ac_nil)),
+                          ac_list(ac_list(1, "a", false), ac_list(0, "a", false)), ac_nil, false)),
         0);
     ck_assert_int_lt(intake_end(&intake, problem), 0);
     ck_says("the file a cannot be put there");
@@ -275,22 +275,23 @@ static ac_value misunderstand(ac_value unused) {
                                       "a//b",        "./a",      "a/"};
     for (size_t i = 0; i < countof(bad); i++) {
         ck_assert_int_lt(open_told(ac_list(ac_list(program()), ac_list(variant(0, here, "demo")),
-                                           ac_list(ac_list(0, bad[i], false)), ac_nil)),
+                                           ac_list(ac_list(0, bad[i], false)), ac_nil, false)),
                          0);
         ck_says("has a name that is none");
     }
     ck_assert_int_lt(open_told(ac_list(ac_list(program()), ac_list(variant(0, here, "demo")),
-                                       ac_list(ac_list(1, "a", false)), ac_nil)),
+                                       ac_list(ac_list(1, "a", false)), ac_nil, false)),
                      0);
     ac_value sources[] = {ac_list(1, 2), ac_list("-O1", ac_nil),
                           ac_list("-O1", ac_list(ac_list(7, "a.c"))),
                           ac_list("-O1", ac_list(ac_list(0, "../a.c")))};
     for (size_t i = 0; i < countof(sources); i++)
         ck_assert_int_lt(open_told(ac_list(ac_list(program()), ac_list(variant(0, other, "demo")),
-                                           ac_nil, sources[i])),
+                                           ac_nil, sources[i], false)),
                          0);
     ac_value library = ac_list(0, elf_to_value(&here), "demo", ac_list(ac_list(0, "a/b.so")));
-    ck_assert_int_lt(open_told(ac_list(ac_list(program()), ac_list(library), ac_nil, ac_nil)), 0);
+    ck_assert_int_lt(
+        open_told(ac_list(ac_list(program()), ac_list(library), ac_nil, ac_nil, false)), 0);
     ck_says("has a name that is none");
     end();
     return ac_nil;

@@ -39,7 +39,7 @@ static void open_with(ac_ref node, ac_value cargo) {
 static void open_there(ac_ref node, const struct said *it) {
     open_with(node, ac_list(ac_list(item_of(it)),
                             ac_list(ac_list(0, elf_to_value(&it->facts), "test", ac_nil)), ac_nil,
-                            ac_nil));
+                            ac_nil, false));
 }
 
 // The next message that opens with this word; to be dropped.
@@ -185,13 +185,13 @@ static ac_value offer_variants(ac_value unused) {
     open_with(node, ac_list(ac_list(item_of(&other), item_of(&second)),
                             ac_list(ac_list(0, elf_to_value(&other.facts), "one", ac_nil),
                                     ac_list(1, elf_to_value(&second.facts), "two", ac_nil)),
-                            ac_nil, ac_nil));
+                            ac_nil, ac_nil, false));
     await_refusal("; two: needs shared libraries that this node lacks: libnowhere.so.4");
     // Of two the second runs here, and is asked for.
     open_with(node, ac_list(ac_list(item_of(&other), item_of(&own)),
                             ac_list(ac_list(0, elf_to_value(&other.facts), "one", ac_nil),
                                     ac_list(1, elf_to_value(&own.facts), "two", ac_nil)),
-                            ac_nil, ac_nil));
+                            ac_nil, ac_nil, false));
     ac_ref host = await_need(1);
     ck_assert_int_eq(ac_send(host, ac_list("close")), 0);
     cargo_close(&cargo);
