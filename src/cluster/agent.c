@@ -84,8 +84,7 @@ static void door_report(void *up, struct place_computation *it, uint64_t number,
     char text[640]; // may have been cut within a letter
     snprintf(text, sizeof text, "%s", why);
     text_mend(text);
-    desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)ends[how]), ac_of(err),
-              ac_of_error(err, text), ac_nil, ac_of(0.0));
+    desk_job_ended(desk, number, ends[how], err, ac_of_error(err, text), ac_nil, 0.0);
 }
 
 static void door_hint(void *up, struct place_computation *it, const char *why) {
@@ -127,9 +126,8 @@ static void take_ended(struct worker_agent *worker, const ac_value *items, ac_ti
     int64_t how = ac_int_of(items[2]);
     if (how >= AC_FINISHED && how <= AC_LOST &&
         placement_ended(worker->place, number, (uint32_t)ac_int_of(items[1]), ns, now))
-        desk_tell(worker->desk, THING_DONE, ac_of(number), ac_of((int)how),
-                  ac_of((int)ac_int_of(items[3])), ac_hold(items[4]), ac_of(worker->ref),
-                  ac_of((double)ns * 1e-9));
+        desk_job_ended(worker->desk, number, (enum ac_end)how, (int)ac_int_of(items[3]),
+                       ac_hold(items[4]), ac_of(worker->ref), (double)ns * 1e-9);
 }
 
 static void take_things(struct worker_agent *worker, ac_value message) {

@@ -35,6 +35,13 @@ void desk_told(struct desk *desk, int err) {
     desk_kick(desk);
 }
 
+void desk_job_ended(struct desk *desk, uint64_t number, enum ac_end how, int err, ac_value value,
+                    ac_value worker, double seconds) {
+    desk->ended[how]++;
+    desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)how), ac_of(err), value, worker,
+              ac_of(seconds));
+}
+
 void desk_status(struct desk *desk, const struct ac_status *status, const char *address) {
     desk_tell(desk, THING_STATUS, ac_of((int)status->kind), ac_of(status->node),
               ac_of(status->worker), ac_of(status->coroutine), ac_of(status->job),
@@ -104,8 +111,7 @@ static int take_class(struct desk *desk, const ac_value *items) {
 // A job that was to run at one worker and cannot.
 static int refuse_job(struct desk *desk, uint64_t number, enum ac_end how, int err,
                       const char *why) {
-    desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)how), ac_of(err), ac_of_error(err, why),
-              ac_nil, ac_of(0.0));
+    desk_job_ended(desk, number, how, err, ac_of_error(err, why), ac_nil, 0.0);
     return placement_skip(desk->place, number);
 }
 
@@ -126,6 +132,7 @@ static void take_things(struct desk *desk, ac_value message) {
     enum thing thing;
     ac_value items[THING_ITEMS_MAX];
     int err = 0;
+    placement_tell_time(desk->scheduler->placement, ac_now());
     while (err >= 0 && batch_next(message, &cursor, &thing, items)) {
         if (thing == THING_JOB) {
             err = take_job(desk, items);
@@ -258,6 +265,8 @@ static ac_value run_desk(ac_value argument) {
     if (desk->agent_count == 0) {
         struct scheduler *scheduler = desk->scheduler;
         scheduler->desk_count--;
+        for (int how = 0; how < JOB_ENDS; how++)
+            scheduler->ended[how] += desk->ended[how];
         desk_free(desk);
         agent_kick(scheduler->keeper);
     }
@@ -287,6 +296,7 @@ int desk_open(struct scheduler *scheduler, ac_value open, ac_ref *ref) {
     if (!desk)
         return -ENOMEM;
     desk->scheduler = scheduler;
+    desk->since = ac_now();
     list_init(&desk->link);
     list_init(&desk->agents);
     list_init(&desk->workers);

@@ -65,6 +65,7 @@ void placement_set_pending(struct place_computation *it, uint32_t nodes, uint32_
 }
 uint64_t placement_jobs(const struct place_computation *it) { return it->job_count; }
 uint64_t placement_waiting(const struct place_computation *it) { return it->waiting; }
+void placement_tell_time(struct placement *it, ac_time now) { it->now = now; }
 void *placement_node_user(const struct place_node *it) { return it->user; }
 const struct place_facts *placement_facts(const struct place_node *it) { return &it->facts; }
 void *placement_worker_user(const struct place_worker *it) { return it->user; }
@@ -122,6 +123,7 @@ static void queue_joined(struct job *job) {
     struct place_class *class = job->class;
     class->queued++;
     class->computation->waiting++;
+    job->since = class->computation->placement->now;
     if (class->queued == 1)
         list_append(&class->computation->queued, &class->link);
 }
@@ -228,6 +230,7 @@ bool placement_fly(struct job *job, struct place_worker *worker) {
                               .worker = worker,
                               .other = job->flight,
                               .number = ++worker->given,
+                              .since = placement->now,
                               .attempt = ++job->attempts};
     job->flight = flight;
     list_init(&flight->timed);
@@ -477,6 +480,42 @@ static ac_time see_to_times(struct place_computation *it, ac_time now) {
                                                : "a job did not end when it was cancelled");
     }
     return due;
+}
+
+// ---- what is told of jobs ----
+
+uint64_t placement_running(const struct place_computation *it) {
+    uint64_t count = 0;
+    list_each (link, (struct list *)&it->workers) {
+        const struct place_worker *worker = container_of(link, struct place_worker, link);
+        count += worker->load - worker->unbegun;
+    }
+    return count;
+}
+
+static void describe(const struct job *job, struct place_view *view) {
+    const struct flight *flight = job->flight;
+    while (flight && !flight->begun && flight->other)
+        flight = flight->other;
+    *view = (struct place_view){.number = job->number,
+                                .function = job->class->needs.function,
+                                .attempts = job->attempts,
+                                .at = flight ? flight->worker : NULL,
+                                .begun = flight && flight->begun,
+                                .since = flight ? flight->since : job->since};
+}
+
+bool placement_view(const struct place_computation *it, uint64_t from, struct place_view *view) {
+    for (uint64_t page = from / PAGE_JOBS; page < it->page_count; page++)
+        for (uint64_t i = from > page * PAGE_JOBS ? from % PAGE_JOBS : 0;
+             i < PAGE_JOBS && it->pages[page]; i++) {
+            const struct job *job = it->pages[page]->jobs[i];
+            if (job && !job->done) {
+                describe(job, view);
+                return true;
+            }
+        }
+    return false;
 }
 
 // ---- nodes and workers ----

@@ -124,6 +124,8 @@ void placement_keep_out(struct place_computation *computation, struct place_node
 // Jobs that have not ended; of these, that wait for a worker.
 uint64_t placement_jobs(const struct place_computation *computation);
 uint64_t placement_waiting(const struct place_computation *computation);
+// How many have begun at workers; what runs at two counts twice.
+uint64_t placement_running(const struct place_computation *computation);
 
 // ---- nodes and workers ----
 
@@ -172,6 +174,19 @@ int placement_skip(struct place_computation *computation, uint64_t number);
 void placement_cancel(struct place_computation *computation, uint64_t number, ac_time now);
 void placement_cancel_all(struct place_computation *computation, ac_time now);
 
+// What is told of a job to who lists them.
+struct place_view {
+    uint64_t number;
+    uint32_t function;
+    uint32_t attempts;             // so far, with the one that runs
+    const struct place_worker *at; // NULL: it waits
+    bool begun;                    // there
+    ac_time since;                 // it waits, was given to that worker, or has begun there
+};
+// The first job that has not ended, from that number on. False if there is none.
+bool placement_view(const struct place_computation *computation, uint64_t from,
+                    struct place_view *view);
+
 ac_value placement_argument(const struct job *job); // not to be dropped
 uint64_t placement_number(const struct job *job);
 // It had begun at a worker that was lost: it may be what ended that.
@@ -189,6 +204,8 @@ bool placement_given_back(struct place_worker *worker, uint64_t number, uint32_t
 
 // ---- time ----
 
+// What time it is, for calls that are not told.
+void placement_tell_time(struct placement *placement, ac_time now);
 // Places what can be placed and sees to what is due. To be called after each round of the calls
 // above. Returns when it wants to be called again though nothing has happened.
 ac_time placement_turn(struct placement *placement, ac_time now);

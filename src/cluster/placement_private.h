@@ -122,6 +122,7 @@ struct job {
     struct flight *flight; // where it is; more than one by flight.other
     ac_value argument;
     uint64_t number;
+    ac_time since; // it is in the queue
     uint32_t attempts;
     uint8_t starts_lost; // attempts that had begun and were lost
     bool cancelled;
@@ -136,7 +137,7 @@ struct flight {
     struct place_worker *worker;
     struct flight *other; // of the same job; or the next free one
     uint64_t number;      // among all that its worker was given, from 1
-    ac_time since;        // begun
+    ac_time since;        // begun; until then, given to its worker
     ac_time until;        // asked to end, and given up then
     uint32_t attempt;
     bool begun;

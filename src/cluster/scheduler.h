@@ -18,6 +18,8 @@
 #include "cluster/cluster_private.h"
 #include "cluster/placement.h"
 
+enum { JOB_ENDS = AC_LOST + 1 };
+
 // What a client may want of a place.
 enum steer { STEER_SUSPEND, STEER_RESUME, STEER_DISABLE, STEER_ENABLE, STEERS };
 
@@ -54,7 +56,8 @@ struct scheduler {
     struct list desks;
     struct list sites;
     uint32_t desk_count;
-    uint64_t last_number; // of a desk
+    uint64_t last_number;         // of a desk
+    uint64_t ended[JOB_ENDS];     // jobs of desks that have gone, by how they ended
     struct coro *keeper;  // gets an empty message when a desk has gone; NULL: nobody
 };
 
@@ -72,6 +75,8 @@ struct desk {
     ac_ref supplier;   // of the client: has the program
     struct sys_address client; // where it listens
     struct batch news;         // for the courier
+    ac_time since;             // it is open
+    uint64_t ended[JOB_ENDS];  // jobs, by how they ended
     ac_value cargo;            // what it brings with it, as nodes are told
     struct setup setup;
     bool many_jobs;
@@ -162,6 +167,9 @@ int desk_open(struct scheduler *scheduler, ac_value open, ac_ref *desk);
 #define desk_tell(desk, thing, ...)                                                                \
     desk_told((desk), batch_add(&(desk)->news, (thing), __VA_ARGS__))
 void desk_told(struct desk *desk, int err);
+// Tells that a job has ended, and counts it. Takes the value.
+void desk_job_ended(struct desk *desk, uint64_t number, enum ac_end how, int err, ac_value value,
+                    ac_value worker, double seconds);
 void desk_status(struct desk *desk, const struct ac_status *status, const char *address);
 // A coroutine of the desk has ended.
 void desk_agent_ended(struct desk *desk);

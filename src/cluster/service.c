@@ -19,19 +19,30 @@
 //
 // What tools ask main, as a call, and what is answered (a computation by its number):
 //
-//     "status"                     a map: "name", "state", "why", "nodes", "computations": of each
-//     a map:
-//                                  "number", "name", "client", "workers", "waiting", "placed"
-//                                  (jobs)
+//     ["status", after]            a map: "name", "state", "why", "nodes", counts; "computations":
+//                                  of those whose numbers are above that, the first PAGE_MAX, each
+//                                  a map: "number", "name", "client", "workers", counts; "more":
+//                                  how many there are behind them
+//     ["jobs", computation, from]  a map: "jobs": of those that have not ended, from that number
+//                                  on, the first PAGE_MAX, each a map: "job", "function", "state"
+//                                  ("waiting", "placed" at a worker, "running" there), "attempt",
+//                                  "seconds" for which it has been in that state, "node" and
+//                                  "location" of its worker, or nil; "next": the number of the one
+//                                  behind them, or nil. Nil if there is no such computation
 //     ["why", computation, job]    a text, or nil if there is no such job
 //     ["cancel", computation, job] job 0: all of it. True, or nil if there is no such computation
+//
+// Counts are "seconds", for so long it has counted; of jobs that have not ended "waiting", "placed"
+// at workers, and of these "running", where what runs at two counts twice; and of those that have,
+// "finished", "failed", "cancelled" and "lost". Of the scheduler they are of all computations, also
+// of those that are closed. What a mapping submits as one job counts as one.
 //
 // Several clients share the workers as several computations of one client do: by their weights.
 #include "cluster/scheduler.h"
 
 #include <stdio.h>
 
-enum { COMPUTATIONS_MAX = 1024, DESCRIBED_MAX = 1024 };
+enum { COMPUTATIONS_MAX = 1024, PAGE_MAX = 256, COUNTS = 8 };
 static const ac_time STOP_GRACE_NS = 8 * 1000 * 1000 * 1000ll;
 
 static ac_value run_service(ac_value argument);
@@ -46,6 +57,7 @@ struct service {
     bool ended_all;        // the grace is over and all computations were closed
     struct outside outside;
     uint32_t computations_max;
+    ac_time since; // it serves
     char name[64];
     int err; // why main has ended; 0: it was asked to
 };
@@ -170,7 +182,8 @@ static int open_door(struct service *it) {
 // ---- the life ----
 
 static int begin(struct service *it) {
-    life_begin(&it->life, ac_now());
+    it->since = ac_now();
+    life_begin(&it->life, it->since);
     int err = outside_watch(&it->outside, it->options->die_with_stdin);
     if (err)
         return err;
@@ -215,25 +228,108 @@ static uint32_t length(const struct list *list) {
     return count;
 }
 
-static ac_value describe_desk(const struct desk *desk) {
-    char client[SYS_ADDRESS_TEXT_BYTES];
-    sys_address_text(&desk->client, client);
-    uint64_t waiting = placement_waiting(desk->place);
-    return ac_map("number", desk->number, "name", (const char *)desk->name, "client",
-                  (const char *)client, "workers", length(&desk->workers), "waiting", waiting,
-                  "placed", placement_jobs(desk->place) - waiting);
+struct counts {
+    ac_time since;
+    uint64_t waiting, placed, running;
+    uint64_t ended[JOB_ENDS];
+};
+
+static struct counts count_desk(const struct desk *desk) {
+    struct counts it = {.since = desk->since,
+                        .waiting = placement_waiting(desk->place),
+                        .running = placement_running(desk->place)};
+    it.placed = placement_jobs(desk->place) - it.waiting;
+    memcpy(it.ended, desk->ended, sizeof it.ended);
+    return it;
 }
 
-static ac_value describe(const struct service *it) {
-    static ac_value items[DESCRIBED_MAX];
-    size_t count = 0;
+static struct counts count_all(const struct service *it) {
+    struct counts all = {.since = it->since};
+    memcpy(all.ended, it->scheduler->ended, sizeof all.ended);
     list_each (link, &it->scheduler->desks) {
-        if (count < DESCRIBED_MAX)
-            items[count++] = describe_desk(container_of(link, struct desk, link));
+        struct counts one = count_desk(container_of(link, struct desk, link));
+        all.waiting += one.waiting;
+        all.placed += one.placed;
+        all.running += one.running;
+        for (int how = 0; how < JOB_ENDS; how++)
+            all.ended[how] += one.ended[how];
     }
-    return ac_map("name", (const char *)it->name, "state", life_state_name(it->life.state), "why",
-                  it->life.why, "nodes", length(&it->scheduler->sites), "computations",
-                  ac_list_of(items, count));
+    return all;
+}
+
+// Appends a key and its value to those of a map.
+static void put(ac_value *items, size_t *count, const char *key, ac_value value) {
+    items[(*count)++] = ac_of(key);
+    items[(*count)++] = value;
+}
+
+static void put_counts(ac_value *items, size_t *count, const struct counts *it) {
+    put(items, count, "seconds", ac_of((double)(ac_now() - it->since) * 1e-9));
+    put(items, count, "waiting", ac_of(it->waiting));
+    put(items, count, "placed", ac_of(it->placed));
+    put(items, count, "running", ac_of(it->running));
+    for (int how = AC_FINISHED; how <= AC_LOST; how++)
+        put(items, count, ac_end_name((enum ac_end)how), ac_of(it->ended[how]));
+}
+
+static ac_value describe_desk(const struct desk *desk) {
+    ac_value items[2 * (COUNTS + 4)];
+    size_t count = 0;
+    char client[SYS_ADDRESS_TEXT_BYTES];
+    struct counts counts = count_desk(desk);
+    sys_address_text(&desk->client, client);
+    put(items, &count, "number", ac_of(desk->number));
+    put(items, &count, "name", ac_of((const char *)desk->name));
+    put(items, &count, "client", ac_of((const char *)client));
+    put(items, &count, "workers", ac_of(length(&desk->workers)));
+    put_counts(items, &count, &counts);
+    return ac_map_of(items, count / 2);
+}
+
+static ac_value describe(const struct service *it, uint64_t after) {
+    ac_value page[PAGE_MAX], items[2 * (COUNTS + 6)];
+    size_t described = 0, count = 0;
+    uint64_t more = 0;
+    struct counts counts = count_all(it);
+    list_each (link, &it->scheduler->desks) {
+        struct desk *desk = container_of(link, struct desk, link);
+        if (desk->number > after && described < PAGE_MAX)
+            page[described++] = describe_desk(desk);
+        else
+            more += desk->number > after;
+    }
+    put(items, &count, "name", ac_of((const char *)it->name));
+    put(items, &count, "state", ac_of(life_state_name(it->life.state)));
+    put(items, &count, "why", ac_of(it->life.why));
+    put(items, &count, "nodes", ac_of(length(&it->scheduler->sites)));
+    put_counts(items, &count, &counts);
+    put(items, &count, "computations", ac_list_of(page, described));
+    put(items, &count, "more", ac_of(more));
+    return ac_map_of(items, count / 2);
+}
+
+static ac_value describe_job(const struct desk *desk, const struct place_view *view) {
+    const struct worker_agent *worker = view->at ? placement_worker_user(view->at) : NULL;
+    const char *node = worker ? worker->node_name : NULL;
+    const char *location = worker ? worker->location : NULL;
+    const char *state = !worker ? "waiting" : view->begun ? "running" : "placed";
+    return ac_map("job", view->number, "function", (const char *)desk->functions[view->function],
+                  "state", state, "attempt", view->attempts, "seconds",
+                  (double)(ac_now() - view->since) * 1e-9, "node", node, "location", location);
+}
+
+static ac_value describe_jobs(const struct desk *desk, uint64_t from) {
+    ac_value page[PAGE_MAX];
+    size_t count = 0;
+    struct place_view view;
+    bool found = desk && placement_view(desk->place, from, &view);
+    while (found && count < PAGE_MAX) {
+        page[count++] = describe_job(desk, &view);
+        found = placement_view(desk->place, view.number + 1, &view);
+    }
+    if (!desk)
+        return ac_nil;
+    return ac_map("jobs", ac_list_of(page, count), "next", found ? ac_of(view.number) : ac_nil);
 }
 
 static struct desk *find_desk(const struct service *it, uint64_t number) {
@@ -271,8 +367,10 @@ static void answer(const struct service *it, ac_value message) {
     uint64_t number, job;
     if (ac_unpack(message, &asker, &body) < 0)
         return;
-    if (text_is(body, "status"))
-        (void)ac_try_send(asker, describe(it));
+    if (message_is(body, "status") && ac_unpack(body, &word, &number) == 0)
+        (void)ac_try_send(asker, describe(it, number));
+    else if (message_is(body, "jobs") && ac_unpack(body, &word, &number, &job) == 0)
+        (void)ac_try_send(asker, describe_jobs(find_desk(it, number), job));
     else if (message_is(body, "why") && ac_unpack(body, &word, &number, &job) == 0)
         (void)ac_try_send(asker, explain(find_desk(it, number), job));
     else if (message_is(body, "cancel") && ac_unpack(body, &word, &number, &job) == 0)

@@ -60,17 +60,30 @@ static const struct tool tools[] = {
      "  --seconds N          how long to look (default: 1)\n"
      "  --json               one JSON object a scheduler, one a line\n"
      "Tells of each scheduler its state and nodes, and of each computation its number, name,\n"
-     "client, workers and jobs; with --peer, of that scheduler alone. Exits with 1 when none was\n"
-     "found.\n"},
+     "client, workers and jobs; with --peer, of that scheduler alone. Jobs are counted by state:\n"
+     "those that have not ended wait or are at workers, where some of them run; those that have\n"
+     "finished, failed, were cancelled or lost, since the scheduler began. Exits with 1 when none\n"
+     "was found.\n"},
+    {"jobs", tool_jobs, "list the jobs that have not ended, of all or of one COMPUTATION",
+     TOOL_LOOK_USAGE
+     "  --seconds N          how long to look (default: 1)\n"
+     "  --limit N            list so many at the most (default: 100), and say how many more\n"
+     "  --json               one JSON object a job, one a line; {\"more\": N} if there are more\n"
+     "Tells of each its number as 3.17 for `why` and `cancel`, its function, whether it is\n"
+     "waiting, placed at a worker or running there, for how long so far, which attempt it is, and\n"
+     "where. With COMPUTATION, --peer has to say which of several schedulers is meant. Exits with\n"
+     "1 when no scheduler was found, or it has no such computation.\n"},
     {"why", tool_why, "tell where the job COMPUTATION.JOB is, or why it waits",
      TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"
+     "  --json               one JSON object\n"
      "COMPUTATION is its number as of `status`, JOB what ac_submit has returned, as in 3.17. Of\n"
      "several schedulers --peer has to say which one is meant. Exits with 1 when there is no such\n"
      "job.\n"},
     {"cancel", tool_cancel, "cancel the job COMPUTATION.JOB, or all that COMPUTATION has now",
      TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"
+     "  --json               one JSON object\n"
      "As for `why`. Returns at once. Exits with 1 when there is no such computation.\n"},
     {"nodes", tool_nodes, "list the nodes that are found, or say of one NODE what it does",
      TOOL_LOOK_USAGE
@@ -83,6 +96,7 @@ static const struct tool tools[] = {
      TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"
      "  --grace TIME         what running jobs are left (default: what the node was told)\n"
+     "  --json               one JSON object a node, one a line\n"
      "NODE is an address or a name; all nodes of that name drain. Returns at once: the command\n"
      "`nodes` tells how far it is. Exits with 1 when there is none, or one does not let us.\n"},
     {"doctor", tool_doctor, "tell which nodes could run the executable FILE, and what others lack",

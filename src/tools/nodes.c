@@ -114,8 +114,9 @@ int tool_nodes(int count, char **arguments) {
 }
 
 int tool_drain(int count, char **arguments) {
-    struct tool_option options[1 + TOOL_LOOK_OPTIONS] = {{.name = "--grace", .duration = &grace}};
-    size_t known = tool_look_options(&look, options, 1);
+    struct tool_option options[2 + TOOL_LOOK_OPTIONS] = {{.name = "--grace", .duration = &grace},
+                                                         {.name = "--json", .flag = &json}};
+    size_t known = tool_look_options(&look, options, 2);
     int err = tool_read_options("drain", count, arguments, options, known, &only);
     if (!err && !only) {
         fprintf(stderr, "asyncoro drain: which node? See: asyncoro nodes\n");

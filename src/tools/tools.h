@@ -109,6 +109,7 @@ int tool_node(int count, char **arguments);
 int tool_nodes(int count, char **arguments);
 int tool_drain(int count, char **arguments);
 int tool_status(int count, char **arguments);
+int tool_jobs(int count, char **arguments);
 int tool_why(int count, char **arguments);
 int tool_cancel(int count, char **arguments);
 int tool_scheduler(int count, char **arguments);

@@ -27,6 +27,45 @@ TEST(a_job_that_had_begun_is_lost_and_one_that_had_not_runs_elsewhere) {
     finish(it);
 }
 
+TEST(jobs_are_shown_as_they_are) {
+    begin();
+    struct place_computation *it = open_one();
+    struct place_node *node = add_node("one", 2, "");
+    struct player *player = add_player(it, node);
+    uint32_t class = add_class(it, &(struct place_needs){.function = 7});
+    struct place_view view;
+    ck_assert(!placement_view(it, 0, &view));
+    submit(it, 1, class, MS);
+    run_until(1, now + 100 * MS);
+    ck_assert(!placement_view(it, 0, &view)); // it has ended
+    submit(it, 2, class, 1000 * MS);
+    submit(it, 3, class, 10 * MS);
+    ac_time before = now;
+    run_until(2, now + 100 * MS);
+    placement_tell_time(placement, now);
+    submit(it, 3000, class, MS);
+    ck_assert(placement_view(it, 0, &view));
+    ck_assert_uint_eq(view.number, 2);
+    ck_assert_uint_eq(view.function, 7);
+    ck_assert_uint_eq(view.attempts, 1);
+    ck_assert_ptr_eq(view.at, player->worker);
+    ck_assert(view.begun);
+    ck_assert_int_ge(view.since, before);
+    ck_assert_uint_eq(placement_running(it), 1);
+    ck_assert(placement_view(it, 3, &view));
+    ck_assert_uint_eq(view.number, 3);
+    ck_assert(view.at && !view.begun);
+    ck_assert(placement_view(it, 4, &view));
+    ck_assert_uint_eq(view.number, 3000);
+    ck_assert(!view.at && !view.begun);
+    ck_assert_uint_eq(view.attempts, 0);
+    ck_assert_int_eq(view.since, now);
+    ck_assert(!placement_view(it, 3001, &view));
+    run_until(3000, now + 5000 * MS);
+    ck_assert_uint_eq(placement_running(it), 0);
+    finish(it);
+}
+
 // A worker has been given three jobs, has ended the first and told that it has begun the second.
 static struct player *begin_second(struct place_computation *it, struct place_node *node) {
     struct player *first = add_player(it, node);

@@ -1,9 +1,21 @@
 // SPDX-License-Identifier: MIT
-// `asyncoro status`, `why` and `cancel`.
+// `asyncoro status`, `jobs`, `why` and `cancel`.
 #include "tools/tool.h"
 
 static ac_value one(ac_value unused) { return unused; }
 AC_JOB(one)
+
+static ac_value stay(ac_value unused) {
+    (void)unused;
+    return ac_result(ac_suspend(NULL, AC_FOREVER));
+}
+AC_JOB(stay)
+
+static ac_value break_down(ac_value unused) {
+    (void)unused;
+    return ac_result(-EIO);
+}
+AC_JOB(break_down)
 
 JOBS_OF_THIS_TEST
 
@@ -23,6 +35,23 @@ TEST(which_job_has_to_be_said) {
 
 #define LOOK "--loopback", "--peer", world_scheduler_address
 
+// Whether a line of what the tool said has both.
+static bool line_has(const char *one, const char *other) {
+    const char *at = strstr(tool_said, one), *end = at ? strchr(at, '\n') : NULL, *found;
+    while (at && at > tool_said && at[-1] != '\n')
+        at--;
+    found = at ? strstr(at, other) : NULL;
+    return found && end && found < end;
+}
+
+// How often a text is in what the tool said.
+static int count_said(const char *text) {
+    int count = 0;
+    for (const char *at = tool_said; (at = strstr(at, text)) != NULL; at++)
+        count++;
+    return count;
+}
+
 // There is no node: the jobs wait. The tools run while this coroutine waits for nothing.
 static ac_value wait_in_vain(ac_value unused) {
     ac_computation *computation;
@@ -37,6 +66,27 @@ static ac_value wait_in_vain(ac_value unused) {
     ck_said("0 workers, jobs: 3 waiting, 0 at workers");
     ck_assert_int_eq(run_tool("status", "--json", LOOK), 0);
     ck_said("\"waiting\":3");
+    ck_said("\"finished\":0");
+    ck_assert_int_eq(run_tool("jobs", LOOK), 0);
+    ck_said("1.1 ");
+    ck_said("1.3 ");
+    ck_said("waiting");
+    ck_not_said("more");
+    ck_assert_int_eq(run_tool("jobs", "1", "--limit", "2", LOOK), 0);
+    ck_said("1.2 ");
+    ck_not_said("1.3 ");
+    ck_said("and 1 more");
+    ck_assert_int_eq(run_tool("jobs", "2", LOOK), 1);
+    ck_said("there is none of that number");
+    ck_assert_int_eq(run_tool("jobs", "--json", "--limit", "2", LOOK), 0);
+    ck_assert(line_has("\"1.1\"", "\"function\":\"one\""));
+    ck_assert(line_has("\"1.1\"", "\"state\":\"waiting\""));
+    ck_assert(line_has("\"1.1\"", "\"attempt\":0"));
+    ck_assert(line_has("\"1.1\"", "\"node\":null"));
+    ck_said("\"more\":1");
+    ck_assert_int_eq(run_tool("why", "--json", "1.2", LOOK), 0);
+    ck_said("\"job\":\"1.2\"");
+    ck_said("\"why\":\"no node has been found");
     ck_assert_int_eq(run_tool("why", "1.2", LOOK), 0);
     ck_said("no node has been found");
     ck_assert_int_eq(run_tool("why", "1.4", LOOK), 1);
@@ -47,20 +97,115 @@ static ac_value wait_in_vain(ac_value unused) {
     ck_assert_int_eq(exit.job, 2);
     ck_assert_int_eq(exit.exit.how, AC_CANCELLED);
     ac_drop(exit.exit.value);
-    ck_assert_int_eq(run_tool("cancel", "1", LOOK), 0);
+    ck_assert_int_eq(run_tool("cancel", "--json", "1", LOOK), 0);
+    ck_said("\"cancelled\":\"1\"");
     for (int i = 0; i < 2; i++) {
         ck_assert(world_next_exit(&exit, TEST_PATIENCE_S));
         ck_assert_int_eq(exit.exit.how, AC_CANCELLED);
         ac_drop(exit.exit.value);
     }
+    ck_assert_int_eq(run_tool("status", LOOK), 0);
+    ck_said("jobs: 0 waiting, 0 at workers, 0 running; 0 finished, 0 failed, 3 cancelled, 0 lost");
     ck_assert_int_eq(ac_computation_close(computation, AC_FOREVER), 0);
     return unused;
+}
+
+TEST(which_computation_has_to_be_a_number) {
+    static const char *const bad[] = {"", "x", "0", "1.", "1.2", "1x"};
+    for (size_t i = 0; i < countof(bad); i++) {
+        ck_assert_int_eq(run_tool("jobs", bad[i]), 2);
+        ck_said("of which COMPUTATION?");
+    }
+    ck_assert_int_eq(run_tool("jobs", "--limit", "0"), 2);
 }
 
 TEST(what_a_scheduler_has_is_told_explained_and_cancelled) {
     world_make();
     world_start_scheduler();
     world_run(wait_in_vain);
+    world_stop(&world_scheduler);
+    world_clean();
+}
+
+// One that runs, one behind it, one that has finished, one that has failed, one that is lost; and
+// what a scheduler tells of computations that are closed.
+static ac_value run_some(ac_value unused) {
+    ac_computation *computation;
+    struct ac_job_exit exit;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    ck_assert_int_eq(ac_submit(computation, one, ac_nil), 1);
+    ck_assert_int_eq(ac_submit(computation, break_down, ac_nil), 2);
+    for (int i = 0; i < 2; i++) {
+        ck_assert(world_next_exit(&exit, TEST_PATIENCE_S));
+        ac_drop(exit.exit.value);
+    }
+    ck_assert_int_eq(ac_submit(computation, stay, ac_nil), 3);
+    (void)world_await(AC_JOB_STARTED, TEST_PATIENCE_S);
+    ck_assert_int_eq(ac_submit(computation, one, ac_nil), 4);
+    ck_assert_int_eq(ac_submit(computation, one, ac_nil, .tags = "none", .wait_for_nodes = true),
+                     5);
+    do {
+        ck_assert_int_eq(ac_sleep(0.02), 0); // what is submitted goes on its way
+        ck_assert_int_eq(run_tool("jobs", "--json", LOOK), 0);
+    } while (count_said("\"job\":") < 3);
+    ck_assert(line_has("\"1.3\"", "\"function\":\"stay\""));
+    ck_assert(line_has("\"1.3\"", "\"state\":\"running\""));
+    ck_assert(line_has("\"1.3\"", "\"attempt\":1"));
+    ck_assert(line_has("\"1.3\"", "\"node\":\"here\""));
+    ck_assert(line_has("\"1.3\"", "\"location\":\"127.0.0.1:"));
+    ck_assert(line_has("\"1.5\"", "\"state\":\"waiting\""));
+    ck_assert_int_eq(run_tool("status", LOOK), 0);
+    ck_assert_int_eq(count_said("1 running; 1 finished, 1 failed, 0 cancelled, 0 lost"), 2);
+    ck_assert_int_eq(ac_computation_close(computation, AC_NOW), 0);
+    do {
+        ck_assert_int_eq(ac_sleep(0.02), 0);
+        ck_assert_int_eq(run_tool("status", LOOK), 0);
+    } while (count_said("jobs: ") > 1);
+    ck_said("jobs: 0 waiting, 0 at workers, 0 running; 1 finished, 1 failed");
+    return unused;
+}
+
+TEST(jobs_are_listed_and_counted_by_their_states) {
+    world_make();
+    world_start_scheduler();
+    world_start_node("1");
+    world_run(run_some);
+    world_stop(&world_scheduler);
+    world_end();
+}
+
+// More jobs and more computations than one answer of a scheduler tells of.
+enum { MANY_JOBS = 600, MANY_COMPUTATIONS = 300 };
+
+static ac_value have_many(ac_value unused) {
+    static ac_computation *computations[MANY_COMPUTATIONS];
+    ck_assert_int_eq(ac_computation_open(&computations[0]), 0);
+    for (int i = 1; i <= MANY_JOBS; i++)
+        ck_assert_int_eq(ac_submit(computations[0], one, ac_nil, .wait_for_nodes = true), i);
+    (void)world_await(AC_SCHEDULER_READY, TEST_PATIENCE_S);
+    for (int i = 1; i < MANY_COMPUTATIONS; i++) {
+        ck_assert_int_eq(ac_computation_open(&computations[i]), 0);
+        (void)world_await(AC_SCHEDULER_READY, TEST_PATIENCE_S);
+    }
+    do {
+        ck_assert_int_eq(ac_sleep(0.02), 0);
+        ck_assert_int_eq(run_tool("jobs", "1", "--json", "--limit", "513", LOOK), 0);
+    } while (!strstr(tool_said, "\"more\":87"));
+    ck_assert_int_eq(count_said("\"job\":"), 513);
+    ck_said("\"1.513\"");
+    ck_not_said("\"1.514\"");
+    ck_assert_int_eq(run_tool("status", LOOK), 0);
+    ck_assert_int_eq(count_said("0 workers"), MANY_COMPUTATIONS);
+    ck_said("\n300: ");
+    for (int i = 0; i < MANY_COMPUTATIONS; i++)
+        ck_assert_int_eq(ac_computation_close(computations[i], AC_NOW), 0);
+    return unused;
+}
+
+TEST(a_scheduler_that_has_many_tells_of_all, .seconds_max = 120) {
+    world_make();
+    world_start_scheduler();
+    world_run(have_many);
     world_stop(&world_scheduler);
     world_clean();
 }

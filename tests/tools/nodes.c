@@ -33,8 +33,10 @@ TEST(a_node_drains_when_it_is_told) {
     ck_said("which node?");
     ck_assert_int_eq(run_tool("drain", "--loopback", "--peer", world_node_address, "elsewhere"), 1);
     ck_said("no node was found");
-    ck_assert_int_eq(
-        run_tool("drain", "--loopback", "--peer", world_node_address, "--grace", "1m", "here"), 0);
+    ck_assert_int_eq(run_tool("drain", "--loopback", "--peer", world_node_address, "--json",
+                              "--grace", "1m", "here"),
+                     0);
+    ck_said("\"name\":\"here\"");
     ck_assert(world_ends(world_node.handle, 20)); // it had nothing to do
     ck_assert_int_eq(sys_process_reap(&world_node, &end), 0);
     ck_assert_int_eq(end.code, 0);

@@ -9,7 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-static char tool_said[65536]; // on standard output and standard error
+static char tool_said[1 << 18]; // on standard output and standard error
 static int tool_input = -1;   // what it reads, if that is not nothing
 static int tool_output = -1;  // where its standard output goes, if that is not kept
 
@@ -42,7 +42,7 @@ __attribute__((unused)) static int run_tool(const char *const *arguments) {
     ck_assert(!end.by_signal);
     return end.code;
 }
-#define ck_not_said(text) ck_assert_msg(!strstr(tool_said, text), "it said: %s", tool_said)
+#define ck_not_said(text) ck_assert_msg(!strstr(tool_said, text), "it said: %.4000s", tool_said)
 #define run_tool(...) run_tool((const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
 
 // ---- a program to look at ----
@@ -117,6 +117,6 @@ __attribute__((unused)) static void pump_stop(pid_t pid) {
     ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
 }
 
-#define ck_said(text) ck_assert_msg(strstr(tool_said, text) != NULL, "it said: %s", tool_said)
+#define ck_said(text) ck_assert_msg(strstr(tool_said, text) != NULL, "it said: %.4000s", tool_said)
 
 #endif
