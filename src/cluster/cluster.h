@@ -84,6 +84,7 @@ struct node_options {
     const char *name;   // for people; NULL: this computer's
     bool loopback_only; // as in ac_network_options, all that follow
     uint16_t port;
+    bool no_discovery;
     uint16_t discovery_port;
     const char *key_file;
     uint64_t store_bytes_max;    // of what was sent here and nobody uses; 0: 4 GiB
@@ -129,6 +130,7 @@ struct scheduler_options {
     const char *name;   // for people; NULL: this computer's
     bool loopback_only; // as in ac_network_options, all that follow
     uint16_t port;
+    bool no_discovery;
     uint16_t discovery_port;
     const char *key_file;
     const struct key_ring *keys; // instead of the file; NULL

@@ -56,6 +56,7 @@ static int start_network(const struct node_options *options, const struct node *
                                                .name = node->name,
                                                .port = options->port,
                                                .loopback_only = options->loopback_only,
+                                               .no_discovery = options->no_discovery,
                                                .discovery_port = options->discovery_port,
                                                .key_file = options->key_file,
                                                .peers = is_file ? NULL : options->scheduler,

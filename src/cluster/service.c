@@ -22,7 +22,7 @@
 //     ["status", after]            a map: "name", "state", "why", "nodes", counts; "computations":
 //                                  of those whose numbers are above that, the first PAGE_MAX, each
 //                                  a map: "number", "name", "client", "workers", counts; "more":
-//                                  how many there are behind them
+//                                  how many there are behind them; "last": the highest number that there was
 //     ["jobs", computation, from]  a map: "jobs": of those that have not ended, from that number
 //                                  on, the first PAGE_MAX, each a map: "job", "function", "state"
 //                                  ("waiting", "placed" at a worker, "running" there), "attempt",
@@ -72,6 +72,7 @@ static int start_network(const struct service *it, char text[256]) {
                                                .name = name,
                                                .port = options->port,
                                                .loopback_only = options->loopback_only,
+                                               .no_discovery = options->no_discovery,
                                                .discovery_port = options->discovery_port,
                                                .key_file = options->key_file};
     return outside_network(&network, options->keys, text);
@@ -287,7 +288,7 @@ static ac_value describe_desk(const struct desk *desk) {
 }
 
 static ac_value describe(const struct service *it, uint64_t after) {
-    ac_value page[PAGE_MAX], items[2 * (COUNTS + 6)];
+    ac_value page[PAGE_MAX], items[2 * (COUNTS + 7)];
     size_t described = 0, count = 0;
     uint64_t more = 0;
     struct counts counts = count_all(it);
@@ -305,6 +306,7 @@ static ac_value describe(const struct service *it, uint64_t after) {
     put_counts(items, &count, &counts);
     put(items, &count, "computations", ac_list_of(page, described));
     put(items, &count, "more", ac_of(more));
+    put(items, &count, "last", ac_of(it->scheduler->last_number));
     return ac_map_of(items, count / 2);
 }
 

@@ -9,6 +9,26 @@
 static int tool_help(int count, char **arguments);
 
 static const struct tool tools[] = {
+    {"run", tool_run_program, "run a program, and what it needs to compute if that is not there",
+     "usage: asyncoro run [OPTIONS] -- PROGRAM ARGUMENTS...\n"
+     "  --scheduler WHERE    look for this one: HOST:PORT, \"any\", or \"here\": look for none\n"
+     "                       (default: the variable AC_SCHEDULER, else any)\n"
+     "  --seconds N          how long to look for it (default: 1)\n"
+     "  --loopback           look on this computer only\n"
+     "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
+     "  --key-file FILE      the key (default: key in the configuration folder; if there is none,\n"
+     "                       one that is made for this run and goes with it)\n"
+     "  --workers N, --memory BYTES, --tags TAGS, --sandbox LEVEL, --read PATHS, --write PATHS\n"
+     "                       as of `node`, for the one that is started here\n"
+     "  --progress           tell how far it is, also where standard error is no terminal\n"
+     "  --every N            seconds between two lines there (default: 5)\n"
+     "  --quiet              tell nothing of it\n"
+     "PROGRAM runs with AC_SCHEDULER naming the scheduler that was found. If none is, one is\n"
+     "started with a node on this computer, for PROGRAM alone and as long as it runs. Signals are\n"
+     "passed on. On a terminal its last line shows how many jobs are done, failed, running and\n"
+     "waiting, how many end in a second, the time left and the time so far.\n"
+     "Exits as PROGRAM does, with 128 and the signal's number if one has killed it; 127: there is\n"
+     "no such program, 126: it cannot be run, 125: something else failed before it ran.\n"},
     {"node", tool_node, "let programs of your key run their functions on this computer",
      "  --workers N          worker processes for each computation (default: one a processor)\n"
      "  --memory BYTES       what jobs may use, as 16G (default: what computer and cgroup leave)\n"
@@ -22,6 +42,7 @@ static const struct tool tools[] = {
      "  --slurm              take processors, memory, name and time left from Slurm\n"
      "  --loopback           talk to programs on this computer only\n"
      "  --port P             TCP port (default: 51350 if it is free)\n"
+     "  --no-discovery       neither send nor hear beacons: who has the address finds it\n"
      "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
      "  --key-file FILE      the key (default: key in the configuration folder)\n"
      "  --key-stdin          the key is read from standard input, up to its end or an empty line\n"
@@ -47,6 +68,7 @@ static const struct tool tools[] = {
      "  --die-with-stdin     stop when standard input ends, as that of ssh does\n"
      "  --loopback           talk to programs on this computer only\n"
      "  --port P             TCP port (default: 51350 if it is free)\n"
+     "  --no-discovery       neither send nor hear beacons: who has the address finds it\n"
      "  --discovery-port P   UDP port of the beacons (default: 51350)\n"
      "  --key-file FILE      the key (default: key in the configuration folder)\n"
      "  --key-stdin          the key is read from standard input, up to its end or an empty line\n"
@@ -314,7 +336,7 @@ int main(int argc, char **argv) {
     const struct tool *tool = find(name);
     if (!tool)
         return unknown(name);
-    for (int i = 2; i < argc; i++)
+    for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
             return print_tool(tool);
     return tool->run(argc - 2, argv + 2);

@@ -74,6 +74,7 @@ int tool_node(int count, char **arguments) {
         {.name = "--slurm", .flag = &node.slurm},
         {.name = "--loopback", .flag = &node.loopback_only},
         {.name = "--port", .number = &port, .number_max = UINT16_MAX},
+        {.name = "--no-discovery", .flag = &node.no_discovery},
         {.name = "--discovery-port", .number = &discovery_port, .number_max = UINT16_MAX},
         {.name = "--key-file", .text = &node.key_file},
         {.name = "--key-stdin", .flag = &key_stdin},

@@ -19,6 +19,7 @@ int tool_scheduler(int count, char **arguments) {
         {.name = "--die-with-stdin", .flag = &scheduler.die_with_stdin},
         {.name = "--loopback", .flag = &scheduler.loopback_only},
         {.name = "--port", .number = &port, .number_max = UINT16_MAX},
+        {.name = "--no-discovery", .flag = &scheduler.no_discovery},
         {.name = "--discovery-port", .number = &discovery_port, .number_max = UINT16_MAX},
         {.name = "--key-file", .text = &scheduler.key_file},
         {.name = "--key-stdin", .flag = &key_stdin},

@@ -101,6 +101,54 @@ char *convert_to_json(ac_value it);
 // What JSON says, to be dropped; AC_INVALID, and `why` says what is wrong.
 ac_value convert_from_json(const char *text, size_t bytes, char why[CONVERT_WHY_BYTES]);
 
+// ---- progress.c: how far a program has come ----
+
+enum {
+    PROGRESS_WAITING,
+    PROGRESS_PLACED,
+    PROGRESS_RUNNING, // of those that are placed
+    PROGRESS_FINISHED,
+    PROGRESS_FAILED,
+    PROGRESS_CANCELLED,
+    PROGRESS_LOST,
+    PROGRESS_COUNTS,
+    PROGRESS_PARTS_MAX = 64 // computations of a program at a scheduler that others use too
+};
+
+struct progress {
+    bool drawn;     // on a terminal; else in lines
+    bool own;       // all that the scheduler has is meant
+    ac_ref desk;    // whom to ask
+    uint64_t first; // computations with numbers above that are meant
+    ac_time begun;
+    ac_time asked; // last
+    double rate;   // jobs that end in a second
+    long long ended;
+    long long counts[PROGRESS_COUNTS];
+    unsigned rows; // of the terminal whose last one is set aside; 0: none is
+    size_t part_count;
+    struct progress_part {
+        uint64_t number;
+        bool open;
+        long long counts[PROGRESS_COUNTS];
+    } parts[PROGRESS_PARTS_MAX];
+};
+
+// Whether standard error is a terminal that can be drawn on.
+bool progress_can_draw(void);
+// Finds who tells of the scheduler at the address. 0 or an error. Can wait.
+int progress_find(struct progress *it, const char *address, bool own);
+// Asks it. 0 or an error. Can wait.
+int progress_look(struct progress *it);
+// Takes counts, which is what progress_look does with the answer.
+void progress_count(struct progress *it, const long long counts[PROGRESS_COUNTS], ac_time now);
+// As it was counted last, as one line.
+void progress_print(const struct progress *it, ac_time now, char *text, size_t bytes);
+// Shows that.
+void progress_show(struct progress *it);
+// Gives the terminal back, if anything was drawn there.
+void progress_clear(struct progress *it);
+
 int tool_doctor(int count, char **arguments);
 int tool_names(int count, char **arguments);
 int tool_send(int count, char **arguments);
@@ -112,6 +160,7 @@ int tool_status(int count, char **arguments);
 int tool_jobs(int count, char **arguments);
 int tool_why(int count, char **arguments);
 int tool_cancel(int count, char **arguments);
+int tool_run_program(int count, char **arguments);
 int tool_scheduler(int count, char **arguments);
 int tool_key(int count, char **arguments);
 int tool_peers(int count, char **arguments);

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT
+// x
+#include "tools/tool.h"
+TEST(x) {}

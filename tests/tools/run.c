@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT
+// `asyncoro run`: what the program gets and gives, what is started for it, and that nothing is left,
+// however it ends. The programs are shells, and this test itself: with the argument "--square N" it
+// is one that has N squares computed. How far it is: tests/tools/progress.c.
+#include "tools/tool.h"
+
+#include <fcntl.h>
+
+static ac_value square(ac_value x) { return ac_of(ac_int_of(x) * ac_int_of(x)); }
+AC_JOB(square)
+
+JOBS_OF_THIS_TEST
+
+// Fails unless all squares come.
+static ac_value have_squares(ac_value count) {
+    ac_computation *computation;
+    struct ac_job_exit exit;
+    int64_t sum = 0, right = 0;
+    int err = ac_computation_open(&computation);
+    for (int64_t i = 1; i <= ac_int_of(count) && !err; i++) {
+        err = (int)ac_submit(computation, square, i) < 0 ? -EIO : 0;
+        right += i * i;
+    }
+    for (int64_t i = 1; i <= ac_int_of(count) && !err; i++) {
+        err = world_next_exit(&exit, TEST_PATIENCE_S) ? 0 : -ETIMEDOUT;
+        sum += err ? 0 : ac_int_of(exit.exit.value);
+        if (!err)
+            ac_drop(exit.exit.value);
+    }
+    if (!err)
+        err = ac_computation_close(computation, AC_FOREVER);
+    return ac_result(err ? err : sum == right ? 0 : -EIO);
+}
+
+__attribute__((constructor)) static void be_program(int argc, char **argv) {
+    if (argc != 3 || strcmp(argv[1], "--square") != 0)
+        return;
+    ac_spawn(have_squares, ac_of(atoi(argv[2])), .stack_bytes = 256 << 10);
+    int err = ac_run();
+    printf("%s at %s\n", err ? "failed" : "squared", getenv("AC_SCHEDULER"));
+    exit(err ? 1 : 0);
+}
+
+static const char *own_path(void) {
+    static char path[512];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    ck_assert_int_gt(length, 0);
+    path[length] = 0;
+    return path;
+}
+
+// The user has a key.
+static void make_key(void) {
+    ck_assert_int_eq(run_tool("key", "make"), 0);
+    tool_said[0] = 0;
+}
+
+// One that goes on while the test does. Its standard output and error come from *output.
+static void start_run(struct sys_process *process, int *output, const char *const *arguments) {
+    char path[512], *all[32] = {(char *)"asyncoro", (char *)"run"};
+    int ends[2];
+    world_tool(path);
+    for (int i = 0; arguments[i]; i++)
+        all[i + 2] = (char *)arguments[i];
+    ck_assert_int_eq(sys_pipe(ends), 0);
+    const struct sys_process_options how = {.path = path,
+                                            .arguments = all,
+                                            .input = -1,
+                                            .output = ends[1],
+                                            .error = ends[1],
+                                            .extra = -1,
+                                            .dies_with_us = true};
+    ck_assert_int_eq(sys_process_start(process, &how), 0);
+    sys_fd_close(ends[1]);
+    *output = ends[0];
+}
+#define start_run(process, output, ...)                                                            \
+    start_run(process, output, (const char *const[]){__VA_ARGS__, NULL})
+
+static void read_line(int fd, char line[256]) {
+    size_t length = 0;
+    while (length < 255 && read(fd, line + length, 1) == 1 && line[length] != '\n')
+        length++;
+    line[length] = 0;
+}
+
+static struct sys_process_end end_of(struct sys_process *process) {
+    struct sys_process_end end;
+    ck_assert(world_ends(process->handle, 2 * TEST_PATIENCE_S));
+    ck_assert_int_eq(sys_process_reap(process, &end), 0);
+    return end;
+}
+
+TEST(its_arguments_are_checked) {
+    ck_assert_int_eq(run_tool("help", "run"), 0);
+    ck_said("128 and the signal's number");
+    ck_assert_int_eq(run_tool("run"), 125);
+    ck_said("which program?");
+    ck_assert_int_eq(run_tool("run", "true"), 125);
+    ck_assert_int_eq(run_tool("run", "--"), 125);
+    ck_assert_int_eq(run_tool("run", "--frobnicate", "--", "true"), 125);
+    ck_assert_int_eq(run_tool("run", "--", "no-such-program"), 127);
+    ck_said("no-such-program");
+    ck_assert_int_eq(run_tool("run", "--", "/nowhere/program"), 127);
+    ck_assert_int_eq(run_tool("run", "--", "/etc/passwd"), 126);
+}
+
+TEST(what_keeps_it_from_beginning_is_said) {
+    world_make();
+    ck_assert_int_eq(run_tool("run", "--key-file", "/nowhere/key", "--", "echo", "runs"), 125);
+    ck_said("/nowhere/key");
+    ck_not_said("runs");
+    ck_assert_int_eq(run_tool("run", "--sandbox", "soft", "--", "echo", "runs"), 125);
+    ck_said("--sandbox is default");
+    ck_said("the node could not be started here");
+    ck_not_said("runs");
+    int fd = open(getenv("ASYNCORO_KEY_FILE"), O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+    ck_assert_int_ge(fd, 0);
+    sys_fd_close(fd);
+    ck_assert_int_eq(run_tool("run", "--", "echo", "runs"), 125); // open to others
+    ck_said("closed to others");
+    world_clean();
+}
+
+TEST(input_output_and_exit_code_are_those_of_the_program) {
+    int ends[2];
+    world_make();
+    ck_assert_int_eq(sys_pipe(ends), 0);
+    ck_assert_int_eq(sys_fd_write(ends[1], "given\n", 6), 0);
+    sys_fd_close(ends[1]);
+    tool_input = ends[0];
+    ck_assert_int_eq(run_tool("run", "--", "sh", "-c", "cat; echo \"$@\" >&2; exit 7", "x", "--",
+                              "--help"),
+                     7);
+    ck_assert_str_eq(tool_said, "given\n-- --help\n");
+    sys_fd_close(ends[0]);
+    tool_input = -1;
+    ck_assert_int_eq(run_tool("run", "--quiet", "--", "true"), 0);
+    ck_assert_str_eq(tool_said, "");
+    ck_assert_int_eq(run_tool("run", "--", "sh", "-c", "kill -9 $$"), 128 + SIGKILL);
+    ck_assert_int_eq(run_tool("run", "--", "sh", "-c", "kill -SEGV $$"), 128 + SIGSEGV);
+    world_clean();
+}
+
+// The key is nowhere where others see it, and gone afterwards.
+TEST(without_a_key_one_is_made_that_nobody_sees) {
+    static const char look[] =
+        "for p in /proc/[0-9]*; do grep -qsaf $ASYNCORO_KEY_FILE $p/environ $p/cmdline && "
+        "echo seen; done; wc -c < $ASYNCORO_KEY_FILE; stat -L -c %a $ASYNCORO_KEY_FILE; "
+        "echo $ASYNCORO_KEY_FILE";
+    world_make();
+    char path[128];
+    snprintf(path, sizeof path, "%s", getenv("ASYNCORO_KEY_FILE"));
+    ck_assert_int_eq(run_tool("run", "--", "sh", "-c", look), 0);
+    ck_not_said("seen");
+    ck_said("65\n600\n/proc/");
+    ck_assert_int_eq(access(path, F_OK), -1);
+    ck_assert_int_eq(access(strchr(tool_said, '/') ? "/nowhere" : "/", F_OK), -1);
+    ck_assert_int_eq(run_tool("run", "--workers", "2", "--", own_path(), "--square", "100"), 0);
+    ck_said("squared at 127.0.0.1:");
+    ck_assert_int_eq(access(path, F_OK), -1);
+    world_clean();
+}
+
+TEST(with_the_users_key_the_program_has_that) {
+    char text[160];
+    world_make();
+    make_key();
+    snprintf(text, sizeof text, "%s\n", getenv("ASYNCORO_KEY_FILE"));
+    ck_assert_int_eq(run_tool("run", "--", "sh", "-c", "echo $ASYNCORO_KEY_FILE"), 0);
+    ck_assert_str_eq(tool_said, text);
+    ck_assert_int_eq(run_tool("run", "--workers", "2", "--", own_path(), "--square", "100"), 0);
+    ck_said("squared at 127.0.0.1:");
+    char file[128];
+    snprintf(file, sizeof file, "%s", getenv("ASYNCORO_KEY_FILE"));
+    setenv("ASYNCORO_KEY_FILE", "/nowhere", 1);
+    ck_assert_int_eq(run_tool("run", "--key-file", file, "--", own_path(), "--square", "10"), 0);
+    ck_said("squared");
+    world_clean();
+}
+
+TEST(a_scheduler_that_is_there_is_used) {
+    char text[96];
+    world_make();
+    world_start_scheduler();
+    unsetenv("AC_SCHEDULER");
+    world_start_node("1");
+    snprintf(text, sizeof text, "squared at %s\n", world_scheduler_address);
+    ck_assert_int_eq(run_tool("run", "--loopback", "--seconds", "20", "--", own_path(), "--square",
+                              "10"),
+                     0);
+    ck_assert_str_eq(tool_said, text);
+    ck_assert_int_eq(run_tool("run", "--loopback", "--scheduler", world_scheduler_address, "--",
+                              own_path(), "--square", "10"),
+                     0);
+    ck_assert_str_eq(tool_said, text);
+    ck_assert_int_eq(run_tool("run", "--scheduler", "here", "--", own_path(), "--square", "10"), 0);
+    ck_assert_str_ne(tool_said, text);
+    ck_said("squared at 127.0.0.1:");
+    world_stop(&world_scheduler);
+    world_end();
+}
+
+TEST(where_that_does_not_answer_this_is_said) {
+    world_make();
+    make_key();
+    ck_assert_int_eq(run_tool("run", "--scheduler", "127.0.0.1:1", "--", own_path(), "--square",
+                              "10"),
+                     0);
+    ck_said("the scheduler at 127.0.0.1:1: ");
+    ck_said("squared");
+    world_clean();
+}
+
+// Each has a scheduler of its own, also when the second one seeks one while the first runs.
+TEST(two_at_once_have_nothing_to_do_with_each_other) {
+    struct sys_process first;
+    int output;
+    char line[256];
+    world_make();
+    make_key();
+    start_run(&first, &output, "--", "sh", "-c", "echo $AC_SCHEDULER; exec sleep 1000");
+    read_line(output, line);
+    ck_assert_ptr_nonnull(strstr(line, "127.0.0.1:"));
+    ck_assert_int_eq(run_tool("run", "--workers", "1", "--", own_path(), "--square", "10"), 0);
+    ck_said("squared at 127.0.0.1:");
+    ck_not_said(line);
+    ck_assert_int_eq(sys_process_signal(&first, SIGTERM, false), 0);
+    ck_assert_int_eq(end_of(&first).code, 128 + SIGTERM);
+    sys_fd_close(output);
+    world_clean();
+}
+
+TEST(signals_are_passed_on) {
+    static const char program[] = "trap 'echo got; exit 9' INT; echo ready; "
+                                  "while :; do sleep 0.05; done";
+    struct sys_process process;
+    int output;
+    char line[256];
+    world_make();
+    start_run(&process, &output, "--", "sh", "-c", program);
+    read_line(output, line);
+    ck_assert_str_eq(line, "ready");
+    ck_assert_int_eq(sys_process_signal(&process, SIGINT, false), 0);
+    read_line(output, line);
+    ck_assert_str_eq(line, "got");
+    struct sys_process_end end = end_of(&process);
+    ck_assert(!end.by_signal);
+    ck_assert_int_eq(end.code, 9);
+    sys_fd_close(output);
+    world_clean();
+}
+
+// Whether a process has that signal blocked, as one that reads it.
+static bool reads_signal(int id, int number) {
+    char path[64], line[256];
+    unsigned long long blocked = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", id);
+    FILE *file = fopen(path, "re");
+    while (file && fgets(line, sizeof line, file))
+        (void)sscanf(line, "SigBlk: %llx", &blocked);
+    if (file)
+        fclose(file);
+    return blocked >> (number - 1) & 1;
+}
+
+TEST(a_signal_before_the_program_runs_ends_it) {
+    struct sys_process process;
+    int output;
+    world_make();
+    make_key();
+    start_run(&process, &output, "--loopback", "--seconds", "900", "--", "echo", "runs");
+    while (!reads_signal(process.id, SIGTERM))
+        usleep(1000);
+    ck_assert_int_eq(sys_process_signal(&process, SIGTERM, false), 0);
+    struct sys_process_end end = end_of(&process);
+    ck_assert(!end.by_signal);
+    ck_assert_int_eq(end.code, 128 + SIGTERM);
+    char line[256];
+    read_line(output, line);
+    ck_assert_str_eq(line, "");
+    sys_fd_close(output);
+    world_clean();
+}
+
+// The handles of the processes that one has started, and those that these have.
+static size_t children_of(int id, int handles[], size_t max) {
+    char path[96];
+    size_t count = 0;
+    int child;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", id, id);
+    FILE *file = fopen(path, "re");
+    while (file && count < max && fscanf(file, "%d", &child) == 1) {
+        int handle = (int)syscall(SYS_pidfd_open, child, 0);
+        if (handle >= 0)
+            handles[count++] = handle;
+        count += children_of(child, handles + count, max - count);
+    }
+    if (file)
+        fclose(file);
+    return count;
+}
+
+static uint32_t entries;
+static int count_entry(const char *path, const struct stat *facts, int type, struct FTW *at) {
+    (void)path, (void)facts, (void)type;
+    entries += at->level == 1;
+    return 0;
+}
+
+TEST(killed_it_leaves_nothing) {
+    int handles[32];
+    struct sys_process process;
+    int output;
+    char line[256], path[128];
+    world_make();
+    snprintf(path, sizeof path, "%s", getenv("ASYNCORO_KEY_FILE"));
+    start_run(&process, &output, "--workers", "1", "--", "sh", "-c",
+              "\"$0\" --square 10; exec sleep 1000", own_path());
+    read_line(output, line);
+    ck_assert_ptr_nonnull(strstr(line, "squared"));
+    size_t count = children_of(process.id, handles, 32);
+    ck_assert_uint_ge(count, 3); // scheduler, node and program
+    ck_assert_int_eq(sys_process_signal(&process, SIGKILL, false), 0);
+    for (size_t i = 0; i < count; i++) {
+        ck_assert(world_ends(handles[i], 2 * TEST_PATIENCE_S));
+        sys_fd_close(handles[i]);
+    }
+    ck_assert(end_of(&process).by_signal);
+    ck_assert_int_eq(access(path, F_OK), -1);
+    snprintf(path, sizeof path, "%s/asyncoro/work", world_folder);
+    (void)nftw(path, count_entry, 16, FTW_PHYS);
+    ck_assert_uint_eq(entries, 0);
+    sys_fd_close(output);
+    world_clean();
+}
+
+// What a run has started ends with it; and what it was told of the node goes there.
+TEST(a_helper_that_ends_is_told_of) {
+    int handles[32];
+    struct sys_process process;
+    int output;
+    char line[256];
+    world_make();
+    start_run(&process, &output, "--", "sh", "-c", "echo ready; exec sleep 1000");
+    read_line(output, line);
+    size_t count = children_of(process.id, handles, 32);
+    ck_assert_uint_ge(count, 3);
+    ck_assert_int_eq(syscall(SYS_pidfd_send_signal, handles[0], SIGKILL, NULL, 0), 0);
+    read_line(output, line);
+    ck_assert_msg(strstr(line, "that was started here has ended: killed by signal 9"), "%s", line);
+    ck_assert_int_eq(sys_process_signal(&process, SIGTERM, false), 0);
+    ck_assert_int_eq(end_of(&process).code, 128 + SIGTERM);
+    for (size_t i = 0; i < count; i++) {
+        ck_assert(world_ends(handles[i], 2 * TEST_PATIENCE_S));
+        sys_fd_close(handles[i]);
+    }
+    sys_fd_close(output);
+    world_clean();
+}
