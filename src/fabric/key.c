@@ -8,6 +8,9 @@
 // that a misspelt path is an error. Of two programs that make it at once one succeeds and the other
 // reads what that one made.
 //
+// A path such as /proc/PID/fd/N is a file that a process has open, and goes with it: `asyncoro run`
+// tells so of a key that lies in memory alone.
+//
 // The file is text. Each line that is neither blank nor begins with "#" is a key, 64 hexadecimal
 // digits, with blanks anywhere: the newest first, KEYS_MAX at the most. It is never written in
 // place: a change is a new file that takes its name, so that who reads it sees one or the other.

@@ -665,7 +665,7 @@ int sys_fd_copy(int fd);
 // Reads a whole file of at most `bytes_max`. 0; -EFBIG over that; or the system's error.
 int sys_file_read(const char *path, struct buffer *into, size_t bytes_max);
 // As sys_file_read for a file that must belong to this user and be readable by nobody else: -EACCES
-// if not.
+// if not, nor for a link, but those below /proc, which are descriptors of processes.
 int sys_file_read_secret(const char *path, struct buffer *into, size_t bytes_max);
 // The same for a file of anybody's that its group, too, may read, but not everybody.
 int sys_file_read_guarded(const char *path, struct buffer *into, size_t bytes_max);

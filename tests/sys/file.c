@@ -131,6 +131,26 @@ TEST(a_secret_is_no_link_pipe_or_folder) {
     remove_folder();
 }
 
+// The link below /proc is the system's.
+TEST(a_secret_may_be_a_descriptor_of_a_process) {
+    struct buffer buffer;
+    char path[64];
+    int fd = sys_memory_create("secret");
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(sys_fd_write(fd, "secret", 6), 0);
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getpid(), fd);
+    buffer_init(&buffer);
+    ck_assert_int_eq(fchmod(fd, 0604), 0);
+    ck_assert_int_eq(sys_file_read_secret(path, &buffer, 100), -EACCES);
+    ck_assert_int_eq(fchmod(fd, 0600), 0);
+    ck_assert_int_eq(sys_file_read_secret(path, &buffer, 100), 0);
+    ck_assert_mem_eq(buffer.bytes, "secret", 6);
+    sys_fd_close(fd);
+    buffer.length = 0;
+    ck_assert_int_eq(sys_file_read_secret(path, &buffer, 100), -ENOENT);
+    buffer_done(&buffer);
+}
+
 TEST(what_is_guarded_its_group_may_read_but_not_everybody) {
     struct buffer buffer;
     enter_folder();
