@@ -56,9 +56,9 @@ struct scheduler {
     struct list desks;
     struct list sites;
     uint32_t desk_count;
-    uint64_t last_number;         // of a desk
-    uint64_t ended[JOB_ENDS];     // jobs of desks that have gone, by how they ended
-    struct coro *keeper;  // gets an empty message when a desk has gone; NULL: nobody
+    uint64_t last_number;     // of a desk
+    uint64_t ended[JOB_ENDS]; // jobs of desks that have gone, by how they ended
+    struct coro *keeper;      // gets an empty message when a desk has gone; NULL: nobody
 };
 
 // One computation.

@@ -22,7 +22,8 @@
 //     ["status", after]            a map: "name", "state", "why", "nodes", counts; "computations":
 //                                  of those whose numbers are above that, the first PAGE_MAX, each
 //                                  a map: "number", "name", "client", "workers", counts; "more":
-//                                  how many there are behind them; "last": the highest number that there was
+//                                  how many there are behind them; "last": the highest number that
+//                                  there was
 //     ["jobs", computation, from]  a map: "jobs": of those that have not ended, from that number
 //                                  on, the first PAGE_MAX, each a map: "job", "function", "state"
 //                                  ("waiting", "placed" at a worker, "running" there), "attempt",

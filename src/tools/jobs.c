@@ -111,7 +111,7 @@ static int each_computation(const struct desk *desk, uint64_t after, ac_value *s
 
 // ---- status ----
 
-static const char *const counted[] = {"waiting", "placed", "running", "finished",
+static const char *const counted[] = {"waiting", "placed",    "running", "finished",
                                       "failed",  "cancelled", "lost"};
 
 static void print_counts(ac_value it) {

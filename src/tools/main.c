@@ -191,10 +191,11 @@ static void print_help(void) {
            ac_version());
     for (size_t i = 0; i < countof(tools); i++)
         printf("  %-9s %s\n", tools[i].name, tools[i].help);
-    printf("\n`asyncoro help COMMAND` tells the options of a command.\n"
-           "Exit codes: 0 done, 1 failed, 2 called in a wrong way; those of `run` are its program's.\n"
-           "AC_TRACE=cluster,remote,fabric shows on standard error what the library does, "
-           "AC_TRACE=frame each frame.\n");
+    printf(
+        "\n`asyncoro help COMMAND` tells the options of a command.\n"
+        "Exit codes: 0 done, 1 failed, 2 called in a wrong way; those of `run` are its program's.\n"
+        "AC_TRACE=cluster,remote,fabric shows on standard error what the library does, "
+        "AC_TRACE=frame each frame.\n");
 }
 
 static int print_tool(const struct tool *tool) {

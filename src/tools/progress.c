@@ -25,9 +25,9 @@ static const double LATELY_S = 10; // over which time a rate is a mean
 // ---- counting ----
 
 static const char *const counted[PROGRESS_COUNTS] = {
-    [PROGRESS_WAITING] = "waiting",   [PROGRESS_PLACED] = "placed",
-    [PROGRESS_RUNNING] = "running",   [PROGRESS_FINISHED] = "finished",
-    [PROGRESS_FAILED] = "failed",     [PROGRESS_CANCELLED] = "cancelled",
+    [PROGRESS_WAITING] = "waiting", [PROGRESS_PLACED] = "placed",
+    [PROGRESS_RUNNING] = "running", [PROGRESS_FINISHED] = "finished",
+    [PROGRESS_FAILED] = "failed",   [PROGRESS_CANCELLED] = "cancelled",
     [PROGRESS_LOST] = "lost",
 };
 
@@ -165,7 +165,8 @@ void progress_print(const struct progress *it, ac_time now, char *text, size_t b
     if (counts[PROGRESS_CANCELLED] || counts[PROGRESS_LOST])
         snprintf(more, sizeof more, "%lld cancelled, %lld lost, ", counts[PROGRESS_CANCELLED],
                  counts[PROGRESS_LOST]);
-    snprintf(text, bytes, "%lld done, %lld failed, %s%lld running, %lld waiting; %.1f/s, %s%safter %s",
+    snprintf(text, bytes,
+             "%lld done, %lld failed, %s%lld running, %lld waiting; %.1f/s, %s%safter %s",
              counts[PROGRESS_FINISHED], counts[PROGRESS_FAILED], more, running, open - running,
              it->rate, left, *left ? " left, " : "", so_far);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// `asyncoro run -- PROGRAM`: runs a program that computes on nodes, where nothing was started before.
-// It seeks a scheduler; if there is none it starts one and a node on this computer, for as long as
-// the program runs.
+// `asyncoro run -- PROGRAM`: runs a program that computes on nodes, where nothing was started
+// before. It seeks a scheduler; if there is none it starts one and a node on this computer, for as
+// long as the program runs.
 //
 // What is started. A scheduler and a node, this same program, on loopback, in sessions of their own
 // so that Ctrl-C is not for them. They send no beacons, and the node connects to this scheduler: so
@@ -58,9 +58,9 @@ static struct {
     struct key_ring keys; // of this run; count 0: the user's
     int key_fd;           // where they lie for the program; -1
     char key_path[64];
-    char found[4096];   // the program
-    char address[64];   // of the scheduler
-    bool own;           // it was started here
+    char found[4096]; // the program
+    char address[64]; // of the scheduler
+    bool own;         // it was started here
     struct helper scheduler, node;
     ac_ref main;
     bool runs; // the program
@@ -196,7 +196,8 @@ static int start_helper(struct helper *it, const char **arguments, size_t count,
     if (!err && run.keys.count) {
         size_t bytes = key_print(&run.keys, text);
         text[bytes++] = '\n';
-        long put = ac_write_all(ac_process_input(it->process), text, bytes, ac_after(START_S), NULL);
+        long put = ac_write_all(ac_process_input(it->process), text, bytes, ac_after(START_S),
+                                NULL);
         err = put < 0 ? (int)put : 0;
         digest_wipe(text, sizeof text);
     }

@@ -77,8 +77,8 @@ static void run_until_shown(void) {
     size_t length = 0;
     world_tool(path);
     ck_assert(sys_pipe(input) == 0 && sys_pipe(output) == 0);
-    const char *const arguments[] = {"asyncoro",   "run", "--loopback", "--progress", "--every",
-                                     "1",          "--",  own_path(),   "--jobs",     NULL};
+    const char *const arguments[] = {"asyncoro", "run", "--loopback", "--progress", "--every",
+                                     "1",        "--",  own_path(),   "--jobs",     NULL};
     const struct sys_process_options how = {.path = path,
                                             .arguments = (char *const *)arguments,
                                             .input = input[0],

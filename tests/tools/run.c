@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// `asyncoro run`: what the program gets and gives, what is started for it, and that nothing is left,
-// however it ends. The programs are shells, and this test itself: with the argument "--square N" it
-// is one that has N squares computed. How far it is: tests/tools/progress.c.
+// `asyncoro run`: what the program gets and gives, what is started for it, and that nothing is
+// left, however it ends. The programs are shells, and this test itself: with the argument "--square
+// N" it is one that has N squares computed. How far it is: tests/tools/progress.c.
 #include "tools/tool.h"
 
 #include <dirent.h>
@@ -130,9 +130,8 @@ TEST(input_output_and_exit_code_are_those_of_the_program) {
     ck_assert_int_eq(sys_fd_write(ends[1], "given\n", 6), 0);
     sys_fd_close(ends[1]);
     tool_input = ends[0];
-    ck_assert_int_eq(run_tool("run", "--", "sh", "-c", "cat; echo \"$@\" >&2; exit 7", "x", "--",
-                              "--help"),
-                     7);
+    ck_assert_int_eq(
+        run_tool("run", "--", "sh", "-c", "cat; echo \"$@\" >&2; exit 7", "x", "--", "--help"), 7);
     ck_assert_str_eq(tool_said, "given\n-- --help\n");
     sys_fd_close(ends[0]);
     tool_input = -1;
@@ -186,9 +185,8 @@ TEST(a_scheduler_that_is_there_is_used) {
     unsetenv("AC_SCHEDULER");
     world_start_node("1");
     snprintf(text, sizeof text, "squared at %s\n", world_scheduler_address);
-    ck_assert_int_eq(run_tool("run", "--loopback", "--seconds", "20", "--", own_path(), "--square",
-                              "10"),
-                     0);
+    ck_assert_int_eq(
+        run_tool("run", "--loopback", "--seconds", "20", "--", own_path(), "--square", "10"), 0);
     ck_assert_str_eq(tool_said, text);
     ck_assert_int_eq(run_tool("run", "--loopback", "--scheduler", world_scheduler_address, "--",
                               own_path(), "--square", "10"),
@@ -204,9 +202,8 @@ TEST(a_scheduler_that_is_there_is_used) {
 TEST(where_that_does_not_answer_this_is_said) {
     world_make();
     make_key();
-    ck_assert_int_eq(run_tool("run", "--scheduler", "127.0.0.1:1", "--", own_path(), "--square",
-                              "10"),
-                     0);
+    ck_assert_int_eq(
+        run_tool("run", "--scheduler", "127.0.0.1:1", "--", own_path(), "--square", "10"), 0);
     ck_said("the scheduler at 127.0.0.1:1: ");
     ck_said("squared");
     world_clean();
@@ -382,8 +379,9 @@ TEST(a_helper_that_ends_is_told_of) {
     read_line(output, line);
     size_t count = children_of(process.id, children, 32);
     ck_assert_uint_ge(count, 3);
-    ck_assert_int_eq(syscall(SYS_pidfd_send_signal, child_that_is("scheduler", children, count), SIGKILL,
-                             NULL, 0), 0);
+    ck_assert_int_eq(syscall(SYS_pidfd_send_signal, child_that_is("scheduler", children, count),
+                             SIGKILL, NULL, 0),
+                     0);
     read_line(output, line);
     ck_assert_msg(strstr(line, "that was started here has ended: killed by signal 9"), "%s", line);
     ck_assert_int_eq(sys_process_signal(&process, SIGTERM, false), 0);

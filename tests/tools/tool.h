@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 
 static char tool_said[1 << 18]; // on standard output and standard error
-static int tool_input = -1;   // what it reads, if that is not nothing
-static int tool_output = -1;  // where its standard output goes, if that is not kept
+static int tool_input = -1;     // what it reads, if that is not nothing
+static int tool_output = -1;    // where its standard output goes, if that is not kept
 
 // Returns its exit code.
 __attribute__((unused)) static int run_tool(const char *const *arguments) {
