@@ -219,3 +219,22 @@ TEST(ctrl_c_ends_a_program_that_does_not_mind) {
     ck_said("\033[r");
     world_clean();
 }
+
+// While it is stopped the terminal is its user's.
+TEST(ctrl_z_gives_the_terminal_back) {
+    int status;
+    world_make();
+    pid_t pid = start_there("xterm", "--", "sh", "-c", "echo ready; exec sleep 1000");
+    ck_assert(await_shown("ready"));
+    ck_assert(await_shown("\033[1;23r"));
+    ck_assert_int_eq(write(terminal, "\032", 1), 1);
+    ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+    ck_assert(WIFSTOPPED(status));
+    ck_assert(await_shown("\033[r"));
+    shown = 0;
+    ck_assert_int_eq(kill(pid, SIGCONT), 0);
+    ck_assert(await_shown("\033[1;23r"));
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    ck_assert_int_eq(end_there(pid), 128 + SIGTERM);
+    world_clean();
+}
