@@ -68,12 +68,16 @@ TEST(lines_tell_what_is_done) {
     world_clean();
 }
 
-// A run whose program stays until it was shown what it has done.
-static void run_until_shown(void) {
+// A run whose program stays until its input ends.
+struct shown_run {
+    struct sys_process process;
+    int input, output;
+};
+
+// Begins one and waits until it has shown what its program has done.
+static void begin_shown(struct shown_run *it) {
     char path[512];
     int input[2], output[2];
-    struct sys_process process;
-    struct sys_process_end end;
     size_t length = 0;
     world_tool(path);
     ck_assert(sys_pipe(input) == 0 && sys_pipe(output) == 0);
@@ -86,31 +90,41 @@ static void run_until_shown(void) {
                                             .error = output[1],
                                             .extra = -1,
                                             .dies_with_us = true};
-    ck_assert_int_eq(sys_process_start(&process, &how), 0);
+    ck_assert_int_eq(sys_process_start(&it->process, &how), 0);
     sys_fd_close(input[0]);
     sys_fd_close(output[1]);
+    it->input = input[1];
+    it->output = output[0];
     tool_said[0] = 0;
-    while (!strstr(tool_said, "asyncoro run: 2 done, 1 failed, 0 running, 0 waiting; ")) {
-        ssize_t got = read(output[0], tool_said + length, sizeof tool_said - 1 - length);
-        ck_assert_int_gt(got, 0);
+    while (!strstr(tool_said, " done, 1 failed, 0 running, 0 waiting; ")) {
+        ssize_t got = read(it->output, tool_said + length, sizeof tool_said - 1 - length);
+        ck_assert_msg(got > 0 && !strstr(tool_said, " 2 failed"), "it said: %s", tool_said);
         length += (size_t)got;
         tool_said[length] = 0;
     }
     ck_said("asyncoro run: the scheduler at 127.0.0.1:");
-    sys_fd_close(input[1]);
-    ck_assert(world_ends(process.handle, TEST_PATIENCE_S));
-    ck_assert_int_eq(sys_process_reap(&process, &end), 0);
-    ck_assert_int_eq(end.code, 0);
-    sys_fd_close(output[0]);
+    ck_said("asyncoro run: 2 done, 1 failed");
 }
 
-// The second one is not told of what the first has done.
+static void end_shown(struct shown_run *it) {
+    struct sys_process_end end;
+    sys_fd_close(it->input);
+    ck_assert(world_ends(it->process.handle, TEST_PATIENCE_S));
+    ck_assert_int_eq(sys_process_reap(&it->process, &end), 0);
+    ck_assert_int_eq(end.code, 0);
+    sys_fd_close(it->output);
+}
+
+// The second one is not told of what the first has there.
 TEST(at_a_scheduler_that_was_there_its_own_jobs_count) {
+    struct shown_run first, second;
     world_make();
     world_start_scheduler();
     world_start_node("1");
-    run_until_shown();
-    run_until_shown();
+    begin_shown(&first);
+    begin_shown(&second);
+    end_shown(&second);
+    end_shown(&first);
     world_stop(&world_scheduler);
     world_end();
 }
