@@ -124,7 +124,7 @@ static void start_daemon(struct daemon *it, char *const arguments[]) {
 
 static void start_all(const char *workers, bool apart) {
     start_daemon(&node, (char *[]){"asyncoro", "node", "--workers", (char *)workers, "--loopback",
-                                   "--grace", "0s", NULL});
+                                   "--grace", "0s", geteuid() == 0 ? "--user=root" : NULL, NULL});
     if (!apart)
         return;
     start_daemon(&scheduler,

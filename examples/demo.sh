@@ -43,10 +43,13 @@ settings=(
     "XDG_CACHE_HOME=$own"
 )
 
+user=()
+[ "$(id -u)" -ne 0 ] || user=(--user root) # who has to say as whom jobs run
+
 mkfifo "$own/ready" || fail "no pipe can be made"
 # Jobs may read what they are to count, besides what all may read.
 env "${settings[@]}" "$build/src/asyncoro" node --workers 2 --loopback \
-    --read "$(realpath -m -- "${1:-/usr/include}")" >"$own/ready" &
+    --read "$(realpath -m -- "${1:-/usr/include}")" "${user[@]}" >"$own/ready" &
 node=$!
 # Opened for both directions, so that a node that cannot start does not leave us waiting here.
 exec 3<>"$own/ready"

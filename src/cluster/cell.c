@@ -75,6 +75,8 @@ static int prepare_folder(struct cells *cells, const struct node_options *option
 static int choose_user(struct cells *cells, const struct node_options *options, char text[256]) {
     if (!options->user)
         return 0;
+    if (sys_user_is_root() && strcmp(options->user, "root") == 0) // also where no users are listed
+        return 0;
     int err = sys_user_find(options->user, &cells->sandbox.user, &cells->sandbox.group);
     if (err)
         snprintf(text, 256, "there is no user '%.100s'", options->user);
@@ -92,6 +94,11 @@ static int check_paths(const char *option, const char *paths, char text[256]) {
             return -EINVAL;
         }
     return 0;
+}
+
+static void add_warning(struct cells *cells, const char *text) {
+    size_t length = strlen(cells->text);
+    snprintf(cells->text + length, sizeof cells->text - length, "%s", text);
 }
 
 int cells_open(struct cells *cells, const struct node_options *options, char text[256]) {
@@ -119,6 +126,9 @@ int cells_open(struct cells *cells, const struct node_options *options, char tex
     if (!err) {
         sys_sandbox_probe(&cells->parts, true);
         sys_sandbox_text(&cells->parts, options->sandbox, cells->text, sizeof cells->text);
+        if (sys_user_is_root() && cells->sandbox.user == 0)
+            add_warning(cells, "; jobs run as root: they read what it owns, and may open it to "
+                               "others");
     }
     if (!err && options->sandbox == SYS_SANDBOX_STRICT && !cells->parts.namespaces) {
         snprintf(text, 256, "--sandbox strict: this system gives us no namespaces");

@@ -7,7 +7,7 @@
 
 #include "cluster/cluster.h"
 
-enum { CELL_TEXT_BYTES = 512, WORKER_END_LAST_BYTES = 4 << 10 };
+enum { CELL_TEXT_BYTES = 640, WORKER_END_LAST_BYTES = 4 << 10 };
 
 // What a node knows of its cells.
 struct cells {

@@ -118,8 +118,15 @@ __attribute__((unused)) static void world_start_node_with(const char *workers, c
     size_t at = 9;
     for (size_t i = 0; world_node_options[i]; i++)
         arguments[at++] = world_node_options[i];
-    arguments[at] = option;
-    arguments[at + 1] = option ? value : NULL;
+    if (option) {
+        arguments[at++] = option;
+        arguments[at++] = value;
+    }
+    // Root has to say as whom jobs run.
+    bool said = option && strcmp(option, "--user") == 0;
+    for (size_t i = 0; world_node_options[i]; i++)
+        said = said || strncmp(world_node_options[i], "--user", 6) == 0;
+    arguments[at] = geteuid() == 0 && !said ? "--user=root" : NULL;
     world_start(&world_node, arguments, world_node_input, world_node_address);
 }
 

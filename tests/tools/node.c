@@ -26,6 +26,21 @@ TEST(what_it_does_not_know_it_names) {
     ck_assert_int_eq(run_tool("node", "--loopback=yes"), 2);
 }
 
+// Last among the arguments of a node that is to start: root has to say as whom jobs run.
+static const char *own_user(void) { return geteuid() == 0 ? "--user=root" : NULL; }
+
+TEST(root_says_as_whom_jobs_run) {
+    if (geteuid() != 0)
+        TEST_SKIP("only root has to");
+    world_make();
+    ck_assert_int_eq(run_tool("node", "--loopback"), 1);
+    ck_said("say as whom jobs run, with --user NAME");
+    world_start_node("1"); // with --user=root
+    ck_assert_int_eq(run_tool("nodes", "--loopback", "--peer", world_node_address), 0);
+    ck_said("jobs run as root");
+    world_end();
+}
+
 TEST(how_workers_are_confined_is_checked) {
     ck_assert_int_eq(run_tool("node", "--sandbox", "soft"), 2);
     ck_said("--sandbox is default, strict or none, not 'soft'");
@@ -61,12 +76,12 @@ TEST(times_sizes_hours_and_tags_are_checked) {
 
 TEST(slurm_without_slurm_is_an_error_that_is_said) {
     unsetenv("SLURM_JOB_ID");
-    ck_assert_int_eq(run_tool("node", "--slurm", "--loopback"), 1);
+    ck_assert_int_eq(run_tool("node", "--slurm", "--loopback", own_user()), 1);
     ck_said("SLURM_JOB_ID");
 }
 
 TEST(no_key_on_standard_input_is_an_error_that_is_said) {
-    ck_assert_int_eq(run_tool("node", "--key-stdin", "--loopback"), 1);
+    ck_assert_int_eq(run_tool("node", "--key-stdin", "--loopback", own_user()), 1);
     ck_said("--key-stdin");
 }
 
@@ -118,7 +133,7 @@ TEST(a_port_that_is_taken_is_an_error_that_is_said) {
     ck_assert_int_eq(sys_local(&handle, &address, NULL), 0);
     char port[16];
     snprintf(port, sizeof port, "%d", address.port);
-    ck_assert_int_eq(run_tool("node", "--loopback", "--port", port), 1);
+    ck_assert_int_eq(run_tool("node", "--loopback", "--port", port, own_user()), 1);
     ck_said("asyncoro node: ");
     sys_close(&handle);
     sys_destroy(sys);
