@@ -149,7 +149,7 @@ void cells_close(struct cells *cells) {
 
 static bool passes_on(const char *variable) {
     static const char *const names[] = {
-        "AC_",           "LANG=",         "LC_",           "TZ=",           "LD_LIBRARY_PATH=",
+        "AC_",           "LANG=",         "LC_",           "TZ=",           "LD_LIBRARY_PATH=", "PKG_CONFIG_PATH=",
 #ifdef SYS_SANITIZED
         "ASAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS=", "UBSAN_OPTIONS="
 #endif

@@ -8,7 +8,7 @@
 // lie; FLAGS are the client's, split at blanks: no shell sees them. Where pkg-config knows nothing
 // of asyncoro nothing is added.
 // The compiler is confined as the program will be: flags and source can have it read files and run
-// programs.
+// programs. So are it and pkg-config when they are asked what they are, in a folder of their own.
 //
 // What comes of it is a content of the store like others. By which digest it is known is kept
 // beside it in a small file, "KEY-made", KEY being the SHA-256 of all that it depends on: the first
@@ -35,8 +35,8 @@ static int fail(char *problem, const char *what) {
 
 // ---- running programs ----
 
-// Runs a program to its end. Its exit code, or an error; *said is to be released.
-static int run(const char *const *words, const char *folder, double seconds, char **said) {
+// Runs a program to its end, unconfined. Its exit code, or an error; *said is to be released.
+static int run_open(const char *const *words, const char *folder, double seconds, char **said) {
     ac_process *process;
     struct ac_process_answer answer = {0};
     *said = NULL;
@@ -58,10 +58,26 @@ static int run(const char *const *words, const char *folder, double seconds, cha
     return answer.end.by_signal ? 128 + answer.end.code : answer.end.code;
 }
 
+// The same in the files of a folder, confined where there are cells.
+static int run(const struct intake *it, const char *const *words, struct folder *folder,
+               double seconds, char **said) {
+    const struct contents *contents = it->contents;
+    char path[700];
+    *said = NULL;
+    snprintf(path, sizeof path, "%s/files", folder->path);
+    int err = folder_open_to(folder, contents->user, contents->group);
+    if (err)
+        return err;
+    if (contents->cells)
+        return cell_run(contents->cells, words, path, seconds, ANSWER_BYTES_MAX, said);
+    return run_open(words, path, seconds, said);
+}
+
 // What a program says, up to the end of its first line; false if it fails.
-static bool ask(const char *const *words, char *line, size_t bytes) {
+static bool ask(const struct intake *it, const char *const *words, struct folder *folder,
+                char *line, size_t bytes) {
     char *said;
-    int code = run(words, NULL, ASK_SECONDS, &said);
+    int code = run(it, words, folder, ASK_SECONDS, &said);
     bool good = code == 0 && said;
     if (good)
         snprintf(line, bytes, "%.*s", (int)strcspn(said, "\n"), said);
@@ -105,12 +121,19 @@ static int make_key(const struct intake *it, struct job_of_compiler *job) {
 }
 
 static int look_around(const struct intake *it, struct job_of_compiler *job, char *problem) {
-    if (!ask(AC_ARGUMENTS("cc", "--version"), job->version, sizeof job->version))
-        return fail(problem, "there is no C compiler (cc)");
-    if (!ask(AC_ARGUMENTS("pkg-config", "--cflags", "--libs", "asyncoro"), job->ours,
-             sizeof job->ours))
+    struct folder folder;
+    int err = folder_make(&folder, it->contents);
+    if (err)
+        return fail(problem, "there is no folder for that");
+    bool there = ask(it, AC_ARGUMENTS("cc", "--version"), &folder, job->version,
+                     sizeof job->version);
+    if (there && !ask(it, AC_ARGUMENTS("pkg-config", "--cflags", "--libs", "asyncoro"), &folder,
+                      job->ours, sizeof job->ours))
         job->ours[0] = 0;
-    int err = make_key(it, job);
+    folder_remove(&folder);
+    if (!there)
+        return fail(problem, "there is no C compiler (cc)");
+    err = make_key(it, job);
     return err ? fail(problem, ac_strerror(err)) : 0;
 }
 
@@ -240,7 +263,7 @@ static int keep(struct intake *it, const struct folder *folder, const uint8_t *k
 static int compile_in(struct intake *it, struct job_of_compiler *job, struct folder *folder,
                       char *problem) {
     const char *words[WORDS_MAX + CARGO_ITEMS_MAX + 4] = {"cc", "-o", COMPILE_RESULT};
-    char flags[sizeof it->flags], path[700], *said = NULL;
+    char flags[sizeof it->flags], *said;
     size_t count = 3;
     int err = put_source(it, folder, words, &count);
     if (err)
@@ -249,13 +272,7 @@ static int compile_in(struct intake *it, struct job_of_compiler *job, struct fol
     count = add_words(words, count, flags);
     count = add_words(words, count, job->ours);
     words[count] = NULL;
-    snprintf(path, sizeof path, "%s/files", folder->path);
-    double seconds = it->contents->compile_seconds;
-    int code = folder_open_to(folder, it->contents->user, it->contents->group);
-    if (!code && it->contents->cells)
-        code = cell_run(it->contents->cells, words, path, seconds, ANSWER_BYTES_MAX, &said);
-    else if (!code)
-        code = run(words, path, seconds, &said);
+    int code = run(it, words, folder, it->contents->compile_seconds, &said);
     if (code == -ETIMEDOUT)
         err = fail(problem, "it took too long");
     else if (code < 0)

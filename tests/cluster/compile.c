@@ -106,6 +106,45 @@ static ac_value make_it(ac_value unused) {
     return ac_nil;
 }
 
+// A compiler that says that it is none where it can read the secret.
+static void put_suspicious_compiler(const char *folder, const char *secret) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/cc", folder);
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fprintf(file, "#!/bin/sh\ncat %s >/dev/null 2>&1 && exit 1\nexec /usr/bin/cc \"$@\"\n", secret);
+    fclose(file);
+    ck_assert_int_eq(chmod(path, 0755), 0);
+}
+
+static ac_value ask_it_confined(ac_value unused) {
+    char text[256], secret[96], bin[96], paths[512];
+    struct cells cells;
+    snprintf(secret, sizeof secret, "%s/secret", world_folder);
+    snprintf(bin, sizeof bin, "%s/bin", world_folder);
+    ck_assert_int_eq(mkdir(bin, 0755), 0);
+    put_suspicious_compiler(bin, secret);
+    snprintf(paths, sizeof paths, "%s:%.300s", bin, getenv("PATH"));
+    setenv("PATH", paths, 1);
+    FILE *file = fopen(secret, "w");
+    fputs("the secret", file);
+    fclose(file);
+    begin();
+    ck_assert_int_eq(cells_open(&cells, &(struct node_options){.readable = bin}, text), 0);
+    contents.cells = &cells;
+    if (cells.parts.landlock)
+        ck_assert_msg(open_source("-DMORE=1") == 1, "it says: %s", problem);
+    end();
+    cells_close(&cells);
+    return unused;
+}
+
+TEST(a_compiler_is_confined_when_it_is_asked_for_its_version, .seconds_max = 120) {
+    world_make();
+    world_run(ask_it_confined);
+    world_clean();
+}
+
 // What the client says can have a compiler read any file and run any program.
 static void make_confined(const struct node_options *options) {
     char text[256], secret[96], with[128];
