@@ -85,8 +85,9 @@ void upload_close(struct upload *upload);
 // ---- folder.c ----
 
 struct folder {
-    int work; // the folder around it; -1: there is none
-    int fd;   // kept
+    int work;    // the folder around it; -1: there is none
+    int fd;      // kept
+    bool shares; // its workers are another user, who cannot change what is ours
     char name[32];
     char path[560];
 };

@@ -148,10 +148,17 @@ void cells_close(struct cells *cells) {
 // ---- a worker's ----
 
 static bool passes_on(const char *variable) {
-    static const char *const names[] = {
-        "AC_",           "LANG=",         "LC_",           "TZ=",           "LD_LIBRARY_PATH=", "PKG_CONFIG_PATH=",
+    static const char *const names[] = {"AC_",
+                                        "LANG=",
+                                        "LC_",
+                                        "TZ=",
+                                        "LD_LIBRARY_PATH=",
+                                        "PKG_CONFIG_PATH=",
 #ifdef SYS_SANITIZED
-        "ASAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS=", "UBSAN_OPTIONS="
+                                        "ASAN_OPTIONS=",
+                                        "LSAN_OPTIONS=",
+                                        "TSAN_OPTIONS=",
+                                        "UBSAN_OPTIONS="
 #endif
     };
     for (size_t i = 0; i < countof(names); i++)

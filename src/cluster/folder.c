@@ -5,9 +5,10 @@
 //                              was asked for
 //     work/NUMBER/libraries/   the program's own shared libraries, for LD_LIBRARY_PATH
 //
-// `work` lies beside the store of contents, on the same disk, so that a file that is not to be
-// changed is another name of what lies in the store and takes no room; one that may be written is a
-// copy. Where the disk knows no second names each is a copy.
+// `work` lies beside the store of contents, on the same disk. Where workers run as another user, a
+// file that is not to be changed is another name of what lies in the store and takes no room. Else
+// each is a copy, which takes none where the disk can share blocks: its owner could change the mode
+// of another name, and then what other computations run.
 //
 // The folder is kept by a lock of the system as long as its node lives, and removed with all that
 // its workers have left in it when the computation ends. What a killed node has left the next one
@@ -57,6 +58,7 @@ int folder_make(struct folder *it, const struct contents *contents) {
             break;
         err = 0;
     }
+    it->shares = contents->user != 0;
     return err ? err : it->fd < 0 ? -EBUSY : 0;
 }
 
@@ -152,7 +154,9 @@ static int copy(int parent, const char *name, int content, uint64_t bytes, bool 
     struct sys_file_facts facts;
     int fd = sys_beneath_look(parent, name, &facts) == 0 ? -EEXIST
                                                          : sys_beneath_write(parent, name, &facts);
-    int err = fd < 0 ? fd : content_copy(content, bytes, fd);
+    int err = fd < 0 ? fd : sys_file_clone(content, fd);
+    if (fd >= 0 && err)
+        err = content_copy(content, bytes, fd);
     if (!err)
         err = sys_beneath_permit(fd, writable ? 0700 : 0500);
     sys_fd_close(fd);
@@ -165,7 +169,7 @@ int folder_put(struct folder *it, const char *below, const char *name, int conte
     int parent = open_parent(it, below, name, &last);
     if (parent < 0)
         return parent;
-    int err = writable ? -EXDEV : sys_beneath_link(content, parent, last);
+    int err = writable || !it->shares ? -EXDEV : sys_beneath_link(content, parent, last);
     if (err && err != -EEXIST)
         err = copy(parent, last, content, bytes, writable);
     sys_fd_close(parent);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gnu/libc-version.h>
 #include <link.h>
+#include <linux/fs.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,8 @@ void *sys_memory_map(int fd, size_t bytes) {
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     return at == MAP_FAILED ? NULL : at;
 }
+
+int sys_file_clone(int from, int to) { return ioctl(to, FICLONE, from) < 0 ? -errno : 0; }
 
 int64_t sys_file_bytes(int fd) {
     struct stat facts;

@@ -829,6 +829,9 @@ int sys_memory_create(const char *name);
 // The first bytes of such a file as memory, which whoever has it open sees change. NULL: that
 // cannot be. It stays until the process ends.
 void *sys_memory_map(int fd, size_t bytes);
+// Has an empty file share all that another one holds, until either is written, where the disk can
+// do that. 0 or an error.
+int sys_file_clone(int from, int to);
 // The size of a regular file; -EINVAL for anything else.
 int64_t sys_file_bytes(int fd);
 // All `count` bytes at a place of a file. 0; -ENODATA where the file ends before; or the system's

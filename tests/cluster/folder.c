@@ -53,8 +53,8 @@ TEST(names_lead_nowhere_else) {
     ck_assert(!folder_name_is_good(name));
 }
 
-static ac_value put_files(ac_value unused) {
-    (void)unused;
+// Puts them in for workers that run as we do, or as somebody else.
+static void put_files_for(uint32_t user) {
     struct folder folder;
     char path[700];
     struct stat facts;
@@ -62,6 +62,7 @@ static ac_value put_files(ac_value unused) {
     int content = sys_file_create(path);
     ck_assert_int_ge(content, 0);
     ck_assert_int_eq(sys_fd_write(content, "words", 5), 0);
+    contents.user = user;
     ck_assert_int_eq(folder_make(&folder, &contents), 0);
     ck_assert_uint_eq(folders(), 1);
     ck_assert_int_eq(folder_put(&folder, "files", "a/b", content, 5, false), 0);
@@ -71,9 +72,13 @@ static ac_value put_files(ac_value unused) {
     ck_assert_int_eq(folder_put(&folder, "files", "../c", content, 5, true), -EINVAL);
     ck_assert_int_eq(folder_put(&folder, "files", "a/b/c", content, 5, false), -ENOTDIR);
     ck_assert_int_eq(folder_put(&folder, "libraries", "b", content, 5, false), 0);
-    // One that is not to be changed takes no room; one that is has a copy of its own.
+    // Another user gets names of what is ours, unless he may change it; else each is a copy, whose
+    // mode its owner may change.
     ck_assert_int_eq(fstat(content, &facts), 0);
-    ck_assert_uint_eq(facts.st_nlink, 3);
+    ck_assert_uint_eq(facts.st_nlink, user ? 3 : 1);
+    snprintf(path, sizeof path, "%s/files/a/b", folder.path);
+    ck_assert_int_eq(stat(path, &facts), 0);
+    ck_assert_int_eq(facts.st_size, 5);
     // What lies in memory has no name to add to: it is copied.
     int memory = sys_memory_create("memory");
     ck_assert_int_eq(sys_fd_write(memory, "memory", 6), 0);
@@ -93,7 +98,14 @@ static ac_value put_files(ac_value unused) {
     ck_assert_int_eq(fstat(content, &facts), 0);
     ck_assert_uint_eq(facts.st_nlink, 1);
     sys_fd_close(content);
-    return ac_nil;
+    snprintf(path, sizeof path, "%s/content", world_folder);
+    ck_assert_int_eq(unlink(path), 0);
+}
+
+static ac_value put_files(ac_value unused) {
+    put_files_for(0);
+    put_files_for(65534);
+    return unused;
 }
 
 TEST(files_are_put_in_and_all_goes) {
