@@ -279,7 +279,7 @@ int upload_begin(struct upload *upload, struct contents *contents, const struct 
     }
     if (upload->fd < 0) {
         upload->path[0] = upload->temporary[0] = 0;
-        upload->fd = sys_memory_create("asyncoro-content");
+        upload->fd = sys_memory_create("asyncoro-content", true);
     }
     int err = upload->fd < 0 ? upload->fd : 0;
     if (err)

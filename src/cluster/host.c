@@ -206,10 +206,10 @@ static void refuse_for(struct host *host, int err, const char *what) {
 
 // ---- workers ----
 
-// A descriptor, or -1.
+// What a worker writes there outlives it, however it ends. A descriptor, or -1.
 static int memory_for_marks(void) {
     static const struct worker_marks not_known = {.begun = -1}; // until the worker says 0
-    int fd = sys_memory_create("marks");
+    int fd = sys_memory_create("marks", false);
     if (fd >= 0 && sys_file_write_at(fd, 0, &not_known, sizeof not_known) == 0)
         return fd;
     sys_fd_close(fd);

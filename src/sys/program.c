@@ -41,9 +41,10 @@ int sys_file_create(const char *path) {
     return opened(open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRWXU));
 }
 
-int sys_memory_create(const char *name) {
-    enum { EXECUTABLE = 0x10 }; // MFD_EXEC: asked for since Linux 6.3, refused before
-    int fd = memfd_create(name, MFD_CLOEXEC | EXECUTABLE);
+int sys_memory_create(const char *name, bool executable) {
+    // MFD_NOEXEC_SEAL and MFD_EXEC: asked for since Linux 6.3, refused before.
+    enum { NEVER_EXECUTABLE = 0x8, EXECUTABLE = 0x10 };
+    int fd = memfd_create(name, MFD_CLOEXEC | (executable ? EXECUTABLE : NEVER_EXECUTABLE));
     if (fd < 0 && errno == EINVAL)
         fd = memfd_create(name, MFD_CLOEXEC);
     return opened(fd);

@@ -824,8 +824,9 @@ const char *sys_program_name(void);
 // descriptor or an error.
 int sys_file_open(const char *path);
 int sys_file_create(const char *path);
-// A nameless file in memory that can be run. A descriptor or an error.
-int sys_memory_create(const char *name);
+// A nameless file in memory; one that can be run, which a system may refuse. A descriptor or an
+// error.
+int sys_memory_create(const char *name, bool executable);
 // The first bytes of such a file as memory, which whoever has it open sees change. NULL: that
 // cannot be. It stays until the process ends.
 void *sys_memory_map(int fd, size_t bytes);

@@ -319,7 +319,7 @@ static ac_value digest_large(ac_value unused) {
     uint8_t one[DIGEST_BYTES], other[DIGEST_BYTES];
     uint8_t *all = malloc(LARGE);
     ck_assert_int_eq(sys_random_bytes(all, LARGE), 0);
-    int fd = sys_memory_create("large");
+    int fd = sys_memory_create("large", true);
     ck_assert_int_eq(sys_file_write_at(fd, 0, all, LARGE), 0);
     ck_assert_int_eq(digest_of(all, LARGE, one), 0);
     ck_assert_int_eq(content_digest(fd, LARGE, other), 0);
@@ -327,7 +327,7 @@ static ac_value digest_large(ac_value unused) {
     ck_assert_int_eq(content_digest(fd, LARGE + 1, other), -ENODATA);
     ck_assert_int_eq(content_digest(-1, 1, other), -EBADF);
     // Copies go the same way.
-    int to = sys_memory_create("copy");
+    int to = sys_memory_create("copy", true);
     ck_assert_int_eq(content_copy(fd, LARGE, to), 0);
     ck_assert_int_eq(content_digest(to, LARGE, other), 0);
     ck_assert_mem_eq(one, other, DIGEST_BYTES);

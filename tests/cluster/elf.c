@@ -21,7 +21,7 @@ static struct copy copy_self(void) {
 
 // Reads the first `count` bytes of a copy as a file.
 static int read_copy(const struct copy *it, size_t count) {
-    int fd = sys_memory_create("copy");
+    int fd = sys_memory_create("copy", true);
     ck_assert_int_eq(sys_file_write_at(fd, 0, it->bytes, count), 0);
     problem[0] = 0;
     int err = elf_read(fd, &facts, problem);

@@ -80,7 +80,7 @@ static void put_files_for(uint32_t user) {
     ck_assert_int_eq(stat(path, &facts), 0);
     ck_assert_int_eq(facts.st_size, 5);
     // What lies in memory has no name to add to: it is copied.
-    int memory = sys_memory_create("memory");
+    int memory = sys_memory_create("memory", true);
     ck_assert_int_eq(sys_fd_write(memory, "memory", 6), 0);
     ck_assert_int_eq(folder_put(&folder, "files", "m", memory, 6, false), 0);
     snprintf(path, sizeof path, "%s/files/m", folder.path);

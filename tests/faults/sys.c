@@ -85,7 +85,7 @@ static void copy(int from, int to) {
 
 SCENARIO(an_executable_is_copied) {
     int from = (int)note(sys_program_open());
-    int to = (int)note(sys_memory_create("copy"));
+    int to = (int)note(sys_memory_create("copy", true));
     int another = from >= 0 ? (int)note(sys_fd_copy(from)) : -1;
     if (from >= 0 && to >= 0)
         copy(from, to);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "sys/sys.h"
@@ -105,8 +106,22 @@ TEST(the_computer_tells_its_library_and_processors) {
     ck_assert_int_ge(sys_processors(), 1);
 }
 
+// Where the system has a say in it (vm.memfd_noexec), it lets only such files be made.
+TEST(a_nameless_file_need_not_be_one_that_can_be_run) {
+    struct stat facts;
+    int fd = sys_memory_create("data", false);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(sys_file_write_at(fd, 0, "data", 4), 0);
+    int old = (int)syscall(SYS_memfd_create, "data", 0x8 | 0x1);
+    ck_assert_int_eq(fstat(fd, &facts), 0);
+    if (old >= 0) // since Linux 6.3
+        ck_assert_uint_eq(facts.st_mode & 0111, 0);
+    sys_fd_close(old);
+    sys_fd_close(fd);
+}
+
 TEST(a_nameless_file_can_be_run) {
-    int from = sys_file_open("/bin/true"), to = sys_memory_create("true");
+    int from = sys_file_open("/bin/true"), to = sys_memory_create("true", true);
     ck_assert_int_ge(to, 0);
     size_t bytes = (size_t)sys_file_bytes(from);
     char *all = malloc(bytes);
