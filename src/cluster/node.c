@@ -64,6 +64,22 @@ static int start_network(const struct node_options *options, const struct node *
     return outside_network(&network, options->keys, text);
 }
 
+// Who can read the key is a node to all others of it. Where jobs run as somebody else the mode of
+// its file keeps them from it.
+static int hide_key(const struct node_options *options, const struct node *node, char text[256]) {
+    char path[KEY_PATH_BYTES];
+    if (options->keys || node->cells.sandbox.user)
+        return 0;
+    int err = key_path(options->key_file, true, path, text);
+    if (err || !sys_sandbox_reads(&node->cells.sandbox, path))
+        return err;
+    snprintf(text, 256,
+             "jobs could read the key %.100s: keep it elsewhere than programs and what "
+             "--read and --write name, or say --user or --key-stdin",
+             path);
+    return -EACCES;
+}
+
 // What is asked for goes before what Slurm has given, and that before what is there.
 static void settle(struct daemon *daemon) {
     const struct node_options *options = daemon->options;
@@ -125,7 +141,9 @@ int node_run(const struct node_options *options, char text[256]) {
     node->contents.cells = &node->cells;
     node->contents.user = node->cells.sandbox.user;
     node->contents.group = node->cells.sandbox.group;
-    err = start_network(options, node, text);
+    err = hide_key(options, node, text);
+    if (!err)
+        err = start_network(options, node, text);
     if (!err) {
         ac_ref main = ac_spawn(run_node, ac_of_pointer(&daemon), .name = "node",
                                .stack_bytes = 256 << 10);

@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <pwd.h>
 #include <sched.h>
@@ -433,6 +434,57 @@ void sys_sandbox_text(const struct sys_sandbox_parts *parts, enum sys_sandbox_le
             add_text(text, bytes, "", all[i].without);
             before = ", no ";
         }
+}
+
+// ---- what wards may read ----
+
+// The path without links; of what is not there yet, that of its folder.
+static bool real_path(const char *path, char real[PATH_MAX]) {
+    char folder[PATH_MAX];
+    if (realpath(path, real))
+        return true;
+    if (snprintf(folder, sizeof folder, "%s", path) >= (int)sizeof folder)
+        return false;
+    char *slash = strrchr(folder, '/');
+    if (slash == folder)
+        slash++;
+    if (slash)
+        *slash = 0;
+    return realpath(slash ? folder : ".", real) != NULL;
+}
+
+// Whether a real path is the other one, which may have links, or lies beneath it.
+static bool is_beneath(const char *real, const char *other) {
+    char top[PATH_MAX];
+    if (!realpath(other, top))
+        return false;
+    size_t length = strcmp(top, "/") == 0 ? 0 : strlen(top);
+    return strncmp(real, top, length) == 0 && (real[length] == '/' || real[length] == 0);
+}
+
+static bool is_beneath_any(const char *real, const char *paths) {
+    char path[PATH_MAX];
+    for (const char *at = paths; at && *at; at += strcspn(at, ":"), at += *at == ':') {
+        size_t length = strcspn(at, ":");
+        if (length == 0 || length >= sizeof path)
+            continue;
+        memcpy(path, at, length);
+        path[length] = 0;
+        if (is_beneath(real, path))
+            return true;
+    }
+    return false;
+}
+
+bool sys_sandbox_reads(const struct sys_sandbox *it, const char *path) {
+    char real[PATH_MAX];
+    if (it->level == SYS_SANDBOX_NONE || !it->parts->landlock || !real_path(path, real))
+        return false;
+    for (size_t i = 0; i < countof(looked_at); i++)
+        if (is_beneath(real, looked_at[i]))
+            return true;
+    return is_beneath_any(real, it->readable) || is_beneath_any(real, it->libraries) ||
+           is_beneath_any(real, it->writable);
 }
 
 // ---- users ----

@@ -51,6 +51,12 @@ void sys_sandbox_leave(struct sys_sandbox_parts *parts);
 void sys_sandbox_text(const struct sys_sandbox_parts *parts, enum sys_sandbox_level level,
                       char *text, size_t bytes);
 
+struct sys_sandbox;
+// Whether what lies at a path, or would, is beneath what Landlock lets all wards of this sandbox
+// read. False where there is no Landlock, or no sandbox: then nothing but its user holds a ward
+// back.
+bool sys_sandbox_reads(const struct sys_sandbox *sandbox, const char *path);
+
 // How a ward is confined. All that it points to lives until the call ends.
 struct sys_sandbox {
     enum sys_sandbox_level level;

@@ -60,14 +60,14 @@ static void write_file(const char *name, const char *text) {
 TEST(words_are_counted_and_the_sum_is_checked) {
     char folder[96], path[160];
     world_make();
-    world_start_node_with("2", "--read", world_folder); // what the jobs look at
-    snprintf(folder, sizeof folder, "%s/words", world_folder);
+    world_start_node_with("2", "--read", world_shared()); // what the jobs look at
+    snprintf(folder, sizeof folder, "%s/words", world_shared());
     snprintf(path, sizeof path, "%s/below", folder);
     ck_assert_int_eq(sys_folder_make(path), 0);
-    write_file("words/one", "alpha beta, alpha-gamma_1 (alpha)");
-    write_file("words/two", "");
-    write_file("words/below/three", "beta\n\xff\xfe beta\n");
-    write_file("words/below/\xff", "alpha");
+    write_file("shared/words/one", "alpha beta, alpha-gamma_1 (alpha)");
+    write_file("shared/words/two", "");
+    write_file("shared/words/below/three", "beta\n\xff\xfe beta\n");
+    write_file("shared/words/below/\xff", "alpha");
     start_census(folder);
     ck_assert_int_eq(end_census(), 0);
     ck_said("        4  alpha\n        3  beta\n        1  gamma_1\n");
@@ -81,15 +81,15 @@ TEST(words_are_counted_and_the_sum_is_checked) {
 TEST(a_file_that_vanishes_meanwhile_is_skipped_and_said) {
     char folder[96], path[160];
     world_make();
-    snprintf(folder, sizeof folder, "%s/words", world_folder);
+    snprintf(folder, sizeof folder, "%s/words", world_shared());
     ck_assert_int_eq(sys_folder_make(folder), 0);
-    write_file("words/one", "alpha");
-    write_file("words/two", "beta");
+    write_file("shared/words/one", "alpha");
+    write_file("shared/words/two", "beta");
     start_census(folder);
     read_until("0 of 2 files"); // it has seen both, and waits for a node
     snprintf(path, sizeof path, "%s/two", folder);
     ck_assert_int_eq(sys_file_remove(path), 0);
-    world_start_node_with("1", "--read", world_folder);
+    world_start_node_with("1", "--read", world_shared());
     ck_assert_int_eq(end_census(), 0);
     ck_said("1 files, 5 bytes, 1 words");
     ck_said("skipped: 1 files and 0 folders");

@@ -122,7 +122,7 @@ static ac_value crash_and_go_on(ac_value unused) {
     char path[96];
     struct ac_job_exit job;
     open_one();
-    snprintf(path, sizeof path, "%s/crashed", world_folder);
+    snprintf(path, sizeof path, "%s/crashed", world_shared());
     ck_assert_int_eq(ac_submit(computation, crash_once, (const char *)path, .retries = 1), 1);
     ck_assert(world_next_exit(&job, 20));
     ck_assert_int_eq(job.exit.how, AC_FINISHED);
@@ -139,7 +139,7 @@ static ac_value crash_and_go_on(ac_value unused) {
 
 TEST(a_job_runs_again_only_if_it_may) {
     world_make();
-    world_start_node_with("1", "--write", world_folder);
+    world_start_node_with("1", "--write", world_shared());
     world_run(crash_and_go_on);
     world_end();
 }

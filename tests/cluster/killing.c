@@ -112,7 +112,7 @@ static void kill_node(void) {
         ck_assert(world_ends(handles[i], 20));
         close(handles[i]);
     }
-    world_start_node_with("2", "--write", world_folder);
+    world_start_node_with("2", "--write", world_shared());
 }
 
 // ---- the client ----
@@ -184,9 +184,9 @@ TEST(jobs_are_reported_once_whatever_is_killed, .seconds_max = 7200) {
     dice = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
     printf("SEED=%llu\n", (unsigned long long)dice);
     world_make();
-    snprintf(counts, sizeof counts, "%s/counts", world_folder);
+    snprintf(counts, sizeof counts, "%s/counts", world_shared());
     ck_assert_ptr_nonnull(shared(counts));
-    world_start_node_with("2", "--write", world_folder);
+    world_start_node_with("2", "--write", world_shared());
     world_run(compute_so_often);
     int64_t again = 0;
     for (int64_t number = 1; number <= submitted; number++) {

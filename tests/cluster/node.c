@@ -89,6 +89,26 @@ TEST(a_key_that_others_can_read_is_refused) {
     world_clean();
 }
 
+TEST(a_key_that_jobs_could_read_is_refused) {
+    char text[256], path[96], link[96];
+    struct sys_sandbox_parts parts;
+    world_make();
+    sys_sandbox_probe(&parts, false);
+    if (!parts.landlock)
+        TEST_SKIP("this kernel has no Landlock");
+    snprintf(path, sizeof path, "%s/key", world_folder);
+    snprintf(link, sizeof link, "%s/../%s", world_folder, strrchr(world_folder, '/') + 1);
+    struct node_options options = {.readable = link, .loopback_only = true};
+    ck_assert_int_eq(node_run(&options, text), -EACCES);
+    ck_assert_msg(strstr(text, "jobs could read the key") && strstr(text, path), "%s", text);
+    options = (struct node_options){.writable = world_folder, .loopback_only = true};
+    ck_assert_int_eq(node_run(&options, text), -EACCES);
+    options = (struct node_options){.key_file = "/etc/asyncoro-key", .loopback_only = true};
+    ck_assert_int_eq(node_run(&options, text), -EACCES);
+    ck_assert_ptr_nonnull(strstr(text, "/etc/asyncoro-key"));
+    world_clean();
+}
+
 // ---- its life ----
 
 static ac_computation *computation;

@@ -61,6 +61,15 @@ __attribute__((unused)) static void world_make(void) {
     setenv("ASYNCORO_DISCOVERY_PORT", text, 1);
 }
 
+// A folder in the world's, for what jobs are to read or write: the key, which they may not, lies
+// beside it.
+__attribute__((unused)) static const char *world_shared(void) {
+    static char path[sizeof world_folder + 8];
+    snprintf(path, sizeof path, "%s/shared", world_folder);
+    ck_assert_int_eq(sys_folder_make(path), 0);
+    return path;
+}
+
 // The path of the program `asyncoro` that was built with this test.
 __attribute__((unused)) static void world_tool(char path[512]) {
     ssize_t length = readlink("/proc/self/exe", path, 400);
