@@ -96,7 +96,7 @@ static int check_paths(const char *option, const char *paths, char text[256]) {
     return 0;
 }
 
-static void add_warning(struct cells *cells, const char *text) {
+static void add_text(struct cells *cells, const char *text) {
     size_t length = strlen(cells->text);
     snprintf(cells->text + length, sizeof cells->text - length, "%s", text);
 }
@@ -114,6 +114,7 @@ int cells_open(struct cells *cells, const struct node_options *options, char tex
         .file_bytes_max = options->worker_file_bytes_max,
         .readable = options->readable,
         .writable = options->writable,
+        .no_unix_sockets = options->no_unix_sockets,
         .parts = &cells->parts,
     };
     int err = choose_user(cells, options, text);
@@ -126,12 +127,19 @@ int cells_open(struct cells *cells, const struct node_options *options, char tex
     if (!err) {
         sys_sandbox_probe(&cells->parts, true);
         sys_sandbox_text(&cells->parts, options->sandbox, cells->text, sizeof cells->text);
+        if (options->no_unix_sockets)
+            add_text(cells, "; no Unix sockets");
         if (sys_user_is_root() && cells->sandbox.user == 0)
-            add_warning(cells, "; jobs run as root: they read what it owns, and may open it to "
-                               "others");
+            add_text(cells, "; jobs run as root: they read what it owns, and may open it to "
+                            "others");
     }
     if (!err && options->sandbox == SYS_SANDBOX_STRICT && !cells->parts.namespaces) {
         snprintf(text, 256, "--sandbox strict: this system gives us no namespaces");
+        err = -ENOTSUP;
+    }
+    if (!err && options->no_unix_sockets && !(confined && cells->parts.filter)) {
+        snprintf(text, 256, "--no-unix-sockets: %s",
+                 confined ? "this system has no filters" : "not with --sandbox none");
         err = -ENOTSUP;
     }
     if (err)

@@ -104,6 +104,7 @@ struct node_options {
     const char *user;     // as whom workers run, where the node is root; NULL: as the node
     const char *readable; // more that workers may read, paths separated by ':'; NULL: none
     const char *writable; // and write, likewise
+    bool no_unix_sockets; // workers may make none but pairs
     // Limits of a worker; 0: none.
     uint64_t worker_memory_bytes_max;
     uint32_t worker_processes_max; // 0: 1024, but where there is no sandbox

@@ -3,15 +3,22 @@
 // processes, changes the computer, mounts, or makes namespaces, and what has had most of the
 // kernel's faults and no use in a job (bpf, io_uring, userfaultfd, keys). Also the shared memory,
 // semaphores and queues of System V and the queues of POSIX: they belong to no process, so they
-// would stay, and a job could reach those of others, which no rule of Landlock covers. They give
-// EPERM; clone3, whose flags a filter cannot see, gives ENOSYS, whereupon the C library takes
-// clone.
+// would stay, and a job could reach those of others, which no rule of Landlock covers. Likewise
+// modes of files that would let others become the user (setuid, setgid): such a file in a job's
+// folder would be a way around all this for whoever finds it. They give EPERM; clone3 and openat2,
+// whose flags a filter cannot see, give ENOSYS, whereupon programs take clone and openat.
+//
+// A filter of its own refuses Unix sockets, where that is wished: a filter does not see paths, so
+// whoever may make such a socket may connect it to any service whose own permissions allow it.
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -32,8 +39,12 @@ enum {
     NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
                  CLONE_NEWPID | CLONE_NEWNET,
     // Numbers that are the same everywhere, and newer than some headers.
+    OPENAT2 = 437,
     PIDFD_GETFD = 438,
-    MOUNT_SETATTR = 442
+    MOUNT_SETATTR = 442,
+    FCHMODAT2 = 452,
+    OTHERS_RIGHTS = S_ISUID | S_ISGID,
+    MAKES = O_CREAT | (O_TMPFILE & ~O_DIRECTORY) // only then a mode is looked at
 };
 
 #define LOAD(field)                                                                                \
@@ -43,6 +54,17 @@ enum {
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(number), 0, 1),                                 \
         ANSWER(SECCOMP_RET_ERRNO | (uint32_t)(err))
 #define NO(number) REFUSE(number, EPERM)
+// If it is this call its end: refused if one of the bits is set in this argument.
+#define NO_BITS(number, argument, bits)                                                            \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(number), 0, 4), LOAD(args[argument]),           \
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)(bits), 0, 1),                              \
+        ANSWER(SECCOMP_RET_ERRNO | EPERM), ANSWER(SECCOMP_RET_ALLOW)
+// The same of a call that opens a file, which it may make with the mode in the argument behind.
+#define NO_MODE(number, flags, mode)                                                               \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(number), 0, 6), LOAD(args[flags]),              \
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)MAKES, 0, 3), LOAD(args[mode]),             \
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)OTHERS_RIGHTS, 0, 1),                       \
+        ANSWER(SECCOMP_RET_ERRNO | EPERM), ANSWER(SECCOMP_RET_ALLOW)
 
 static const struct sock_filter filter[] = {
     LOAD(arch),
@@ -120,9 +142,28 @@ static const struct sock_filter filter[] = {
     NO(SYS_ioperm),
 #endif
     REFUSE(SYS_clone3, ENOSYS),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3),
+    REFUSE(OPENAT2, ENOSYS),
+    NO_BITS(SYS_clone, 0, NAMESPACES),
+#ifdef SYS_chmod
+    NO_BITS(SYS_chmod, 1, OTHERS_RIGHTS),
+    NO_BITS(SYS_creat, 1, OTHERS_RIGHTS),
+    NO_BITS(SYS_mknod, 1, OTHERS_RIGHTS),
+    NO_MODE(SYS_open, 1, 2),
+#endif
+    NO_BITS(SYS_fchmod, 1, OTHERS_RIGHTS),
+    NO_BITS(SYS_fchmodat, 2, OTHERS_RIGHTS),
+    NO_BITS(FCHMODAT2, 2, OTHERS_RIGHTS),
+    NO_BITS(SYS_mknodat, 2, OTHERS_RIGHTS),
+    NO_MODE(SYS_openat, 2, 3),
+    ANSWER(SECCOMP_RET_ALLOW),
+};
+
+// Pairs of them are connected to each other alone.
+static const struct sock_filter unix_sockets[] = {
+    LOAD(nr),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
     LOAD(args[0]),
-    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, NAMESPACES, 0, 1),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 0, 1),
     ANSWER(SECCOMP_RET_ERRNO | EPERM),
     ANSWER(SECCOMP_RET_ALLOW),
 };
@@ -132,14 +173,23 @@ bool filter_is_there(void) {
     return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
-IN_CHILD int filter_set(void) {
-    const struct sock_fprog program = {.len = countof(filter), .filter = (void *)(uintptr_t)filter};
+IN_CHILD static int set(const struct sock_filter *it, size_t count) {
+    const struct sock_fprog program = {.len = (unsigned short)count,
+                                       .filter = (void *)(uintptr_t)it};
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? -errno : 0;
+}
+
+IN_CHILD int filter_set(bool no_unix_sockets) {
+    int err = no_unix_sockets ? set(unix_sockets, countof(unix_sockets)) : 0;
+    return err ? err : set(filter, countof(filter));
 }
 
 #else
 
 bool filter_is_there(void) { return false; }
-IN_CHILD int filter_set(void) { return -ENOSYS; }
+IN_CHILD int filter_set(bool no_unix_sockets) {
+    (void)no_unix_sockets;
+    return -ENOSYS;
+}
 
 #endif

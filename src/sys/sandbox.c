@@ -254,7 +254,7 @@ IN_CHILD int sandbox_enter(const struct sys_sandbox *it, int executable, const c
     }
     if (!err && confined && it->parts->filter) {
         *what = "filter of system calls";
-        err = filter_set();
+        err = filter_set(it->no_unix_sockets);
     }
     return err;
 }

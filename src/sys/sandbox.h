@@ -65,6 +65,7 @@ struct sys_sandbox {
     const char *readable;  // more that it may read, paths separated by ':'; NULL: none
     const char *libraries; // likewise
     const char *writable;  // more that it may write, likewise
+    bool no_unix_sockets;  // it may make none but pairs; only with parts->filter
     // Limits; 0: none.
     uint64_t memory_bytes_max; // of all its processes
     uint32_t processes_max;    // likewise

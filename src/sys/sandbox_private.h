@@ -32,7 +32,7 @@ int sandbox_mount(const struct sys_sandbox *it, uint32_t user, uint32_t group, c
 
 // filter.c: whether there are filters; and setting ours. 0 or an error.
 bool filter_is_there(void);
-int filter_set(void);
+int filter_set(bool no_unix_sockets);
 
 // cgroup.c
 void group_probe(struct sys_sandbox_parts *parts);

@@ -54,6 +54,8 @@ static const struct tool tools[] = {
      "                       \"root\" (default: as the node)\n"
      "  --read PATHS         what workers may read besides programs: whole paths, with ':'\n"
      "  --write PATHS        what they may write besides their own folder, likewise\n"
+     "  --no-unix-sockets    workers may make none, so that no service of this computer that\n"
+     "                       listens at a path can be reached\n"
      "  --worker-memory M    bytes that a worker may use in all, as 512M (default: no limit)\n"
      "  --worker-processes N how many it may have (default: 1024)\n"
      "  --worker-seconds S   of processor that each of its processes may use (default: no limit)\n"

@@ -94,6 +94,7 @@ int tool_node(int count, char **arguments) {
         {.name = "--user", .text = &node.user},
         {.name = "--read", .text = &node.readable},
         {.name = "--write", .text = &node.writable},
+        {.name = "--no-unix-sockets", .flag = &node.no_unix_sockets},
         {.name = "--worker-memory", .bytes = &node.worker_memory_bytes_max},
         {.name = "--worker-processes", .number = &node.worker_processes_max, .number_max = 1 << 20},
         {.name = "--worker-seconds", .number = &seconds, .number_max = 1 << 30},

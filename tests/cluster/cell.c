@@ -283,6 +283,11 @@ TEST(what_cannot_be_is_said_before_the_node_is_there) {
     ck_assert_str_eq(text, "--read: 'data' does not begin with '/'");
     ck_assert_int_eq(node_says(&(struct node_options){.writable = "data"}, text), -EINVAL);
     ck_assert_str_eq(text, "--write: 'data' does not begin with '/'");
+    ck_assert_int_eq(
+        node_says(&(struct node_options){.no_unix_sockets = true, .sandbox = SYS_SANDBOX_NONE},
+                  text),
+        -ENOTSUP);
+    ck_assert_str_eq(text, "--no-unix-sockets: not with --sandbox none");
     if (geteuid() != 0) {
         ck_assert_int_eq(node_says(&(struct node_options){.user = "root"}, text), -EPERM);
         ck_assert_str_eq(text, "--user: only root can run workers as somebody else");
