@@ -11,6 +11,11 @@
 //                              refused, and signals to processes outside
 //      filter                  last, since it refuses what was needed before
 //
+// A strict one has mounts of its own before all that. What can be written is its folder and what it
+// was given to write; all else is read-only. Where others have their temporary files, and where the
+// services of the computer listen (/run), lies something of its own, bounded in size; what it was
+// given to read or write beneath is put back there.
+//
 // Landlock is called by number, with the structs as they are specified, since headers are often
 // older than kernels: a kernel takes as much of a struct as its ABI knows.
 #include <dirent.h>
@@ -44,9 +49,13 @@ enum {
     OPEN_TREE = 428,
     MOVE_MOUNT = 429,
     SET_MOUNT = 442,
-    TREE_CLONE = 1,      // OPEN_TREE_CLONE
-    FROM_EMPTY = 4,      // MOVE_MOUNT_F_EMPTY_PATH
-    WHOLE_TREE = 0x8000, // AT_RECURSIVE
+    TREE_CLONE = 1,        // OPEN_TREE_CLONE
+    FROM_EMPTY = 4,        // MOVE_MOUNT_F_EMPTY_PATH
+    FROM_SYMLINK = 0x10,   // MOVE_MOUNT_T_SYMLINKS: where to may be a link
+    WHOLE_TREE = 0x8000,   // AT_RECURSIVE
+    THE_OPEN_ONE = 0x1000, // AT_EMPTY_PATH
+    TREES_MAX = 64,        // paths that are put back
+    PATH_BYTES = 1024,
     CAPABILITIES_MAX = 64,
     SECONDS_LEFT = 5, // between SIGXCPU and SIGKILL
     TASKS_OF_OTHERS = 16 << 10
@@ -80,8 +89,13 @@ static const char *const looked_at[] = {
     "/opt", "/proc", "/sys",   "/nix/store", "/gnu/store", "/run/systemd/resolve"};
 static const char *const devices[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random",
                                       "/dev/urandom"};
-// In a strict sandbox these are its own and empty.
+// In a strict sandbox these are its own and empty, and each has the room of its limit of memory, or
+// so much;
 static const char *const private_places[] = {"/tmp", "/var/tmp", "/dev/shm"};
+static const uint64_t private_bytes = 1 << 30;
+// so is this, with little room, but for what names are looked up with, and programs lie in.
+static const char services[] = "/run";
+static const char services_kept[] = "/run/systemd/resolve:/run/current-system:/run/opengl-driver";
 
 // ---- limits ----
 
@@ -139,20 +153,24 @@ IN_CHILD static int add_path(int rules, const char *path, uint64_t allowed) {
     return err;
 }
 
-IN_CHILD static int add_paths(int rules, const char *paths, uint64_t allowed) {
-    char path[1024];
-    int err = 0;
-    while (paths && *paths && !err) {
-        size_t length = 0;
-        for (; *paths && *paths != ':'; paths++)
-            if (length < sizeof path - 1)
-                path[length++] = *paths;
-        path[length] = 0;
-        if (*paths == ':')
-            paths++;
-        if (length > 0)
-            err = add_path(rules, path, allowed);
+// Cuts the next path off a list. False if there is none.
+IN_CHILD static bool next_path(const char **paths, char path[PATH_BYTES]) {
+    size_t length = 0;
+    while (length == 0 && *paths && **paths) {
+        for (; **paths && **paths != ':'; ++*paths)
+            if (length < PATH_BYTES - 1)
+                path[length++] = **paths;
+        *paths += **paths == ':';
     }
+    path[length] = 0;
+    return length > 0;
+}
+
+IN_CHILD static int add_paths(int rules, const char *paths, uint64_t allowed) {
+    char path[PATH_BYTES];
+    int err = 0;
+    while (!err && next_path(&paths, path))
+        err = add_path(rules, path, allowed);
     return err;
 }
 
@@ -270,44 +288,150 @@ IN_CHILD static int put(const char *path, const char *text, size_t bytes) {
     return err;
 }
 
-// "1000 1000 1": who has this number outside has it inside, and there is nobody else.
-IN_CHILD static int put_map(const char *path, uint32_t number) {
-    char digits[12], text[32];
+// Writes a number as text; how many digits.
+IN_CHILD static size_t put_number(char *text, uint64_t number) {
+    char digits[24];
     size_t count = 0, length = 0;
     do
         digits[count++] = (char)('0' + number % 10);
     while (number /= 10);
+    while (count > 0)
+        text[length++] = digits[--count];
+    return length;
+}
+
+// "1000 1000 1": who has this number outside has it inside, and there is nobody else.
+IN_CHILD static int put_map(const char *path, uint32_t number) {
+    char text[64];
+    size_t length = 0;
     for (int twice = 0; twice < 2; twice++) {
-        for (size_t i = count; i > 0;)
-            text[length++] = digits[--i];
+        length += put_number(text + length, number);
         text[length++] = ' ';
     }
     text[length++] = '1';
     return put(path, text, length);
 }
 
-// Makes the folders that lead to a path, in a place that was emptied.
-IN_CHILD static int make_way(const char *path) {
-    char part[1024];
+// Makes the folders that lead to a path, and a folder or file there, in a place that was emptied.
+IN_CHILD static int make_way(const char *path, bool folder) {
+    char part[PATH_BYTES];
     for (size_t i = 0; i < sizeof part; i++) {
         part[i] = path[i];
-        if (i > 0 && (path[i] == '/' || path[i] == 0)) {
+        if (i > 0 && (path[i] == '/' || (path[i] == 0 && folder))) {
             part[i] = 0;
             if (mkdir(part, 0755) < 0 && errno != EEXIST && errno != EROFS)
                 return -errno;
             part[i] = path[i];
         }
-        if (!path[i])
-            return 0;
+        if (path[i])
+            continue;
+        if (!folder && mknod(path, S_IFREG | 0600, 0) < 0 && errno != EEXIST && errno != EROFS)
+            return -errno;
+        return 0;
     }
     return -ENAMETOOLONG;
 }
 
+// ---- what is put back ----
+
+struct trees {
+    size_t count;
+    struct {
+        int fd; // a mount, which is nowhere
+        bool folder;
+        const char *path; // where it belongs, first in a list
+    } all[TREES_MAX];
+};
+
+static const struct mount_change {
+    uint64_t set, clear, propagation, users;
+} read_only = {.set = 1}; // MOUNT_ATTR_RDONLY
+
+IN_CHILD static bool begins_with(const char *path, const char *top) {
+    while (*top && *path == *top)
+        path++, top++;
+    return *top == 0 && (*path == '/' || *path == 0);
+}
+
+IN_CHILD static bool will_be_hidden(const char *path) {
+    for (size_t i = 0; i < countof(private_places); i++)
+        if (begins_with(path, private_places[i]))
+            return true;
+    return begins_with(path, services);
+}
+
+// Keeps what lies at a path, the first of a list. What is not there needs no place.
+IN_CHILD static int keep_tree(struct trees *trees, const char *list, const char *path,
+                              bool writable) {
+    struct stat facts;
+    int fd = (int)syscall(OPEN_TREE, AT_FDCWD, path, TREE_CLONE | WHOLE_TREE | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT || errno == EACCES || errno == ENOTDIR ? 0 : -errno;
+    int err = trees->count == TREES_MAX ? -E2BIG : fstat(fd, &facts) < 0 ? -errno : 0;
+    if (!err && !writable &&
+        syscall(SET_MOUNT, fd, "", THE_OPEN_ONE | WHOLE_TREE, &read_only, sizeof read_only) < 0)
+        err = -errno;
+    if (err) {
+        close(fd);
+        return err;
+    }
+    trees->all[trees->count].fd = fd;
+    trees->all[trees->count].folder = S_ISDIR(facts.st_mode);
+    trees->all[trees->count].path = list;
+    trees->count++;
+    return 0;
+}
+
+IN_CHILD static int keep_trees(struct trees *trees, const char *paths, bool writable) {
+    char path[PATH_BYTES];
+    int err = 0;
+    for (const char *at = paths; !err && next_path(&paths, path); at = paths)
+        if (writable || will_be_hidden(path))
+            err = keep_tree(trees, at, path, writable);
+    return err;
+}
+
+IN_CHILD static int put_trees_back(struct trees *trees) {
+    char path[PATH_BYTES];
+    int err = 0;
+    for (size_t i = 0; i < trees->count; i++) {
+        const char *list = trees->all[i].path;
+        (void)next_path(&list, path);
+        if (!err)
+            err = make_way(path, trees->all[i].folder);
+        if (!err && syscall(MOVE_MOUNT, trees->all[i].fd, "", AT_FDCWD, path,
+                            FROM_EMPTY | FROM_SYMLINK) < 0)
+            err = -errno;
+        close(trees->all[i].fd);
+    }
+    return err;
+}
+
+IN_CHILD static int hide(const char *path, const char *mode, uint64_t bytes) {
+    char how[64];
+    size_t length = 0;
+    for (const char *at = mode; *at; at++)
+        how[length++] = *at;
+    how[length + put_number(how + length, bytes)] = 0;
+    return mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, how) < 0 && errno != ENOENT ? -errno
+                                                                                           : 0;
+}
+
+// Puts something empty in the places of others, and what this one was given back into them.
+IN_CHILD static int hide_places(const struct sys_sandbox *it, struct trees *trees) {
+    uint64_t bytes = it->memory_bytes_max ? it->memory_bytes_max : private_bytes;
+    int err = 0;
+    for (size_t i = 0; i < countof(private_places) && !err; i++)
+        err = hide(private_places[i], "mode=1777,nr_inodes=65536,size=", bytes);
+    if (!err)
+        err = hide(services, "mode=755,nr_inodes=1024,size=", 1 << 20);
+    int later = put_trees_back(trees);
+    return err ? err : later;
+}
+
 IN_CHILD int sandbox_mount(const struct sys_sandbox *it, uint32_t user, uint32_t group,
                            const char **what) {
-    struct {
-        uint64_t set, clear, propagation, users;
-    } read_only = {.set = 1}; // MOUNT_ATTR_RDONLY
+    struct trees trees = {.count = 0};
     int err = 0;
     *what = "namespace of users";
     if (!it->parts->root) {
@@ -323,18 +447,24 @@ IN_CHILD int sandbox_mount(const struct sys_sandbox *it, uint32_t user, uint32_t
     int folder = err ? -1 : (int)syscall(OPEN_TREE, AT_FDCWD, it->folder, TREE_CLONE | O_CLOEXEC);
     if (err || folder < 0)
         return err ? err : -errno;
-    if (syscall(SET_MOUNT, AT_FDCWD, "/", WHOLE_TREE, &read_only, sizeof read_only) < 0)
+    *what = "mounts of what may be read or written";
+    err = keep_trees(&trees, services_kept, false);
+    if (!err)
+        err = keep_trees(&trees, it->readable, false);
+    if (!err)
+        err = keep_trees(&trees, it->libraries, false);
+    if (!err)
+        err = keep_trees(&trees, it->writable, true);
+    if (!err && syscall(SET_MOUNT, AT_FDCWD, "/", WHOLE_TREE, &read_only, sizeof read_only) < 0)
         err = -errno;
-    for (size_t i = 0; i < countof(private_places) && !err; i++)
-        if (mount("tmpfs", private_places[i], "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") < 0 &&
-            errno != ENOENT)
-            err = -errno;
+    if (!err)
+        err = hide_places(it, &trees);
     // Of its own processes alone: the numbers in the one that was there are others.
     if (!err && mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
         err = -errno;
     *what = "mount of the folder";
     if (!err)
-        err = make_way(it->folder);
+        err = make_way(it->folder, true);
     if (!err && syscall(MOVE_MOUNT, folder, "", AT_FDCWD, it->folder, FROM_EMPTY) < 0)
         err = -errno;
     close(folder);

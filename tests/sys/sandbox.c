@@ -36,8 +36,7 @@ TEST(it_writes_in_its_folder_and_nowhere_else) {
         is_refused(&sandbox, line, level == SYS_SANDBOX_STRICT ? "" : "Permission denied");
         is_refused(&sandbox, "echo x >/etc/asyncoro-test", "");
         sandbox.writable = other;
-        if (level == SYS_SANDBOX_DEFAULT)
-            is_allowed(&sandbox, line);
+        is_allowed(&sandbox, line);
     }
     ward_remove(other);
     ward_clean();
@@ -153,6 +152,72 @@ TEST(a_strict_one_sees_its_own_processes_and_a_tmp_of_its_own) {
         }
         is_allowed(&sandbox, "echo x >/tmp/x && cat /tmp/x");
         is_refused(&sandbox, "echo x >/usr/asyncoro-test", "");
+    }
+    ward_clean();
+}
+
+TEST(a_strict_one_finds_what_it_was_given_in_hidden_places) {
+    char line[512], other[TEST_TEMPLATE_BYTES], both[256];
+    ward_begin();
+    test_template(other);
+    ck_assert_ptr_nonnull(mkdtemp(other));
+    snprintf(line, sizeof line,
+             "mkdir %s/read %s/write; echo x | tee %s/read/x %s/write/x %s/one >/dev/null", other,
+             other, other, other, other);
+    ck_assert_int_eq(system(line), 0);
+    struct sys_sandbox sandbox = ward_sandbox(SYS_SANDBOX_STRICT);
+    snprintf(both, sizeof both, ":/no/such:%s/read::%s/one", other, other);
+    if (has(ward_parts.namespaces, "namespaces")) {
+        snprintf(line, sizeof line, "cat %s/read/x && cat %s/one", other, other);
+        is_refused(&sandbox, line, "No such file");
+        sandbox.readable = both;
+        is_allowed(&sandbox, line);
+        snprintf(line, sizeof line, "echo y >%s/read/x", other);
+        is_refused(&sandbox, line, "");
+        snprintf(line, sizeof line, "echo y >%s/one", other);
+        is_refused(&sandbox, line, "");
+        sandbox.readable = NULL;
+        sandbox.libraries = both;
+        snprintf(line, sizeof line, "cat %s/read/x", other);
+        is_allowed(&sandbox, line);
+        snprintf(both, sizeof both, "%s/write:%s/one", other, other);
+        sandbox.libraries = NULL;
+        sandbox.writable = both;
+        snprintf(line, sizeof line, "cat %s/write/x && echo y >%s/write/y && echo y >%s/one", other,
+                 other, other);
+        is_allowed(&sandbox, line);
+        snprintf(line, sizeof line, "grep y %s/write/y %s/one >/dev/null", other, other);
+        ck_assert_int_eq(system(line), 0);
+    }
+    ward_remove(other);
+    ward_clean();
+}
+
+TEST(a_strict_one_has_bounded_room_of_its_own) {
+    ward_begin();
+    struct sys_sandbox sandbox = ward_sandbox(SYS_SANDBOX_STRICT);
+    if (has(ward_parts.namespaces, "namespaces")) {
+        const char *line =
+            "for i in /tmp /var/tmp /dev/shm; do"
+            "  test -d $i && df -k $i | tail -n 1 | grep -v \"tmpfs *$KIB \" && exit 1;"
+            "done; exit 0";
+        setenv("KIB", "1048576", 1);
+        is_allowed(&sandbox, line);
+        sandbox.memory_bytes_max = 64 << 20;
+        setenv("KIB", "65536", 1);
+        is_allowed(&sandbox, line);
+    }
+    ward_clean();
+}
+
+// Services listen there; names are looked up with what lies in one folder of it.
+TEST(a_strict_one_sees_no_services) {
+    ward_begin();
+    struct sys_sandbox sandbox = ward_sandbox(SYS_SANDBOX_STRICT);
+    if (has(ward_parts.namespaces, "namespaces")) {
+        is_allowed(&sandbox, "grep -q 'tmpfs /run tmpfs' /proc/mounts");
+        if (access("/run/systemd/resolve", F_OK) == 0)
+            is_allowed(&sandbox, "ls /run/systemd/resolve");
     }
     ward_clean();
 }
