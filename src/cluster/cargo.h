@@ -37,6 +37,7 @@ struct contents {
     char folder[512];       // "": none, everything that arrives lies in memory
     char work[512];         // for the folders of computations, on the same disk; where there is no
                             // folder one of our own in $TMPDIR or /tmp; "": cannot be made either
+    int kept;               // the descriptor by which we keep `work` where there is no folder; -1
     uint32_t user, group;   // as whom workers run; 0: as we do
     struct cells *cells;    // in which compilers run; NULL: they are not confined
     uint64_t bytes_max;     // of all that lies in the folder and that nobody uses

@@ -17,7 +17,9 @@
 // damaged it, or its owner changed it; but only once for each state of the file that the system
 // tells apart (inode, size, time of the last change) as long as the node runs: to read a program of
 // 10 MB costs 8 ms and to start it 1. Where others may write into the folder there is no store:
-// each upload then lies in memory, for one computation.
+// each upload then lies in memory, for one computation, and the folders of computations lie in one
+// of the node's own, $TMPDIR/asyncoro-node-NUMBER, which it keeps by a lock of the system; those
+// that nobody keeps are removed by the next node that has no store either.
 #include "cluster/cargo.h"
 
 #include <stdio.h>
@@ -26,6 +28,7 @@ enum {
     CHUNK_BYTES = 256 << 10,
     SMALL_BYTES = 1 << 20, // so much is digested at once, without a helper thread
     COMPILE_SECONDS = 120,
+    TEMPORARY_TRIES = 3,
     CHECKED_MAX = 4096 // contents of which a node remembers that it has checked them
 };
 static const uint64_t default_bytes_max = 4ull << 30;
@@ -133,18 +136,69 @@ static int prepare_folder(struct contents *it, const char *wanted) {
     return err;
 }
 
-// Without a store the folders of computations lie where temporary files do.
-static void make_temporary(struct contents *it) {
+// ---- the folder of a node without a store ----
+
+static const char temporary_name[] = "asyncoro-node-";
+
+static bool is_temporary_name(const char *name) {
+    size_t length = sizeof temporary_name - 1;
+    return strncmp(name, temporary_name, length) == 0 &&
+           strspn(name + length, "0123456789abcdef") == 16 && name[length + 16] == 0;
+}
+
+// Removes those that killed nodes of this user have left.
+static void sweep_temporary(void) {
+    struct buffer names;
+    char path[512];
+    int top = sys_beneath_open(sys_folder_temporary());
+    if (top < 0)
+        return;
+    buffer_init(&names);
+    (void)sys_beneath_list(top, &names);
+    const char *name = (const char *)names.bytes;
+    for (const char *end = name + names.length; name < end; name += strlen(name) + 1) {
+        snprintf(path, sizeof path, "%.400s/%.64s", sys_folder_temporary(), name);
+        if (!is_temporary_name(name) || sys_folder_is_private(path) < 0)
+            continue;
+        int fd = sys_beneath_walk(top, name, false);
+        if (fd >= 0 && sys_beneath_lock(fd) == 0) {
+            (void)sys_beneath_clear(fd);
+            (void)sys_beneath_remove(top, name, true);
+        }
+        sys_fd_close(fd);
+    }
+    buffer_done(&names);
+    sys_fd_close(top);
+}
+
+// -EBUSY if another node has swept it away before it was kept.
+static int try_temporary(struct contents *it) {
     uint64_t number = 0;
     int err = sys_random_bytes(&number, sizeof number);
-    snprintf(it->work, sizeof it->work, "%.400s/asyncoro-%016llx", sys_folder_temporary(),
+    snprintf(it->work, sizeof it->work, "%.400s/%s%016llx", sys_folder_temporary(), temporary_name,
              (unsigned long long)number);
     if (!err)
         err = sys_folder_make(it->work);
     if (!err)
         err = sys_folder_is_private(it->work);
-    if (err)
+    if (!err) {
+        it->kept = sys_beneath_open(it->work);
+        err = it->kept < 0 ? it->kept : sys_beneath_lock(it->kept);
+    }
+    if (!err && !sys_file_exists(it->work))
+        err = -EBUSY;
+    if (err) {
+        sys_fd_close(it->kept);
+        it->kept = -1;
         it->work[0] = 0;
+    }
+    return err;
+}
+
+static void make_temporary(struct contents *it) {
+    sweep_temporary();
+    for (int tries = 0; tries < TEMPORARY_TRIES && try_temporary(it) == -EBUSY; tries++)
+        continue;
 }
 
 static void prune(const struct contents *it) {
@@ -153,7 +207,8 @@ static void prune(const struct contents *it) {
 
 void contents_open(struct contents *it, const char *folder, uint64_t bytes_max) {
     *it = (struct contents){.bytes_max = bytes_max ? bytes_max : default_bytes_max,
-                            .compile_seconds = COMPILE_SECONDS};
+                            .compile_seconds = COMPILE_SECONDS,
+                            .kept = -1};
     map_init(&it->checked);
     int err = prepare_folder(it, folder);
     if (err) {
@@ -178,6 +233,8 @@ static void forget_checks(struct contents *it) {
 void contents_close(struct contents *it) {
     if (it->work[0] && !it->folder[0])
         (void)sys_file_remove_any(it->work);
+    sys_fd_close(it->kept);
+    it->kept = -1;
     forget_checks(it);
     map_done(&it->checked);
 }

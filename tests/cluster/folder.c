@@ -147,6 +147,28 @@ TEST(without_a_store_folders_are_temporary) {
     ck_assert(!sys_file_exists(work));
 }
 
+TEST(without_a_store_the_folders_of_killed_nodes_are_swept) {
+    struct contents others;
+    char left[160], file[200], other[160];
+    world_make();
+    setenv("TMPDIR", world_folder, 1);
+    snprintf(left, sizeof left, "%s/asyncoro-node-0123456789abcdef", world_folder);
+    snprintf(file, sizeof file, "%s/01/files", left);
+    ck_assert_int_eq(sys_folder_make(file), 0);
+    snprintf(other, sizeof other, "%s/asyncoro-node-of-mine", world_folder);
+    ck_assert_int_eq(sys_folder_make(other), 0);
+    contents_open(&others, "/dev/null/x", 0);
+    ck_assert(!sys_file_exists(left));
+    ck_assert(sys_file_exists(other));
+    // One that a node uses stays.
+    contents_open(&contents, "/dev/null/x", 0);
+    ck_assert(sys_file_exists(others.work));
+    ck_assert_str_ne(others.work, contents.work);
+    contents_close(&others);
+    ck_assert(!sys_file_exists(others.work));
+    end();
+}
+
 TEST(without_any_place_there_is_no_folder) {
     struct folder folder;
     world_make();
