@@ -261,6 +261,8 @@ static ac_value run_agent(ac_value argument) {
             err = agent_receive(worker, AC_FOREVER);
     }
     list_remove(&worker->link);
+    if (worker->site)
+        worker->site->worker_count--;
     char text[640];
     snprintf(text, sizeof text, "worker %lld of %s: %s", (long long)worker->number,
              worker->node_name, worker->text[0] ? worker->text : "the connection to it was lost");
@@ -304,6 +306,7 @@ void agent_add(struct site_agent *site, int64_t number, ac_ref ref) {
     }
     list_append(&site->desk->workers, &worker->link);
     site->desk->agent_count++;
+    site->worker_count++;
     site->site->users++;
 }
 

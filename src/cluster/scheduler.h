@@ -94,19 +94,22 @@ struct desk {
     char name[64];
 };
 
+enum { SITE_WORKERS_MAX = 2 * WORKERS_MAX }; // agents of workers of one computation at one node
+
 struct site_agent {
     struct list link; // in desk.agents
     struct desk *desk;
     struct site *site;
     struct coro *coro;
-    ac_ref host;    // what the node made for us
-    bool ready;     // the client was told so
-    bool over;      // refused or gone
-    bool draining;  // the node takes no jobs any more
-    bool suspended; // the client wants none of its workers to be given jobs
-    bool disabled;  // likewise, and that they end
-    bool leaving;   // the node was told to end them
-    bool closed;    // it has ended in order
+    ac_ref host;           // what the node made for us
+    bool ready;            // the client was told so
+    bool over;             // refused or gone
+    bool draining;         // the node takes no jobs any more
+    bool suspended;        // the client wants none of its workers to be given jobs
+    bool disabled;         // likewise, and that they end
+    bool leaving;          // the node was told to end them
+    bool closed;           // it has ended in order
+    uint32_t worker_count; // agents of its workers
     enum setup_state setup;
     enum place_call cleaning; // the clean-up that runs; PLACE_CALLS: all have
     ac_time cleaning_until;   // and until when

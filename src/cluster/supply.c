@@ -381,12 +381,20 @@ static void take_ready(struct site_agent *agent, ac_value message) {
         agent_kick(container_of(link, struct worker_agent, link)->coro);
 }
 
-static void take_worker(struct site_agent *agent, ac_value message) {
+// All its workers may end at once and others take their place while what those have told is waited
+// for. A node that announces more than that is at fault. 0 or -EPROTO.
+static int take_worker(struct site_agent *agent, ac_value message) {
     const char *word;
     int64_t number;
     ac_ref worker;
-    if (ac_unpack(message, &word, &number, &worker) == 0 && !agent->desk->closing)
-        agent_add(agent, number, worker);
+    if (ac_unpack(message, &word, &number, &worker) != 0 || agent->desk->closing)
+        return 0;
+    if (agent->worker_count >= SITE_WORKERS_MAX) {
+        trace(TRACE_CLUSTER, "node %s: announces more workers than it may have", agent->name);
+        return -EPROTO;
+    }
+    agent_add(agent, number, worker);
+    return 0;
 }
 
 // The node gives up soon: nobody places anything there any more, and when what runs has ended it is
@@ -428,8 +436,10 @@ static void take_exit(struct site_agent *agent, const struct ac_exit *exit) {
         site_gone(agent->desk, agent->site, agent->closed);
 }
 
-static void take_message(struct site_agent *agent, ac_value message) {
+// 0, or why the node is given up.
+static int take_message(struct site_agent *agent, ac_value message) {
     struct ac_exit exit;
+    int err = 0;
     if (ac_exit_of(message, &exit))
         take_exit(agent, &exit);
     else if (message_is(message, "host"))
@@ -439,12 +449,13 @@ static void take_message(struct site_agent *agent, ac_value message) {
     else if (message_is(message, "refused"))
         take_refusal(agent, message);
     else if (message_is(message, "worker"))
-        take_worker(agent, message);
+        err = take_worker(agent, message);
     else if (message_is(message, "gone"))
         take_gone(agent, message);
     else if (message_is(message, "draining"))
         take_draining(agent);
     ac_drop(message);
+    return err;
 }
 
 // Until the node is gone, or has done what closing asks of it.
@@ -466,7 +477,7 @@ static int serve(struct site_agent *agent) {
         ac_time look = agent->cleaning_until;
         err = ac_receive(&message, deadline < look ? deadline : look);
         if (!err)
-            take_message(agent, message);
+            err = take_message(agent, message);
         else if (err == -ETIMEDOUT && deadline == AC_FOREVER)
             err = 0; // the time of a clean-up is up
     }

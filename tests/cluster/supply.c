@@ -354,6 +354,56 @@ TEST(when_a_node_goes_another_one_takes_its_place) {
     world_end();
 }
 
+// Plays a node that announces more workers than any has. They are all itself, and have nothing to
+// say.
+static ac_value be_boastful_node(ac_value unused) {
+    (void)unused;
+    ac_value message = ac_nil;
+    ac_ref agent = ac_no_ref;
+    ck_assert_int_eq(ac_register(ac_self(), NODE_NAME), 0);
+    do {
+        ac_drop(message);
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+    } while (!message_is(message, "open"));
+    ac_value second = ac_at(message, 1);
+    agent = ac_ref_of(second);
+    ac_drop(second);
+    ac_drop(message);
+    ck_assert_int_eq(ac_send(agent, ac_list("host", ac_self(), "boastful")), 0);
+    ck_assert_int_eq(ac_send(agent, ac_list("ready", 1, ac_list(1, 1 << 30, "", "x86_64"))), 0);
+    for (int i = 1; i <= SITE_WORKERS_MAX; i++)
+        ck_assert_int_eq(ac_send(agent, ac_list("worker", i, ac_self())), 0);
+    ck_assert_int_eq(ac_send(agent, ac_list("worker", SITE_WORKERS_MAX + 1, ac_self())), 0);
+    (void)ac_suspend(NULL, AC_FOREVER);
+    return ac_nil;
+}
+
+static ac_value meet_boastful_node(ac_value unused) {
+    (void)unused;
+    ac_computation *computation;
+    ac_ref node = ac_spawn(be_boastful_node, ac_nil);
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    struct ac_status status;
+    int found = 0;
+    ac_value message;
+    do {
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+        ck_assert(ac_status_of(message, &status));
+        ac_drop(message);
+        found += status.kind == AC_WORKER_FOUND;
+    } while (status.kind != AC_NODE_GONE);
+    ck_assert(status.lost);
+    ck_assert_int_le(found, SITE_WORKERS_MAX);
+    ck_assert_int_eq(ac_cancel(node), 0);
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(a_node_that_announces_too_many_workers_is_given_up) {
+    world_make();
+    world_run(meet_boastful_node);
+    world_clean();
+}
+
 // The finder knows that a node is gone, and its agent not yet: what is kept of it goes with that.
 TEST(a_node_that_is_gone_is_no_place_before_its_agent_knows) {
     struct scheduler scheduler = {.placement = placement_create(&agent_door, NULL)};
