@@ -218,8 +218,8 @@ AC_API int ac_channel_close(ac_ref channel);
 // process it goes in one copy, however many are subscribed there. A value that
 // cannot travel there gives the sender -ENOTSUP. A subscription to a channel elsewhere can wait: it
 // returns when that loop or process has answered; -EPERM outside coroutines; -EHOSTUNREACH;
-// -EAGAIN when 2^16 coroutines elsewhere subscribe there already; -ECONNRESET if that process is
-// lost meanwhile; -ECANCELED.
+// -EAGAIN when 2^16 coroutines of its process subscribe on that loop already; -ECONNRESET if that
+// process is lost meanwhile; -ECANCELED.
 AC_API int ac_channel_subscribe(ac_ref channel, ac_ref who);
 
 // `who` gets nothing more from `channel`; what is in its mailbox stays there. 0; -ENOENT if it was

@@ -75,7 +75,8 @@ void member_ended(struct member *member);
 // ---- relay.c ----
 
 // The member that stands for a coroutine elsewhere, made if there is none. NULL and *err: -ESRCH,
-// -ENOTSUP, -ENOMEM, -EHOSTUNREACH; -EAGAIN when there are 2^16 of them.
+// -ENOTSUP, -ENOMEM, -EHOSTUNREACH; -EAGAIN when its process has 2^16 of them on
+// this loop.
 struct member *relay_need(struct loop *loop, ac_ref who, int *err);
 // It has no subscription any more.
 void relay_release(struct member *member);

@@ -414,6 +414,7 @@ struct message_state *message_state_need(struct loop *loop) {
     if (!state)
         return NULL;
     map_init(&state->relays);
+    map_init(&state->relay_peers);
     loop_extend(loop, LOOP_MESSAGE, (struct loop_extra){.state = state, .done = end_state});
     return state;
 }
@@ -422,6 +423,7 @@ static void end_state(struct loop *loop, void *it) {
     struct message_state *state = it;
     channel_table_destroy(state->channels);
     map_done(&state->relays);
+    map_done(&state->relay_peers);
     slot_table_done(&state->answers);
     for (struct cell_chunk *chunk = state->chunks, *next; chunk; chunk = next) {
         next = chunk->next;

@@ -6,15 +6,23 @@
 // loop or process at once, in the turn of the sender and behind all that this loop has sent there.
 // It needs no coroutine: a lane takes everything, and what finds no room on a link the door keeps.
 //
-// It ends with its last subscription, or with the one it stands for.
+// It ends with its last subscription, or with the one it stands for. Each process has so many of
+// them on a loop and no more, so that none can use up what others need.
 #include "message/channel.h"
 
 enum { RELAYS_MAX = 1 << 16 };
+
+// A process for whose coroutines there are relays on this loop; our own is one.
+struct relay_peer {
+    uint64_t peer;
+    uint32_t count; // of relays; not 0, but for a moment
+};
 
 struct relay {
     struct member member;
     struct loop *loop;
     ac_ref who;
+    struct relay_peer *of;
     struct far_watch watch; // on the end of who
 };
 
@@ -23,6 +31,30 @@ static struct relay *relay_of(struct member *member) {
 }
 
 static struct map *relays_of(struct loop *loop) { return &message_state(loop)->relays; }
+
+static struct map *peers_of(struct loop *loop) { return &message_state(loop)->relay_peers; }
+
+// NULL: no memory.
+static struct relay_peer *hold_peer(struct loop *loop, uint64_t peer) {
+    struct relay_peer *it = map_get_id(peers_of(loop), peer);
+    if (!it) {
+        it = memory_allocate_zeroed(sizeof *it);
+        if (!it || map_put_id(peers_of(loop), peer, it) < 0) {
+            memory_release(it);
+            return NULL;
+        }
+        it->peer = peer;
+    }
+    it->count++;
+    return it;
+}
+
+static void drop_peer(struct loop *loop, struct relay_peer *it) {
+    if (--it->count > 0)
+        return;
+    map_take_id(peers_of(loop), it->peer);
+    memory_release(it);
+}
 
 static void who_ended(struct far_watch *watch, int reason) {
     (void)reason;
@@ -33,7 +65,8 @@ static void who_ended(struct far_watch *watch, int reason) {
 static int check(struct loop *loop, ac_ref who) {
     if (ref_sort(who.id) != REF_COROUTINE)
         return -ENOTSUP;
-    if (map_count(relays_of(loop)) >= RELAYS_MAX)
+    const struct relay_peer *of = map_get_id(peers_of(loop), who.peer);
+    if (of && of->count >= RELAYS_MAX)
         return -EAGAIN;
     const struct loop *there = team_loop(loop, ref_loop(who.id));
     return who.peer != loop->peer || (there && coro_is_alive(there, who.id)) ? 0 : -ESRCH;
@@ -46,15 +79,16 @@ struct member *relay_need(struct loop *loop, ac_ref who, int *err) {
     *err = check(loop, who);
     if (*err < 0)
         return NULL;
-    relay = memory_allocate_zeroed(sizeof *relay);
-    if (!relay) {
-        *err = -ENOMEM;
-        return NULL;
-    }
+    struct relay_peer *of = hold_peer(loop, who.peer);
+    relay = of ? memory_allocate_zeroed(sizeof *relay) : NULL;
+    *err = relay ? 0 : -ENOMEM;
+    if (!relay)
+        goto drop;
     relay->member = (struct member){.kind = MEMBER_RELAY, .id = who.id, .peer = who.peer};
     list_init(&relay->member.above);
     relay->loop = loop;
     relay->who = who;
+    relay->of = of;
     relay->watch.ended = who_ended;
     *err = map_put(relays_of(loop), &who, sizeof who, relay);
     if (*err < 0)
@@ -67,6 +101,9 @@ struct member *relay_need(struct loop *loop, ac_ref who, int *err) {
     map_take(relays_of(loop), &who, sizeof who);
 release:
     memory_release(relay);
+drop:
+    if (of)
+        drop_peer(loop, of);
     return NULL;
 }
 
@@ -74,6 +111,7 @@ void relay_release(struct member *member) {
     struct relay *relay = relay_of(member);
     elsewhere_unwatch(relay->loop, relay->who, &relay->watch);
     map_take(relays_of(relay->loop), &relay->who, sizeof relay->who);
+    drop_peer(relay->loop, relay->of);
     memory_release(relay);
 }
 

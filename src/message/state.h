@@ -61,6 +61,7 @@ struct message_state {
     const struct message_door *door; // NULL: none
     struct channel_table *channels;  // NULL until the first channel is opened
     struct map relays;               // private to relay.c: by ac_ref of a coroutine elsewhere
+    struct map relay_peers;          // likewise: whose they are
     struct slot_table answers;       // struct call: questions that are open (call.c)
     // Of dead.c; NULL: none.
     void (*dead_hook)(enum ac_dead_reason reason, ac_ref to, ac_value message, void *context);

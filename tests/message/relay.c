@@ -329,3 +329,48 @@ TEST(without_memory_for_one_elsewhere_the_sender_is_told_and_others_hear) {
     run(want_memory, ac_nil, 2);
     ck_assert_int_eq(counted(), 0);
 }
+
+// ---- too many ----
+
+static int watch_nothing(struct loop *loop, ac_ref of, struct far_watch *watch) {
+    (void)loop, (void)of;
+    watch->state = &watch->state; // it is watched, as far as anybody can tell
+    return 0;
+}
+
+static void unwatch_nothing(struct far_watch *watch) { watch->state = NULL; }
+
+static const struct message_door door_to_nobody = {.watch = watch_nothing,
+                                                   .unwatch = unwatch_nothing};
+
+static ac_value subscribe_too_many(ac_value unused) {
+    (void)unused;
+    enum { MOST = 1 << 16 };
+    ac_ref channel = ac_channel_open(NULL);
+    ac_ref far = {.peer = loop_here->peer ^ 1};
+    for (uint64_t i = 1; i <= MOST; i++) {
+        far.id = i << 24;
+        ck_assert_int_eq(ac_channel_subscribe(channel, far), 0);
+    }
+    ck_assert_int_eq(ac_channel_subscribe(channel, far), 0); // it is there
+    far.id = (uint64_t)(MOST + 1) << 24;
+    ck_assert_int_eq(ac_channel_subscribe(channel, far), -EAGAIN);
+    // Others have room.
+    ac_ref other = {.peer = loop_here->peer ^ 2, .id = far.id};
+    ck_assert_int_eq(ac_channel_subscribe(channel, other), 0);
+    // And it has again when one of its own has gone.
+    ck_assert_int_eq(ac_channel_unsubscribe(channel, (ac_ref){far.peer, (uint64_t)1 << 24}), 0);
+    ck_assert_int_eq(ac_channel_subscribe(channel, far), 0);
+    ck_assert_int_eq(ac_channel_subscribe(channel, (ac_ref){far.peer, (uint64_t)1 << 24}), -EAGAIN);
+    for (uint64_t i = 2; i <= MOST + 1; i++)
+        ck_assert_int_eq(ac_channel_unsubscribe(channel, (ac_ref){far.peer, i << 24}), 0);
+    ck_assert_int_eq(ac_channel_unsubscribe(channel, other), 0);
+    ck_assert_int_eq(ac_channel_close(channel), 0);
+    return ac_nil;
+}
+
+TEST(one_process_uses_up_no_others_room) {
+    int err;
+    ck_assert_int_eq(message_set_door(loop_need(&err), &door_to_nobody), 0);
+    run(subscribe_too_many, ac_nil, 1);
+}
