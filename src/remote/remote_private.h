@@ -112,7 +112,10 @@ enum {
     WATCHES_MAX = 1 << 18,   // its monitors here; the next one is lost at once, -ENOBUFS
     STAND_INS_MAX = 1 << 14, // of these, on coroutines of other loops
     ERRANDS_MAX = 1 << 14,   // subscriptions, calls and cancellations that other loops are to do
-    NOTICES_MAX = 1 << 18    // exit notices that wait for it; then its link is given up
+    // Exit notices that wait for it, and the bytes of them or one that is larger; then its link is
+    // given up.
+    NOTICES_MAX = 1 << 18,
+    NOTICES_BYTES_MAX = 1 << 28
 };
 
 // What the guest side tells the host.
@@ -294,6 +297,7 @@ _Static_assert(sizeof(struct watcher) == 16, "a key of the map has no padding");
 enum burden_kind { BURDEN_WATCHES, BURDEN_STAND_INS, BURDEN_ERRANDS, BURDEN_NOTICES, BURDENS };
 struct burden {
     uint32_t count[BURDENS];
+    uint64_t notice_bytes; // of the notices
 };
 
 struct near_monitor {
@@ -526,6 +530,9 @@ void monitor_forget_of(struct remote *remote, ac_ref of, ac_ref watcher);
 // less.
 bool burden_add(struct remote *remote, uint64_t peer, enum burden_kind kind);
 void burden_drop(struct remote *remote, uint64_t peer, enum burden_kind kind);
+// The same of an exit notice of so many bytes.
+bool burden_add_notice(struct remote *remote, uint64_t peer, uint64_t bytes);
+void burden_drop_notice(struct remote *remote, uint64_t peer, uint64_t bytes);
 void watch_asked(struct remote *remote, const struct arrival *arrival);
 void watch_left(struct remote *remote, const struct arrival *arrival);
 void watch_exit(struct remote *remote, struct arrival *arrival);

@@ -423,7 +423,8 @@ struct carrier {
     uint64_t peer;
     struct head head;
     ac_value value;
-    int err; // with which it was sent; -ENOMEM before
+    uint64_t bytes; // of it, encoded
+    int err;        // with which it was sent; -ENOMEM before
 };
 
 static ac_value carry(ac_value argument) {
@@ -444,14 +445,14 @@ static void carried(struct end_watch *watch, const struct ac_exit *exit) {
     if (carrier->err < 0 && carrier->err != -EHOSTUNREACH)
         remote_give_up_now(carrier->remote, carrier->peer);
     carrier->remote->carriers--;
-    burden_drop(carrier->remote, carrier->peer, BURDEN_NOTICES);
+    burden_drop_notice(carrier->remote, carrier->peer, carrier->bytes);
     ac_drop(carrier->value);
     memory_release(carrier);
 }
 
-static int carry_off(struct remote *remote, uint64_t peer, const struct head *head,
-                     ac_value value) {
-    if (!burden_add(remote, peer, BURDEN_NOTICES))
+static int carry_off(struct remote *remote, uint64_t peer, const struct head *head, ac_value value,
+                     uint64_t bytes) {
+    if (!burden_add_notice(remote, peer, bytes))
         return -ENOBUFS;
     struct carrier *carrier = memory_allocate(sizeof *carrier);
     static const struct ac_spawn_options options = {.size = sizeof options, .daemon = true};
@@ -460,7 +461,7 @@ static int carry_off(struct remote *remote, uint64_t peer, const struct head *he
                                               true, &err)
                                 : NULL;
     if (!coro) {
-        burden_drop(remote, peer, BURDEN_NOTICES);
+        burden_drop_notice(remote, peer, bytes);
         memory_release(carrier);
         return err;
     }
@@ -469,6 +470,7 @@ static int carry_off(struct remote *remote, uint64_t peer, const struct head *he
                                 .peer = peer,
                                 .head = *head,
                                 .value = ac_hold(value),
+                                .bytes = bytes,
                                 .err = -ENOMEM};
     coro_watch(coro, &carrier->watch);
     remote->carriers++;
@@ -497,7 +499,7 @@ static void send_exit(struct remote *remote, uint64_t peer, uint64_t number,
         err = remote_frame_now(remote, peer, FRAME_EXIT, &head, encoded,
                                total <= LIGHT_BYTES_MAX ? FABRIC_ALWAYS : FABRIC_WINDOW);
     if (err == -EAGAIN)
-        err = carry_off(remote, peer, &head, value);
+        err = carry_off(remote, peer, &head, value, total);
     if (err < 0)
         trace(TRACE_REMOTE, "an exit notice was not sent: %s", ac_strerror(err));
     if (err == -ENOMEM || err == -ENOBUFS)
@@ -531,6 +533,24 @@ void burden_drop(struct remote *remote, uint64_t peer, enum burden_kind kind) {
             return;
     map_take_id(&remote->burdens, peer);
     memory_release(it);
+}
+
+bool burden_add_notice(struct remote *remote, uint64_t peer, uint64_t bytes) {
+    if (!burden_add(remote, peer, BURDEN_NOTICES))
+        return false;
+    struct burden *it = map_get_id(&remote->burdens, peer);
+    bool fits = it->notice_bytes == 0 ||
+                (bytes <= NOTICES_BYTES_MAX && it->notice_bytes <= NOTICES_BYTES_MAX - bytes);
+    it->notice_bytes += bytes;
+    if (!fits)
+        burden_drop_notice(remote, peer, bytes);
+    return fits;
+}
+
+void burden_drop_notice(struct remote *remote, uint64_t peer, uint64_t bytes) {
+    struct burden *it = map_get_id(&remote->burdens, peer);
+    it->notice_bytes -= bytes;
+    burden_drop(remote, peer, BURDEN_NOTICES);
 }
 
 // ---- records of those who watch ----

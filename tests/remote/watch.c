@@ -15,7 +15,8 @@ enum {
     JOB_DEEP,
     JOB_LARGE,
     JOB_LIVES,
-    JOB_EXCEEDS
+    JOB_EXCEEDS,
+    JOB_EXCEEDS_BYTES
 };
 
 static ac_value wait_for_go(void) {
@@ -103,9 +104,17 @@ static ac_value exceeds(ac_value to) {
     return large_value();
 }
 
+// Its end is a notice too large for one who has taken none so far.
+static ac_value exceeds_bytes(ac_value to) {
+    ac_drop(wait_for_go());
+    must(burden_add_notice(remote_of(loop_here), ac_ref_of(to).peer, NOTICES_BYTES_MAX));
+    return large_value();
+}
+
 static void set_jobs(void) {
-    static const ac_function jobs[] = {finishes,     fails,         is_cancelled, talks,  points,
-                                       returns_deep, returns_large, lives,        exceeds};
+    static const ac_function jobs[] = {finishes, fails,        is_cancelled,  talks,
+                                       points,   returns_deep, returns_large, lives,
+                                       exceeds,  exceeds_bytes};
     memcpy(server_jobs, jobs, sizeof jobs);
 }
 
@@ -747,6 +756,15 @@ static ac_value watch_one_too_many(ac_value unused) {
     must(exit.how == AC_LOST && exit.reason == -ENOTCONN);
     return unused;
 }
+
+static ac_value watch_one_too_large(ac_value unused) {
+    (void)watched_job(find("server"), JOB_EXCEEDS_BYTES);
+    struct ac_exit exit = next_exit();
+    must(exit.how == AC_LOST && exit.reason == -ENOTCONN);
+    return unused;
+}
+
+TEST(who_takes_no_large_notices_is_lost_in_the_end) { with_server(watch_one_too_large); }
 
 TEST(who_takes_no_notices_is_lost_in_the_end) { with_server(watch_one_too_many); }
 
