@@ -97,6 +97,7 @@ struct node_options {
     ac_time look_ns;             // how often it looks at that clock; 0: every five seconds
     ac_time idle_ns;             // ends when it has had no computation for so long; 0: never
     ac_time grace_ns;            // what is left to running jobs when it drains
+    ac_time upload_ns;           // how long an upload may bring nothing; 0: five minutes
     bool die_with_stdin;         // stops when standard input ends
     bool slurm;                  // takes from the environment what Slurm has given it
     enum sys_sandbox_level sandbox; // how workers are confined

@@ -306,6 +306,7 @@ struct node {
     uint32_t workers;      // for each computation, and the processors that jobs may compute with
     uint64_t memory_bytes; // that jobs may use, of all computations together; 0: not known
     ac_value tags;         // a map of texts
+    ac_time upload_ns;     // how long an upload may bring nothing
     bool loopback_only;
     bool stopping;
     const char *closed; // why it takes no computation in now; NULL: it does

@@ -43,6 +43,9 @@
 //                   is
 //                refused                                    refused          +--+ started again
 //
+// An upload that brings nothing for five minutes is refused: it would hold a place of those that a
+// node has for computations.
+//
 // The host ends, and its workers with it (SIGTERM to all that each has started, SIGKILL a second
 // later), when the agent says so, ends or is lost, or when the node stops. Each worker lives in the
 // computation's cell (cell.h) and has a *keeper*, a coroutine that waits until nothing of it lives,
@@ -84,10 +87,11 @@ struct host {
     char name[64];
     ac_value cargo; // as the client told; until it is taken in
     struct intake intake;
-    bool storing;   // items arrive
-    uint64_t round; // which of our questions for them is the last
-    ac_ref giver;   // the host of another node that sends them; none: the supplier does
-    int program;    // the executable, of the intake; -1: not there yet
+    bool storing;         // items arrive
+    ac_time silent_until; // the next bytes of them have to be there by then
+    uint64_t round;       // which of our questions for them is the last
+    ac_ref giver;         // the host of another node that sends them; none: the supplier does
+    int program;          // the executable, of the intake; -1: not there yet
     uint32_t workers;
     struct list keepers;
     uint32_t keeper_count;
@@ -625,6 +629,7 @@ static void take_in(struct host *host) {
         return;
     }
     host->storing = true;
+    host->silent_until = ac_now() + node->upload_ns;
     err = ac_monitor(host->supplier);
     if (err)
         refuse_for(host, err, "the client, who has the program, cannot be reached");
@@ -643,6 +648,8 @@ static void take_piece(struct host *host, ac_value message) {
         return;
     if (intake_add(&host->intake, item, offset, piece, problem) < 0)
         refuse(host, problem);
+    else if (piece.bytes > 0)
+        host->silent_until = ac_now() + host->node->upload_ns;
 }
 
 static void take_done(struct host *host, ac_value message) {
@@ -795,9 +802,13 @@ static ac_value run_host(ac_value argument) {
         take_in(host);
     while (!err && !host->ending) {
         ac_value message;
-        err = ac_receive(&message, AC_FOREVER);
+        err = ac_receive(&message, host->storing ? host->silent_until : AC_FOREVER);
         if (!err)
             take_message(host, message);
+        if (err == -ETIMEDOUT) {
+            refuse(host, "the upload of the program has stopped");
+            err = 0;
+        }
         if (host->drain && !host->ending)
             tell(host, ac_list("draining", (double)host->drain_ns * 1e-9));
         host->drain = false;

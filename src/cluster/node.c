@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 static const ac_time STOP_GRACE_NS = 4 * 1000 * 1000 * 1000ll;
+static const ac_time UPLOAD_NS = 300 * 1000 * 1000 * 1000ll;
 static const ac_time LOOK_NS = 5 * 1000 * 1000 * 1000ll;
 
 enum {
@@ -94,6 +95,7 @@ static void settle(struct daemon *daemon) {
     node->memory_bytes = options->memory_bytes ? options->memory_bytes
                          : slurm->memory_bytes ? slurm->memory_bytes
                                                : place.memory_bytes;
+    node->upload_ns = options->upload_ns ? options->upload_ns : UPLOAD_NS;
     node->loopback_only = options->loopback_only;
     if (options->name || slurm->node[0])
         snprintf(node->name, sizeof node->name, "%s", options->name ? options->name : slurm->node);

@@ -445,6 +445,61 @@ TEST(who_may_not_ship_code_may_not_drain) {
     world_clean();
 }
 
+// Plays the agent of a scheduler and the supplier of a client, who sends one piece and then
+// nothing.
+static ac_value stall(ac_value unused) {
+    (void)unused;
+    static struct cargo cargo;
+    static struct elf_facts facts;
+    char problem[PROBLEM_BYTES], piece[100];
+    ac_value message, wanted;
+    ac_ref node = ac_no_ref, host;
+    const char *word, *text, *name;
+    ck_assert_int_eq(cargo_open(&cargo, NULL), 0);
+    ck_assert_int_eq(elf_read(cargo.items[0].fd, &facts, problem), 0);
+    ck_assert_int_eq(remote_follow(NODE_NAME), 0);
+    while (!ac_ref_is(node)) {
+        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
+        (void)remote_holder_of(message, &node);
+        ac_drop(message);
+    }
+    message = ac_nil;
+    const struct content *content = &cargo.items[0].content;
+    ac_value item = ac_list(ac_of_bytes(content->digest, DIGEST_BYTES), content->bytes);
+    ac_value variant = ac_list(0, elf_to_value(&facts), "test", ac_nil);
+    ac_value told = ac_list(ac_list(item), ac_list(variant), ac_nil, ac_nil);
+    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", told, 1, ac_self(), "")), 0);
+    do {
+        ac_drop(message);
+        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
+    } while (!message_is(message, "need"));
+    ck_assert_int_eq(ac_unpack(message, &word, &host, &wanted), 0);
+    ac_drop(wanted);
+    ck_assert_int_eq(sys_file_read_at(cargo.items[0].fd, 0, piece, sizeof piece), 0);
+    ck_assert_int_eq(ac_send(host, ac_list("piece", 0, 0, ac_of_bytes(piece, sizeof piece))), 0);
+    do {
+        ac_drop(message);
+        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
+    } while (!message_is(message, "refused"));
+    ck_assert_int_eq(ac_unpack(message, &word, &text, &name), 0);
+    ck_assert_str_eq(text, "the upload of the program has stopped");
+    ac_drop(message);
+    cargo_close(&cargo);
+    return ac_nil;
+}
+
+TEST(an_upload_that_stops_is_refused) {
+    world_make();
+    pid_t pid = fork_node(
+        &(struct node_options){
+            .name = "here", .workers = 1, .loopback_only = true, .upload_ns = 300 * 1000 * 1000},
+        NULL);
+    world_run(stall);
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    ck_child_ends(pid);
+    world_clean();
+}
+
 TEST(a_manager_of_services_is_told) {
     char text[256] = "", path[96];
     struct sockaddr_un name = {.sun_family = AF_UNIX};
