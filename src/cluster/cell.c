@@ -12,8 +12,10 @@ enum {
     PROCESSES_MAX = 1024, // of a worker, where nothing else was said
     VARIABLES_MAX = 64,
     FOLDER_BYTES_MAX = 640,
-    TAIL_SHOWN = 280
+    TAIL_SHOWN = 280,
+    CLEAR_TRIES = 100
 };
+#define CLEAR_PAUSE_S 0.002
 
 // ---- the node's folder ----
 
@@ -200,6 +202,12 @@ int cell_start(struct cells *cells, struct sys_ward *ward, const struct sys_proc
     return sys_ward_start(ward, &all, &sandbox, problem);
 }
 
+void cell_clear(struct sys_ward *ward) {
+    for (int i = 0; i < CLEAR_TRIES && sys_ward_clear(ward) == -EBUSY; i++)
+        if (ac_sleep(CLEAR_PAUSE_S) < 0)
+            return;
+}
+
 // ---- another program ----
 
 // Reads what comes until nobody can write any more, or until then. 0 or an error.
@@ -268,6 +276,8 @@ int cell_run(struct cells *cells, const char *const *words, const char *folder, 
     int later = wait_for_ward(&ward) ? sys_ward_reap(&ward, &end) : -ECANCELED;
     if (later == -ECANCELED)
         sys_ward_abandon(&ward);
+    else
+        cell_clear(&ward);
     err = err ? err : later;
     if (buffer_append(&text, "", 1) == 0 && (*said = memory_allocate(text.length)) != NULL)
         memcpy(*said, text.bytes, text.length);

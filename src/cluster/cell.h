@@ -29,6 +29,9 @@ void cells_close(struct cells *cells);
 int cell_start(struct cells *cells, struct sys_ward *ward, const struct sys_process_options *how,
                char problem[SYS_WARD_PROBLEM_BYTES]);
 
+// Removes what the system has of a worker that was reaped. Can wait, for a moment.
+void cell_clear(struct sys_ward *ward);
+
 // Runs a program, sought as shells do, to its end in a folder, confined as a worker is, and kills
 // it with what it has started when the time is up. Can wait. Its exit code, 128 more than the
 // signal that ended it, -ETIMEDOUT or another error; *said, what it wrote up to bytes_max, is to be

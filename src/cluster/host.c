@@ -379,6 +379,7 @@ static ac_value run_keeper(ac_value argument) {
     wait_for_end(keeper);
     end.closed = host->ending;
     end.err = sys_ward_reap(&keeper->ward, &end.ward);
+    cell_clear(&keeper->ward);
     // The listener reads what is left and then the end; unless a process got away with the pipe.
     if (ac_join(keeper->listener, NULL, ac_after(host->intake.output ? 5 : 0.5)) == -ETIMEDOUT) {
         (void)ac_cancel(keeper->listener);

@@ -28,7 +28,7 @@
 #include <errno.h>
 
 enum {
-    REMOVE_ROUNDS = 50,  // until who was killed is gone, where a loop waits, and
+    REMOVE_ROUNDS = 50,  // until who was killed is gone, where a ward could not be started, and
     CLEAR_ROUNDS = 1000, // where a node begins or ends
     REMOVE_PAUSE_US = 2000,
     TRIES_MAX = 16
@@ -109,12 +109,19 @@ static void enable_both(const char *own, struct sys_sandbox_parts *parts) {
     parts->group_pids = enable(own, "pids") && enable(parts->path, "pids");
 }
 
+int group_try_remove(const char *path) {
+    if (rmdir(path) == 0)
+        return 0;
+    int err = -errno;
+    if (err == -EBUSY)
+        (void)put(path, "cgroup.kill", "1");
+    return err;
+}
+
 // Processes that were killed may be in it for a moment still.
 static void remove_in(const char *path, int rounds) {
-    for (int i = 0; i < rounds && rmdir(path) < 0 && errno == EBUSY; i++) {
-        (void)put(path, "cgroup.kill", "1");
+    for (int i = 0; i < rounds && group_try_remove(path) == -EBUSY; i++)
         usleep(REMOVE_PAUSE_US);
-    }
 }
 
 // Kills what is in it and removes it.

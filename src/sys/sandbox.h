@@ -99,8 +99,11 @@ int sys_ward_start(struct sys_ward *ward, const struct sys_process_options *how,
 // Asks all of it to end (SIGTERM) or kills it, and whatever it has started.
 void sys_ward_end(const struct sys_ward *ward, bool hard);
 // Takes its end once the warden's handle was readable. 0; -EAGAIN if it still lives; -EIO if the
-// warden was killed.
+// warden was killed. Then its group is to be removed:
 int sys_ward_reap(struct sys_ward *ward, struct sys_ward_end *end);
+// Tries that. 0; -EBUSY if what was killed is in it still, as it may be for a moment: try again
+// soon. What nobody removes goes with us.
+int sys_ward_clear(struct sys_ward *ward);
 // Kills all of it, and sees to it that the warden is reaped: nobody wants to know its end.
 void sys_ward_abandon(struct sys_ward *ward);
 // "killed by signal 9 (Killed): it used more than the 64 MiB of memory that it may".

@@ -40,6 +40,8 @@ void group_leave(struct sys_sandbox_parts *parts);
 // Makes a group for a ward with its limits: its path. 0 or an error.
 int group_make(const struct sys_sandbox *sandbox, char path[288]);
 void group_remove(const char *path);
+// The same without waiting: 0, -EBUSY, or another error.
+int group_try_remove(const char *path);
 // A number of a file of a group, behind `key` if that is not NULL; 0: not there.
 uint64_t group_number(const char *path, const char *file, const char *key);
 

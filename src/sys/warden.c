@@ -635,8 +635,14 @@ int sys_ward_reap(struct sys_ward *ward, struct sys_ward_end *end) {
         end->process.memory_bytes_max = most;
     if (!err && group_number(ward->group, "memory.events", "oom_kill") > 0)
         end->memory_limit = group_number(ward->group, "memory.max", NULL);
-    group_remove(ward->group);
     return err;
+}
+
+int sys_ward_clear(struct sys_ward *ward) {
+    int err = ward->group[0] ? group_try_remove(ward->group) : 0;
+    if (err != -EBUSY)
+        ward->group[0] = 0;
+    return err == -EBUSY ? err : 0;
 }
 
 void sys_ward_abandon(struct sys_ward *ward) {

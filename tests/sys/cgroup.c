@@ -43,6 +43,33 @@ TEST(a_ward_has_a_group_of_its_own_which_goes_with_it) {
     end();
 }
 
+// Who still has something in its group keeps nobody waiting who takes its end.
+TEST(a_group_that_cannot_be_removed_yet_can_be_later) {
+    char path[288], below[300], problem[SYS_WARD_PROBLEM_BYTES];
+    int output;
+    struct sys_ward ward;
+    struct sys_ward_end end_of;
+    if (!begin())
+        TEST_SKIP(none);
+    struct sys_sandbox sandbox = ward_sandbox(SYS_SANDBOX_DEFAULT);
+    ck_assert_int_eq(ward_start(&ward, &sandbox, "true", &output, problem), 0);
+    strcpy(path, ward.group);
+    snprintf(below, sizeof below, "%s/below", path);
+    ck_assert_int_eq(mkdir(below, 0755), 0);
+    struct pollfd it = {.fd = ward.warden.handle, .events = POLLIN};
+    ck_assert_int_eq(poll(&it, 1, 30000), 1);
+    ck_assert_int_eq(sys_ward_reap(&ward, &end_of), 0);
+    ck_assert_int_eq(sys_ward_clear(&ward), -EBUSY);
+    ck_assert_int_eq(access(path, F_OK), 0);
+    ck_assert_int_eq(rmdir(below), 0);
+    for (int i = 0; i < 1000 && sys_ward_clear(&ward) == -EBUSY; i++)
+        usleep(2000); // the system tells nobody
+    ck_assert_int_ne(access(path, F_OK), 0);
+    ck_assert_int_eq(sys_ward_clear(&ward), 0);
+    sys_fd_close(output);
+    end();
+}
+
 // As one that was killed together with its wardens leaves it: nobody keeps it any more.
 TEST(what_one_that_was_killed_has_left_is_killed_and_removed) {
     char path[288], line[400], problem[SYS_WARD_PROBLEM_BYTES];
