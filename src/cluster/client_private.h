@@ -134,8 +134,8 @@ void job_started(struct ac_computation *computation, const ac_value *items);
 void job_done(struct ac_computation *computation, const ac_value *items);
 // All that are left end so.
 void job_end_all(struct ac_computation *computation, enum ac_end how, int err, const char *why);
-// Waits until another job may be submitted. 0 or an error.
-int job_wait_for_room(struct ac_computation *computation);
+// Waits until another job may be submitted. 0; -ETIMEDOUT; or another error.
+int job_wait_for_room(struct ac_computation *computation, ac_time deadline);
 // The class of jobs that are chunks of a mapping of a function, run by an entry of ours. As
 // ac_submit.
 int job_class_of_chunks(struct ac_computation *computation, const struct ac_job_entry *entry,

@@ -151,17 +151,17 @@ void job_end_waits(struct ac_computation *it, int err) {
         coro_wake(container_of(link, struct submitter, link)->coro, err);
 }
 
-int job_wait_for_room(struct ac_computation *it) {
+int job_wait_for_room(struct ac_computation *it, ac_time deadline) {
     struct coro *self = coro_here();
     while (map_count(&it->jobs) >= JOBS_MAX) {
-        int err = coro_may_wait(self, AC_FOREVER);
+        int err = coro_may_wait(self, deadline);
         if (err)
             return err;
         struct submitter waits = {.coro = self};
         list_init(&waits.link);
         list_append(&it->submitters, &waits.link);
         self->wait_for = &waits;
-        err = (int)coro_wait(self, &submitting, AC_FOREVER);
+        err = (int)coro_wait(self, &submitting, deadline);
         if (err)
             return err;
     }
@@ -209,7 +209,7 @@ int64_t ac_submit_with(ac_computation *it, ac_function function, ac_value argume
     uint32_t class = 0;
     int err = it ? check_call(it, function, argument, &entry) : -EINVAL;
     if (!err)
-        err = job_wait_for_room(it);
+        err = job_wait_for_room(it, AC_FOREVER);
     if (!err)
         err = class_of(it, entry, options, &class);
     if (err) {

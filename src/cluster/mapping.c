@@ -424,16 +424,20 @@ static int give_chunk(struct ac_mapping *it) {
 // True once every argument is in a chunk.
 static bool is_given(const struct ac_mapping *it) { return it->exhausted && !it->refused; }
 
-// Gives as many as there is room for, once a quarter of that is free.
-static int give(struct ac_mapping *it) {
+static bool is_full(const struct ac_computation *it) { return map_count(&it->jobs) >= JOBS_MAX; }
+
+// Gives as many as there is room for, once a quarter of that is free. Waits for room among the jobs
+// of the computation only where none of ours would make any.
+static int give(struct ac_mapping *it, ac_time deadline) {
     struct ac_computation *computation = it->computation;
     uint32_t room = CHUNKS_LEAST + CHUNKS_A_WORKER * map_count(&computation->spots);
     int err = 0;
-    if (it->chunk_count > room - room / 4 ||
-        (it->chunk_count > 0 && map_count(&computation->jobs) >= JOBS_MAX))
+    if (it->chunk_count > room - room / 4)
         return 0;
     while (!err && !is_given(it) && it->chunk_count < room) {
-        err = is_over(computation) ? -ECANCELED : job_wait_for_room(computation);
+        if (it->chunk_count > 0 && is_full(computation))
+            return 0;
+        err = is_over(computation) ? -ECANCELED : job_wait_for_room(computation, deadline);
         if (it->doomed)
             err = -ECANCELED;
         if (!err)
@@ -554,7 +558,7 @@ int ac_mapping_next(ac_mapping *it, struct ac_mapped *result, ac_time deadline) 
         return -EBUSY;
     while (true) {
         it->busy = true;
-        int err = give(it);
+        int err = give(it, deadline);
         bool taken = !it->doomed && take(it, result);
         it->busy = false;
         if (it->doomed) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Mappings, with a real node on loopback: one result for each argument, whatever becomes of it.
+#include "cluster/client_private.h"
 #include "cluster/world.h"
 
 enum { MANY = 300000 }; // arguments: more than are on their way at once
@@ -432,8 +433,7 @@ static ac_value cancel_chunks(ac_value unused) {
     for (; given <= 1040; ended++) // until all are on their way
         ck_assert(next_one());
     ck_assert_int_eq(ac_locate(SCHEDULER_DESK_NAME, &desk, ac_after(TEST_PATIENCE_S)), 0);
-    ck_assert_int_eq(
-        ac_call(desk, ac_list("cancel", 1, 0), &answer, ac_after(TEST_PATIENCE_S)), 0);
+    ck_assert_int_eq(ac_call(desk, ac_list("cancel", 1, 0), &answer, ac_after(TEST_PATIENCE_S)), 0);
     ck_assert(ac_bool_of(answer));
     while ((got = ac_mapping_next(map, &one, ac_after(30))) > 0) {
         ck_assert(one.index < 1000 || one.how == AC_CANCELLED ||
@@ -453,6 +453,33 @@ TEST(what_is_cancelled_is_not_sent_again) {
     world_start_scheduler();
     world_start_node("1");
     world_run(cancel_chunks);
+    world_end();
+}
+
+// Other jobs of the computation, as many as it may have, which nobody ends.
+static ac_value map_beside_many(ac_value unused) {
+    (void)unused;
+    static char other;
+    const uint64_t first = (uint64_t)1 << 40;
+    open_one();
+    ck_assert_int_eq(ac_mapping_open(&map, computation, square, .count = 3, .in_order = true), 0);
+    for (uint64_t i = 0; i < JOBS_MAX; i++)
+        ck_assert_int_eq(map_put_id(&computation->jobs, first + i, &other), 0);
+    ck_assert_int_eq(ac_mapping_next(map, &one, ac_after(0.05)), -ETIMEDOUT);
+    ck_assert_int_eq(ac_mapping_next(map, &one, ac_after(0.05)), -ETIMEDOUT);
+    for (uint64_t i = 0; i < JOBS_MAX; i++)
+        ck_assert_ptr_eq(map_take_id(&computation->jobs, first + i), &other);
+    for (int64_t i = 0; i < 3; i++) {
+        ck_assert(next_one());
+        ck_assert_int_eq(one.index, i);
+    }
+    ck_assert_int_eq(ac_mapping_next(map, &one, AC_FOREVER), 0);
+    return close_both();
+}
+
+TEST(who_takes_results_waits_no_longer_than_he_says) {
+    world_begin("1");
+    world_run(map_beside_many);
     world_end();
 }
 
