@@ -259,6 +259,60 @@ TEST(an_answer_that_is_lost_is_asked_for_again) {
     world_clean();
 }
 
+// A scheduler in another process that takes no code from anybody.
+static int closed_tells; // a pipe
+
+static ac_value be_closed(ac_value unused) {
+    char address[64] = "";
+    if (ac_register(ac_self(), SCHEDULER_NAME) || ac_network_address(address) ||
+        sys_fd_write(closed_tells, address, sizeof address))
+        abort();
+    (void)ac_suspend(NULL, AC_FOREVER);
+    return unused;
+}
+
+static pid_t fork_closed_scheduler(char address[64]) {
+    static const struct ac_rights_rule rules[] = {{.may = AC_MAY_ALL & ~(unsigned)AC_MAY_SHIP}};
+    int ends[2];
+    ck_assert_int_eq(sys_pipe(ends), 0);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        closed_tells = ends[1];
+        if (ac_network_start(.loopback_only = true, .rights = rules, .rights_count = 1) == 0)
+            ac_spawn(be_closed, ac_nil);
+        (void)ac_run();
+        _exit(EXIT_FAILURE);
+    }
+    ck_assert_int_eq(read(ends[0], address, 64), 64);
+    sys_fd_close(ends[0]);
+    sys_fd_close(ends[1]);
+    return pid;
+}
+
+static ac_value find_the_other_one(ac_value unused) {
+    ck_assert_int_eq(ac_computation_open(&computation, .scheduler = "any"), 0);
+    struct ac_status status = world_await(AC_JOBS_WAIT, TEST_PATIENCE_S);
+    ck_assert_msg(strstr(status.text, "takes no code from this program"), "%s", status.text);
+    world_start_scheduler(); // blocks: the client is busy meanwhile
+    status = world_await(AC_SCHEDULER_READY, TEST_PATIENCE_S);
+    ck_assert_str_eq(status.location, world_scheduler_address);
+    ck_assert_int_eq(ac_computation_close(computation, AC_NOW), 0);
+    return unused;
+}
+
+TEST(one_that_takes_no_code_does_not_hide_others) {
+    char address[64];
+    world_make();
+    pid_t pid = fork_closed_scheduler(address);
+    world_run(find_the_other_one);
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    world_stop(&world_scheduler);
+    world_clean();
+}
+
 static ac_value name_it_badly(ac_value unused) {
     char name[400];
     memset(name, 'x', sizeof name - 1);
