@@ -111,7 +111,10 @@ enum {
     ARRIVALS_MAX = 1 << 19,  // then its link is given up
     WATCHES_MAX = 1 << 18,   // its monitors here; the next one is lost at once, -ENOBUFS
     STAND_INS_MAX = 1 << 14, // of these, on coroutines of other loops
-    ERRANDS_MAX = 1 << 14,   // subscriptions, calls and cancellations that other loops are to do
+    ERRANDS_MAX = 1 << 14,   // subscriptions and calls that other loops are to do
+    // Cancellations that they are to do; then its link is given up, as they have no answer. Small,
+    // and no more than the coroutines that it may watch: who ends as many at once is in his right.
+    CANCELS_MAX = 1 << 18,
     // Exit notices that wait for it, and the bytes of them or one that is larger; then its link is
     // given up.
     NOTICES_MAX = 1 << 18,
@@ -294,7 +297,14 @@ struct watcher {
 _Static_assert(sizeof(struct watcher) == 16, "a key of the map has no padding");
 
 // Host side: what a peer has under way here.
-enum burden_kind { BURDEN_WATCHES, BURDEN_STAND_INS, BURDEN_ERRANDS, BURDEN_NOTICES, BURDENS };
+enum burden_kind {
+    BURDEN_WATCHES,
+    BURDEN_STAND_INS,
+    BURDEN_ERRANDS,
+    BURDEN_CANCELS,
+    BURDEN_NOTICES,
+    BURDENS
+};
 struct burden {
     uint32_t count[BURDENS];
     uint64_t notice_bytes; // of the notices

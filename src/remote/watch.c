@@ -299,7 +299,7 @@ static void cancel_here(struct loop *loop, uint64_t id) {
 
 static void cancelling_is_back(struct post *post) {
     struct cancelling *it = container_of(post, struct cancelling, post);
-    burden_drop(it->remote, it->peer, BURDEN_ERRANDS);
+    burden_drop(it->remote, it->peer, BURDEN_CANCELS);
     memory_release(it);
 }
 
@@ -319,7 +319,7 @@ void cancel_asked(struct remote *remote, const struct arrival *arrival) {
         cancel_here(there, of.id);
         return;
     }
-    bool may = burden_add(remote, arrival->peer, BURDEN_ERRANDS);
+    bool may = burden_add(remote, arrival->peer, BURDEN_CANCELS);
     struct cancelling *it = may ? memory_allocate(sizeof *it) : NULL;
     if (it) {
         *it = (struct cancelling){.post.run = cancel_there,
@@ -331,7 +331,7 @@ void cancel_asked(struct remote *remote, const struct arrival *arrival) {
         return;
     }
     if (may)
-        burden_drop(remote, arrival->peer, BURDEN_ERRANDS);
+        burden_drop(remote, arrival->peer, BURDEN_CANCELS);
     remote_give_up_now(remote, arrival->peer); // it has no answer
 }
 
@@ -510,7 +510,8 @@ static void send_exit(struct remote *remote, uint64_t peer, uint64_t number,
 // ---- what a peer has under way here ----
 
 bool burden_add(struct remote *remote, uint64_t peer, enum burden_kind kind) {
-    static const uint32_t max[BURDENS] = {WATCHES_MAX, STAND_INS_MAX, ERRANDS_MAX, NOTICES_MAX};
+    static const uint32_t max[BURDENS] = {WATCHES_MAX, STAND_INS_MAX, ERRANDS_MAX, CANCELS_MAX,
+                                          NOTICES_MAX};
     struct burden *it = map_get_id(&remote->burdens, peer);
     if (!it) {
         it = memory_allocate_zeroed(sizeof *it);

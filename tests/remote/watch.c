@@ -857,6 +857,35 @@ TEST(all_loops_join_and_cancel_what_is_elsewhere) {
     world_end();
 }
 
+// As if the peer asked for all of it before that loop has run again.
+static ac_value be_asked_to_cancel_many(ac_value unused) {
+    struct remote *remote = remote_of(loop_here);
+    ac_ref at = find("server"), job = ac_spawn(lives, ac_nil, .loop = 2, .joinable = true);
+    const struct arrival arrival = {.peer = at.peer, .to = job};
+    for (int i = 0; i < 2 * ERRANDS_MAX; i++)
+        cancel_asked(remote, &arrival);
+    must_be(server_count(at), 0); // it is there still
+    must_be(ac_join(job, NULL, ac_after(PATIENCE_S)), 0);
+    // But for ever it may not go on.
+    must_be(ac_monitor(at), 0);
+    for (int i = 0; i <= CANCELS_MAX; i++)
+        cancel_asked(remote, &arrival);
+    struct ac_exit exit = next_exit();
+    must(exit.how == AC_LOST && ac_ref_equal(exit.who, at));
+    return unused;
+}
+
+TEST(who_cancels_many_at_once_keeps_the_link) {
+    world_begin();
+    set_jobs();
+    peer = child(serving);
+    must_be(ac_network_start_with(&near), 0);
+    must(ac_ref_is(ac_spawn(be_asked_to_cancel_many, ac_nil, .stack_bytes = TEST_STACK)));
+    must_be(ac_run(.loops = 2), 0);
+    child_end(peer);
+    world_end();
+}
+
 // ---- who stands in for a peer on another loop ----
 
 // Sends to all that stand in here, as who guesses their references could.
