@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define AGAIN_S 0.05 // when there was no memory
+
 static ac_value run_signals(ac_value argument);
 static ac_value run_input(ac_value argument);
 
@@ -47,6 +49,12 @@ int outside_watch(struct outside *outside, bool input) {
     return err || !input ? err : outside_spawn(run_input, outside, "standard input");
 }
 
+// What was told to the life may not get lost for want of memory.
+static void wake(const struct outside *outside) {
+    while (mailbox_put(outside->main, ac_nil) == -ENOMEM && ac_sleep(AGAIN_S) == 0)
+        continue;
+}
+
 static ac_value run_signals(ac_value argument) {
     struct outside *outside = ac_pointer_of(argument);
     struct sys_handle handle = {0};
@@ -61,7 +69,7 @@ static ac_value run_signals(ac_value argument) {
             trace(TRACE_CLUSTER, "signal %d", number);
             life_ask(outside->life, ac_now());
         }
-        (void)mailbox_put(outside->main, ac_nil);
+        wake(outside);
     }
     sys_close(&handle);
     return ac_nil;
@@ -82,7 +90,7 @@ static ac_value run_input(ac_value argument) {
         sys_close(&handle);
     }
     life_stop(outside->life, "its standard input has ended");
-    (void)mailbox_put(outside->main, ac_nil);
+    wake(outside);
     return ac_nil;
 }
 

@@ -26,6 +26,24 @@ static ac_value be_signalled(ac_value unused) {
     return unused;
 }
 
+// Without memory for the kick, which then comes when there is some again.
+static ac_value be_signalled_without_memory(ac_value unused) {
+    ac_value message = ac_of(1);
+    ck_assert_int_eq(outside_watch(&outside, with_input), 0);
+    ck_assert_int_eq(ac_sleep(0.01), 0);
+    memory_fail_nth(1);
+    while (mailbox_put(coro_here(), ac_of(1)) == 0)
+        continue; // so that none is left that was kept for messages
+    memory_fail_nth(1);
+    ck_assert_int_eq(kill(getpid(), SIGTERM), 0);
+    while (!memory_has_failed())
+        ck_assert_int_eq(ac_sleep(0.001), 0);
+    memory_fail_nth(0);
+    while (!ac_is_nil(message))
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+    return unused;
+}
+
 static ac_value lose_input(ac_value unused) {
     ck_assert_int_eq(outside_watch(&outside, with_input), 0);
     wait_for_kick();
@@ -44,6 +62,8 @@ static void run(ac_function main) {
 }
 
 TEST(a_signal_is_told_to_the_life_and_wakes_main) { run(be_signalled); }
+
+TEST(a_signal_wakes_main_when_there_is_memory_again) { run(be_signalled_without_memory); }
 
 TEST(the_end_of_standard_input_stops_who_wants_that) {
     int ends[2];
