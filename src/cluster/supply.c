@@ -49,18 +49,28 @@ static uint32_t agent_count(const struct desk *desk) {
     return count;
 }
 
+// From now on the site is not looked at again. False: no memory.
+static bool note_asked(struct desk *desk, struct site *site) {
+    int err = map_put(&desk->asked, &site->holder, sizeof site->holder, site);
+    return err == 0 || err == -EEXIST;
+}
+
 static bool add_agent(struct desk *desk, struct site *site) {
     struct site_agent *agent = memory_allocate_zeroed(sizeof *agent);
     if (!agent)
         return false;
+    if (!note_asked(desk, site)) {
+        memory_release(agent);
+        return false;
+    }
     *agent = (struct site_agent){.desk = desk, .site = site, .cleaning_until = AC_FOREVER};
     list_init(&agent->link);
     agent->coro = cluster_spawn(desk->scheduler->loop, run_agent, agent, "agent of a node");
     if (!agent->coro) {
+        (void)map_take(&desk->asked, &site->holder, sizeof site->holder);
         memory_release(agent);
         return false;
     }
-    (void)map_put(&desk->asked, &site->holder, sizeof site->holder, site);
     list_append(&desk->agents, &agent->link);
     desk->agent_count++;
     site->users++;
@@ -89,9 +99,12 @@ static void count_disabled(struct desk *desk) {
 
 // Tells of a site that is used only when the client has enabled it.
 static void offer(struct desk *desk, struct site *site) {
-    if (map_put(&desk->disabled, &site->holder, sizeof site->holder, site) < 0)
+    if (!note_asked(desk, site))
         return; // it is offered the next time that something happens
-    (void)map_put(&desk->asked, &site->holder, sizeof site->holder, site);
+    if (map_put(&desk->disabled, &site->holder, sizeof site->holder, site) < 0) {
+        (void)map_take(&desk->asked, &site->holder, sizeof site->holder);
+        return;
+    }
     count_disabled(desk);
     tell(desk, site, AC_NODE_FOUND, false, "");
 }
