@@ -18,6 +18,10 @@ static int check(const struct node_options *node, const char *hours_text, struct
                 hours_text);
         return EXIT_USAGE;
     }
+    if (node->name && !node->name[0]) {
+        fprintf(stderr, "asyncoro node: --name takes a name\n");
+        return EXIT_USAGE;
+    }
     if (node->tags && !tags_read(node->tags, &tags)) {
         fprintf(stderr, "asyncoro node: --tags takes tags such as gpu=a100,disk=ssd, not '%s'\n",
                 node->tags);

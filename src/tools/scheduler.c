@@ -25,6 +25,10 @@ int tool_scheduler(int count, char **arguments) {
         {.name = "--key-stdin", .flag = &key_stdin},
     };
     int code = tool_read_options("scheduler", count, arguments, options, countof(options), NULL);
+    if (!code && scheduler.name && !scheduler.name[0]) {
+        fprintf(stderr, "asyncoro scheduler: --name takes a name\n");
+        code = EXIT_USAGE;
+    }
     if (!code && key_stdin)
         code = tool_read_keys("scheduler", &keys);
     if (code)

@@ -70,6 +70,8 @@ TEST(times_sizes_hours_and_tags_are_checked) {
     }
     ck_assert_int_eq(run_tool("node", "--hours", "at night"), 2);
     ck_said("not 'at night'");
+    ck_assert_int_eq(run_tool("node", "--name="), 2);
+    ck_said("--name takes a name");
     ck_assert_int_eq(run_tool("node", "--tags", "fast"), 2);
     ck_said("not 'fast'");
 }

@@ -14,6 +14,8 @@ TEST(its_arguments_are_checked) {
     ck_assert_int_eq(run_tool("scheduler", "--computations", "0"), 2);
     ck_said("a number from 1 to 65536");
     ck_assert_int_eq(run_tool("scheduler", "--idle", "soon"), 2);
+    ck_assert_int_eq(run_tool("scheduler", "--name", ""), 2);
+    ck_said("--name takes a name");
     ck_assert_int_eq(run_tool("scheduler", "word"), 2);
     ck_assert_int_eq(run_tool("scheduler", "--workers", "2"), 2);
     ck_said("'--workers' is not understood");
