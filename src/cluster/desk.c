@@ -54,6 +54,11 @@ void desk_agent_ended(struct desk *desk) {
     desk_kick(desk);
 }
 
+// Waits until the client takes them in; other desks, and the agents of this one, go on. What comes
+// meanwhile is kept: an item for each of its jobs that has not ended, JOBS_MAX at the most, with
+// its result, and what becomes of nodes. A client that is frozen is lost when its heartbeats have
+// been missed and the grace of its link is over, and all of it goes; one that computes for minutes
+// without a look at its messages is kept for so long. No number of bytes bounds that.
 static void send_news(struct desk *desk) {
     while (!desk->broken && !batch_empty(&desk->news)) {
         ac_value message = batch_take(&desk->news, "news");
