@@ -2,7 +2,8 @@
 // How a computation comes to a desk: at the scheduler of its own loop, or at one in another
 // process. That one the courier seeks, by an address or by name, again and again until it is there:
 // client and scheduler may be started in any order. When it has taken the computation, or said that
-// it does not, the owner is told; and unasked, if none is found, after three seconds.
+// it does not, the owner is told; and unasked, if none is found, after three seconds. Where any one
+// will do, those that take no code from this program are passed over.
 //
 // The question and its answer are specified at the head of service.c.
 #include "cluster/client_private.h"
