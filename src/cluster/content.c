@@ -141,9 +141,12 @@ static int prepare_folder(struct contents *it, const char *wanted) {
 static const char temporary_name[] = "asyncoro-node-";
 
 static bool is_temporary_name(const char *name) {
-    size_t length = sizeof temporary_name - 1;
-    return strncmp(name, temporary_name, length) == 0 &&
-           strspn(name + length, "0123456789abcdef") == 16 && name[length + 16] == 0;
+    unsigned long long number;
+    char same[sizeof temporary_name + 16];
+    if (sscanf(name, "asyncoro-node-%16llx", &number) != 1)
+        return false;
+    snprintf(same, sizeof same, "%s%016llx", temporary_name, number);
+    return strcmp(name, same) == 0;
 }
 
 // Removes those that killed nodes of this user have left.

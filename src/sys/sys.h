@@ -820,18 +820,15 @@ int sys_program_libraries(struct buffer *paths);
 char *const *sys_environment(void);
 // The name under which the running program was started, without its folder.
 const char *sys_program_name(void);
-// A file for reading; one that must not be there yet, mode 0700, for reading and writing. A
-// descriptor or an error.
+// A file for reading; one made now, mode 0700, to read and write. A descriptor or an error.
 int sys_file_open(const char *path);
 int sys_file_create(const char *path);
-// A nameless file in memory; one that can be run, which a system may refuse. A descriptor or an
-// error.
+// A nameless file in memory; one that can be run a system may refuse. A descriptor or an error.
 int sys_memory_create(const char *name, bool executable);
 // The first bytes of such a file as memory, which whoever has it open sees change. NULL: that
 // cannot be. It stays until the process ends.
 void *sys_memory_map(int fd, size_t bytes);
-// Has an empty file share all that another one holds, until either is written, where the disk can
-// do that. 0 or an error.
+// Fills an empty file with what another one holds, without a copy. 0, or an error: few disks can.
 int sys_file_clone(int from, int to);
 // The size of a regular file; -EINVAL for anything else.
 int64_t sys_file_bytes(int fd);

@@ -14,9 +14,7 @@ enum {
     JOB_POINTS,
     JOB_DEEP,
     JOB_LARGE,
-    JOB_LIVES,
-    JOB_EXCEEDS,
-    JOB_EXCEEDS_BYTES
+    JOB_LIVES
 };
 
 static ac_value wait_for_go(void) {
@@ -96,25 +94,9 @@ static ac_value lives(ac_value unused) {
     return ac_nil;
 }
 
-// Its end is one notice too many for one who takes none.
-static ac_value exceeds(ac_value to) {
-    ac_drop(wait_for_go());
-    for (int i = 0; i < NOTICES_MAX; i++)
-        must(burden_add(remote_of(loop_here), ac_ref_of(to).peer, BURDEN_NOTICES));
-    return large_value();
-}
-
-// Its end is a notice too large for one who has taken none so far.
-static ac_value exceeds_bytes(ac_value to) {
-    ac_drop(wait_for_go());
-    must(burden_add_notice(remote_of(loop_here), ac_ref_of(to).peer, NOTICES_BYTES_MAX));
-    return large_value();
-}
-
 static void set_jobs(void) {
     static const ac_function jobs[] = {finishes, fails,        is_cancelled,  talks,
-                                       points,   returns_deep, returns_large, lives,
-                                       exceeds,  exceeds_bytes};
+                                       points,   returns_deep, returns_large, lives};
     memcpy(server_jobs, jobs, sizeof jobs);
 }
 
@@ -722,51 +704,7 @@ TEST(a_notice_for_which_there_is_no_memory_becomes_a_loss) {
     with_server(be_told_without_memory);
 }
 
-// ---- too many ----
-
-static ac_value watch_too_often(ac_value unused) {
-    ac_ref at = find("server");
-    for (uint64_t i = 0; i < WATCHES_MAX; i++) {
-        uint8_t frame[32];
-        size_t count = cbor_put_head(frame, 0, ((uint64_t)1 << 40) + i);
-        count += cbor_put_head(frame + count, 0, at.id);
-        frame[count++] = 0xf4;
-        throw_frame_at_last(at, FRAME_MONITOR, frame, count);
-    }
-    must_be(ac_monitor(at), 0);
-    struct ac_exit exit = next_exit();
-    must(exit.how == AC_LOST && exit.reason == -ENOBUFS);
-    must_be(ac_join(at, NULL, ac_after(PATIENCE_S)), -ENOBUFS);
-    // One less, and there is room again.
-    uint8_t frame[32];
-    size_t count = cbor_put_head(frame, 0, (uint64_t)1 << 40);
-    frame[count++] = 0xf4;
-    throw_frame_at_last(at, FRAME_UNWATCH, frame, count);
-    must_be(ac_monitor(at), 0);
-    must_be(server_count(at), 0);
-    must_be(ac_mailbox_count(), 0);
-    return unused;
-}
-
-TEST(a_peer_has_so_many_monitors_and_no_more, .seconds_max = 120) { with_server(watch_too_often); }
-
-static ac_value watch_one_too_many(ac_value unused) {
-    (void)watched_job(find("server"), JOB_EXCEEDS);
-    struct ac_exit exit = next_exit();
-    must(exit.how == AC_LOST && exit.reason == -ENOTCONN);
-    return unused;
-}
-
-static ac_value watch_one_too_large(ac_value unused) {
-    (void)watched_job(find("server"), JOB_EXCEEDS_BYTES);
-    struct ac_exit exit = next_exit();
-    must(exit.how == AC_LOST && exit.reason == -ENOTCONN);
-    return unused;
-}
-
-TEST(who_takes_no_large_notices_is_lost_in_the_end) { with_server(watch_one_too_large); }
-
-TEST(who_takes_no_notices_is_lost_in_the_end) { with_server(watch_one_too_many); }
+// ---- cancelling ----
 
 static ac_value cancel_far_ones(ac_value unused) {
     ac_ref at = find("server"), job = start_job(at, JOB_LIVES);
@@ -853,35 +791,6 @@ TEST(all_loops_join_and_cancel_what_is_elsewhere) {
     must_be(ac_network_start_with(&near), 0);
     must(ac_ref_is(ac_spawn(spawn_on_second, ac_nil)));
     must_be(ac_run(.loops = 3), 0);
-    child_end(peer);
-    world_end();
-}
-
-// As if the peer asked for all of it before that loop has run again.
-static ac_value be_asked_to_cancel_many(ac_value unused) {
-    struct remote *remote = remote_of(loop_here);
-    ac_ref at = find("server"), job = ac_spawn(lives, ac_nil, .loop = 2, .joinable = true);
-    const struct arrival arrival = {.peer = at.peer, .to = job};
-    for (int i = 0; i < 2 * ERRANDS_MAX; i++)
-        cancel_asked(remote, &arrival);
-    must_be(server_count(at), 0); // it is there still
-    must_be(ac_join(job, NULL, ac_after(PATIENCE_S)), 0);
-    // But for ever it may not go on.
-    must_be(ac_monitor(at), 0);
-    for (int i = 0; i <= CANCELS_MAX; i++)
-        cancel_asked(remote, &arrival);
-    struct ac_exit exit = next_exit();
-    must(exit.how == AC_LOST && ac_ref_equal(exit.who, at));
-    return unused;
-}
-
-TEST(who_cancels_many_at_once_keeps_the_link) {
-    world_begin();
-    set_jobs();
-    peer = child(serving);
-    must_be(ac_network_start_with(&near), 0);
-    must(ac_ref_is(ac_spawn(be_asked_to_cancel_many, ac_nil, .stack_bytes = TEST_STACK)));
-    must_be(ac_run(.loops = 2), 0);
     child_end(peer);
     world_end();
 }
