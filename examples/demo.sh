@@ -44,7 +44,7 @@ settings=(
 )
 
 user=()
-[ "$(id -u)" -ne 0 ] || user=(--user root) # who has to say as whom jobs run
+[ "$(id -u)" -ne 0 ] || user=(--user root) # who is asked as whom jobs run
 
 mkfifo "$own/ready" || fail "no pipe can be made"
 # Jobs may read what they are to count, besides what all may read.

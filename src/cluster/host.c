@@ -33,6 +33,7 @@
 //     ["cannot", host, round]                 it cannot be reached, or does
 //                                             not let us send                  giver -> supplier
 //     ["again", round]                        ask me once more                 supplier -> host
+//     ["wait", round]                         others come first                supplier -> host
 //
 // A host asks once more, in the next round, if who was to send is lost; pieces of another round
 // than the last are dropped.
@@ -782,6 +783,8 @@ static void take_message(struct host *host, ac_value message) {
         take_from(host, message);
     } else if (message_is(message, "again")) {
         take_again(host, message);
+    } else if (message_is(message, "wait")) {
+        host->silent_until = ac_now() + host->node->upload_ns;
     } else if (message_is(message, "give")) {
         take_give(host, message);
     } else if (message_is(message, "end")) {

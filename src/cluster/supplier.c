@@ -16,6 +16,8 @@ enum {
     LARGE_BYTES = 1 << 20 // less is sent at once: a link between two nodes costs more
 };
 
+#define WAIT_S 30.0 // a host gives up after minutes in which it hears nothing
+
 // A node that has asked.
 struct taker {
     struct list link; // in supplier.takers
@@ -260,13 +262,37 @@ static void take_message(struct supplier *it, ac_value message) {
     ac_drop(message);
 }
 
+static bool any_waits(const struct supplier *it) {
+    list_each (link, (struct list *)&it->takers)
+        if (container_of(link, struct taker, link)->state == WAITS)
+            return true;
+    return false;
+}
+
+// A host does not wait for ever for somebody who says nothing.
+static void tell_to_wait(struct supplier *it) {
+    list_each (link, &it->takers) {
+        const struct taker *taker = container_of(link, struct taker, link);
+        if (taker->state == WAITS)
+            (void)ac_try_send(taker->host, ac_list("wait", taker->round));
+    }
+}
+
 ac_value supplier_run(ac_value argument) {
     struct ac_computation *computation = ac_pointer_of(argument);
     struct supplier it = {.computation = computation};
     list_init(&it.takers);
     ac_value message;
-    while (ac_receive(&message, AC_FOREVER) == 0)
-        take_message(&it, message);
+    int err = 0;
+    while (!err) {
+        err = ac_receive(&message, any_waits(&it) ? ac_after(WAIT_S) : AC_FOREVER);
+        if (!err) {
+            take_message(&it, message);
+        } else if (err == -ETIMEDOUT) {
+            tell_to_wait(&it);
+            err = 0;
+        }
+    }
     // What workers wrote last has come, and was acknowledged.
     (void)ac_shield_begin();
     while (ac_receive(&message, AC_NOW) == 0) {

@@ -33,22 +33,22 @@ static int check(const struct node_options *node, const char *hours_text, struct
 }
 
 // Without capabilities jobs of root may still read what root owns, talk to services that obey it,
-// and let others in (chmod). That is somebody's choice and not what comes of saying nothing.
-static int check_user(const struct node_options *node) {
-    if (node->user || !sys_user_is_root())
-        return EXIT_GOOD;
-    return complain("this is root: say as whom jobs run, with --user NAME; or --user root, and "
-                    "what root owns is theirs, as in a container of their own");
+// and let others in (chmod). Who wants that can say so.
+static void warn_of_root(const struct node_options *node) {
+    if (!node->user && sys_user_is_root())
+        fprintf(stderr,
+                "asyncoro node: jobs run as root, and what root owns is theirs to read and to open "
+                "to others: --user NAME says as whom they run instead, and --user root that this "
+                "is meant, as in a container of their own\n");
 }
 
 static int run(struct node_options *node, struct key_ring *keys, bool key_stdin) {
     char text[256];
-    int code = check_user(node);
-    if (!code && key_stdin)
-        code = tool_read_keys("node", keys);
+    int code = key_stdin ? tool_read_keys("node", keys) : EXIT_GOOD;
     if (code)
         return code;
     node->keys = key_stdin ? keys : NULL;
+    warn_of_root(node);
     int err = node_run(node, text);
     digest_wipe(keys, sizeof *keys);
     return err ? complain(text) : EXIT_GOOD;

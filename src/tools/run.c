@@ -96,7 +96,7 @@ static int need_key(void) {
     run.keys.count = 1;
     err = key_draw(run.keys.keys[0]);
     if (!err)
-        err = run.key_fd = sys_memory_create("asyncoro key");
+        err = run.key_fd = sys_memory_create("asyncoro key", false);
     if (err >= 0)
         err = fchmod(run.key_fd, S_IRUSR | S_IWUSR) < 0 ? -errno : 0;
     if (!err)
@@ -235,6 +235,7 @@ static int start_here(void) {
     add(node, &count, "--sandbox", run.sandbox);
     add(node, &count, "--read", run.readable);
     add(node, &count, "--write", run.writable);
+    add(node, &count, "--user", sys_user_is_root() ? "root" : NULL); // the program is root, too
     err = start_helper(&run.node, node, count, unused);
     if (err)
         return err;

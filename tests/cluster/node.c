@@ -454,6 +454,7 @@ static ac_value stall(ac_value unused) {
     char problem[PROBLEM_BYTES], piece[100];
     ac_value message, wanted;
     ac_ref node = ac_no_ref, host;
+    uint64_t round;
     const char *word, *text, *name;
     ck_assert_int_eq(cargo_open(&cargo, NULL), 0);
     ck_assert_int_eq(elf_read(cargo.items[0].fd, &facts, problem), 0);
@@ -467,16 +468,17 @@ static ac_value stall(ac_value unused) {
     const struct content *content = &cargo.items[0].content;
     ac_value item = ac_list(ac_of_bytes(content->digest, DIGEST_BYTES), content->bytes);
     ac_value variant = ac_list(0, elf_to_value(&facts), "test", ac_nil);
-    ac_value told = ac_list(ac_list(item), ac_list(variant), ac_nil, ac_nil);
+    ac_value told = ac_list(ac_list(item), ac_list(variant), ac_nil, ac_nil, false);
     ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", told, 1, ac_self(), "")), 0);
     do {
         ac_drop(message);
         ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
     } while (!message_is(message, "need"));
-    ck_assert_int_eq(ac_unpack(message, &word, &host, &wanted), 0);
+    ck_assert_int_eq(ac_unpack(message, &word, &host, &wanted, &round), 0);
     ac_drop(wanted);
     ck_assert_int_eq(sys_file_read_at(cargo.items[0].fd, 0, piece, sizeof piece), 0);
-    ck_assert_int_eq(ac_send(host, ac_list("piece", 0, 0, ac_of_bytes(piece, sizeof piece))), 0);
+    ck_assert_int_eq(ac_send(host, ac_list("piece", 0, 0, ac_of_bytes(piece, sizeof piece), round)),
+                     0);
     do {
         ac_drop(message);
         ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);

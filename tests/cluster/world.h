@@ -131,7 +131,7 @@ __attribute__((unused)) static void world_start_node_with(const char *workers, c
         arguments[at++] = option;
         arguments[at++] = value;
     }
-    // Root has to say as whom jobs run.
+    // Root is warned unless it says as whom jobs run.
     bool said = option && strcmp(option, "--user") == 0;
     for (size_t i = 0; world_node_options[i]; i++)
         said = said || strncmp(world_node_options[i], "--user", 6) == 0;

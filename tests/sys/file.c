@@ -135,7 +135,7 @@ TEST(a_secret_is_no_link_pipe_or_folder) {
 TEST(a_secret_may_be_a_descriptor_of_a_process) {
     struct buffer buffer;
     char path[64];
-    int fd = sys_memory_create("secret");
+    int fd = sys_memory_create("secret", false);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(sys_fd_write(fd, "secret", 6), 0);
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getpid(), fd);
