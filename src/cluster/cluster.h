@@ -3,6 +3,7 @@
 //
 //   client.c     a computation from open to close; its courier and its supplier
 //   contact.c    how a computation comes to its scheduler
+//   journal.c    what a scheduler writes down to survive being killed (journal.h)
 //   job.c        submitting jobs, running one at a worker, cancelling, asking why
 //   mapping.c    one function over many arguments, many of them a job
 //   scheduler.c  the scheduler as a whole: its beginning, its end, the placer (scheduler.h)

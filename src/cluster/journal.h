@@ -103,6 +103,9 @@ uint64_t journal_last_number(const struct journal *journal);
 struct list *journal_computations(struct journal *journal);
 // 0; or why the journal was given up: the system's error, -ENOMEM.
 int journal_problem(const struct journal *journal);
+// Calls this once when it is given up, from within the call that finds it: it must not use the
+// journal.
+void journal_watch(struct journal *journal, void (*given_up)(void *up), void *up);
 
 // ---- computations ----
 
