@@ -14,6 +14,8 @@ static void door_run(void *up, struct place_worker *at, struct job *job, uint32_
 static void door_recall(void *up, struct place_worker *at, uint64_t number, uint32_t attempt);
 static void door_cancel(void *up, struct place_worker *at, uint64_t number, uint32_t attempt);
 static void door_kill(void *up, struct place_worker *at, uint64_t number, const char *why);
+static void door_over(void *up, struct place_worker *at, uint64_t number, uint32_t attempt,
+                      bool counts);
 static void door_report(void *up, struct place_computation *it, uint64_t number, enum place_end how,
                         int err, const char *why);
 static void door_hint(void *up, struct place_computation *it, const char *why);
@@ -23,6 +25,7 @@ const struct place_door agent_door = {.run = door_run,
                                       .recall = door_recall,
                                       .cancel = door_cancel,
                                       .kill = door_kill,
+                                      .over = door_over,
                                       .report = door_report,
                                       .hint = door_hint};
 
@@ -46,6 +49,8 @@ static void door_run(void *up, struct place_worker *at, struct job *job, uint32_
     (void)up;
     struct worker_agent *worker = placement_worker_user(at);
     const char *function = worker->desk->functions[placement_function(job)];
+    if (worker->desk->record)
+        restore_given(worker, placement_number(job), attempt);
     added(worker, batch_add(&worker->out, THING_RUN, ac_of(placement_number(job)), ac_of(attempt),
                             ac_of(function), ac_hold(placement_argument(job)),
                             ac_of_bool(placement_is_suspect(job))));
@@ -75,6 +80,14 @@ static void door_kill(void *up, struct place_worker *at, uint64_t number, const 
     added(worker, 0);
 }
 
+static void door_over(void *up, struct place_worker *at, uint64_t number, uint32_t attempt,
+                      bool counts) {
+    (void)up;
+    struct worker_agent *worker = placement_worker_user(at);
+    if (worker->desk->record)
+        journal_over(worker->desk->record, number, attempt, counts);
+}
+
 static void door_report(void *up, struct place_computation *it, uint64_t number, enum place_end how,
                         int err, const char *why) {
     (void)up;
@@ -84,8 +97,7 @@ static void door_report(void *up, struct place_computation *it, uint64_t number,
     char text[640]; // may have been cut within a letter
     snprintf(text, sizeof text, "%s", why);
     text_mend(text);
-    desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)ends[how]), ac_of(err),
-              ac_of_error(err, text), ac_nil, ac_of(0.0));
+    desk_tell_end(desk, number, ends[how], err, ac_of_error(err, text), ac_no_ref, 0);
 }
 
 static void door_hint(void *up, struct place_computation *it, const char *why) {
@@ -127,9 +139,8 @@ static void take_ended(struct worker_agent *worker, const ac_value *items, ac_ti
     int64_t how = ac_int_of(items[2]);
     if (how >= AC_FINISHED && how <= AC_LOST &&
         placement_ended(worker->place, number, (uint32_t)ac_int_of(items[1]), ns, now))
-        desk_tell(worker->desk, THING_DONE, ac_of(number), ac_of((int)how),
-                  ac_of((int)ac_int_of(items[3])), ac_hold(items[4]), ac_of(worker->ref),
-                  ac_of((double)ns * 1e-9));
+        desk_tell_end(worker->desk, number, (enum ac_end)how, (int)ac_int_of(items[3]),
+                      ac_hold(items[4]), worker->ref, (double)ns * 1e-9);
 }
 
 static void take_things(struct worker_agent *worker, ac_value message) {
@@ -193,9 +204,12 @@ static void end_by_force(struct worker_agent *worker) {
         await_force(worker);
 }
 
-// A message of jobs that did not go out. If the worker is gone, the monitor tells. What is too
+// What the journal is to know of jobs is in its file before they go out. A message of jobs that did
+// not go out: if the worker is gone, the monitor tells. What is too
 // large to be sent was not let in by the client.
 static void send_things(struct worker_agent *worker) {
+    if (worker->desk->record && !batch_empty(&worker->out))
+        (void)journal_flush(worker->desk->scheduler->journal);
     while (!worker->ending && !worker->broken && !batch_empty(&worker->out)) {
         ac_value message = batch_take(&worker->out, "do");
         int err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(worker->ref, message);
@@ -255,6 +269,8 @@ static ac_value run_agent(ac_value argument) {
     text_mend(text);
     if (worker->place)
         placement_remove_worker(worker->place, worker->begun, text);
+    if (desk->record && worker->record)
+        journal_worker_gone(worker->record);
     scheduler_changed(desk->scheduler);
     if (worker->site && is_draining(worker->site))
         agent_kick(worker->site->coro); // it may be drained now
@@ -275,6 +291,7 @@ void agent_add(struct site_agent *site, int64_t number, ac_ref ref) {
                                     .at = site->site,
                                     .site = site,
                                     .ref = ref,
+                                    .host = site->host,
                                     .number = number,
                                     .begun = PLACE_NOT_KNOWN,
                                     .deadline = AC_FOREVER,

@@ -50,6 +50,8 @@ enum thing {
                  // wait for nodes?, seconds at most, quiet?
     THING_JOB,   // number, class, worker or nil, argument
     THING_DROP,  // number: cancel it; 0: all
+    THING_TAKEN, // how many THING_DONE it has taken of this desk; only where that keeps a journal
+    THING_ALL,   // how many jobs it has told again: that was all that it had
     // scheduler -> client
     THING_STATUS,  // kind, node, worker, coroutine, job, lost?, location, text, worker's address
     THING_STARTED, // number, worker, coroutine
@@ -83,6 +85,12 @@ bool batch_next(ac_value message, size_t *cursor, enum thing *thing,
                 ac_value items[THING_ITEMS_MAX]);
 void batch_drop(enum thing thing, const ac_value items[THING_ITEMS_MAX]);
 void batch_done(struct batch *batch);
+
+// ---- contact.c ----
+
+enum { JOURNAL_TOKEN_BYTES = 16, JOURNAL_ID_BYTES = 8 }; // see journal.h
+// The name under which the scheduler that keeps this journal is found.
+void scheduler_journal_name(const uint8_t id[JOURNAL_ID_BYTES], char name[80]);
 
 // ---- elf.c ----
 

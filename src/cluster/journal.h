@@ -37,9 +37,9 @@
 #ifndef CLUSTER_JOURNAL_H
 #define CLUSTER_JOURNAL_H
 
-#include "value/value.h"
+#include "cluster/cluster_private.h"
 
-enum { JOURNAL_TOKEN_BYTES = 16, JOURNAL_ID_BYTES = 8, JOURNAL_NAME_BYTES = 64 };
+enum { JOURNAL_NAME_BYTES = 64 };
 
 struct journal;
 struct desk;

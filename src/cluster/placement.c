@@ -46,6 +46,7 @@ struct place_computation *placement_open(struct placement *placement,
     it->weight = options->weight ? options->weight : 1;
     it->many_jobs = options->many_jobs;
     it->cancel_ns = options->cancel_ns ? options->cancel_ns : CANCEL_NS_DEFAULT;
+    it->gap_max = options->gap_max ? options->gap_max : PLACE_GAP_MAX;
     list_init(&it->queued);
     list_init(&it->workers);
     list_init(&it->idle);
@@ -64,6 +65,7 @@ void *placement_node_user(const struct place_node *it) { return it->user; }
 const struct place_facts *placement_facts(const struct place_node *it) { return &it->facts; }
 void *placement_worker_user(const struct place_worker *it) { return it->user; }
 uint32_t placement_load(const struct place_worker *it) { return it->load; }
+uint64_t placement_given(const struct place_worker *it) { return it->given; }
 ac_value placement_argument(const struct job *job) { return job->argument; }
 uint64_t placement_number(const struct job *job) { return job->number; }
 bool placement_is_suspect(const struct job *job) { return job->starts_lost > 0; }
@@ -314,6 +316,14 @@ bool placement_ended(struct place_worker *worker, uint64_t number, uint32_t atte
     return true;
 }
 
+// A flight is over and its job is not: unless another one goes on, it waits again.
+static void goes_on(struct job *job, struct place_worker *worker, uint32_t attempt, bool counts) {
+    struct placement *placement = worker->computation->placement;
+    placement->door->over(placement->up, worker, job->number, attempt, counts);
+    if (!job->flight)
+        placement_queue_first(job);
+}
+
 bool placement_given_back(struct place_worker *worker, uint64_t number, uint32_t attempt) {
     struct flight *flight = find_flight(worker, number, attempt);
     if (!flight)
@@ -324,8 +334,8 @@ bool placement_given_back(struct place_worker *worker, uint64_t number, uint32_t
         job_free(job);
     else if (!job->done && job->cancelled)
         placement_report(job, PLACE_CANCELLED, -ECANCELED, "it was cancelled before it began");
-    else if (!job->done && !job->flight)
-        placement_queue_first(job);
+    else if (!job->done)
+        goes_on(job, worker, attempt, false);
     return true;
 }
 
@@ -362,7 +372,7 @@ int placement_add_class(struct place_computation *it, const struct place_needs *
 }
 
 static bool may_follow(const struct place_computation *it, uint64_t number) {
-    return number > it->last_number && number - it->last_number <= PLACE_GAP_MAX;
+    return number > it->last_number && number - it->last_number <= it->gap_max;
 }
 
 int placement_skip(struct place_computation *it, uint64_t number) {
@@ -372,8 +382,9 @@ int placement_skip(struct place_computation *it, uint64_t number) {
     return 0;
 }
 
-int placement_submit(struct place_computation *it, uint64_t number, uint32_t class_number,
-                     struct place_worker *at, ac_value argument) {
+// A job in no queue. Takes the argument.
+static int add_job(struct place_computation *it, uint64_t number, uint32_t class_number,
+                   ac_value argument, struct job **added) {
     int err = may_follow(it, number) && class_number < it->class_count ? 0 : -EINVAL;
     if (!err)
         err = need_page(it, number / PAGE_JOBS);
@@ -389,14 +400,44 @@ int placement_submit(struct place_computation *it, uint64_t number, uint32_t cla
     *place_of(it, number) = job;
     it->pages[number / PAGE_JOBS]->living++;
     it->job_count++;
-    if (at) {
-        job->pinned = true;
-        if (!placement_fly(job, at))
-            placement_report(job, PLACE_FAILED, -ENOMEM, "no memory");
-        return 0;
-    }
+    *added = job;
+    return 0;
+}
+
+static void queue_last(struct job *job) {
     list_append(&job->class->queue, &job->link);
     queue_joined(job);
+}
+
+int placement_submit(struct place_computation *it, uint64_t number, uint32_t class_number,
+                     struct place_worker *at, ac_value argument) {
+    struct job *job;
+    int err = add_job(it, number, class_number, argument, &job);
+    if (err)
+        return err;
+    job->pinned = at != NULL;
+    if (!at)
+        queue_last(job);
+    else if (!placement_fly(job, at))
+        placement_report(job, PLACE_FAILED, -ENOMEM, "no memory");
+    return 0;
+}
+
+int placement_restore(struct place_computation *it, uint64_t number, uint32_t class_number,
+                      uint32_t attempts, uint8_t starts_lost, ac_value argument) {
+    struct job *job;
+    if (class_number < it->class_count &&
+        starts_lost > it->classes[class_number]->needs.retries) {
+        ac_drop(argument);
+        int err = placement_skip(it, number);
+        return err ? err : 1;
+    }
+    int err = add_job(it, number, class_number, argument, &job);
+    if (err)
+        return err;
+    job->attempts = attempts;
+    job->starts_lost = starts_lost;
+    queue_last(job);
     return 0;
 }
 
@@ -567,12 +608,16 @@ void placement_set_round_trip(struct place_worker *worker, uint64_t ns) {
 // The flight is over because its worker is gone.
 static void flight_lost(struct flight *flight, bool forced, const char *why) {
     struct job *job = flight->job;
+    struct place_worker *worker = flight->worker;
+    uint32_t attempt = flight->attempt;
     bool begun = flight->begun, culprit = flight->culprit, late = flight->late;
     flight_end(flight);
-    if (job->flight)
-        return; // another copy goes on
-    if (job->done)
+    if (job->done && !job->flight)
         job_free(job);
+    else if (job->flight && !job->done) // another copy goes on
+        goes_on(job, worker, attempt, false);
+    else if (job->done)
+        return;
     else if (late && (culprit || begun))
         placement_report(job, PLACE_FAILED, -ETIME, job->class->late_text);
     else if (job->cancelled)
@@ -584,7 +629,7 @@ static void flight_lost(struct flight *flight, bool forced, const char *why) {
     else if (begun && !forced && job->starts_lost++ >= job->class->needs.retries)
         placement_report(job, PLACE_LOST, -ECONNRESET, why);
     else
-        placement_queue_first(job);
+        goes_on(job, worker, attempt, begun && !forced);
 }
 
 static void know_begun(struct place_worker *worker, uint64_t begun) {

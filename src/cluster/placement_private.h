@@ -54,6 +54,7 @@ struct place_computation {
     struct page **pages;    // jobs by number
     uint64_t page_count;
     uint64_t last_number;
+    uint64_t gap_max;
     uint64_t job_count;
     uint64_t waiting;   // of them
     uint32_t cpus_held; // by its workers

@@ -10,12 +10,14 @@
 //      site agents    one for each computation and node                  supply.c
 //      worker agents  one for each worker                                agent.c
 //
+// and, where it keeps a journal, what the desks do for its sake             restore.c,
 // so that whoever takes nothing in holds up nobody else. Each owns its record; whoever wants
 // something of one changes the record and kicks it (an empty message).
 #ifndef CLUSTER_SCHEDULER_H
 #define CLUSTER_SCHEDULER_H
 
 #include "cluster/cluster_private.h"
+#include "cluster/journal.h"
 #include "cluster/placement.h"
 
 // What a client may want of a place.
@@ -43,6 +45,15 @@ struct scheduler {
     uint32_t desk_count;
     uint64_t last_number; // of a desk
     struct coro *keeper;  // gets an empty message when a desk has gone; NULL: nobody
+    struct journal *journal; // of whoever made it; NULL: none, and so in all desks
+};
+
+// Jobs of which the client was told that they have ended, in that order, until it has said that it
+// knows.
+struct ends {
+    uint64_t *numbers;
+    size_t first, count, capacity;
+    uint64_t taken; // how many the client has said it knows, ever
 };
 
 // One computation.
@@ -72,6 +83,10 @@ struct desk {
     struct list agents;   // of sites: struct site_agent
     struct list workers;  // struct worker_agent
     uint32_t agent_count; // coroutines of both
+    struct journal_computation *record; // what the journal has of it; NULL: no journal
+    bool restoring;                     // its client tells again what it has; no node serves it yet
+    uint64_t restored;                  // jobs that were told so
+    struct ends ends;                   // only with a record
     char name[64];
 };
 
@@ -99,6 +114,7 @@ struct worker_agent {
     struct place_worker *place;
     struct coro *coro;
     ac_ref ref;       // of the worker
+    ac_ref host;      // whose number it has
     int64_t number;   // on its node
     struct batch out; // for the worker
     bool kicked;
@@ -112,6 +128,7 @@ struct worker_agent {
     bool doom;        // the node is to end it by force,
     bool doomed;      // and was asked to
     ac_time deadline; // when an ending worker is given up
+    struct journal_worker *record; // NULL: no journal, or it was given nothing so far
     char location[64];
     char node_name[64];
     ac_ref node_ref;
@@ -133,17 +150,36 @@ struct coro *cluster_spawn(struct loop *loop, ac_function function, void *argume
 
 // ---- desk.c ----
 
-// Opens a computation, as the message says, and tells where its desk is (`desk` may be NULL). 0 or
-// an error.
-int desk_open(struct scheduler *scheduler, ac_value open, ac_ref *desk);
+// Opens a computation, as the message says, and tells which its desk is (`desk` may be NULL). 0; or
+// an error: -ESRCH, it has a token that the journal does not know, or whose computation has a desk.
+int desk_open(struct scheduler *scheduler, ac_value open, struct desk **desk);
 // Adds news for the client.
 #define desk_tell(desk, thing, ...)                                                                \
     desk_told((desk), batch_add(&(desk)->news, (thing), __VA_ARGS__))
 void desk_told(struct desk *desk, int err);
+// Tells that a job has ended. Takes the value.
+void desk_tell_end(struct desk *desk, uint64_t number, enum ac_end how, int err, ac_value value,
+                   ac_ref worker, double seconds);
 void desk_status(struct desk *desk, const struct ac_status *status, const char *address);
 // A coroutine of the desk has ended.
 void desk_agent_ended(struct desk *desk);
 void desk_kick(struct desk *desk);
+
+// ---- restore.c ----
+
+// The worker is given a job: to be called within door.run, where the desk has a record.
+void restore_given(struct worker_agent *worker, uint64_t number, uint32_t attempt);
+// A job is told again that may have been given to a worker before: as desk.c takes one. `class`: of
+// it. Takes the argument.
+int restore_job(struct desk *desk, uint64_t number, uint32_t class, ac_value argument);
+// The client has told all its jobs, so many: it is served. 0 or an error.
+int restore_end(struct desk *desk, uint64_t jobs);
+// The client is about to be told that a job has ended. 0; -ENOMEM.
+int restore_note_end(struct desk *desk, uint64_t number);
+// It knows of so many of these ends. 0; -EPROTO.
+int restore_take_ends(struct desk *desk, uint64_t taken);
+// The desk is done with its record, which goes.
+void restore_close(struct desk *desk);
 
 // ---- agent.c ----
 

@@ -96,7 +96,7 @@ static void offer(struct desk *desk, struct site *site) {
 void supply_serve(struct desk *desk) {
     list_each (link, &desk->scheduler->sites) {
         struct site *site = container_of(link, struct site, link);
-        if (desk->closing)
+        if (desk->closing || desk->restoring)
             return;
         if (map_get(&desk->asked, &site->holder, sizeof site->holder))
             continue;

@@ -24,6 +24,9 @@ TEST(a_job_that_had_begun_is_lost_and_one_that_had_not_runs_elsewhere) {
     ck_assert_int_eq(how[3], DONE);
     ck_assert_uint_eq(second->ended, 1);
     ck_assert_uint_eq(runs[3], 2);
+    ck_assert_uint_eq(overs[2], 0); // it was reported
+    ck_assert_uint_eq(overs[3], 1);
+    ck_assert_uint_eq(starts_lost[3], 0);
     finish(it);
 }
 
@@ -103,6 +106,41 @@ TEST(a_job_that_may_runs_again_as_often_as_it_may) {
     ck_assert_uint_eq(reports[1], 1);
     ck_assert_int_eq(how[1], PLACE_LOST);
     ck_assert_uint_eq(runs[1], 3);
+    ck_assert_uint_eq(overs[1], 2);
+    ck_assert_uint_eq(starts_lost[1], 2);
+    finish(it);
+}
+
+// Job 1 is new; 2 was given and not begun; 3 and 4 had begun three times.
+TEST(a_job_that_was_given_before_goes_on_with_its_attempts_and_lost_starts) {
+    begin();
+    struct place_computation *it = placement_open(
+        placement, &(struct place_options){.gap_max = 1ull << 34});
+    uint32_t never = add_class(it, &(struct place_needs){0});
+    uint32_t thrice = add_class(it, &(struct place_needs){.retries = 3});
+    for (uint64_t number = 1; number <= 4; number++)
+        nanoseconds[number] = 100 * MS;
+    ck_assert_int_eq(placement_submit(it, 1, never, NULL, ac_nil), 0);
+    attempts[2] = attempts[4] = 7;
+    ck_assert_int_eq(placement_restore(it, 2, never, 7, 0, ac_nil), 0);
+    ck_assert_int_eq(placement_restore(it, 2, never, 7, 0, ac_nil), -EINVAL);
+    ck_assert_int_eq(placement_restore(it, 3, never, 7, 3, ac_nil), 1);
+    ck_assert_int_eq(placement_restore(it, 3, never, 7, 3, ac_nil), -EINVAL);
+    ck_assert_int_eq(placement_restore(it, 4, thrice, 7, 3, ac_nil), 0);
+    ck_assert_int_eq(placement_skip(it, 1ull << 32), 0);
+    ck_assert_int_eq(placement_skip(it, 1ull << 35), -EINVAL);
+    ck_assert_uint_eq(placement_waiting(it), 3);
+    struct place_node *node = add_node("one", 1, "");
+    struct player *player = add_player(it, node);
+    run_until(2, now + 1000 * MS);
+    ck_assert_uint_eq(reported, 2);
+    ck_assert_uint_eq(reports[4], 0);
+    run_until(3, now + 10 * MS);
+    ck_assert(player->begun);
+    lose(player, "lost");
+    ck_assert_uint_eq(attempts[2], 8);
+    ck_assert_uint_eq(attempts[4], 8);
+    ck_assert_int_eq(how[4], PLACE_LOST); // it was the fourth start
     finish(it);
 }
 
@@ -211,6 +249,7 @@ TEST(each_job_is_reported_once_whatever_happens) {
         srand(seed);
         memset(players, 0, sizeof players);
         memset(reports, 0, sizeof reports);
+        memset(attempts, 0, sizeof attempts);
         player_count = 0;
         reported = 0;
         begin();

@@ -45,6 +45,9 @@ static uint32_t reports[JOBS_MAX]; // how often each job was reported
 static enum place_end how[JOBS_MAX];
 static char why[JOBS_MAX][PLACE_TEXT_BYTES];
 static uint32_t runs[JOBS_MAX]; // how often each was given to a worker
+static uint32_t overs[JOBS_MAX];       // attempts after which it went on
+static uint32_t starts_lost[JOBS_MAX]; // those of them that counted
+static uint32_t attempts[JOBS_MAX];    // the last one
 static uint64_t reported;
 static uint32_t hints;
 static char hint[PLACE_TEXT_BYTES];
@@ -57,6 +60,9 @@ static void door_run(void *up, struct place_worker *worker, struct job *job, uin
     it->hand[it->count++] = (struct hand){
         .number = placement_number(job), .attempt = attempt, .place = ++it->given};
     it->most = it->count > it->most ? it->count : it->most;
+    ck_assert_uint_eq(placement_given(worker), it->given);
+    ck_assert_uint_gt(attempt, attempts[placement_number(job)]);
+    attempts[placement_number(job)] = attempt;
     runs[placement_number(job)]++;
 }
 
@@ -91,6 +97,15 @@ static void door_kill(void *up, struct place_worker *worker, uint64_t number, co
     killed = worker;
 }
 
+static void door_over(void *up, struct place_worker *worker, uint64_t number, uint32_t attempt,
+                      bool counts) {
+    (void)up, (void)worker;
+    ck_assert_uint_eq(reports[number], 0);
+    ck_assert_uint_le(attempt, attempts[number]);
+    overs[number]++;
+    starts_lost[number] += counts;
+}
+
 static void count_report(uint64_t number, enum place_end end, const char *text) {
     reports[number]++;
     reported++;
@@ -115,6 +130,7 @@ static const struct place_door door = {.run = door_run,
                                        .recall = door_recall,
                                        .cancel = door_cancel,
                                        .kill = door_kill,
+                                       .over = door_over,
                                        .report = door_report,
                                        .hint = door_hint};
 
