@@ -344,9 +344,10 @@ enum ac_status_kind {
     AC_WORKER_RESUMED,
     AC_SCHEDULER_READY, // one in another process has opened the computation; `location`: where
     AC_SCHEDULER_GONE,  // it is gone, or has refused: `text` says why
-    AC_SCHEDULER_LOST,  // it is lost, but keeps a journal: it is sought again, and AC_SCHEDULER_READY
-                        // or AC_SCHEDULER_GONE follows. Nodes and workers are none of the
-                        // computation any more until they are told of again
+    // It is lost, but keeps a journal: it is sought again, and AC_SCHEDULER_READY or
+    // AC_SCHEDULER_GONE follows. Nodes and workers are to be forgotten; those that are used again
+    // are told of anew.
+    AC_SCHEDULER_LOST
 };
 
 // What is in a status message.

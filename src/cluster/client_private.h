@@ -66,17 +66,6 @@ struct ac_computation {
     char why[512];          // what is in its way, for people; "": nothing so far
     ac_ref desk;            // none until it has said where it is
     bool desk_gone;         // it has ended, for good
-    bool desk_lost;         // it was lost, and may come back; then, with the notice, there is none
-    bool answered;          // a scheduler elsewhere has taken it
-    bool has_token;         // and keeps a journal: it may come back if it is lost
-    bool telling;           // that one is being told what it has lost
-    bool leaving;           // the desk was told to end
-    bool all_unwanted;      // all jobs were cancelled
-    uint8_t token[JOURNAL_TOKEN_BYTES]; // by which it knows the computation
-    ac_time return_ns;                  // how long it is waited for
-    uint64_t taken;         // THING_DONE, of this desk
-    uint64_t taken_told;    // of them, that it was told of
-    struct batch kept_classes; // each THING_CLASS that was told, where jobs are kept
     struct batch wants;     // for the desk
     struct list submitters; // those who wait because too many jobs have not ended
     struct map jobs;        // struct client_job by number
@@ -88,6 +77,20 @@ struct ac_computation {
     struct list mappings; // struct ac_mapping
     bool many_jobs;       // a worker runs many at once
     uint64_t last_number;
+
+    // Of a scheduler elsewhere.
+    bool answered;     // it has taken the computation
+    bool has_token;    // and keeps a journal: it may come back if it is lost
+    bool desk_lost;    // it is lost
+    bool telling;      // it is sought again, or told again what there is
+    bool leaving;      // the desk was told to end
+    bool all_unwanted; // all jobs were cancelled
+    uint8_t token[JOURNAL_TOKEN_BYTES];
+    ac_time return_ns;         // how long it is sought when it is lost
+    uint64_t taken;            // THING_DONE, of this desk
+    uint64_t taken_told;       // of them, that it was told of
+    struct batch kept_classes; // each THING_CLASS that was told, where jobs are kept
+
     char name[64];
 };
 

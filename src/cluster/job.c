@@ -184,10 +184,8 @@ static struct client_job *create_job(const struct ac_computation *it, uint32_t c
     struct kept_job *kept = memory_allocate(sizeof *kept);
     if (!kept)
         return NULL;
-    *kept = (struct kept_job){.job.kept = true,
-                              .class = class,
-                              .at = ac_hold(at),
-                              .argument = ac_hold(argument)};
+    *kept = (struct kept_job){
+        .job.kept = true, .class = class, .at = ac_hold(at), .argument = ac_hold(argument)};
     return &kept->job;
 }
 
@@ -444,8 +442,8 @@ static int tell_classes(struct ac_computation *it, struct batch *batch) {
 
 static int tell_job(const struct client_job *job, struct batch *batch) {
     const struct kept_job *kept = container_of(job, struct kept_job, job);
-    int err = batch_add(batch, THING_JOB, ac_of(job->number), ac_of(kept->class),
-                        ac_hold(kept->at), ac_hold(kept->argument));
+    int err = batch_add(batch, THING_JOB, ac_of(job->number), ac_of(kept->class), ac_hold(kept->at),
+                        ac_hold(kept->argument));
     if (!err && job->unwanted)
         err = batch_add(batch, THING_DROP, ac_of(job->number));
     return err;
@@ -458,7 +456,8 @@ int job_tell_again(struct ac_computation *it) {
     batch_done(&it->wants);
     int err = tell_classes(it, &batch);
     // A map is visited in the order of insertion, which is that of their numbers.
-    for (struct client_job *job; !err && (job = map_next(&it->jobs, &cursor, NULL, NULL)) != NULL;) {
+    for (struct client_job *job;
+         !err && (job = map_next(&it->jobs, &cursor, NULL, NULL)) != NULL;) {
         if (job->number > last)
             break;
         told++;

@@ -29,9 +29,6 @@
 // place, when it is opened and when it is far larger than what it has to say.
 #include "cluster/journal.h"
 
-#include "io/crypto.h"
-#include "sys/sys.h"
-
 #include <stdio.h>
 
 enum {
@@ -501,36 +498,26 @@ static void read_end(struct journal *it, struct input *in, bool forget) {
 static int read_record(struct journal *it, struct input *in) {
     const uint8_t *record = get_bytes(in, 1);
     switch (record ? *record : 0) {
-    case LAST:
-        it->last_number = get_number(in);
-        return 0;
-    case COMPUTATION:
-        return read_computation(it, in);
+    case LAST: it->last_number = get_number(in); return 0;
+    case COMPUTATION: return read_computation(it, in);
     case CLOSED: {
         struct journal_computation *computation = get_computation(it, in);
         if (computation)
             take_computation(computation);
         return 0;
     }
-    case WORKER:
-        return read_worker(it, in);
+    case WORKER: return read_worker(it, in);
     case GONE: {
         struct journal_worker *worker = get_worker(it, in);
         if (worker)
             end_worker(worker);
         return 0;
     }
-    case JOB:
-        return read_job(it, in);
-    case GIVEN:
-        return read_given(it, in);
+    case JOB: return read_job(it, in);
+    case GIVEN: return read_given(it, in);
     case OVER:
-    case FORGET:
-        read_end(it, in, *record == FORGET);
-        return 0;
-    default:
-        in->bad = true;
-        return 0;
+    case FORGET: read_end(it, in, *record == FORGET); return 0;
+    default: in->bad = true; return 0;
     }
 }
 
@@ -685,7 +672,9 @@ void journal_close(struct journal *it) {
 
 const uint8_t *journal_id(const struct journal *it) { return it->id; }
 uint64_t journal_last_number(const struct journal *it) { return it->last_number; }
-struct list *journal_computations(struct journal *it) { return &it->computations; }
+struct list *journal_computations(struct journal *it) {
+    return &it->computations;
+}
 int journal_problem(const struct journal *it) { return it->out.err; }
 
 void journal_watch(struct journal *it, void (*given_up)(void *up), void *up) {

@@ -426,8 +426,7 @@ int placement_submit(struct place_computation *it, uint64_t number, uint32_t cla
 int placement_restore(struct place_computation *it, uint64_t number, uint32_t class_number,
                       uint32_t attempts, uint8_t starts_lost, ac_value argument) {
     struct job *job;
-    if (class_number < it->class_count &&
-        starts_lost > it->classes[class_number]->needs.retries) {
+    if (class_number < it->class_count && starts_lost > it->classes[class_number]->needs.retries) {
         ac_drop(argument);
         int err = placement_skip(it, number);
         return err ? err : 1;

@@ -45,6 +45,7 @@ struct scheduler {
     uint32_t desk_count;
     uint64_t last_number; // of a desk
     struct coro *keeper;  // gets an empty message when a desk has gone; NULL: nobody
+
     struct journal *journal; // of whoever made it; NULL: none, and so in all desks
 };
 
@@ -83,10 +84,12 @@ struct desk {
     struct list agents;   // of sites: struct site_agent
     struct list workers;  // struct worker_agent
     uint32_t agent_count; // coroutines of both
+
     struct journal_computation *record; // what the journal has of it; NULL: no journal
     bool restoring;                     // its client tells again what it has; no node serves it yet
     uint64_t restored;                  // jobs that were told so
     struct ends ends;                   // only with a record
+
     char name[64];
 };
 
@@ -114,7 +117,7 @@ struct worker_agent {
     struct place_worker *place;
     struct coro *coro;
     ac_ref ref;       // of the worker
-    ac_ref host;      // whose number it has
+    ac_ref host;      // that has started it
     int64_t number;   // on its node
     struct batch out; // for the worker
     bool kicked;
@@ -128,7 +131,9 @@ struct worker_agent {
     bool doom;        // the node is to end it by force,
     bool doomed;      // and was asked to
     ac_time deadline; // when an ending worker is given up
+
     struct journal_worker *record; // NULL: no journal, or it was given nothing so far
+
     char location[64];
     char node_name[64];
     ac_ref node_ref;

@@ -114,8 +114,8 @@ TEST(a_job_that_may_runs_again_as_often_as_it_may) {
 // Job 1 is new; 2 was given and not begun; 3 and 4 had begun three times.
 TEST(a_job_that_was_given_before_goes_on_with_its_attempts_and_lost_starts) {
     begin();
-    struct place_computation *it = placement_open(
-        placement, &(struct place_options){.gap_max = 1ull << 34});
+    struct place_computation *it = placement_open(placement,
+                                                  &(struct place_options){.gap_max = 1ull << 34});
     uint32_t never = add_class(it, &(struct place_needs){0});
     uint32_t thrice = add_class(it, &(struct place_needs){.retries = 3});
     for (uint64_t number = 1; number <= 4; number++)

@@ -44,7 +44,7 @@ static uint64_t nanoseconds[JOBS_MAX];
 static uint32_t reports[JOBS_MAX]; // how often each job was reported
 static enum place_end how[JOBS_MAX];
 static char why[JOBS_MAX][PLACE_TEXT_BYTES];
-static uint32_t runs[JOBS_MAX]; // how often each was given to a worker
+static uint32_t runs[JOBS_MAX];        // how often each was given to a worker
 static uint32_t overs[JOBS_MAX];       // attempts after which it went on
 static uint32_t starts_lost[JOBS_MAX]; // those of them that counted
 static uint32_t attempts[JOBS_MAX];    // the last one
