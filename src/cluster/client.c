@@ -300,6 +300,8 @@ static void take_message(struct ac_computation *it, ac_value message) {
         take_news(it, message);
     } else if (message_is(message, "desk")) {
         take_desk(it, message);
+    } else if (message_is(message, "closed")) {
+        it->leaving = true;
     }
     ac_drop(message);
 }

@@ -14,6 +14,8 @@
 //      jobs, processors, memory, node's name, location], ...], as many from that one on as fit;
 //      nil: no memory
 //     ["close"]                                            end all workers       courier -> desk
+//     ["closed"]                                           with a journal: it    desk -> courier
+//                                                          ends, and is not lost
 //
 // Classes are numbered from 0 in the order in which they come. The desk ends when all its agents
 // have: after "close", or when the courier has ended or is lost.
@@ -27,6 +29,7 @@
 
 enum { AGENTS_GRACE_NS = 2000 * 1000 * 1000 };
 #define CLOSE_NS (4000ll * 1000 * 1000)
+#define CLOSED_NS (1000ll * 1000 * 1000)
 // Numbers of jobs that have ended since are left out where a client tells its jobs again: 128 MiB
 // of pointers to pages.
 #define RESTORED_GAP_MAX (1ull << 34)
@@ -238,6 +241,13 @@ static void close_desk(struct desk *desk) {
     send_news(desk);
 }
 
+// Its process may end at once, and a client that lost it would await another one.
+static void say_closed(const struct desk *desk) {
+    int err = ac_deliver(desk->courier, ac_list("closed"), ac_now() + CLOSED_NS);
+    trace(TRACE_CLUSTER, "%s: the client was told that it is closed: %s", desk->name,
+          ac_strerror(err));
+}
+
 static void desk_free(struct desk *desk) {
     if (desk->place)
         placement_close(desk->place);
@@ -273,6 +283,8 @@ static ac_value run_desk(ac_value argument) {
     close_desk(desk);
     if (desk->scheduler->shared)
         remote_unguard(loop_here, ac_self());
+    if (desk->record)
+        say_closed(desk);
     restore_close(desk);
     trace(TRACE_CLUSTER, "%s: closed", desk->name);
     // Agents are left only when the loop ends and has cancelled this coroutine too.
