@@ -121,15 +121,15 @@ struct ac_computation_options {
 // coroutine. A scheduler in another process is sought until it is there; if it takes no code from
 // this program, refuses the computation or is gone, AC_SCHEDULER_GONE tells, all jobs are AC_LOST
 // and the computation can only be closed. If it was killed and keeps a journal (`asyncoro scheduler
-// --journal`), AC_SCHEDULER_LOST tells, and it is awaited for as long as it has said: what is wanted
-// meanwhile waits. When it is back, jobs that had been given to a worker run again if they may, else
-// they are AC_LOST; what ac_place_suspend and the like have done is forgotten. Does not wait for nodes or scheduler; can wait for a
-// helper thread that reads a large program. 0; -EPERM outside coroutines; -EINVAL if
-// ac_cluster_init was not called; -ENOMEM; an error of ac_network_start; or of reading the
-// program's own executable or what else is to travel: -ENOENT and the like, -ENOEXEC for a variant
-// that is no program, -EFBIG over 1 GiB, -E2BIG for more than 15 variants, or 256 files in all;
-// -EINVAL for a bad .name of a file; then AC_TRACE=cluster tells with which file; -EINVAL for a
-// .scheduler of more than 299 bytes.
+// --journal`), AC_SCHEDULER_LOST tells, and it is awaited for as long as it has said: what is
+// wanted meanwhile waits. When it is back, jobs that had been given to a worker run again if they
+// may, else they are AC_LOST; what ac_place_suspend and the like have done is forgotten. Does not
+// wait for nodes or scheduler; can wait for a helper thread that reads a large program. 0; -EPERM
+// outside coroutines; -EINVAL if ac_cluster_init was not called; -ENOMEM; an error of
+// ac_network_start; or of reading the program's own executable or what else is to travel: -ENOENT
+// and the like, -ENOEXEC for a variant that is no program, -EFBIG over 1 GiB, -E2BIG for more than
+// 15 variants, or 256 files in all; -EINVAL for a bad .name of a file; then AC_TRACE=cluster tells
+// with which file; -EINVAL for a .scheduler of more than 299 bytes.
 #define ac_computation_open(computation, ...)                                                      \
     ac_computation_open_with((computation),                                                        \
                              &(struct ac_computation_options){                                     \

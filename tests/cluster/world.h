@@ -101,11 +101,19 @@ __attribute__((unused)) static void world_start(struct sys_process *process,
 static struct sys_process world_scheduler;
 static char world_scheduler_address[64];
 static const char *world_scheduler_options[16];
+static int world_journals; // so many were made
 
 __attribute__((unused)) static void world_start_scheduler(void) {
     const char *arguments[32] = {"asyncoro", "scheduler", "--loopback", "--grace", "0s"};
-    for (size_t i = 0, at = 5; world_scheduler_options[i]; i++)
+    char journal[80];
+    size_t at = 5;
+    for (size_t i = 0; world_scheduler_options[i]; i++)
         arguments[at++] = world_scheduler_options[i];
+    if (getenv("WORLD_JOURNAL")) {
+        snprintf(journal, sizeof journal, "%s/journal-%d", world_folder, world_journals++);
+        arguments[at++] = "--journal";
+        arguments[at++] = journal;
+    }
     world_start(&world_scheduler, arguments, -1, world_scheduler_address);
     setenv("AC_SCHEDULER", world_scheduler_address, 1);
 }
@@ -151,7 +159,7 @@ __attribute__((unused)) static void world_stop(struct sys_process *process) {
 __attribute__((unused)) static void world_stop_node(void) { world_stop(&world_node); }
 
 // With WORLD_SCHEDULER=1 in the environment computations are given to a scheduler in another
-// process, which dies with the test.
+// process, which dies with the test; with WORLD_JOURNAL=1 too each such scheduler keeps a journal.
 __attribute__((unused)) static void world_begin(const char *workers) {
     world_make();
     if (getenv("WORLD_SCHEDULER"))
