@@ -258,6 +258,112 @@ TEST(jobs_that_wait_are_told_again, .seconds_max = 120) {
     end();
 }
 
+enum { MANY = 100000 };
+
+// More than go into one message, while their owner goes on.
+static ac_value tell_many(ac_value unused) {
+    (void)unused;
+    struct ac_job_exit job;
+    uint8_t *seen = calloc(MANY + 1, 1);
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    (void)world_await(AC_SCHEDULER_READY, TEST_PATIENCE_S);
+    for (int i = 1; i <= MANY / 2; i++)
+        ck_assert_int_eq(ac_submit(computation, square, i, .quiet = true), i);
+    kill_scheduler();
+    start_scheduler();
+    (void)world_await(AC_SCHEDULER_READY, TEST_PATIENCE_S);
+    for (int i = MANY / 2 + 1; i <= MANY; i++) {
+        ck_assert_int_eq(ac_submit(computation, square, i, .quiet = true, .retries = i % 3), i);
+        if (i % 1000 == 0) {
+            ck_assert_int_eq(ac_job_cancel(computation, i), 0);
+            ck_assert_int_eq(ac_job_cancel(computation, i - MANY / 2), 0);
+            ck_assert_int_eq(ac_yield(), 0);
+        }
+    }
+    start_node("2");
+    for (int64_t i = 1; i <= MANY; i++) {
+        ck_assert(world_next_exit(&job, TEST_PATIENCE_S));
+        ck_assert_int_eq(seen[job.job]++, 0);
+        if (job.exit.how == AC_FINISHED)
+            ck_assert_int_eq(ac_int_of(job.exit.value), job.job * job.job);
+        else
+            ck_assert(job.exit.how == AC_CANCELLED && job.job % 1000 == 0);
+        ac_drop(job.exit.value);
+    }
+    free(seen);
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(many_jobs_are_told_again_while_more_are_submitted, .seconds_max = 120) {
+    begin();
+    world_run(tell_many);
+    end();
+}
+
+static int64_t early; // ends of jobs that came meanwhile
+
+// Until the scheduler is back or given up; or for a while, because the notice may be what got lost.
+static void await_return(void) {
+    ac_time until = ac_after(1.5);
+    ac_value message;
+    struct ac_status status = {0};
+    struct ac_job_exit job;
+    bool lost = false;
+    early = 0;
+    while (!(lost && status.kind == AC_SCHEDULER_READY) && status.kind != AC_SCHEDULER_GONE &&
+           ac_receive(&message, until) == 0) {
+        if (ac_job_exit_of(message, &job)) {
+            early++;
+            ac_drop(job.exit.value);
+        }
+        if (!ac_status_of(message, &status))
+            status.kind = 0;
+        lost |= status.kind == AC_SCHEDULER_LOST;
+        ac_drop(message);
+    }
+}
+
+// Each allocation of the client fails once from the loss of a scheduler on: it comes back, or is
+// given up, and each job is reported once.
+static ac_value fail_each(ac_value unused) {
+    (void)unused;
+    bool failed = true;
+    int back = 0;
+    for (long n = 1; failed; n += n < 20 ? 1 : n / 5) {
+        struct ac_job_exit job;
+        ck_assert_int_eq(ac_computation_open(&computation), 0);
+        (void)world_await(AC_SCHEDULER_READY, TEST_PATIENCE_S);
+        for (int i = 1; i <= 20; i++)
+            ck_assert_int_eq(ac_submit(computation, square, i, .retries = i % 4), i);
+        ck_assert_int_eq(ac_sleep(0.002), 0);
+        kill_scheduler();
+        start_scheduler();
+        memory_fail_nth(n);
+        await_return();
+        failed = memory_has_failed();
+        memory_fail_nth(0);
+        ck_assert_int_eq(ac_computation_close(computation, AC_NOW), 0);
+        int count = (int)early, ended[AC_LOST + 1] = {0};
+        while (world_next_exit(&job, 0)) {
+            count++;
+            ended[job.exit.how]++;
+            ac_drop(job.exit.value);
+        }
+        ck_assert_int_le(count, 20); // the notice itself may be what got lost
+        ck_assert_int_ge(count, 19);
+        back += ended[AC_CANCELLED] > 0;
+    }
+    ck_assert_int_gt(back, 0);
+    return ac_nil;
+}
+
+TEST(each_allocation_of_a_client_may_fail, .seconds_max = 200) {
+    begin();
+    world_run(fail_each);
+    world_stop(&world_scheduler);
+    world_clean();
+}
+
 // The scheduler is killed again and again while short jobs run.
 static ac_value kill_in_the_middle(ac_value unused) {
     (void)unused;
