@@ -672,6 +672,101 @@ TEST(where_any_would_do_the_same_is_found_again, .seconds_max = 120) {
     end();
 }
 
+// ---- a client that the test plays ----
+
+static ac_value ask_door(ac_ref courier, ac_value token) {
+    ac_ref door;
+    ac_value answer;
+    ck_assert_int_eq(
+        ac_locate_at(SCHEDULER_NAME, world_scheduler_address, &door, ac_after(TEST_PATIENCE_S)), 0);
+    ck_assert_int_eq(ac_call(door,
+                             ac_list("open", courier, courier, "127.0.0.1:1", "played", ac_nil,
+                                     ac_of_bool(false), 0, 0, 0, ac_of_bool(false), token),
+                             &answer, ac_after(TEST_PATIENCE_S)),
+                     0);
+    return answer;
+}
+
+static ac_ref ck_desk(ac_value answer, uint8_t token[JOURNAL_TOKEN_BYTES]) {
+    const char *word;
+    ac_ref desk;
+    ac_span span;
+    double seconds;
+    ck_assert_int_eq(ac_unpack(answer, &word, &desk, &span, &seconds), 0);
+    ck_assert_str_eq(word, "desk");
+    ck_assert_double_eq_tol(seconds, 60, 1e-6);
+    ck_assert_uint_eq(span.bytes, JOURNAL_TOKEN_BYTES);
+    memcpy(token, span.at, span.bytes);
+    ac_drop(answer);
+    return desk;
+}
+
+static void ck_unknown(ac_value answer) {
+    ck_assert_int_eq(ac_error_of(answer), -ESRCH);
+    ac_drop(answer);
+}
+
+static ac_value stay(ac_value unused) {
+    (void)unused;
+    return ac_result(ac_suspend(NULL, AC_FOREVER));
+}
+
+// Says so to a desk, which ends.
+static void ck_ends(ac_ref desk, struct batch *wants) {
+    ac_value message;
+    struct ac_exit exit = {0};
+    ck_assert_int_eq(ac_monitor(desk), 0);
+    ck_assert_int_eq(ac_send(desk, batch_take(wants, "want")), 0);
+    while (!ac_ref_equal(exit.who, desk)) {
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+        if (ac_exit_of(message, &exit))
+            ac_drop(exit.value);
+        ac_drop(message);
+    }
+    ck_assert_int_eq(exit.how, AC_FINISHED);
+    batch_done(wants);
+}
+
+static ac_value play_client(ac_value unused) {
+    uint8_t token[JOURNAL_TOKEN_BYTES], again[JOURNAL_TOKEN_BYTES];
+    struct batch wants = {0};
+    ac_ref second = ac_spawn(stay, ac_nil, .daemon = true);
+    (void)ck_desk(ask_door(ac_self(), ac_nil), token);
+    kill_scheduler();
+    start_scheduler();
+    ck_unknown(ask_door(ac_self(), ac_of_bytes(token, sizeof token - 1)));
+    token[sizeof token - 1] ^= 1;
+    ck_unknown(ask_door(ac_self(), ac_of_bytes(token, sizeof token)));
+    token[sizeof token - 1] ^= 1;
+    ac_ref desk = ck_desk(ask_door(ac_self(), ac_of_bytes(token, sizeof token)), again);
+    ck_assert_mem_eq(token, again, sizeof token);
+    // Its answer may have been lost; but nobody else gets the computation.
+    ck_assert(
+        ac_ref_equal(desk, ck_desk(ask_door(ac_self(), ac_of_bytes(token, sizeof token)), again)));
+    ck_unknown(ask_door(second, ac_of_bytes(token, sizeof token)));
+    // One job less than it should have been told.
+    ck_assert_int_eq(batch_add(&wants, THING_ALL, ac_of(1)), 0);
+    ck_ends(desk, &wants);
+    ck_unknown(ask_door(ac_self(), ac_of_bytes(token, sizeof token)));
+    // It was told of no end so far.
+    desk = ck_desk(ask_door(ac_self(), ac_nil), token);
+    ck_assert_int_eq(batch_add(&wants, THING_TAKEN, ac_of(1)), 0);
+    ck_ends(desk, &wants);
+    // Nothing was lost here.
+    desk = ck_desk(ask_door(ac_self(), ac_nil), token);
+    ck_assert_int_eq(batch_add(&wants, THING_ALL, ac_of(0)), 0);
+    ck_ends(desk, &wants);
+    return unused;
+}
+
+TEST(a_token_is_needed_and_what_is_told_is_checked) {
+    begin();
+    world_run(play_client);
+    world_stop(&world_scheduler);
+    ck_assert_int_eq(count_in_journal(), 0);
+    world_clean();
+}
+
 // ---- the journal of a scheduler that lives ----
 
 static ac_value see_journal_shrink(ac_value unused) {
