@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 enum { JOBS = 4096 };
@@ -799,6 +800,72 @@ TEST(what_a_client_knows_of_is_forgotten, .seconds_max = 120) {
     begin();
     start_node("2");
     world_run(see_journal_shrink);
+    end();
+}
+
+// A scheduler whose file can grow to some hundred bytes only. Returns where its complaints go.
+static int fork_limited_scheduler(pid_t *pid) {
+    int out[2], complaints[2];
+    char line[256] = "", text[256];
+    ck_assert_int_eq(sys_pipe(out), 0);
+    ck_assert_int_eq(sys_pipe(complaints), 0);
+    *pid = fork();
+    if (*pid == 0) {
+        const struct rlimit limit = {.rlim_cur = 700, .rlim_max = 700};
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        signal(SIGXFSZ, SIG_IGN);
+        dup2(out[1], STDOUT_FILENO);
+        dup2(complaints[1], STDERR_FILENO);
+        bool good = setrlimit(RLIMIT_FSIZE, &limit) == 0;
+        const struct scheduler_options options = {
+            .loopback_only = true, .port = (uint16_t)atoi(port), .journal = journal_path};
+        _exit(good && scheduler_run(&options, text) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+    }
+    sys_fd_close(out[1]);
+    sys_fd_close(complaints[1]);
+    for (size_t n = 0; n < sizeof line - 1 && !strchr(line, '\n'); n++)
+        ck_assert_int_eq(read(out[0], line + n, 1), 1);
+    ck_assert_int_eq(sscanf(line, "scheduler %*s at %63[0-9.:]", world_scheduler_address), 1);
+    world_scheduler_address[strlen(world_scheduler_address) - 1] = 0;
+    setenv("AC_SCHEDULER", world_scheduler_address, 1);
+    return complaints[0];
+}
+
+static pid_t limited;
+
+static ac_value go_on_without(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    for (int i = 1; i <= 200; i++)
+        submit(i, 0.001, 0);
+    for (int i = 1; i <= 200; i++) {
+        struct ac_job_exit job = next_exit();
+        ck_assert_int_eq(job.exit.how, AC_FINISHED);
+        ac_drop(job.exit.value);
+    }
+    submit(201, 1000, 0);
+    await_begun(201, 1);
+    ck_assert_int_eq(kill(limited, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(limited, NULL, 0), limited);
+    ck_assert_int_eq(count_in_journal(), 0);
+    start_scheduler();
+    struct ac_status status = world_await(AC_SCHEDULER_GONE, TEST_PATIENCE_S);
+    ck_assert_msg(strstr(status.text, "knows nothing of this computation"), "%s", status.text);
+    ck_next(201, AC_LOST);
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(a_journal_that_cannot_be_written_is_given_up_and_what_runs_goes_on) {
+    char said[512] = "";
+    begin();
+    world_stop(&world_scheduler);
+    int complaints = fork_limited_scheduler(&limited);
+    start_node("1");
+    world_run(go_on_without);
+    ssize_t got = read(complaints, said, sizeof said - 1);
+    sys_fd_close(complaints);
+    ck_assert_int_gt(got, 0);
+    ck_assert_msg(strstr(said, "is given up: "), "%s", said);
     end();
 }
 
