@@ -37,6 +37,7 @@ enum {
     FRAME_HEAD_BYTES = 16,
     FRAME_BYTES = 64 << 10, // when a frame is written though nobody asks for it
     FRAME_BYTES_MAX = 1 << 20,
+    RECORD_BYTES_MAX = 128,
     FILE_BYTES_MAX = 1 << 30,
     SLACK_BYTES = 1 << 20, // that a file may have beyond GARBAGE times what lives
     GARBAGE = 4,
@@ -205,9 +206,12 @@ static void take_computation(struct journal_computation *computation) {
 
 // ---- writing ----
 
+// For all that put_record has made room for.
 static void put_bytes(struct output *out, const void *bytes, size_t count) {
-    if (!out->err)
-        out->err = buffer_append(&out->body, bytes, count);
+    if (out->err)
+        return;
+    memcpy(out->body.bytes + out->body.length, bytes, count);
+    out->body.length += count;
 }
 
 static void put_number(struct output *out, uint64_t number) {
@@ -234,6 +238,8 @@ static void put_ref(struct output *out, ac_ref ref) {
 }
 
 static void put_record(struct output *out, enum record record) {
+    if (!out->err)
+        out->err = buffer_reserve(&out->body, RECORD_BYTES_MAX);
     put_bytes(out, &(uint8_t){(uint8_t)record}, 1);
 }
 
@@ -269,7 +275,7 @@ static void write_frame(struct output *out) {
 static void output_begin(struct output *out, int fd, uint64_t bytes) {
     *out = (struct output){.fd = fd, .bytes = bytes};
     buffer_init(&out->body);
-    put_bytes(out, (uint8_t[FRAME_HEAD_BYTES]){0}, FRAME_HEAD_BYTES);
+    out->err = buffer_append(&out->body, (uint8_t[FRAME_HEAD_BYTES]){0}, FRAME_HEAD_BYTES);
 }
 
 static void output_end(struct output *out) {

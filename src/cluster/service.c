@@ -28,7 +28,8 @@
 //     "status"                     a map: "name", "state", "why", "nodes", "computations": of each
 //     a map:
 //                                  "number", "name", "client", "workers", "waiting", "placed"
-//                                  (jobs)
+//                                  (jobs); of one whose client may come back "client" is "awaited",
+//                                  and "placed" are those that had been given to workers
 //     ["why", computation, job]    a text, or nil if there is no such job
 //     ["cancel", computation, job] job 0: all of it. True, or nil if there is no such computation
 //
@@ -326,9 +327,22 @@ static ac_value describe_desk(const struct desk *desk) {
                   "placed", placement_jobs(desk->place) - waiting);
 }
 
+// One of the journal, whose client is awaited.
+static ac_value describe_awaited(const struct journal_computation *record) {
+    return ac_map("number", record->number, "name", (const char *)record->name, "client", "awaited",
+                  "workers", 0, "waiting", 0, "placed", map_count(&record->jobs));
+}
+
 static ac_value describe(const struct service *it) {
     static ac_value items[DESCRIBED_MAX];
     size_t count = 0;
+    if (it->journal)
+        list_each (link, journal_computations(it->journal)) {
+            const struct journal_computation *record = container_of(
+                link, struct journal_computation, link);
+            if (count < DESCRIBED_MAX && !record->desk)
+                items[count++] = describe_awaited(record);
+        }
     list_each (link, &it->scheduler->desks) {
         if (count < DESCRIBED_MAX)
             items[count++] = describe_desk(container_of(link, struct desk, link));
