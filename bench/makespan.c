@@ -60,9 +60,9 @@ static void door_report(void *up, struct place_computation *computation, uint64_
     must(false, why);
 }
 
-static void door_over(void *up, struct place_worker *worker, uint64_t number, uint32_t attempt,
+static void door_over(void *up, struct place_computation *it, uint64_t number, uint32_t attempt,
                       bool counts) {
-    (void)up, (void)worker, (void)number, (void)attempt, (void)counts;
+    (void)up, (void)it, (void)number, (void)attempt, (void)counts;
 }
 
 static void door_hint(void *up, struct place_computation *computation, const char *why) {

@@ -14,7 +14,7 @@ static void door_run(void *up, struct place_worker *at, struct job *job, uint32_
 static void door_recall(void *up, struct place_worker *at, uint64_t number, uint32_t attempt);
 static void door_cancel(void *up, struct place_worker *at, uint64_t number, uint32_t attempt);
 static void door_kill(void *up, struct place_worker *at, uint64_t number, const char *why);
-static void door_over(void *up, struct place_worker *at, uint64_t number, uint32_t attempt,
+static void door_over(void *up, struct place_computation *it, uint64_t number, uint32_t attempt,
                       bool counts);
 static void door_report(void *up, struct place_computation *it, uint64_t number, enum place_end how,
                         int err, const char *why);
@@ -80,12 +80,12 @@ static void door_kill(void *up, struct place_worker *at, uint64_t number, const 
     added(worker, 0);
 }
 
-static void door_over(void *up, struct place_worker *at, uint64_t number, uint32_t attempt,
+static void door_over(void *up, struct place_computation *it, uint64_t number, uint32_t attempt,
                       bool counts) {
     (void)up;
-    struct worker_agent *worker = placement_worker_user(at);
-    if (worker->desk->record)
-        journal_over(worker->desk->record, number, attempt, counts);
+    struct desk *desk = placement_user(it);
+    if (desk->record)
+        journal_over(desk->record, number, attempt, counts);
 }
 
 static void door_report(void *up, struct place_computation *it, uint64_t number, enum place_end how,

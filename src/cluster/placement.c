@@ -10,6 +10,7 @@ enum { CANCEL_NS_DEFAULT = 2000 * 1000 * 1000, MEAN_OF = 8 };
 
 static void flight_end(struct flight *flight);
 static void ask_to_end(struct flight *flight);
+static void time_end(struct flight *flight);
 
 // ---- the whole ----
 
@@ -21,6 +22,10 @@ struct placement *placement_create(const struct place_door *door, void *up) {
     it->up = up;
     list_init(&it->computations);
     list_init(&it->nodes);
+    it->nowhere.placement = it;
+    list_init(&it->nowhere.link);
+    snprintf(it->nowhere.facts.name, sizeof it->nowhere.facts.name,
+             "a node that has not come back yet");
     return it;
 }
 
@@ -212,7 +217,9 @@ static void release(struct place_worker *worker, const struct place_class *class
     node->memory_held -= memory;
 }
 
-bool placement_fly(struct job *job, struct place_worker *worker) {
+// A new flight, which stands nowhere in the list of its worker. NULL: no memory.
+static struct flight *flight_begin(struct job *job, struct place_worker *worker, uint64_t number,
+                                   uint32_t attempt) {
     struct placement *placement = worker->computation->placement;
     struct flight *flight = placement->free_flights;
     if (flight)
@@ -220,19 +227,26 @@ bool placement_fly(struct job *job, struct place_worker *worker) {
     else
         flight = memory_allocate(sizeof *flight);
     if (!flight)
-        return false;
-    *flight = (struct flight){.job = job,
-                              .worker = worker,
-                              .other = job->flight,
-                              .number = ++worker->given,
-                              .attempt = ++job->attempts};
+        return NULL;
+    *flight = (struct flight){
+        .job = job, .worker = worker, .other = job->flight, .number = number, .attempt = attempt};
     job->flight = flight;
     list_init(&flight->timed);
     list_init(&flight->link);
-    list_append(&worker->flights, &flight->link);
     worker->load++;
     worker->unbegun++;
     hold(worker, job->class);
+    return flight;
+}
+
+bool placement_fly(struct job *job, struct place_worker *worker) {
+    struct placement *placement = worker->computation->placement;
+    struct flight *flight = flight_begin(job, worker, worker->given + 1, job->attempts + 1);
+    if (!flight)
+        return false;
+    worker->given++;
+    job->attempts++;
+    list_append(&worker->flights, &flight->link);
     sort_worker(worker);
     placement->door->run(placement->up, worker, job, flight->attempt);
     return true;
@@ -281,9 +295,7 @@ bool placement_begun(struct place_worker *worker, uint64_t number, uint32_t atte
     unrecall(flight);
     struct place_class *class = flight->job->class;
     if (flight->asked) {
-        flight->until = now + worker->computation->cancel_ns;
-        list_remove(&flight->timed);
-        list_append(&worker->computation->cancelling, &flight->timed);
+        time_end(flight);
     } else if (class->limit_ns) {
         list_append(&class->timed, &flight->timed);
     }
@@ -319,7 +331,7 @@ bool placement_ended(struct place_worker *worker, uint64_t number, uint32_t atte
 // A flight is over and its job is not: unless another one goes on, it waits again.
 static void goes_on(struct job *job, struct place_worker *worker, uint32_t attempt, bool counts) {
     struct placement *placement = worker->computation->placement;
-    placement->door->over(placement->up, worker, job->number, attempt, counts);
+    placement->door->over(placement->up, worker->computation, job->number, attempt, counts);
     if (!job->flight)
         placement_queue_first(job);
 }
@@ -440,18 +452,27 @@ int placement_restore(struct place_computation *it, uint64_t number, uint32_t cl
     return 0;
 }
 
-// Asks a flight to end; from now on it is given up when its time is over.
+// One that was asked to end is given up when its time is over. An awaited worker has heard nothing.
+static void time_end(struct flight *flight) {
+    struct place_computation *it = flight->worker->computation;
+    list_remove(&flight->timed);
+    if (placement_is_awaited(flight->worker))
+        return;
+    flight->until = it->placement->now + it->cancel_ns;
+    list_append(&it->cancelling, &flight->timed);
+}
+
+// Asks a flight to end, as soon as its worker is there.
 static void ask_to_end(struct flight *flight) {
     struct place_computation *it = flight->worker->computation;
     if (flight->asked)
         return;
     flight->asked = true;
     unrecall(flight);
-    flight->until = it->placement->now + it->cancel_ns;
-    list_remove(&flight->timed);
-    list_append(&it->cancelling, &flight->timed);
-    it->placement->door->cancel(it->placement->up, flight->worker, flight->job->number,
-                                flight->attempt);
+    time_end(flight);
+    if (!placement_is_awaited(flight->worker))
+        it->placement->door->cancel(it->placement->up, flight->worker, flight->job->number,
+                                    flight->attempt);
 }
 
 void placement_cancel(struct place_computation *it, uint64_t number, ac_time now) {
@@ -541,6 +562,8 @@ void placement_remove_node(struct place_node *it) {
 // What has not begun there is asked back.
 void placement_recall(struct place_worker *worker, uint32_t count) {
     struct placement *placement = worker->computation->placement;
+    if (placement_is_awaited(worker))
+        return;
     for (struct list *link = worker->flights.prev; link != &worker->flights && count > 0;
          link = link->prev) {
         struct flight *flight = container_of(link, struct flight, link);
@@ -598,6 +621,92 @@ struct place_worker *placement_add_worker(struct place_computation *computation,
     list_append(&computation->workers, &it->link);
     sort_worker(it);
     return it;
+}
+
+// ---- workers that are awaited ----
+
+bool placement_is_awaited(const struct place_worker *worker) {
+    return worker->node == &worker->computation->placement->nowhere;
+}
+
+struct place_worker *placement_await_worker(struct place_computation *computation, void *user) {
+    return placement_add_worker(computation, &computation->placement->nowhere, user);
+}
+
+int placement_restore_flight(struct place_worker *worker, uint64_t number, uint32_t attempt,
+                             uint64_t place, bool pinned) {
+    struct job *job = placement_find(worker->computation, number);
+    assert(placement_is_awaited(worker));
+    if (!job)
+        return -ESRCH;
+    for (struct flight *other = job->flight; other; other = other->other)
+        if (other->attempt == attempt)
+            return -EINVAL;
+    if (place == 0)
+        return -EINVAL;
+    struct flight *flight = flight_begin(job, worker, place, attempt);
+    if (!flight)
+        return -ENOMEM;
+    if (is_queued(job))
+        placement_unqueue(job);
+    struct list *before = worker->flights.prev;
+    while (before != &worker->flights && container_of(before, struct flight, link)->number > place)
+        before = before->prev;
+    list_append(before->next, &flight->link);
+    job->pinned |= pinned;
+    job->attempts = attempt > job->attempts ? attempt : job->attempts;
+    worker->given = place > worker->given ? place : worker->given;
+    if (job->cancelled)
+        ask_to_end(flight);
+    return 0;
+}
+
+void placement_has(struct place_worker *worker, uint64_t number, uint32_t attempt) {
+    struct flight *flight = find_flight(worker, number, attempt);
+    if (flight)
+        flight->known = true;
+}
+
+// What never arrived, or was given back in vain. From the latest on, because each goes to the head
+// of its queue; but for a job that may run nowhere else.
+static void give_back_unknown(struct place_worker *worker) {
+    for (struct list *link = worker->flights.prev, *before; link != &worker->flights;
+         link = before) {
+        struct flight *flight = container_of(link, struct flight, link);
+        struct job *job = flight->job;
+        before = link->prev;
+        if (flight->begun || flight->known)
+            continue;
+        if (job->pinned && !job->cancelled)
+            placement_report(job, PLACE_LOST, -EHOSTUNREACH, "it never arrived at its worker");
+        (void)placement_given_back(worker, job->number, flight->attempt);
+    }
+}
+
+void placement_settle_worker(struct place_worker *worker, struct place_node *node, void *user,
+                             uint64_t given, ac_time now) {
+    struct place_computation *it = worker->computation;
+    it->placement->now = now;
+    give_back_unknown(worker);
+    it->cpus_held -= worker->cpus;
+    worker->node->cpus_held -= worker->cpus;
+    worker->node->memory_held -= worker->memory;
+    worker->cpus = 0;
+    worker->memory = 0;
+    worker->node = node;
+    worker->user = user;
+    worker->given = given;
+    list_each (link, &worker->flights) {
+        struct flight *flight = container_of(link, struct flight, link);
+        hold(worker, flight->job->class);
+        if (flight->asked) { // and it has not heard of it
+            flight->asked = false;
+            ask_to_end(flight);
+        }
+    }
+    sort_worker(worker);
+    if (!is_open(worker))
+        placement_recall(worker, worker->load);
 }
 
 void placement_set_round_trip(struct place_worker *worker, uint64_t ns) {

@@ -89,7 +89,7 @@ struct place_door {
     void (*kill)(void *up, struct place_worker *worker, uint64_t number, const char *why);
     // An attempt is over, and the job goes on without it. `counts`: it had begun, which is one lost
     // start.
-    void (*over)(void *up, struct place_worker *worker, uint64_t number, uint32_t attempt,
+    void (*over)(void *up, struct place_computation *computation, uint64_t number, uint32_t attempt,
                  bool counts);
     // The job has ended without an end of its own; it is forgotten after this. `worker` NULL: it
     // was at none.
@@ -148,6 +148,22 @@ void placement_suspend_worker(struct place_worker *worker, bool suspended);
 // that it was given (door.run) it has come to; PLACE_NOT_KNOWN: perhaps all, because what it has
 // told last may not have arrived.
 void placement_remove_worker(struct place_worker *worker, uint64_t begun, const char *why);
+// A worker *awaited*: its scheduler was ended and started again, and has not heard of it yet. It is
+// on no node, and given nothing. It is told by placement_settle_worker that it has come back, or by
+// placement_remove_worker that it does not, and how many of its jobs it had begun. NULL: no memory.
+struct place_worker *placement_await_worker(struct place_computation *computation, void *user);
+bool placement_is_awaited(const struct place_worker *worker);
+// What it was given: a job that is there, this attempt, as its `place`-th. A job that waits does so
+// no more. `pinned`: it runs there or nowhere. 0; -ESRCH if there is no such job; -EINVAL if it is
+// at a worker as that attempt, or the place is 0; -ENOMEM.
+int placement_restore_flight(struct place_worker *worker, uint64_t number, uint32_t attempt,
+                             uint64_t place, bool pinned);
+// An awaited worker says that it has that job, and has not begun it.
+void placement_has(struct place_worker *worker, uint64_t number, uint32_t attempt);
+// An awaited worker has told all that it has, has begun and has ended, and is there: `given` jobs
+// have arrived there, ever. Those that it did not tell of wait again.
+void placement_settle_worker(struct place_worker *worker, struct place_node *node, void *user,
+                             uint64_t given, ac_time now);
 // What a message to it and back takes.
 void placement_set_round_trip(struct place_worker *worker, uint64_t ns);
 void *placement_worker_user(const struct place_worker *worker);

@@ -298,3 +298,152 @@ TEST(each_job_is_reported_once_whatever_happens) {
         finish(it);
     }
 }
+
+// ---- a scheduler that is started again ----
+
+// What is known of the jobs of a computation that a new scheduler restores: of class 0.
+static struct place_computation *restore_jobs(uint64_t count, uint8_t retries) {
+    begin();
+    struct place_computation *it = open_one();
+    (void)add_class(it, &(struct place_needs){.retries = retries, .seconds_max = 60});
+    for (uint64_t number = 1; number <= count; number++)
+        submit(it, number, 0, MS);
+    return it;
+}
+
+static struct player *await_player(struct place_computation *it) {
+    struct player *player = &players[player_count++];
+    *player = (struct player){.slowness = 1, .worker = placement_await_worker(it, NULL)};
+    ck_assert_ptr_nonnull(player->worker);
+    return player;
+}
+
+// The player was given that, and has it.
+static void restore(struct player *it, uint64_t number, uint32_t attempt, uint64_t place) {
+    ck_assert_int_eq(placement_restore_flight(it->worker, number, attempt, place, false), 0);
+    attempts[number] = attempt;
+    it->hand[it->count++] = (struct hand){.number = number, .attempt = attempt, .place = place};
+}
+
+static void come_back(struct player *it, struct place_node *node, uint64_t given) {
+    it->given = given;
+    it->node = node;
+    placement_settle_worker(it->worker, node, it, given, now);
+}
+
+TEST(jobs_at_a_worker_that_is_awaited_run_nowhere_else) {
+    struct place_computation *it = restore_jobs(3, 0);
+    struct place_node *node = add_node("one", 2, "");
+    struct player *first = await_player(it);
+    char text[PLACE_TEXT_BYTES];
+    restore(first, 2, 1, 5);
+    restore(first, 1, 3, 4);
+    ck_assert(placement_is_awaited(first->worker));
+    ck_assert_uint_eq(placement_waiting(it), 1);
+    struct player *second = add_player(it, node);
+    run_until(1, now + 10000 * MS);
+    ck_assert_int_eq(how[3], DONE);
+    ck_assert_uint_eq(runs[1] + runs[2], 0);
+    ck_assert(placement_why(it, 1, now, text));
+    ck_assert_ptr_nonnull(strstr(text, "has not come back yet"));
+    // It has ended one job, which takes no place any more, runs the other, and takes new ones.
+    uint32_t class;
+    ck_assert(placement_begun(first->worker, 1, 3, now, &class));
+    ck_assert(placement_ended(first->worker, 1, 3, MS, now));
+    ck_assert(placement_begun(first->worker, 2, 1, now, &class));
+    lose(second, "gone");
+    come_back(first, node, 5);
+    ck_assert(!placement_is_awaited(first->worker));
+    submit(it, 4, 0, MS);
+    ck_assert(placement_ended(first->worker, 2, 1, MS, now));
+    first->count = 0;
+    run_until(2, now + 10 * MS);
+    ck_assert_int_eq(how[4], DONE);
+    ck_assert_uint_eq(first->come_to, 6); // the next place after those that it had
+    finish(it);
+}
+
+TEST(what_never_arrived_at_a_worker_that_comes_back_runs_again_at_no_cost) {
+    struct place_computation *it = restore_jobs(4, 0);
+    struct place_node *node = add_node("one", 2, "");
+    struct player *first = await_player(it);
+    for (uint64_t number = 1; number <= 4; number++)
+        restore(first, number, 1, number);
+    first->count = 0;
+    ck_assert_int_eq(placement_restore_flight(first->worker, 1, 1, 1, false), -EINVAL);
+    ck_assert_int_eq(placement_restore_flight(first->worker, 1, 2, 0, false), -EINVAL);
+    ck_assert_int_eq(placement_restore_flight(first->worker, 5, 1, 5, false), -ESRCH);
+    // It has the second alone, and the first came to its end there; the last two did not arrive.
+    ck_assert(placement_ended(first->worker, 1, 1, MS, now));
+    placement_has(first->worker, 2, 1);
+    first->hand[first->count++] = (struct hand){.number = 2, .attempt = 1, .place = 2};
+    come_back(first, node, 2);
+    ck_assert_uint_eq(placement_load(first->worker), 1);
+    ck_assert_uint_eq(placement_waiting(it), 2);
+    run_until(3, now + 1000 * MS);
+    for (uint64_t number = 2; number <= 4; number++) {
+        ck_assert_uint_eq(reports[number], 1);
+        ck_assert_int_eq(how[number], DONE);
+    }
+    ck_assert_uint_eq(runs[2], 0);
+    ck_assert_uint_eq(runs[3] + runs[4], 2);
+    ck_assert_uint_eq(first->come_to, 4);
+    finish(it);
+}
+
+TEST(a_worker_that_ended_meanwhile_loses_what_it_had_begun) {
+    struct place_computation *it = restore_jobs(3, 0);
+    struct player *first = await_player(it);
+    for (uint64_t number = 1; number <= 3; number++)
+        restore(first, number, 1, 10 + number);
+    lose_after(first, 12, "signal 11");
+    ck_assert_uint_eq(reported, 2);
+    ck_assert_int_eq(how[1], PLACE_LOST);
+    ck_assert_int_eq(how[2], PLACE_LOST);
+    ck_assert_str_eq(why[2], "signal 11");
+    (void)add_player(it, add_node("one", 2, ""));
+    run_until(3, now + 1000 * MS);
+    ck_assert_int_eq(how[3], DONE);
+    finish(it);
+}
+
+TEST(a_job_cancelled_meanwhile_is_asked_to_end_once_its_worker_is_there) {
+    struct place_computation *it = restore_jobs(2, 0);
+    struct place_node *node = add_node("one", 2, "");
+    struct player *first = await_player(it);
+    uint32_t class;
+    restore(first, 1, 1, 1);
+    placement_cancel(it, 1, now);
+    placement_cancel(it, 2, now);
+    ck_assert_uint_eq(reports[2], 1); // it waited
+    run_until(2, now + 10000 * MS);
+    ck_assert_uint_eq(reports[1], 0); // who knows what it does
+    ck_assert(placement_begun(first->worker, 1, 1, now, &class));
+    first->begun = first->hand[0].seen = true;
+    first->until = now + 100000 * (ac_time)MS;
+    come_back(first, node, 1);
+    ck_assert(first->hand[0].asked);
+    run_until(2, now + 100 * MS);
+    ck_assert_int_eq(how[1], PLACE_CANCELLED);
+    finish(it);
+}
+
+TEST(a_job_of_one_worker_that_never_arrived_there_is_lost) {
+    begin();
+    struct place_computation *it = open_one();
+    uint32_t class = add_class(it, &(struct place_needs){0});
+    struct player *first = await_player(it);
+    for (uint64_t number = 1; number <= 2; number++) {
+        submit(it, number, class, MS);
+        ck_assert_int_eq(placement_restore_flight(first->worker, number, 1, number, true), 0);
+    }
+    ck_assert_uint_eq(placement_waiting(it), 0);
+    placement_has(first->worker, 1, 1);
+    come_back(first, add_node("one", 2, ""), 1);
+    ck_assert_uint_eq(reports[1], 0);
+    ck_assert_int_eq(how[2], PLACE_LOST);
+    lose_after(first, 0, "killed");
+    ck_assert_int_eq(how[1], PLACE_LOST);
+    ck_assert_uint_eq(reported, 2);
+    finish(it);
+}

@@ -97,9 +97,9 @@ static void door_kill(void *up, struct place_worker *worker, uint64_t number, co
     killed = worker;
 }
 
-static void door_over(void *up, struct place_worker *worker, uint64_t number, uint32_t attempt,
+static void door_over(void *up, struct place_computation *it, uint64_t number, uint32_t attempt,
                       bool counts) {
-    (void)up, (void)worker;
+    (void)up, (void)it;
     ck_assert_uint_eq(reports[number], 0);
     ck_assert_uint_le(attempt, attempts[number]);
     overs[number]++;
@@ -185,7 +185,7 @@ static void drop_hand(struct player *it, uint32_t i) {
 // What a worker does now. True if that was anything.
 __attribute__((unused)) static bool play(struct player *it) {
     bool changed = false;
-    if (!it->worker)
+    if (!it->worker || placement_is_awaited(it->worker))
         return false;
     for (uint32_t i = 0; i < it->count; i++) {
         struct hand hand = it->hand[i];
