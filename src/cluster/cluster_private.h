@@ -45,6 +45,7 @@ enum thing {
     THING_BEGUN, // number, attempt, coroutine: it is about to run
     THING_ENDED, // number, attempt, how, reason, value, nanoseconds
     THING_BACK,  // number, attempt: it was given back
+    THING_HAS,   // number, attempt: it is there and has not begun
     // client -> scheduler
     THING_CLASS, // function's name, processors, memory, tags, node, architecture, retries, copies?,
                  // wait for nodes?, seconds at most, quiet?
@@ -170,10 +171,13 @@ struct worker_start {
     int64_t number; // of the worker on its node, from 1
     bool loopback_only;
     const char *node; // its name
+    bool stays;       // when its scheduler is lost, which then has another find it
 };
 
 // Writes the record into a pipe. 0 or an error.
 int worker_start_write(int fd, const struct worker_start *start);
+// Writes into that pipe, which has room, where the scheduler is that has come back. 0 or an error.
+int worker_return_write(int fd, ac_ref agent, const struct sys_address *scheduler);
 // True if `fd` is a pipe with such a record; then it is read into *start, whose texts live as long
 // as *held.
 bool worker_start_read(int fd, struct worker_start *start, ac_value *held);
