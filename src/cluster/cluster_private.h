@@ -176,7 +176,8 @@ struct worker_start {
 
 // Writes the record into a pipe. 0 or an error.
 int worker_start_write(int fd, const struct worker_start *start);
-// Writes into that pipe, which has room, where the scheduler is that has come back. 0 or an error.
+// Writes into that pipe where the scheduler is that has come back. Does not wait for the worker: 0;
+// -ETIMEDOUT if that has read nothing for long; or an error. From a coroutine.
 int worker_return_write(int fd, ac_ref agent, const struct sys_address *scheduler);
 // True if `fd` is a pipe with such a record; then it is read into *start, whose texts live as long
 // as *held.

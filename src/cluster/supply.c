@@ -306,7 +306,8 @@ static int open_at_node(struct site_agent *agent) {
     sys_address_text(&desk->client, client);
     return ac_send(agent->site->holder,
                    ac_list("open", ac_self(), (const char *)desk->name, ac_hold(desk->cargo),
-                           desk->workers_max, desk->supplier, (const char *)client));
+                           desk->workers_max, desk->supplier, (const char *)client, ac_nil, 0.0,
+                           false));
 }
 
 static void take_answer(struct site_agent *agent, ac_value message) {

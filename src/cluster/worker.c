@@ -190,27 +190,24 @@ int ac_job_file(const char *path, const char *name, ac_time deadline) {
 
 // ---- the start-up record ----
 
-// Takes the value. 0 or an error.
-static int record_write(int fd, ac_value list) {
+// Takes the value. How many bytes the record has, or an error.
+static int record_make(ac_value list, uint8_t record[RECORD_BYTES_MAX]) {
     void *encoded;
     size_t bytes;
     int err = ac_encode(list, &encoded, &bytes);
     ac_drop(list);
     if (err)
         return err;
-    uint8_t record[RECORD_BYTES_MAX];
-    err = bytes + RECORD_HEAD_BYTES > sizeof record ? -EMSGSIZE : 0;
+    err = bytes + RECORD_HEAD_BYTES > RECORD_BYTES_MAX ? -EMSGSIZE : 0;
     if (!err) {
         memcpy(record, record_magic, sizeof record_magic);
         for (int i = 0; i < 4; i++)
             record[8 + i] = (uint8_t)(bytes >> 8 * i);
         memcpy(record + RECORD_HEAD_BYTES, encoded, bytes);
-        err = sys_fd_write(fd, record, bytes + RECORD_HEAD_BYTES);
-        digest_wipe(record, sizeof record);
     }
     digest_wipe(encoded, bytes);
     free(encoded);
-    return err;
+    return err ? err : (int)bytes + RECORD_HEAD_BYTES;
 }
 
 // How many bytes follow this head; 0: it is none.
@@ -224,16 +221,33 @@ int worker_start_write(int fd, const struct worker_start *start) {
     char scheduler[SYS_ADDRESS_TEXT_BYTES], client[SYS_ADDRESS_TEXT_BYTES];
     sys_address_text(&start->scheduler, scheduler);
     sys_address_text(&start->client, client);
-    return record_write(fd, ac_list(ac_of_bytes(start->keys.keys, start->keys.count * KEY_BYTES),
+    uint8_t record[RECORD_BYTES_MAX];
+    int count = record_make(ac_list(ac_of_bytes(start->keys.keys, start->keys.count * KEY_BYTES),
                                     start->agent, (const char *)scheduler, start->supplier,
                                     (const char *)client, start->number, start->loopback_only,
-                                    start->node, start->stays));
+                                    start->node, start->stays),
+                            record);
+    int err = count < 0 ? count : sys_fd_write(fd, record, (size_t)count);
+    digest_wipe(record, sizeof record);
+    return err;
 }
 
 int worker_return_write(int fd, ac_ref agent, const struct sys_address *scheduler) {
     char address[SYS_ADDRESS_TEXT_BYTES];
     sys_address_text(scheduler, address);
-    return record_write(fd, ac_list(agent, (const char *)address));
+    uint8_t record[RECORD_BYTES_MAX];
+    int count = record_make(ac_list(agent, (const char *)address), record);
+    int copy = count < 0 ? count : sys_fd_copy(fd);
+    if (copy < 0)
+        return copy;
+    // As much as this is written as a whole, once there is room for anything.
+    struct sys_handle handle = {0};
+    sys_adopt(loop_here->sys, &handle, copy, true);
+    struct sys_op op = {
+        .verb = SYS_WRITE, .handle = &handle, .bytes = record, .count = (size_t)count};
+    int64_t put = coro_operate(&op, AC_NOW);
+    sys_close(&handle);
+    return put < 0 ? (int)put : put == count ? 0 : -EPIPE;
 }
 
 bool worker_start_read(int fd, struct worker_start *start, ac_value *held) {

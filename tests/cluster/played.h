@@ -60,7 +60,7 @@ static void played_kill(void) {
 }
 
 // Receives until a message opens with that word. To be dropped.
-static ac_value played_await(const char *word) {
+__attribute__((unused)) static ac_value played_await(const char *word) {
     ac_value message;
     for (;; ac_drop(message)) {
         ck_assert_msg(ac_receive(&message, ac_after(TEST_PATIENCE_S)) == 0, "no '%s' came", word);
