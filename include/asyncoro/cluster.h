@@ -122,8 +122,9 @@ struct ac_computation_options {
 // this program, refuses the computation or is gone, AC_SCHEDULER_GONE tells, all jobs are AC_LOST
 // and the computation can only be closed. If it was killed and keeps a journal (`asyncoro scheduler
 // --journal`), AC_SCHEDULER_LOST tells, and it is awaited for as long as it has said: what is
-// wanted meanwhile waits. When it is back, jobs that had been given to a worker run again if they
-// may, else they are AC_LOST; what ac_place_suspend and the like have done is forgotten. Does not
+// wanted meanwhile waits. Jobs that run go on, and end once it is back; those of workers that it
+// does not find again run again if they may, else they are AC_LOST. What ac_place_suspend and the
+// like have done is forgotten. Does not
 // wait for nodes or scheduler; can wait for a helper thread that reads a large program. 0; -EPERM
 // outside coroutines; -EINVAL if ac_cluster_init was not called; -ENOMEM; an error of
 // ac_network_start; or of reading the program's own executable or what else is to travel: -ENOENT

@@ -156,12 +156,27 @@ static void take_things(struct worker_agent *worker, ac_value message) {
         } else if (thing == THING_BACK) {
             (void)placement_given_back(worker->place, (uint64_t)ac_int_of(items[0]),
                                        (uint32_t)ac_int_of(items[1]));
+        } else if (thing == THING_HAS) {
+            placement_has(worker->place, (uint64_t)ac_int_of(items[0]),
+                          (uint32_t)ac_int_of(items[1]));
         } // no worker says anything else
         batch_drop(thing, items);
     }
+    if (worker->desk->record)
+        restore_note_tell(worker);
     scheduler_changed(worker->desk->scheduler);
     if (worker->site && is_draining(worker->site))
         agent_kick(worker->site->coro); // it may be drained now
+}
+
+// One that was awaited has told all.
+static void take_all(struct worker_agent *worker, ac_value message) {
+    const char *word;
+    uint64_t given;
+    if (worker->place && placement_is_awaited(worker->place) && worker->at->place &&
+        ac_unpack(message, &word, &given) == 0)
+        placement_settle_worker(worker->place, worker->at->place, worker, given, ac_now());
+    scheduler_changed(worker->desk->scheduler);
 }
 
 // It takes no more jobs, and is given up at the deadline at the latest.
@@ -184,6 +199,8 @@ static void take_message(struct worker_agent *worker, ac_value message) {
         begin_end(worker);
     } else if (message_is(message, "tell")) {
         take_things(worker, message);
+    } else if (message_is(message, "all")) {
+        take_all(worker, message);
     } else if (message_is(message, "ask")) {
         (void)ac_send(worker->ref, ac_list("go")); // if not, the monitor tells why
     }
@@ -219,6 +236,10 @@ static void send_things(struct worker_agent *worker) {
             worker->broken = true;
         }
     }
+    if (worker->taken > worker->taken_told && !worker->ending && !worker->broken) {
+        worker->taken_told = worker->taken;
+        (void)ac_send(worker->ref, ac_list("taken", worker->taken)); // else the monitor tells why
+    }
     if (worker->broken && !worker->doomed && !worker->ending)
         worker->doom = true;
     if (worker->doom && !worker->doomed)
@@ -241,10 +262,15 @@ static int begin(struct worker_agent *worker) {
         err = receive(worker);
     if (!err)
         err = ac_send(worker->ref, ac_list("hello", ac_self(), worker->desk->many_jobs));
-    if (!err && !worker->ending)
+    // One that was awaited tells what it has first.
+    while (!err && worker->place && placement_is_awaited(worker->place) && !worker->ending)
+        err = receive(worker);
+    if (err || (worker->place && worker->ending))
+        return err;
+    if (!worker->place && !worker->ending)
         worker->place = placement_add_worker(worker->desk->place, worker->at->place, worker);
     if (!worker->place)
-        return err ? err : -ENOMEM;
+        return -ENOMEM;
     agent_look(worker);
     worker_status(worker, AC_WORKER_READY, worker->node_name);
     scheduler_changed(worker->desk->scheduler);
@@ -271,6 +297,9 @@ static ac_value run_agent(ac_value argument) {
         placement_remove_worker(worker->place, worker->begun, text);
     if (desk->record && worker->record)
         journal_worker_gone(worker->record);
+    // It may live and stay, for another scheduler, when only the connection to it was lost.
+    if (desk->record && worker->site && !worker->told)
+        (void)ac_try_send(worker->site->host, ac_list("end", worker->number));
     scheduler_changed(desk->scheduler);
     if (worker->site && is_draining(worker->site))
         agent_kick(worker->site->coro); // it may be drained now
@@ -305,6 +334,7 @@ void agent_add(struct site_agent *site, int64_t number, ac_ref ref) {
         memory_release(worker);
         return;
     }
+    restore_worker(worker);
     list_append(&site->desk->workers, &worker->link);
     site->desk->agent_count++;
     site->site->users++;
@@ -321,7 +351,7 @@ static struct worker_agent *find(struct desk *desk, ac_ref ref) {
 
 struct worker_agent *agent_find(struct desk *desk, ac_ref ref) {
     struct worker_agent *worker = find(desk, ref);
-    return worker && worker->place ? worker : NULL;
+    return worker && worker->place && !placement_is_awaited(worker->place) ? worker : NULL;
 }
 
 // ---- what the client wants of it ----

@@ -130,15 +130,18 @@ static int take_job(struct desk *desk, const ac_value *items) {
     uint64_t number = (uint64_t)ac_int_of(items[0]);
     ac_ref at = ac_ref_of(items[2]);
     desk->restored += desk->restoring;
+    uint32_t class = (uint32_t)ac_int_of(items[1]);
+    if (ac_ref_is(at) && restore_has(desk, number, at))
+        return restore_job(desk, number, class, true, ac_hold(items[3]));
     struct worker_agent *worker = ac_ref_is(at) ? agent_find(desk, at) : NULL;
     if (ac_ref_is(at) && !worker)
         return refuse_job(desk, number, AC_LOST, -EHOSTUNREACH, "the worker is gone");
     if (worker && agent_is_suspended(worker))
         return refuse_job(desk, number, AC_FAILED, -EBUSY, "the worker is suspended");
     if (desk->restoring && !worker)
-        return restore_job(desk, number, (uint32_t)ac_int_of(items[1]), ac_hold(items[3]));
-    return placement_submit(desk->place, number, (uint32_t)ac_int_of(items[1]),
-                            worker ? worker->place : NULL, ac_hold(items[3]));
+        return restore_job(desk, number, class, false, ac_hold(items[3]));
+    return placement_submit(desk->place, number, class, worker ? worker->place : NULL,
+                            ac_hold(items[3]));
 }
 
 static void take_things(struct desk *desk, ac_value message) {
@@ -255,6 +258,7 @@ static void desk_free(struct desk *desk) {
     list_remove(&desk->link);
     batch_done(&desk->news);
     map_done(&desk->asked);
+    map_done(&desk->returned);
     map_done(&desk->disabled);
     ac_drop(desk->cargo);
     for (uint32_t i = 0; i < desk->function_count; i++)
@@ -276,9 +280,11 @@ static ac_value run_desk(ac_value argument) {
     while (!err && !desk->closing) {
         ac_value message;
         send_news(desk);
-        err = desk->closing ? 0 : ac_receive(&message, AC_FOREVER);
+        err = desk->closing ? 0 : ac_receive(&message, desk->awaits_until);
         if (!err && !desk->closing)
             take_message(desk, message);
+        err = err == -ETIMEDOUT ? 0 : err;
+        restore_look(desk);
     }
     close_desk(desk);
     if (desk->scheduler->shared)
@@ -350,6 +356,9 @@ int desk_open(struct scheduler *scheduler, ac_value open, struct desk **opened) 
     list_init(&desk->link);
     list_init(&desk->agents);
     list_init(&desk->workers);
+    list_init(&desk->awaited);
+    desk->awaits_until = AC_FOREVER;
+    map_init(&desk->returned);
     map_init(&desk->asked);
     map_init(&desk->disabled);
     int err = read_open(desk, open);

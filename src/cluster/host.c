@@ -713,7 +713,7 @@ static void lose_agent(struct host *host, enum ac_end how) {
 }
 
 // Tells the workers where the scheduler is now. One that has read nothing for so long that there is
-// no room is of no use to it.
+// no room is of no use to it; one that reads no more has ended, as its keeper learns.
 static void tell_workers(struct host *host, const ac_value *numbers, size_t count) {
     struct sys_address scheduler;
     ac_ref agent = host->agent;
@@ -723,7 +723,7 @@ static void tell_workers(struct host *host, const ac_value *numbers, size_t coun
         int err = !keeper ? 0
                   : known ? worker_return_write(keeper->record, agent, &scheduler)
                           : -EHOSTUNREACH;
-        keeper = err ? find_keeper(host, ac_int_of(numbers[i])) : NULL;
+        keeper = err && err != -EPIPE ? find_keeper(host, ac_int_of(numbers[i])) : NULL;
         if (keeper)
             sys_ward_end(&keeper->ward, true);
     }

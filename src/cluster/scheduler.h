@@ -47,6 +47,7 @@ struct scheduler {
     struct coro *keeper;  // gets an empty message when a desk has gone; NULL: nobody
 
     struct journal *journal; // of whoever made it; NULL: none, and so in all desks
+    ac_time return_ns;       // with one: how long clients and nodes wait for another scheduler
 };
 
 // Jobs of which the client was told that they have ended, in that order, until it has said that it
@@ -89,8 +90,20 @@ struct desk {
     bool restoring;                     // its client tells again what it has; no node serves it yet
     uint64_t restored;                  // jobs that were told so
     struct ends ends;                   // only with a record
+    struct list awaited;                // struct awaited
+    ac_time awaits_until;               // those of nodes that have not come back
+    struct map
+        returned; // peers of nodes that were asked for what they have kept, if it is restored
 
     char name[64];
+};
+
+// A worker that the lost scheduler had given jobs, and that has not been heard of since.
+struct awaited {
+    struct list link; // in desk.awaited
+    struct journal_worker *record;
+    struct place_worker *place;
+    bool kept; // its node has said that it has it
 };
 
 struct site_agent {
@@ -133,6 +146,11 @@ struct worker_agent {
     ac_time deadline; // when an ending worker is given up
 
     struct journal_worker *record; // NULL: no journal, or it was given nothing so far
+    uint64_t tells;                // with a journal: how many it has told,
+    uint64_t mark_tells;           // so many of them had come when the client was told of
+    uint64_t mark_ends;            // so many ends; once it knows of these,
+    uint64_t taken;                // the worker need not keep so many tells,
+    uint64_t taken_told;           // and was told so
 
     char location[64];
     char node_name[64];
@@ -175,14 +193,29 @@ void desk_kick(struct desk *desk);
 // The worker is given a job: to be called within door.run, where the desk has a record.
 void restore_given(struct worker_agent *worker, uint64_t number, uint32_t attempt);
 // A job is told again that may have been given to a worker before: as desk.c takes one. `class`: of
-// it. Takes the argument.
-int restore_job(struct desk *desk, uint64_t number, uint32_t class, ac_value argument);
+// it. `pinned`: it runs there or nowhere. Takes the argument.
+int restore_job(struct desk *desk, uint64_t number, uint32_t class, bool pinned, ac_value argument);
+// Whether a job that is told again was given to this worker.
+bool restore_has(const struct desk *desk, uint64_t number, ac_ref worker);
 // The client has told all its jobs, so many: it is served. 0 or an error.
 int restore_end(struct desk *desk, uint64_t jobs);
 // The client is about to be told that a job has ended. 0; -ENOMEM.
 int restore_note_end(struct desk *desk, uint64_t number);
 // It knows of so many of these ends. 0; -EPROTO.
 int restore_take_ends(struct desk *desk, uint64_t taken);
+// The desk, with a record, has taken in a "tell" of the worker.
+void restore_note_tell(struct worker_agent *worker);
+// A node has been asked for what it has kept, and has kept these workers: a list of numbers.
+void restore_kept(struct site_agent *site, ac_value numbers);
+// One that it has kept has ended; `begun` as of placement_remove_worker. Harmless for any other.
+void restore_worker_ended(struct site_agent *site, int64_t number, uint64_t begun,
+                          const char *text);
+// The node has told all, or, `gone`, tells nothing more: its other workers are awaited no longer.
+void restore_site_told(struct site_agent *site, bool gone);
+// A worker is there, perhaps one that was awaited: then its place and its record are those of it.
+void restore_worker(struct worker_agent *worker);
+// Gives up the workers of nodes that have not come back in time.
+void restore_look(struct desk *desk);
 // The desk is done with its record, which goes.
 void restore_close(struct desk *desk);
 

@@ -256,6 +256,7 @@ static int begin(struct service *it) {
     it->scheduler->keeper = coro_here();
     it->scheduler->shared = true;
     it->scheduler->journal = it->journal;
+    it->scheduler->return_ns = return_ns(it);
     it->scheduler->last_number = it->journal ? journal_last_number(it->journal) : 0;
     it->return_until = ac_now() + return_ns(it);
     err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP);

@@ -295,8 +295,18 @@ ac_value supply_list(struct desk *desk, uint64_t from) {
 
 // ---- the agent of a site ----
 
+// A node that the lost scheduler may have used is asked for what it has kept, once: what is lost to
+// this scheduler is given up.
+static bool asks_again(struct site_agent *agent) {
+    struct desk *desk = agent->desk;
+    uint64_t node = agent->site->holder.peer;
+    return desk->record && desk->record->restored && !map_get_id(&desk->returned, node) &&
+           map_put_id(&desk->returned, node, agent->site) == 0;
+}
+
 static int open_at_node(struct site_agent *agent) {
     struct desk *desk = agent->desk;
+    const struct journal_computation *record = desk->record;
     if (!remote_lets_us(loop_here, agent->site->holder.peer, AC_MAY_SHIP))
         return -EACCES;
     int err = ac_monitor(agent->site->holder);
@@ -306,8 +316,10 @@ static int open_at_node(struct site_agent *agent) {
     sys_address_text(&desk->client, client);
     return ac_send(agent->site->holder,
                    ac_list("open", ac_self(), (const char *)desk->name, ac_hold(desk->cargo),
-                           desk->workers_max, desk->supplier, (const char *)client, ac_nil, 0.0,
-                           false));
+                           desk->workers_max, desk->supplier, (const char *)client,
+                           record ? ac_of_bytes(record->token, sizeof record->token) : ac_nil,
+                           record ? (double)desk->scheduler->return_ns * 1e-9 : 0.0,
+                           asks_again(agent)));
 }
 
 static void take_answer(struct site_agent *agent, ac_value message) {
@@ -357,6 +369,7 @@ static void take_ready(struct site_agent *agent, ac_value message) {
     if (!site->place || agent->ready)
         return;
     agent->ready = true;
+    restore_site_told(agent, false);
     site_status(agent, AC_NODE_READY, agent->name);
     scheduler_changed(agent->desk->scheduler);
     list_each (link, &agent->desk->workers)
@@ -394,9 +407,20 @@ static void take_gone(struct site_agent *agent, ac_value message) {
     const char *word, *text;
     int64_t number, begun;
     bool closed;
-    if (ac_unpack(message, &word, &number, &text, &begun, &closed) == 0 && number > 0)
-        agent_worker_ended(agent, number, begun < 0 ? PLACE_NOT_KNOWN : (uint64_t)begun, closed,
-                           text ? text : "");
+    if (ac_unpack(message, &word, &number, &text, &begun, &closed) != 0 || number <= 0)
+        return;
+    uint64_t count = begun < 0 ? PLACE_NOT_KNOWN : (uint64_t)begun;
+    restore_worker_ended(agent, number, count, text ? text : "");
+    agent_worker_ended(agent, number, count, closed, text ? text : "");
+}
+
+static void take_kept(struct site_agent *agent, ac_value message) {
+    const char *word;
+    ac_value numbers;
+    if (ac_unpack(message, &word, &numbers) != 0)
+        return;
+    restore_kept(agent, numbers);
+    ac_drop(numbers);
 }
 
 static void take_exit(struct site_agent *agent, const struct ac_exit *exit) {
@@ -424,6 +448,8 @@ static void take_message(struct site_agent *agent, ac_value message) {
         take_worker(agent, message);
     else if (message_is(message, "gone"))
         take_gone(agent, message);
+    else if (message_is(message, "kept"))
+        take_kept(agent, message);
     else if (message_is(message, "draining"))
         take_draining(agent);
     ac_drop(message);
@@ -466,6 +492,7 @@ static ac_value run_agent(ac_value argument) {
             site_gone(desk, agent->site, agent->closed);
     }
     agent->over = true;
+    restore_site_told(agent, true);
     agent_worker_ended(agent, 0, PLACE_NOT_KNOWN, agent->closed || agent->leaving,
                        desk->closing ? "closed" : "its node is gone");
     list_remove(&agent->link);

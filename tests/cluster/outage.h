@@ -7,14 +7,14 @@
 #include "cluster/journal.h"
 #include "cluster/world.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 
-enum { JOBS = 4096 };
+enum { JOBS = 4096, LET_GO = 3500, ENDED = 3700 };
 
-// How often each job was begun, in a file that outlives workers.
+// How often each job was begun, in a file that outlives workers. From LET_GO on whether one that
+// waits may end, from ENDED on whether it has.
 static uint8_t *shared(const char *path) {
     static uint8_t *begun;
     int fd = begun ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -38,6 +38,27 @@ static ac_value count_and_nap(ac_value argument) {
     return err ? ac_result(err) : ac_of(number);
 }
 AC_JOB(count_and_nap)
+
+// [path, number]: until it is let go; then it says so.
+static ac_value count_and_wait(ac_value argument) {
+    const char *path;
+    int64_t number;
+    int err = 0;
+    if (ac_unpack(argument, &path, &number) < 0 || !shared(path))
+        return ac_result(-EIO);
+    __atomic_fetch_add(&shared(path)[number], 1, __ATOMIC_RELAXED);
+    while (!err && !__atomic_load_n(&shared(path)[LET_GO + number], __ATOMIC_RELAXED))
+        err = ac_sleep(0.005);
+    __atomic_fetch_add(&shared(path)[ENDED + number], 1, __ATOMIC_RELAXED);
+    return err ? ac_result(err) : ac_of(number);
+}
+AC_JOB(count_and_wait)
+
+static ac_value whoami(ac_value unused) {
+    (void)unused;
+    return ac_of((int)getpid());
+}
+AC_JOB(whoami)
 
 static ac_value square(ac_value x) { return ac_of(ac_int_of(x) * ac_int_of(x)); }
 AC_JOB(square)
@@ -69,23 +90,12 @@ __attribute__((unused)) static void start_scheduler(void) {
     world_start_scheduler();
 }
 
-// A port that nobody else is given, also while no scheduler listens there.
-__attribute__((unused)) static void hold_port(void) {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t bytes = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
-    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, bytes), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
-    snprintf(port, sizeof port, "%d", ntohs(at.sin_port));
-}
-
 __attribute__((unused)) static void begin_at(const char *where) {
     world_make();
     snprintf(journal_path, sizeof journal_path, "%s/journal", world_folder);
     snprintf(counts, sizeof counts, "%s/counts", world_folder);
     ck_assert_ptr_nonnull(shared(counts));
-    hold_port();
+    world_hold_port(port);
     start_scheduler();
     if (where)
         setenv("AC_SCHEDULER", where, 1);
@@ -95,13 +105,6 @@ __attribute__((unused)) static void begin(void) { begin_at(NULL); }
 
 __attribute__((unused)) static void start_node(const char *workers) {
     world_start_node_with(workers, "--write", world_folder);
-}
-
-__attribute__((unused)) static void kill_scheduler(void) {
-    struct sys_process_end end;
-    sys_process_end(&world_scheduler, true, false);
-    ck_assert(world_ends(world_scheduler.handle, TEST_PATIENCE_S));
-    ck_assert_int_eq(sys_process_reap(&world_scheduler, &end), 0);
 }
 
 // How many computations the journal has, which nobody keeps any more.
@@ -127,6 +130,24 @@ __attribute__((unused)) static int64_t submit(int64_t number, double seconds, un
                               ac_list((const char *)counts, number, seconds), .retries = retries);
     ck_assert_int_eq(given, number);
     return given;
+}
+
+__attribute__((unused)) static void submit_waiting(int64_t number, unsigned retries) {
+    int64_t given = ac_submit(computation, count_and_wait, ac_list((const char *)counts, number),
+                              .retries = retries);
+    ck_assert_int_eq(given, number);
+}
+
+__attribute__((unused)) static void let_go(int64_t number) {
+    __atomic_store_n(&shared(counts)[LET_GO + number], 1, __ATOMIC_RELAXED);
+}
+
+__attribute__((unused)) static void await_ended(int64_t number) {
+    for (ac_time until = ac_after(TEST_PATIENCE_S);
+         !__atomic_load_n(&shared(counts)[ENDED + number], __ATOMIC_RELAXED);) {
+        ck_assert(ac_now() < until);
+        ck_assert_int_eq(ac_sleep(0.005), 0);
+    }
 }
 
 __attribute__((unused)) static uint8_t begun(int64_t number) {

@@ -345,11 +345,12 @@ static void end_worker_process(struct played_worker *it) {
 
 static ac_ref await_job(void) {
     ac_value message;
-    for (;; ac_drop(message)) {
+    ac_ref job = ac_no_ref;
+    for (; !ac_ref_is(job); ac_drop(message)) {
         ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
-        if (message.kind == AC_REF)
-            return ac_ref_of(message);
+        job = ac_ref_of(message);
     }
+    return job;
 }
 
 static ac_value be_second_scheduler(ac_value unused) {

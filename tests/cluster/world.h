@@ -10,6 +10,7 @@
 
 #include "test.h"
 
+#include <arpa/inet.h>
 #include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
@@ -97,6 +98,12 @@ __attribute__((unused)) static void world_start(struct sys_process *process,
     sys_fd_close(ends[0]);
 }
 
+// True if the process behind a handle ends within the time.
+__attribute__((unused)) static bool world_ends(int handle, int seconds) {
+    struct pollfd it = {.fd = handle, .events = POLLIN};
+    return poll(&it, 1, seconds * 1000) == 1;
+}
+
 // A scheduler as a program of its own, which computations of this process then use.
 static struct sys_process world_scheduler;
 static char world_scheduler_address[64];
@@ -118,6 +125,24 @@ __attribute__((unused)) static void world_start_scheduler(void) {
     setenv("AC_SCHEDULER", world_scheduler_address, 1);
 }
 
+__attribute__((unused)) static void world_kill_scheduler(void) {
+    struct sys_process_end end;
+    sys_process_end(&world_scheduler, true, false);
+    ck_assert(world_ends(world_scheduler.handle, TEST_PATIENCE_S));
+    ck_assert_int_eq(sys_process_reap(&world_scheduler, &end), 0);
+}
+
+// A port that nobody else is given, also while no scheduler listens there.
+__attribute__((unused)) static void world_hold_port(char port[16]) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, bytes), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
+    snprintf(port, 16, "%d", ntohs(at.sin_port));
+}
+
 // Starts a node, with one option more if it is not NULL.
 __attribute__((unused)) static void world_start_node_with(const char *workers, const char *option,
                                                           const char *value) {
@@ -133,12 +158,6 @@ __attribute__((unused)) static void world_start_node_with(const char *workers, c
 
 __attribute__((unused)) static void world_start_node(const char *workers) {
     world_start_node_with(workers, NULL, NULL);
-}
-
-// True if the process behind a handle ends within the time.
-__attribute__((unused)) static bool world_ends(int handle, int seconds) {
-    struct pollfd it = {.fd = handle, .events = POLLIN};
-    return poll(&it, 1, seconds * 1000) == 1;
 }
 
 __attribute__((unused)) static int world_handle(long id) {
