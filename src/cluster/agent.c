@@ -383,7 +383,7 @@ int agent_steer(struct desk *desk, ac_ref ref, enum steer what) {
 }
 
 enum ac_place_state agent_state(const struct worker_agent *worker) {
-    if (!worker->place)
+    if (!worker->place || placement_is_awaited(worker->place))
         return AC_PLACE_FOUND;
     if (worker->ending || !worker->site || is_draining(worker->site))
         return AC_PLACE_DRAINING;

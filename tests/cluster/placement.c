@@ -447,3 +447,97 @@ TEST(a_job_of_one_worker_that_never_arrived_there_is_lost) {
     ck_assert_uint_eq(reported, 2);
     finish(it);
 }
+
+enum { JOBS_AGAIN = 200 };
+
+// What comes back of a player: what had begun may have ended, what came last may not have arrived.
+static void come_back_with_some(struct player *it, struct place_node *node) {
+    uint32_t class, least = it->begun, keep = least + (uint32_t)rand() % (it->count - least + 1);
+    for (uint32_t i = 0; i < it->count; i++)
+        ck_assert_int_eq(placement_restore_flight(it->worker, it->hand[i].number,
+                                                  it->hand[i].attempt, it->hand[i].place, false),
+                         0);
+    uint64_t given = keep < it->count ? it->hand[keep].place - 1 : it->given;
+    it->count = keep;
+    for (uint32_t i = least; i < keep; i++)
+        placement_has(it->worker, it->hand[i].number, it->hand[i].attempt);
+    if (it->begun) {
+        struct hand first = it->hand[0];
+        ck_assert(placement_begun(it->worker, first.number, first.attempt, now, &class));
+        if (rand() % 2) {
+            drop_hand(it, 0);
+            ck_assert(placement_ended(it->worker, first.number, first.attempt, MS, now));
+            count_report(first.number, DONE, "done meanwhile");
+        }
+    }
+    come_back(it, node, given);
+}
+
+static struct place_computation *start_again(struct place_node *nodes[2]) {
+    placement_destroy(placement);
+    placement = placement_create(&door, NULL);
+    struct place_computation *it = open_one();
+    uint32_t classes[2] = {add_class(it, &(struct place_needs){.retries = 3}),
+                           add_class(it, &(struct place_needs){0})};
+    nodes[0] = add_node("a", 2, "");
+    nodes[1] = add_node("b", 2, "");
+    for (uint64_t number = 1; number <= JOBS_AGAIN; number++)
+        if (reports[number] == 0)
+            ck_assert_int_eq(placement_restore(it, number, classes[number % 2], attempts[number],
+                                               (uint8_t)starts_lost[number], ac_of((int)number)),
+                             0);
+    for (uint32_t i = 0; i < player_count; i++) {
+        struct player *one = &players[i];
+        if (!one->worker)
+            continue;
+        one->worker = placement_await_worker(it, NULL);
+        for (uint32_t k = 0; k < one->count; k++)
+            one->hand[k].asked = false; // that was told by the one before, in vain
+        if (rand() % 4) {
+            come_back_with_some(one, nodes[i % 2]);
+            continue;
+        }
+        for (uint32_t k = 0; k < one->count; k++)
+            ck_assert_int_eq(placement_restore_flight(one->worker, one->hand[k].number,
+                                                      one->hand[k].attempt, one->hand[k].place,
+                                                      false),
+                             0);
+        lose_after(one, rand() % 2 ? one->come_to : PLACE_NOT_KNOWN, "lost");
+    }
+    return it;
+}
+
+// Property: however often it is started again, and whatever of its workers comes back, each job is
+// reported once, and one that may not run again was begun once.
+TEST(each_job_is_reported_once_however_often_all_is_started_again) {
+    for (unsigned seed = 1; seed <= 60; seed++) {
+        struct place_node *nodes[2];
+        srand(seed);
+        memset(players, 0, sizeof players);
+        memset(reports, 0, sizeof reports);
+        memset(attempts, 0, sizeof attempts);
+        memset(starts_lost, 0, sizeof starts_lost);
+        memset(begins, 0, sizeof begins);
+        player_count = 0;
+        reported = 0;
+        begin();
+        for (uint64_t number = 1; number <= JOBS_AGAIN; number++)
+            nanoseconds[number] = (uint64_t)(rand() % 20000) * 1000;
+        struct place_computation *it = start_again(nodes);
+        while (reported < JOBS_AGAIN) {
+            uint32_t living = 0;
+            for (uint32_t i = 0; i < player_count; i++)
+                living += players[i].worker != NULL;
+            for (; living < 4; living++)
+                add_player(it, nodes[player_count % 2]);
+            run_until(JOBS_AGAIN, now + (ac_time)(rand() % 40) * (ac_time)MS);
+            if (reported < JOBS_AGAIN && rand() % 3 == 0)
+                it = start_again(nodes);
+        }
+        for (uint64_t i = 1; i <= JOBS_AGAIN; i++) {
+            ck_assert_uint_eq(reports[i], 1);
+            ck_assert_uint_le(begins[i], i % 2 ? 1 : 4);
+        }
+        finish(it);
+    }
+}

@@ -48,6 +48,7 @@ static uint32_t runs[JOBS_MAX];        // how often each was given to a worker
 static uint32_t overs[JOBS_MAX];       // attempts after which it went on
 static uint32_t starts_lost[JOBS_MAX]; // those of them that counted
 static uint32_t attempts[JOBS_MAX];    // the last one
+static uint32_t begins[JOBS_MAX];      // how often each began
 static uint64_t reported;
 static uint32_t hints;
 static char hint[PLACE_TEXT_BYTES];
@@ -212,6 +213,7 @@ __attribute__((unused)) static bool play(struct player *it) {
         it->hand[0].seen = changed = true;
     } else if (it->count > 0 && !it->begun) {
         it->begun = changed = true;
+        begins[it->hand[0].number]++;
         it->come_to = it->hand[0].place;
         it->until = now + (ac_time)((double)nanoseconds[it->hand[0].number] * it->slowness);
         uint32_t class;
