@@ -492,8 +492,6 @@ static bool begin_round(struct worker *worker) {
     for (struct list *link; count < ROUND_JOBS_MAX && (link = list_first(&worker->waiting));) {
         struct task *task = container_of(link, struct task, link);
         double mean = worker->means[task->function];
-        if (task->suspect && worker->lost && !worker->many)
-            break; // nobody is there to be asked
         bool is_short = !task->suspect && mean > 0 && mean < SHORT_NS && ns + mean <= ROUND_NS;
         if (!worker->many && count > 0 && !is_short)
             break;
