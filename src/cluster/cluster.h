@@ -44,7 +44,8 @@
 //      supplier <--------------------------------------> host.c
 //
 // Whoever is lost takes what it made along: a client its computations on the nodes, a node its
-// workers.
+// workers; a scheduler all that it has, unless it keeps a journal (journal.h): then nodes and
+// clients wait a while for the one that takes its place.
 #ifndef CLUSTER_CLUSTER_H
 #define CLUSTER_CLUSTER_H
 
