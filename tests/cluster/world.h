@@ -125,11 +125,24 @@ __attribute__((unused)) static void world_start_scheduler(void) {
     setenv("AC_SCHEDULER", world_scheduler_address, 1);
 }
 
+// Whether somebody listens there.
+__attribute__((unused)) static bool world_listens(const char *address) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    at.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool listens = connect(fd, (struct sockaddr *)&at, sizeof at) == 0;
+    close(fd);
+    return listens;
+}
+
+// Until its port is free too: where the kernel did its waiting (io_uring), that comes later.
 __attribute__((unused)) static void world_kill_scheduler(void) {
     struct sys_process_end end;
     sys_process_end(&world_scheduler, true, false);
     ck_assert(world_ends(world_scheduler.handle, TEST_PATIENCE_S));
     ck_assert_int_eq(sys_process_reap(&world_scheduler, &end), 0);
+    for (int i = 0; i < TEST_PATIENCE_S * 1000 && world_listens(world_scheduler_address); i++)
+        usleep(1000);
 }
 
 // A port that nobody else is given, also while no scheduler listens there.
