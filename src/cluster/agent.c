@@ -4,6 +4,9 @@
 //
 // An agent ends when its worker is gone, which two tell: the monitor, that the process is lost, and
 // the node, how it ended. The second is waited for a moment, because it says more.
+//
+// One of a worker that was awaited (restore.c) takes in what that tells first, and placement gives
+// it nothing before it has told all.
 #include "cluster/scheduler.h"
 
 #include <stdio.h>
