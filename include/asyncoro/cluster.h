@@ -142,15 +142,20 @@ struct ac_computation_options {
 // to each and has its workers started. Status messages and exit notices go to the calling
 // coroutine. A scheduler in another process is sought until it is there; if it takes no code from
 // this program, refuses the computation or is gone, AC_SCHEDULER_GONE tells, all jobs are AC_LOST
-// and the computation can only be closed. Does not wait for nodes or scheduler; can wait for a
-// helper thread that reads a large program. 0; -EPERM outside coroutines; -EINVAL if
-// ac_cluster_init was not called; -ENOMEM; an error of ac_network_start; or of reading the
-// program's own executable or what else is to travel: -ENOENT and the like, -ENOEXEC for a variant
-// that is no program, -EFBIG over 1 GiB, -E2BIG for more than 15 variants, or 256 files in all;
-// -EINVAL for a bad .name of a file; then AC_TRACE=cluster tells with which file; -EINVAL for a
-// .scheduler of more than 299 bytes, an empty .output, or seconds that cannot be; -ENOSYS for a
-// set-up or clean-up that is not declared by AC_JOB; -ENOTSUP, -EMSGSIZE for a .setup_argument as
-// for ac_run_at.
+// and the computation can only be closed. If it was killed and keeps a journal (`asyncoro scheduler
+// --journal`), AC_SCHEDULER_LOST tells, and it is awaited for as long as it has said: what is
+// wanted meanwhile waits. Jobs that run go on, and end once it is back; those of workers that it
+// does not find again, and of computations with set-ups all, run again if they may, else they are
+// AC_LOST. What ac_place_suspend and the like have done is forgotten.
+//
+// Does not wait for nodes or scheduler; can wait for a helper thread that reads a large program. 0;
+// -EPERM outside coroutines; -EINVAL if ac_cluster_init was not called; -ENOMEM; an error of
+// ac_network_start; or of reading the program's own executable or what else is to travel: -ENOENT
+// and the like, -ENOEXEC for a variant that is no program, -EFBIG over 1 GiB, -E2BIG for more than
+// 15 variants, or 256 files in all; -EINVAL for a bad .name of a file; then AC_TRACE=cluster tells
+// with which file; -EINVAL for a .scheduler of more than 299 bytes, an empty .output, or seconds
+// that cannot be; -ENOSYS for a set-up or clean-up that is not declared by AC_JOB; -ENOTSUP,
+// -EMSGSIZE for a .setup_argument as for ac_run_at.
 #define ac_computation_open(computation, ...)                                                      \
     ac_computation_open_with((computation),                                                        \
                              &(struct ac_computation_options){                                     \
@@ -370,6 +375,10 @@ enum ac_status_kind {
     AC_WORKER_RESUMED,
     AC_SCHEDULER_READY, // one in another process has opened the computation; `location`: where
     AC_SCHEDULER_GONE,  // it is gone, or has refused: `text` says why
+    // It is lost, but keeps a journal: it is sought again, and AC_SCHEDULER_READY or
+    // AC_SCHEDULER_GONE follows. Nodes and workers are to be forgotten; those that are used again
+    // are told of anew.
+    AC_SCHEDULER_LOST
 };
 
 // What is in a status message.

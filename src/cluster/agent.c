@@ -4,6 +4,9 @@
 //
 // An agent ends when its worker is gone, which two tell: the monitor, that the process is lost, and
 // the node, how it ended. The second is waited for a moment, because it says more.
+//
+// One of a worker that was awaited (restore.c) takes in what that tells first, and placement gives
+// it nothing before it has told all.
 #include "cluster/scheduler.h"
 
 #include <stdio.h>
@@ -14,6 +17,8 @@ static void door_run(void *up, struct place_worker *at, struct job *job, uint32_
 static void door_recall(void *up, struct place_worker *at, uint64_t number, uint32_t attempt);
 static void door_cancel(void *up, struct place_worker *at, uint64_t number, uint32_t attempt);
 static void door_kill(void *up, struct place_worker *at, uint64_t number, const char *why);
+static void door_over(void *up, struct place_computation *it, uint64_t number, uint32_t attempt,
+                      bool counts);
 static void door_report(void *up, struct place_computation *it, uint64_t number, enum place_end how,
                         int err, const char *why);
 static void door_hint(void *up, struct place_computation *it, const char *why);
@@ -23,6 +28,7 @@ const struct place_door agent_door = {.run = door_run,
                                       .recall = door_recall,
                                       .cancel = door_cancel,
                                       .kill = door_kill,
+                                      .over = door_over,
                                       .report = door_report,
                                       .hint = door_hint};
 
@@ -46,6 +52,8 @@ static void door_run(void *up, struct place_worker *at, struct job *job, uint32_
     (void)up;
     struct worker_agent *worker = placement_worker_user(at);
     const char *function = worker->desk->functions[placement_function(job)];
+    if (worker->desk->record)
+        restore_given(worker, placement_number(job), attempt);
     added(worker, batch_add(&worker->out, THING_RUN, ac_of(placement_number(job)), ac_of(attempt),
                             ac_of(function), ac_hold(placement_argument(job)),
                             ac_of_bool(placement_is_suspect(job))));
@@ -75,6 +83,14 @@ static void door_kill(void *up, struct place_worker *at, uint64_t number, const 
     added(worker, 0);
 }
 
+static void door_over(void *up, struct place_computation *it, uint64_t number, uint32_t attempt,
+                      bool counts) {
+    (void)up;
+    struct desk *desk = placement_user(it);
+    if (desk->record)
+        journal_over(desk->record, number, attempt, counts);
+}
+
 static void door_report(void *up, struct place_computation *it, uint64_t number, enum place_end how,
                         int err, const char *why) {
     (void)up;
@@ -84,7 +100,7 @@ static void door_report(void *up, struct place_computation *it, uint64_t number,
     char text[640]; // may have been cut within a letter
     snprintf(text, sizeof text, "%s", why);
     text_mend(text);
-    desk_job_ended(desk, number, ends[how], err, ac_of_error(err, text), ac_nil, 0.0);
+    desk_tell_end(desk, number, ends[how], err, ac_of_error(err, text), ac_no_ref, 0);
 }
 
 static void door_hint(void *up, struct place_computation *it, const char *why) {
@@ -126,8 +142,8 @@ static void take_ended(struct worker_agent *worker, const ac_value *items, ac_ti
     int64_t how = ac_int_of(items[2]);
     if (how >= AC_FINISHED && how <= AC_LOST &&
         placement_ended(worker->place, number, (uint32_t)ac_int_of(items[1]), ns, now))
-        desk_job_ended(worker->desk, number, (enum ac_end)how, (int)ac_int_of(items[3]),
-                       ac_hold(items[4]), ac_of(worker->ref), (double)ns * 1e-9);
+        desk_tell_end(worker->desk, number, (enum ac_end)how, (int)ac_int_of(items[3]),
+                      ac_hold(items[4]), worker->ref, (double)ns * 1e-9);
 }
 
 static void take_things(struct worker_agent *worker, ac_value message) {
@@ -143,12 +159,27 @@ static void take_things(struct worker_agent *worker, ac_value message) {
         } else if (thing == THING_BACK) {
             (void)placement_given_back(worker->place, (uint64_t)ac_int_of(items[0]),
                                        (uint32_t)ac_int_of(items[1]));
+        } else if (thing == THING_HAS) {
+            placement_has(worker->place, (uint64_t)ac_int_of(items[0]),
+                          (uint32_t)ac_int_of(items[1]));
         } // no worker says anything else
         batch_drop(thing, items);
     }
+    if (worker->desk->record)
+        restore_note_tell(worker);
     scheduler_changed(worker->desk->scheduler);
     if (worker->site && is_draining(worker->site))
         agent_kick(worker->site->coro); // it may be drained now
+}
+
+// One that was awaited has told all.
+static void take_all(struct worker_agent *worker, ac_value message) {
+    const char *word;
+    uint64_t given;
+    if (worker->place && placement_is_awaited(worker->place) && worker->at->place &&
+        ac_unpack(message, &word, &given) == 0)
+        placement_settle_worker(worker->place, worker->at->place, worker, given, ac_now());
+    scheduler_changed(worker->desk->scheduler);
 }
 
 // It takes no more jobs, and is given up at the deadline at the latest.
@@ -173,6 +204,8 @@ static void take_message(struct worker_agent *worker, ac_value message) {
         take_things(worker, message);
     } else if (message_is(message, "called")) {
         setup_take_called(worker, message);
+    } else if (message_is(message, "all")) {
+        take_all(worker, message);
     } else if (message_is(message, "ask")) {
         (void)ac_send(worker->ref, ac_list("go")); // if not, the monitor tells why
     }
@@ -192,9 +225,12 @@ void agent_end_by_force(struct worker_agent *worker) {
         await_force(worker);
 }
 
-// A message of jobs that did not go out. If the worker is gone, the monitor tells. What is too
+// What the journal is to know of jobs is in its file before they go out. A message of jobs that did
+// not go out: if the worker is gone, the monitor tells. What is too
 // large to be sent was not let in by the client.
 static void send_things(struct worker_agent *worker) {
+    if (worker->desk->record && !batch_empty(&worker->out))
+        (void)journal_flush(worker->desk->scheduler->journal);
     while (!worker->ending && !worker->broken && !batch_empty(&worker->out)) {
         ac_value message = batch_take(&worker->out, "do");
         int err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(worker->ref, message);
@@ -203,6 +239,10 @@ static void send_things(struct worker_agent *worker) {
                   ac_strerror(err));
             worker->broken = true;
         }
+    }
+    if (worker->taken > worker->taken_told && !worker->ending && !worker->broken) {
+        worker->taken_told = worker->taken;
+        (void)ac_send(worker->ref, ac_list("taken", worker->taken)); // else the monitor tells why
     }
     if (worker->broken && !worker->doomed && !worker->ending)
         worker->doom = true;
@@ -226,12 +266,17 @@ static int begin(struct worker_agent *worker) {
         err = agent_receive(worker, AC_FOREVER);
     if (!err)
         err = ac_send(worker->ref, ac_list("hello", ac_self(), worker->desk->many_jobs));
-    if (!err && !worker->ending)
+    // One that was awaited tells what it has first; it was set up by the scheduler that was lost.
+    while (!err && worker->place && placement_is_awaited(worker->place) && !worker->ending)
+        err = agent_receive(worker, AC_FOREVER);
+    if (err || (worker->place && worker->ending))
+        return err;
+    if (!worker->place && !worker->ending)
         err = setup_worker(worker);
-    if (!err && !worker->ending)
+    if (!err && !worker->place && !worker->ending)
         worker->place = placement_add_worker(worker->desk->place, worker->at->place, worker);
     if (!worker->place)
-        return err ? err : -ENOMEM;
+        return -ENOMEM;
     agent_look(worker);
     worker_status(worker, AC_WORKER_READY, worker->node_name);
     scheduler_changed(worker->desk->scheduler);
@@ -269,6 +314,11 @@ static ac_value run_agent(ac_value argument) {
     text_mend(text);
     if (worker->place)
         placement_remove_worker(worker->place, worker->begun, text);
+    if (desk->record && worker->record)
+        journal_worker_gone(worker->record);
+    // It may live and stay, for another scheduler, when only the connection to it was lost.
+    if (desk->record && worker->site && !worker->told)
+        (void)ac_try_send(worker->site->host, ac_list("end", worker->number));
     scheduler_changed(desk->scheduler);
     if (worker->site && is_draining(worker->site))
         agent_kick(worker->site->coro); // it may be drained now
@@ -291,6 +341,7 @@ void agent_add(struct site_agent *site, int64_t number, ac_ref ref) {
                                     .at = site->site,
                                     .site = site,
                                     .ref = ref,
+                                    .host = site->host,
                                     .number = number,
                                     .begun = PLACE_NOT_KNOWN,
                                     .deadline = AC_FOREVER,
@@ -304,6 +355,7 @@ void agent_add(struct site_agent *site, int64_t number, ac_ref ref) {
         memory_release(worker);
         return;
     }
+    restore_worker(worker);
     list_append(&site->desk->workers, &worker->link);
     site->desk->agent_count++;
     site->worker_count++;
@@ -321,7 +373,7 @@ static struct worker_agent *find(struct desk *desk, ac_ref ref) {
 
 struct worker_agent *agent_find(struct desk *desk, ac_ref ref) {
     struct worker_agent *worker = find(desk, ref);
-    return worker && worker->place ? worker : NULL;
+    return worker && worker->place && !placement_is_awaited(worker->place) ? worker : NULL;
 }
 
 // ---- what the client wants of it ----
@@ -353,7 +405,7 @@ int agent_steer(struct desk *desk, ac_ref ref, enum steer what) {
 }
 
 enum ac_place_state agent_state(const struct worker_agent *worker) {
-    if (!worker->place)
+    if (!worker->place || placement_is_awaited(worker->place))
         return AC_PLACE_FOUND;
     if (worker->ending || !worker->site || is_draining(worker->site))
         return AC_PLACE_DRAINING;

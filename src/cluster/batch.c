@@ -12,9 +12,10 @@
 enum { BATCH_ITEMS_MAX = 2048 };
 
 static const uint8_t item_counts[] = {
-    [THING_RUN] = 5,   [THING_RECALL] = 2, [THING_CANCEL] = 2,  [THING_BEGUN] = 3,
-    [THING_ENDED] = 6, [THING_BACK] = 2,   [THING_CLASS] = 11,  [THING_JOB] = 4,
-    [THING_DROP] = 1,  [THING_STATUS] = 9, [THING_STARTED] = 3, [THING_DONE] = 6,
+    [THING_RUN] = 5,    [THING_RECALL] = 2,  [THING_CANCEL] = 2, [THING_BEGUN] = 3,
+    [THING_ENDED] = 6,  [THING_BACK] = 2,    [THING_HAS] = 2,    [THING_CLASS] = 11,
+    [THING_JOB] = 4,    [THING_DROP] = 1,    [THING_TAKEN] = 1,  [THING_ALL] = 1,
+    [THING_STATUS] = 9, [THING_STARTED] = 3, [THING_DONE] = 6,
 };
 
 void batch_done(struct batch *batch) {

@@ -58,15 +58,20 @@ static void cluster_stopping(struct loop *loop, void *state) {
         scheduler_stop(cluster->scheduler);
 }
 
-static void computation_free(struct ac_computation *it) {
-    mapping_close_all(it);
-    job_free_all(it);
+static void forget_spots(struct ac_computation *it) {
     uint64_t cursor = 0;
     for (struct spot *spot; (spot = map_next(&it->spots, &cursor, NULL, NULL)) != NULL;)
         memory_release(spot);
     map_done(&it->spots);
+}
+
+static void computation_free(struct ac_computation *it) {
+    mapping_close_all(it);
+    job_free_all(it);
+    forget_spots(it);
     output_close(&it->output);
     batch_done(&it->wants);
+    batch_done(&it->kept_classes);
     ac_drop(it->open);
     ac_drop(it->setup);
     memory_release(it);
@@ -268,6 +273,7 @@ static void take_news(struct ac_computation *it, ac_value message) {
     ac_value items[THING_ITEMS_MAX];
     while (batch_next(message, &cursor, &thing, items)) {
         if (thing == THING_DONE) {
+            it->taken++;
             job_done(it, items);
         } else if (thing == THING_STARTED) {
             job_started(it, items);
@@ -288,23 +294,42 @@ static void take_desk(struct ac_computation *it, ac_value message) {
         it->desk_gone = true;
 }
 
+// The desk has ended: all that it has told was there before.
+static void take_end(struct ac_computation *it, enum ac_end how) {
+    if (how == AC_LOST && it->has_token && !it->leaving)
+        it->desk_lost = true;
+    else
+        it->desk_gone = true;
+}
+
 static void take_message(struct ac_computation *it, ac_value message) {
     struct ac_exit exit;
     if (ac_is_nil(message)) {
         it->kicked = false;
     } else if (ac_exit_of(message, &exit)) {
-        it->desk_gone |= ac_ref_equal(exit.who, it->desk);
+        if (ac_ref_equal(exit.who, it->desk))
+            take_end(it, exit.how);
         ac_drop(exit.value);
     } else if (message_is(message, "news")) {
         take_news(it, message);
     } else if (message_is(message, "desk")) {
         take_desk(it, message);
+    } else if (message_is(message, "closed")) {
+        it->leaving = true;
     }
     ac_drop(message);
 }
 
+// A desk that keeps a journal forgets a job when it is known that its end has come here.
+static int want_taken(struct ac_computation *it) {
+    if (!it->has_token || it->taken == it->taken_told)
+        return 0;
+    it->taken_told = it->taken;
+    return batch_add(&it->wants, THING_TAKEN, ac_of(it->taken));
+}
+
 static int send_wants(struct ac_computation *it) {
-    int err = it->broken ? -ENOMEM : 0;
+    int err = it->broken ? -ENOMEM : want_taken(it);
     while (!err && !batch_empty(&it->wants)) {
         ac_value message = batch_take(&it->wants, "want");
         err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(it->desk, message);
@@ -312,19 +337,49 @@ static int send_wants(struct ac_computation *it) {
     return err;
 }
 
-// Until the desk is gone. It sends when it has read what was there, so that much that is wanted at
-// once goes in few messages.
-static ac_value run_courier(ac_value argument) {
-    struct ac_computation *it = ac_pointer_of(argument);
-    int err = it->where[0] ? contact_reach(it) : 0;
-    while (!err && !it->desk_gone) {
-        if (ac_ref_is(it->desk) && ac_mailbox_count() == 0)
+// Until the desk is gone or lost. It sends when it has read what was there, so that much that is
+// wanted at once goes in few messages.
+static int carry(struct ac_computation *it, int err) {
+    bool sends = true;
+    while (!it->desk_gone && !it->desk_lost) {
+        if (!err && sends && ac_ref_is(it->desk) && ac_mailbox_count() == 0)
             err = send_wants(it);
+        if (err == -EHOSTUNREACH && it->has_token && !it->leaving) {
+            sends = false; // it is lost: what has come from it is read first
+            err = 0;
+        }
         ac_value message;
         if (!err)
             err = ac_receive(&message, AC_FOREVER);
-        if (!err)
-            take_message(it, message);
+        if (err)
+            return err;
+        take_message(it, message);
+    }
+    return 0;
+}
+
+// A desk was lost: finds the one that takes its place, and tells that all it needs.
+static int come_back(struct ac_computation *it) {
+    forget_spots(it);
+    it->desk_lost = false;
+    it->telling = true;
+    int err = contact_return(it);
+    it->taken = it->taken_told = 0;
+    if (!err)
+        err = job_tell_again(it);
+    it->telling = false;
+    return err;
+}
+
+static ac_value run_courier(ac_value argument) {
+    struct ac_computation *it = ac_pointer_of(argument);
+    int err = it->where[0] ? contact_reach(it) : 0;
+    if (!err)
+        err = carry(it, 0);
+    while (!err && it->desk_lost) {
+        err = come_back(it);
+        if (!err || ac_ref_is(it->desk))
+            err = carry(it, err);
     }
     it->courier = NULL;
     it->desk_gone = true;
@@ -392,10 +447,11 @@ static void wait_for_jobs(struct ac_computation *it) {
         continue;
     if (map_count(&it->jobs) == 0)
         return;
-    if (it->where[0] && !ac_ref_is(it->desk)) { // nobody else knows of them
-        job_end_all(it, AC_CANCELLED, -ECANCELED, it->why);
+    if (it->where[0] && !ac_ref_is(it->desk)) { // nobody else knows of them, or can tell
+        job_end_all(it, it->has_token ? AC_LOST : AC_CANCELLED, -ECANCELED, it->why);
         return;
     }
+    it->all_unwanted = true;
     computation_want(it, THING_DROP, ac_of(0));
     ac_time until = ac_now() + CANCEL_GRACE_NS;
     while (map_count(&it->jobs) > 0 && wait_for_kick(until))
@@ -405,6 +461,7 @@ static void wait_for_jobs(struct ac_computation *it) {
 
 static void close_desk(struct ac_computation *it) {
     // Where it cannot be told it notices the end of the courier.
+    it->leaving = true;
     bool told = ac_ref_is(it->desk) && !it->desk_gone && ac_send(it->desk, ac_list("close")) == 0;
     ac_time until = ac_now() + DESK_GRACE_NS + it->cleanup_ns;
     while (told && it->courier && wait_for_kick(until))

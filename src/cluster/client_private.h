@@ -41,7 +41,17 @@ struct client_job {
     struct run_wait *wait; // NULL: nobody waits
     bool silent;           // its owner does not know of it: no notice
     bool at;               // of ac_run_at: its notices carry the number 0
+    bool unwanted;         // it was cancelled
+    bool kept;             // this is the head of a struct kept_job
     struct chunk *chunk;   // of a mapping, which gets the result instead of the owner; NULL
+};
+
+// One that can be told again, to a scheduler that was lost and has come back.
+struct kept_job {
+    struct client_job job;
+    uint32_t class;
+    ac_value at; // the worker, or nil
+    ac_value argument;
 };
 
 struct ac_computation {
@@ -66,7 +76,7 @@ struct ac_computation {
     char where[300];        // a scheduler elsewhere, or "any"; "": that of this loop
     char why[512];          // what is in its way, for people; "": nothing so far
     ac_ref desk;            // none until it has said where it is
-    bool desk_gone;         // it has ended
+    bool desk_gone;         // it has ended, for good
     struct batch wants;     // for the desk
     struct list submitters; // those who wait because too many jobs have not ended
     struct map jobs;        // struct client_job by number
@@ -78,6 +88,20 @@ struct ac_computation {
     struct list mappings; // struct ac_mapping
     bool many_jobs;       // a worker runs many at once
     uint64_t last_number;
+
+    // Of a scheduler elsewhere.
+    bool answered;     // it has taken the computation
+    bool has_token;    // and keeps a journal: it may come back if it is lost
+    bool desk_lost;    // it is lost
+    bool telling;      // it is sought again, or told again what there is
+    bool leaving;      // the desk was told to end
+    bool all_unwanted; // all jobs were cancelled
+    uint8_t token[JOURNAL_TOKEN_BYTES];
+    ac_time return_ns;         // how long it is sought when it is lost
+    uint64_t taken;            // THING_DONE, of this desk
+    uint64_t taken_told;       // of them, that it was told of
+    struct batch kept_classes; // each THING_CLASS that was told, where jobs are kept
+
     char name[64];
 };
 
@@ -99,6 +123,11 @@ void computation_helper_ended(struct ac_computation *computation);
 // Where a worker is: node and location of the status.
 void spot_describe(const struct ac_computation *computation, ac_ref worker,
                    struct ac_status *status);
+
+// Whether its jobs are kept, so that they can be told again.
+static inline bool computation_keeps(const struct ac_computation *it) {
+    return it->has_token || (it->where[0] && !it->answered);
+}
 
 // ---- output.c ----
 
@@ -124,6 +153,9 @@ int contact_open(struct cluster *cluster, struct ac_computation *computation,
 // In the courier: waits until a scheduler elsewhere has opened it. 0 and computation->desk; or an
 // error: it has refused, or nobody will be found, and computation->why says why.
 int contact_reach(struct ac_computation *computation);
+// The same once that one, which has given a token, was lost: it is sought again, until its time is
+// over.
+int contact_return(struct ac_computation *computation);
 // Tells the owner that a scheduler elsewhere is gone, unless that is closing.
 void contact_lost(struct ac_computation *computation);
 
@@ -148,6 +180,10 @@ struct client_job *job_submit_chunk(struct ac_computation *computation, uint32_t
 void job_give_up(struct ac_computation *computation, struct client_job *job);
 // Those who wait to submit something get this.
 void job_end_waits(struct ac_computation *computation, int err);
+// The scheduler keeps no journal: nothing need be kept for it.
+void job_keep_none(struct ac_computation *computation);
+// In the courier: tells a scheduler that has come back all that it needs. 0 or an error of ac_send.
+int job_tell_again(struct ac_computation *computation);
 void job_free_all(struct ac_computation *computation);
 
 // ---- mapping.c ----

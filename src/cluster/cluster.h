@@ -3,11 +3,13 @@
 //
 //   client.c     a computation from open to close; its courier and its supplier
 //   contact.c    how a computation comes to its scheduler
+//   journal.c    what a scheduler writes down to survive being killed (journal.h)
 //   job.c        submitting jobs, running one at a worker, cancelling, asking why
 //   mapping.c    one function over many arguments, many of them a job
 //   scheduler.c  the scheduler as a whole: its beginning, its end, the placer (scheduler.h)
 //   service.c    the scheduler as a program of its own
 //   desk.c       a computation at the scheduler
+//   restore.c    what that does for the sake of a journal
 //   agent.c      a worker at the scheduler
 //   setup.c      set-ups and clean-ups of nodes and workers
 //   supply.c     the nodes at the scheduler: finding them, having them run programs
@@ -43,7 +45,8 @@
 //      supplier <--------------------------------------> host.c
 //
 // Whoever is lost takes what it made along: a client its computations on the nodes, a node its
-// workers.
+// workers; a scheduler all that it has, unless it keeps a journal (journal.h): then nodes and
+// clients wait a while for the one that takes its place.
 #ifndef CLUSTER_CLUSTER_H
 #define CLUSTER_CLUSTER_H
 
@@ -140,10 +143,14 @@ struct scheduler_options {
     ac_time idle_ns;             // ends when it has had no computation for so long; 0: never
     ac_time grace_ns;            // what is left to computations when it drains
     bool die_with_stdin;         // stops when standard input ends
+    const char *journal;         // the file in which it keeps one (journal.h); NULL: none
+    ac_time return_ns;           // how long computations of a journal await their clients, and
+                                 // clients a scheduler that keeps one; 0: 60 s
 };
 
 // Runs the scheduler until it is told to end (life.c): prints one line when it is ready, "scheduler
-// NAME at ADDRESS: ready". To be called outside coroutines. 0; or the error of what could not be
+// NAME at ADDRESS: ready", and one more if computations of its journal await their clients. To be
+// called outside coroutines. 0; or the error of what could not be
 // started, and `text` says what.
 int scheduler_run(const struct scheduler_options *options, char text[256]);
 

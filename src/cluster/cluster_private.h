@@ -72,11 +72,14 @@ enum thing {
     THING_BEGUN, // number, attempt, coroutine: it is about to run
     THING_ENDED, // number, attempt, how, reason, value, nanoseconds
     THING_BACK,  // number, attempt: it was given back
+    THING_HAS,   // number, attempt: it is there and has not begun
     // client -> scheduler
     THING_CLASS, // function's name, processors, memory, tags, node, architecture, retries, copies?,
                  // wait for nodes?, seconds at most, quiet?
     THING_JOB,   // number, class, worker or nil, argument
     THING_DROP,  // number: cancel it; 0: all
+    THING_TAKEN, // how many THING_DONE it has taken of this desk; only where that keeps a journal
+    THING_ALL,   // how many jobs it has told again: that was all that it had
     // scheduler -> client
     THING_STATUS,  // kind, node, worker, coroutine, job, lost?, location, text, worker's address
     THING_STARTED, // number, worker, coroutine
@@ -110,6 +113,12 @@ bool batch_next(ac_value message, size_t *cursor, enum thing *thing,
                 ac_value items[THING_ITEMS_MAX]);
 void batch_drop(enum thing thing, const ac_value items[THING_ITEMS_MAX]);
 void batch_done(struct batch *batch);
+
+// ---- contact.c ----
+
+enum { JOURNAL_TOKEN_BYTES = 16, JOURNAL_ID_BYTES = 8 }; // see journal.h
+// The name under which the scheduler that keeps this journal is found.
+void scheduler_journal_name(const uint8_t id[JOURNAL_ID_BYTES], char name[80]);
 
 // ---- elf.c ----
 
@@ -192,10 +201,14 @@ struct worker_start {
     int64_t number; // of the worker on its node, from 1
     bool loopback_only;
     const char *node; // its name
+    bool stays;       // when its scheduler is lost, which then has another find it
 };
 
 // Writes the record into a pipe. 0 or an error.
 int worker_start_write(int fd, const struct worker_start *start);
+// Writes into that pipe where the scheduler is that has come back. Does not wait for the worker: 0;
+// -ETIMEDOUT if that has read nothing for long; or an error. From a coroutine.
+int worker_return_write(int fd, ac_ref agent, const struct sys_address *scheduler);
 // True if `fd` is a pipe with such a record; then it is read into *start, whose texts live as long
 // as *held.
 bool worker_start_read(int fd, struct worker_start *start, ac_value *held);

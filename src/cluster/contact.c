@@ -5,6 +5,10 @@
 // it does not, the owner is told; and unasked, if none is found, after three seconds. Where any one
 // will do, those that take no code from this program are passed over.
 //
+// One that keeps a journal gives a token with its answer. If it is lost it is sought again, by the
+// address, or under the name of its journal where any one would do, for as long as it has said that
+// this may take, and asked with the token.
+//
 // The question and its answer are specified at the head of service.c.
 #include "cluster/client_private.h"
 #include "cluster/scheduler.h"
@@ -18,6 +22,7 @@
 #define ANSWER_S 5.0
 #define DOORS_MAX 64
 #define HINT_NS (3000ll * 1000 * 1000)
+#define SECONDS_MAX 1e6
 
 int contact_choose(struct ac_computation *it, const struct ac_computation_options *options) {
     const char *where = options ? options->scheduler : NULL;
@@ -38,7 +43,7 @@ int contact_open(struct cluster *cluster, struct ac_computation *it,
     it->open = ac_list("open", coro_ref(it->courier), coro_ref(it->supplier), (const char *)address,
                        (const char *)it->name, ac_hold(it->cargo.told), it->many_jobs, nodes_max,
                        workers_max, options ? options->weight : 0,
-                       options && options->nodes_disabled, ac_hold(it->setup));
+                       options && options->nodes_disabled, ac_hold(it->setup), ac_nil);
     if (it->open.kind == AC_INVALID)
         return ac_error_of(it->open);
     if (it->where[0])
@@ -60,6 +65,12 @@ static bool may_pass(int err) {
     return true;
 }
 
+void scheduler_journal_name(const uint8_t id[JOURNAL_ID_BYTES], char name[80]) {
+    int at = snprintf(name, 80, "%s.", SCHEDULER_NAME);
+    for (int i = 0; i < JOURNAL_ID_BYTES; i++)
+        at += snprintf(name + at, 80 - (size_t)at, "%02x", id[i]);
+}
+
 // One that takes code from us, where any will do. 0 or -EACCES.
 static int find_other(const struct ac_computation *it, ac_ref *door, ac_time deadline) {
     ac_ref doors[DOORS_MAX];
@@ -74,7 +85,10 @@ static int find_other(const struct ac_computation *it, ac_ref *door, ac_time dea
 
 static int find(struct ac_computation *it, ac_ref *door, ac_time deadline) {
     bool any = strcmp(it->where, "any") == 0;
-    int err = any ? ac_locate(SCHEDULER_NAME, door, deadline)
+    char name[80] = SCHEDULER_NAME;
+    if (any && it->has_token)
+        scheduler_journal_name(it->token, name);
+    int err = any ? ac_locate(name, door, deadline)
                   : ac_locate_at(SCHEDULER_NAME, it->where, door, deadline);
     if (!err && !remote_lets_us(it->loop, door->peer, AC_MAY_SHIP))
         err = -EACCES;
@@ -88,12 +102,63 @@ static int find(struct ac_computation *it, ac_ref *door, ac_time deadline) {
     char at[64] = "";
     if (any && err == -EACCES)
         location_of(it->loop, *door, at);
-    if (any && err != -EACCES)
+    if (any && err != -EACCES && it->has_token)
+        snprintf(it->why, sizeof it->why, "the scheduler was lost, and has not come back so far");
+    else if (any && err != -EACCES)
         snprintf(it->why, sizeof it->why, "no scheduler is found: start one: asyncoro scheduler");
     else
         snprintf(it->why, sizeof it->why, "the scheduler at %.200s: %s", any ? at : it->where,
                  what);
     return any && err == -EACCES ? -EAGAIN : err; // another one may come
+}
+
+// From now on it is asked for with the token.
+static int add_token(struct ac_computation *it) {
+    ac_value items[16];
+    size_t count = 0, cursor = 0;
+    while (count < countof(items) && ac_next(it->open, &cursor, &items[count]))
+        count++;
+    assert(count > 0 && count < countof(items)); // the last one is for the token
+    ac_drop(items[count - 1]);
+    items[count - 1] = ac_of_bytes(it->token, sizeof it->token);
+    ac_value open = ac_list_of(items, count);
+    if (open.kind == AC_INVALID)
+        return ac_error_of(open);
+    ac_drop(it->open);
+    it->open = open;
+    return 0;
+}
+
+// ["desk", desk, token, seconds]
+static int take_token(struct ac_computation *it, ac_value answer) {
+    const char *word;
+    ac_span token;
+    double seconds;
+    int err = ac_unpack(answer, &word, &it->desk, &token, &seconds);
+    if (err || token.bytes != sizeof it->token || !(seconds >= 0 && seconds < SECONDS_MAX))
+        return err ? err : -EPROTO;
+    memcpy(it->token, token.at, sizeof it->token);
+    it->return_ns = (ac_time)(seconds * 1e9);
+    if (!it->has_token)
+        err = add_token(it);
+    it->has_token = !err;
+    return err;
+}
+
+static int take_answer(struct ac_computation *it, ac_value answer) {
+    int err = 0;
+    if (answer.kind == AC_REF)
+        it->desk = ac_ref_of(answer);
+    else
+        err = take_token(it, answer);
+    it->answered = true;
+    if (!it->has_token)
+        job_keep_none(it);
+    if (!err)
+        err = ac_monitor(it->desk);
+    if (err)
+        it->desk = ac_no_ref;
+    return err;
 }
 
 // 0 and it->desk; an error, and whether it was refused for good.
@@ -105,9 +170,8 @@ static int ask(struct ac_computation *it, ac_ref door, bool *refused) {
     do
         err = ac_call(door, ac_hold(it->open), &answer, ac_after(ANSWER_S));
     while (err == -ETIMEDOUT);
-    if (!err && answer.kind == AC_REF) {
-        it->desk = ac_ref_of(answer);
-        err = ac_monitor(it->desk);
+    if (!err && (answer.kind == AC_REF || message_is(answer, "desk"))) {
+        err = take_answer(it, answer);
     } else if (!err) {
         ac_span text = ac_span_of(answer);
         err = ac_error_of(answer) < 0 ? ac_error_of(answer) : -EPROTO;
@@ -130,7 +194,7 @@ static void tell(struct ac_computation *it, enum ac_status_kind kind, const char
     computation_tell(it, status_notice(&status));
 }
 
-int contact_reach(struct ac_computation *it) {
+static int reach(struct ac_computation *it, ac_time deadline) {
     ac_time hint = ac_now() + HINT_NS;
     double pause = PAUSE_MIN_S;
     for (;;) {
@@ -145,6 +209,8 @@ int contact_reach(struct ac_computation *it) {
         if (!err || refused || !may_pass(err))
             return err;
         trace(TRACE_CLUSTER, "%s: %s", it->name, it->why);
+        if (ac_now() >= deadline)
+            return -ETIMEDOUT;
         if (ac_now() >= hint) {
             tell(it, AC_JOBS_WAIT, it->why);
             hint = AC_FOREVER;
@@ -154,6 +220,19 @@ int contact_reach(struct ac_computation *it) {
             return err;
         pause = 2 * pause < PAUSE_MAX_S ? 2 * pause : PAUSE_MAX_S;
     }
+}
+
+int contact_reach(struct ac_computation *it) { return reach(it, AC_FOREVER); }
+
+int contact_return(struct ac_computation *it) {
+    snprintf(it->why, sizeof it->why, "the scheduler was lost, and is sought again");
+    tell(it, AC_SCHEDULER_LOST, it->why);
+    it->desk = ac_no_ref;
+    int err = reach(it, ac_now() + it->return_ns);
+    if (err != -ETIMEDOUT)
+        return err;
+    snprintf(it->why, sizeof it->why, "the scheduler was lost, and has not come back");
+    return -ECONNRESET;
 }
 
 void contact_lost(struct ac_computation *it) {

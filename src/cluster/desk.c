@@ -4,9 +4,9 @@
 //
 //     ["open", courier, supplier, client's address, name, cargo, many jobs at once?,
 //      nodes at most, workers at most, weight, nodes disabled?, set-ups and clean-ups or nil
-//      (setup.c)]                                                           courier -> scheduler
+//      (setup.c), token or nil]                                             courier -> scheduler
 //     ["desk", desk]                                       here it is            desk -> courier
-//     ["want", things...]   THING_CLASS, _JOB, _DROP                             courier -> desk
+//     ["want", things...]   THING_CLASS, _JOB, _DROP, _TAKEN, _ALL               courier -> desk
 //     ["news", things...]   THING_STATUS, _STARTED, _DONE                        desk -> courier
 //     ["why", number] as a call; the answer is a text, or nil if there is no such job
 //     ["steer", place, what] as a call (enum steer); the answer is 0 or an error number
@@ -14,15 +14,25 @@
 //      jobs, processors, memory, node's name, location], ...], as many from that one on as fit;
 //      nil: no memory
 //     ["close"]                                            end all workers       courier -> desk
+//     ["closed"]                                           with a journal: it    desk -> courier
+//                                                          ends, and is not lost
 //
 // Classes are numbered from 0 in the order in which they come. The desk ends when all its agents
 // have: after "close", or when the courier has ended or is lost.
+//
+// With a token the computation is one of the journal, whose scheduler was lost. Its client then
+// tells it again: all classes, all jobs that have not ended in the order of their numbers, what of
+// them is to be cancelled, and THING_ALL. After that it is a computation as any other.
 #include "cluster/scheduler.h"
 
 #include <stdio.h>
 
 enum { AGENTS_GRACE_NS = 2000 * 1000 * 1000 };
 #define CLOSE_NS (4000ll * 1000 * 1000)
+#define CLOSED_NS (1000ll * 1000 * 1000)
+// Numbers of jobs that have ended since are left out where a client tells its jobs again: 128 MiB
+// of pointers to pages.
+#define RESTORED_GAP_MAX (1ull << 34)
 
 static ac_value run_desk(ac_value argument);
 
@@ -35,11 +45,13 @@ void desk_told(struct desk *desk, int err) {
     desk_kick(desk);
 }
 
-void desk_job_ended(struct desk *desk, uint64_t number, enum ac_end how, int err, ac_value value,
-                    ac_value worker, double seconds) {
+void desk_tell_end(struct desk *desk, uint64_t number, enum ac_end how, int err, ac_value value,
+                   ac_ref worker, double seconds) {
     desk->ended[how]++;
-    desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)how), ac_of(err), value, worker,
-              ac_of(seconds));
+    if (desk->record)
+        desk_told(desk, restore_note_end(desk, number));
+    desk_tell(desk, THING_DONE, ac_of(number), ac_of((int)how), ac_of(err), value,
+              ac_ref_is(worker) ? ac_of(worker) : ac_nil, ac_of(seconds));
 }
 
 void desk_status(struct desk *desk, const struct ac_status *status, const char *address) {
@@ -116,20 +128,26 @@ static int take_class(struct desk *desk, const ac_value *items) {
 // A job that was to run at one worker and cannot.
 static int refuse_job(struct desk *desk, uint64_t number, enum ac_end how, int err,
                       const char *why) {
-    desk_job_ended(desk, number, how, err, ac_of_error(err, why), ac_nil, 0.0);
+    desk_tell_end(desk, number, how, err, ac_of_error(err, why), ac_no_ref, 0);
     return placement_skip(desk->place, number);
 }
 
 static int take_job(struct desk *desk, const ac_value *items) {
     uint64_t number = (uint64_t)ac_int_of(items[0]);
     ac_ref at = ac_ref_of(items[2]);
+    desk->restored += desk->restoring;
+    uint32_t class = (uint32_t)ac_int_of(items[1]);
+    if (ac_ref_is(at) && restore_has(desk, number, at))
+        return restore_job(desk, number, class, true, ac_hold(items[3]));
     struct worker_agent *worker = ac_ref_is(at) ? agent_find(desk, at) : NULL;
     if (ac_ref_is(at) && !worker)
         return refuse_job(desk, number, AC_LOST, -EHOSTUNREACH, "the worker is gone");
     if (worker && agent_is_suspended(worker))
         return refuse_job(desk, number, AC_FAILED, -EBUSY, "the worker is suspended");
-    return placement_submit(desk->place, number, (uint32_t)ac_int_of(items[1]),
-                            worker ? worker->place : NULL, ac_hold(items[3]));
+    if (desk->restoring && !worker)
+        return restore_job(desk, number, class, false, ac_hold(items[3]));
+    return placement_submit(desk->place, number, class, worker ? worker->place : NULL,
+                            ac_hold(items[3]));
 }
 
 static void take_things(struct desk *desk, ac_value message) {
@@ -149,6 +167,10 @@ static void take_things(struct desk *desk, ac_value message) {
                 placement_cancel(desk->place, number, ac_now());
             else
                 placement_cancel_all(desk->place, ac_now());
+        } else if (thing == THING_TAKEN) {
+            err = restore_take_ends(desk, (uint64_t)ac_int_of(items[0]));
+        } else if (thing == THING_ALL) {
+            err = restore_end(desk, (uint64_t)ac_int_of(items[0]));
         } else {
             err = -EPROTO;
         }
@@ -229,12 +251,21 @@ static void close_desk(struct desk *desk) {
     send_news(desk);
 }
 
+// Its process may end at once, and a client that lost it would await another one.
+static void say_closed(const struct desk *desk) {
+    int err = ac_deliver(desk->courier, ac_list("closed"), ac_now() + CLOSED_NS);
+    trace(TRACE_CLUSTER, "%s: the client was told that it is closed: %s", desk->name,
+          ac_strerror(err));
+}
+
 static void desk_free(struct desk *desk) {
     if (desk->place)
         placement_close(desk->place);
+    memory_release(desk->ends.numbers);
     list_remove(&desk->link);
     batch_done(&desk->news);
     map_done(&desk->asked);
+    map_done(&desk->returned);
     map_done(&desk->disabled);
     ac_drop(desk->cargo);
     setup_done(&desk->setup);
@@ -257,13 +288,18 @@ static ac_value run_desk(ac_value argument) {
     while (!err && !desk->closing) {
         ac_value message;
         send_news(desk);
-        err = desk->closing ? 0 : ac_receive(&message, AC_FOREVER);
+        err = desk->closing ? 0 : ac_receive(&message, desk->awaits_until);
         if (!err && !desk->closing)
             take_message(desk, message);
+        err = err == -ETIMEDOUT ? 0 : err;
+        restore_look(desk);
     }
     close_desk(desk);
     if (desk->scheduler->shared)
         remote_unguard(loop_here, ac_self());
+    if (desk->record)
+        say_closed(desk);
+    restore_close(desk);
     trace(TRACE_CLUSTER, "%s: closed", desk->name);
     // Agents are left only when the loop ends and has cancelled this coroutine too.
     desk->coro = NULL;
@@ -278,16 +314,44 @@ static ac_value run_desk(ac_value argument) {
     return ac_nil;
 }
 
+static int read_token(struct desk *desk, ac_span token) {
+    struct journal *journal = desk->scheduler->journal;
+    struct journal_computation *record = journal ? journal_find(journal, token.at, token.bytes)
+                                                 : NULL;
+    if (!record || record->desk)
+        return -ESRCH;
+    desk->record = record;
+    desk->restoring = true;
+    return 0;
+}
+
+// With a journal the computation has a number of before, or a new record.
+static void number_desk(struct desk *desk) {
+    struct scheduler *scheduler = desk->scheduler;
+    desk->number = desk->record ? desk->record->number : ++scheduler->last_number;
+    if (!desk->record && scheduler->journal)
+        desk->record = journal_add(scheduler->journal, desk->number, desk->name);
+    if (desk->record)
+        desk->record->desk = desk;
+}
+
 static int read_open(struct desk *desk, ac_value open) {
     const char *word, *address, *name;
+    ac_value token = ac_nil;
     struct place_options options = {.user = desk};
     ac_value setup = ac_nil;
     int err = ac_unpack(open, &word, &desk->courier, &desk->supplier, &address, &name, &desk->cargo,
                         &desk->many_jobs, &desk->nodes_max, &desk->workers_max, &options.weight,
-                        &desk->nodes_disabled, &setup);
+                        &desk->nodes_disabled, &setup, &token);
     err = err ? err : setup_read(&desk->setup, setup);
-    if (err || !ac_ref_is(desk->courier) || !address)
-        return err ? err : -EINVAL;
+    if (!err && (!ac_ref_is(desk->courier) || !address))
+        err = -EINVAL;
+    if (!err && !ac_is_nil(token))
+        err = read_token(desk, ac_span_of(token));
+    ac_drop(token);
+    if (err)
+        return err;
+    options.gap_max = desk->restoring ? RESTORED_GAP_MAX : 0;
     (void)sys_address_parse(address, &desk->client);
     snprintf(desk->name, sizeof desk->name, "%s", name ? name : "program");
     text_mend(desk->name); // it may have been cut within a letter
@@ -296,7 +360,7 @@ static int read_open(struct desk *desk, ac_value open) {
     return desk->place ? 0 : -ENOMEM;
 }
 
-int desk_open(struct scheduler *scheduler, ac_value open, ac_ref *ref) {
+int desk_open(struct scheduler *scheduler, ac_value open, struct desk **opened) {
     struct desk *desk = memory_allocate_zeroed(sizeof *desk);
     if (!desk)
         return -ENOMEM;
@@ -305,6 +369,9 @@ int desk_open(struct scheduler *scheduler, ac_value open, ac_ref *ref) {
     list_init(&desk->link);
     list_init(&desk->agents);
     list_init(&desk->workers);
+    list_init(&desk->awaited);
+    desk->awaits_until = AC_FOREVER;
+    map_init(&desk->returned);
     map_init(&desk->asked);
     map_init(&desk->disabled);
     int err = read_open(desk, open);
@@ -318,8 +385,8 @@ int desk_open(struct scheduler *scheduler, ac_value open, ac_ref *ref) {
     }
     list_append(&scheduler->desks, &desk->link);
     scheduler->desk_count++;
-    desk->number = ++scheduler->last_number;
-    if (ref)
-        *ref = coro_ref(desk->coro);
+    number_desk(desk);
+    if (opened)
+        *opened = desk;
     return 0;
 }

@@ -5,8 +5,8 @@
 // Messages between the scheduler's agent and the node (its main coroutine for "open", then the
 // host), and between the host and the client's supplier:
 //
-//     ["open", agent, name, cargo, workers at most, supplier, client's address]
-//                                             take it in                              agent -> node
+//     ["open", agent, name, cargo, workers at most, supplier, client's address, token or nil,
+//      seconds, again?]                       take it in                              agent -> node
 //     ["refused", why, node's name]           no; the host has ended                  host -> agent
 //     ["host", host, node's name]             yes
 //     ["need", host, items, round]            send these of its items              host -> supplier
@@ -47,11 +47,23 @@
 // An upload that brings nothing for five minutes is refused: it would hold a place of those that a
 // node has for computations.
 //
+// A scheduler that keeps a journal tells the token of the computation, and for how many seconds the
+// host waits for another one when that scheduler is lost. For so long the host is an *orphan*: its
+// workers stay and go on, and nothing is started. An "open" with the same
+// token that comes *again* is for that host, which answers with "host", then with
+//
+//     ["kept", [number, ...]]                 those of its workers that live          host -> agent
+//
+// then "gone" for those that ended, lately or meanwhile, then "ready"; and has the living ones tell
+// the new agent "worker" (worker.c). Where there is no such host, "again" makes a new one, which
+// says no "kept". If it is not to be again, a host with that token ends, and there is a new one.
+//
 // The host ends, and its workers with it (SIGTERM to all that each has started, SIGKILL a second
-// later), when the agent says so, ends or is lost, or when the node stops. Each worker lives in the
-// computation's cell (cell.h) and has a *keeper*, a coroutine that waits until nothing of it lives,
-// and a *listener* that passes on what the worker writes and keeps the last of it. Should the node
-// itself be killed, the wardens of its workers end all that these have started.
+// later), when the agent says so, ends or, with no time to wait for another, is lost; or when the
+// node stops. Each worker lives in the computation's cell (cell.h) and has a *keeper*, a coroutine
+// that waits until nothing of it lives, and a *listener* that passes on what the worker writes and
+// keeps the last of it. Should the node itself be killed, the wardens of its workers end all that
+// these have started.
 //
 // What workers write goes to their client, if that wants it, who takes as much in as it can: then a
 // worker that writes more waits. Else it goes to the node's standard error, without the bytes that
@@ -72,8 +84,11 @@ enum {
     TAIL_BYTES = 4 << 10,                 // of what a worker wrote last
     END_TEXT_BYTES = 512,                 // of how a worker ended
     OUTPUT_BYTES = 4 << 10,               // passed on at once: a pipe that is ready has room for it
-    BUSY_TRIES = 1000,                    // to start a program that is still open for writing
-    PATIENCE_NS = 20 * 1000 * 1000,       // with a standard error that is full
+    TOKEN_BYTES = 16,
+    NOTED_MAX = WORKERS_MAX, // ends of workers, for another scheduler
+    GRACE_SECONDS_MAX = 24 * 3600,
+    BUSY_TRIES = 1000,              // to start a program that is still open for writing
+    PATIENCE_NS = 20 * 1000 * 1000, // with a standard error that is full
     STANDARD_ERROR = 2
 };
 #define WATCH_AGAIN_S 0.1 // when the end of a worker could not be watched
@@ -101,7 +116,14 @@ struct host {
     uint32_t unfit; // workers in which a set-up failed: no others are started for them
     char last_end[END_TEXT_BYTES]; // how the worker that ended last did; "": none has
     bool drain;                    // the agent is to be told
-    ac_time drain_ns;
+    ac_time drain_until;           // when all is ended then; AC_NOW: the node does not drain
+    uint8_t token[TOKEN_BYTES];    // of the computation
+    size_t token_bytes;            // 0: none
+    ac_time grace_ns;              // how long it waits for another scheduler
+    bool orphan;                   // waits for one,
+    ac_time until;                 // until then
+    ac_value *noted;               // "gone" of the workers that ended last, the earliest first
+    size_t noted_count;
     bool ending;
     bool refused;
 };
@@ -133,12 +155,21 @@ static struct coro *spawn(ac_function function, void *argument, const char *name
     return coro_create(loop_here, function, ac_of_pointer(argument), &options, true, &err);
 }
 
-static bool read_open(struct host *host, ac_value open) {
+static bool read_open(struct host *host, ac_value open, bool *again) {
     const char *word, *name, *address;
     uint32_t workers_max;
+    ac_value token;
+    double seconds;
     if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max, &host->supplier,
-                  &address) != 0)
+                  &address, &token, &seconds, again) != 0)
         return false;
+    ac_span span = ac_span_of(token);
+    if (token.kind == AC_BYTES && span.bytes == sizeof host->token) {
+        memcpy(host->token, span.at, span.bytes);
+        host->token_bytes = span.bytes;
+        host->grace_ns = seconds > 0 && seconds <= GRACE_SECONDS_MAX ? (ac_time)(seconds * 1e9) : 0;
+    }
+    ac_drop(token);
     if (address && sys_address_parse(address, &host->client))
         (void)remote_introduce(loop_here, host->supplier.peer, &host->client);
     if (!ac_ref_is(host->agent))
@@ -151,6 +182,22 @@ static bool read_open(struct host *host, ac_value open) {
     return true;
 }
 
+// The one that has the same token.
+static struct host *find_host(struct node *node, const struct host *as) {
+    list_each (link, &node->hosts) {
+        struct host *host = container_of(link, struct host, link);
+        if (!host->ending && host->token_bytes > 0 && host->token_bytes == as->token_bytes &&
+            memcmp(host->token, as->token, host->token_bytes) == 0)
+            return host;
+    }
+    return NULL;
+}
+
+static void end_host(struct host *host) {
+    host->ending = true;
+    (void)mailbox_put(host->coro, ac_nil);
+}
+
 void host_create(struct node *node, ac_value open) {
     struct host *host = memory_allocate_zeroed(sizeof *host);
     if (!host)
@@ -159,7 +206,13 @@ void host_create(struct node *node, ac_value open) {
         .node = node, .program = -1, .restarts_left = RESTARTS_MAX, .ending = node->stopping};
     list_init(&host->link);
     list_init(&host->keepers);
-    host->coro = read_open(host, open) ? spawn(run_host, host, "host") : NULL;
+    bool again = false, good = read_open(host, open, &again);
+    struct host *old = good ? find_host(node, host) : NULL;
+    if (old && again && old->program >= 0 && mailbox_put(old->coro, ac_hold(open)) == 0)
+        good = false; // nothing more is to be made
+    else if (old)
+        end_host(old);
+    host->coro = good ? spawn(run_host, host, "host") : NULL;
     if (!host->coro) {
         ac_drop(host->cargo);
         memory_release(host);
@@ -173,16 +226,14 @@ void host_drain_all(struct node *node, ac_time grace_ns) {
     list_each (link, &node->hosts) {
         struct host *host = container_of(link, struct host, link);
         host->drain = true;
-        host->drain_ns = grace_ns;
+        host->drain_until = ac_now() + grace_ns;
         (void)mailbox_put(host->coro, ac_nil);
     }
 }
 
 void host_stop_all(struct node *node) {
     list_each (link, &node->hosts) {
-        struct host *host = container_of(link, struct host, link);
-        host->ending = true;
-        (void)mailbox_put(host->coro, ac_nil);
+        end_host(container_of(link, struct host, link));
     }
 }
 
@@ -228,7 +279,8 @@ static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BY
                                  .client = host->client,
                                  .number = keeper->number,
                                  .loopback_only = host->node->loopback_only,
-                                 .node = host->node->name};
+                                 .node = host->node->name,
+                                 .stays = host->grace_ns > 0};
     // Where the client is seen from here is better than what it has told of itself.
     (void)remote_find(loop_here, host->supplier.peer, &start.client);
     if (!remote_find(loop_here, host->agent.peer, &start.scheduler) || !start.client.family)
@@ -326,9 +378,9 @@ static void refuse_workers(struct host *host) {
 
 // As many workers as there should be.
 static void start_workers(struct host *host) {
-    if (!host->ending && host->unfit > 0 && host->unfit == host->workers)
+    if (!host->ending && !host->orphan && host->unfit > 0 && host->unfit == host->workers)
         refuse_workers(host);
-    while (!host->ending && host->program >= 0 &&
+    while (!host->ending && !host->orphan && host->program >= 0 &&
            host->keeper_count + host->unfit < host->workers) {
         if (host->last_number >= host->workers) {
             if (host->restarts_left == 0) {
@@ -372,6 +424,24 @@ static void wait_for_end(struct keeper *keeper) {
         continue;
 }
 
+// Keeps for another scheduler how a worker ended: this one may be lost before it is told, or be
+// lost already. Without memory the other one learns only that the worker has ended.
+static void note_gone(struct host *host, ac_value gone) {
+    if (host->grace_ns == 0 || !host->coro)
+        return;
+    ac_value *noted = host->noted_count < NOTED_MAX
+                          ? memory_resize(host->noted, (host->noted_count + 1) * sizeof *noted)
+                          : host->noted;
+    if (!noted)
+        return;
+    host->noted = noted;
+    if (host->noted_count == NOTED_MAX) {
+        ac_drop(noted[0]);
+        memmove(noted, noted + 1, --host->noted_count * sizeof *noted);
+    }
+    noted[host->noted_count++] = ac_hold(gone);
+}
+
 static ac_value run_keeper(ac_value argument) {
     struct keeper *keeper = ac_pointer_of(argument);
     struct host *host = keeper->host;
@@ -402,12 +472,16 @@ static ac_value run_keeper(ac_value argument) {
     host->keeper_count--;
     if (ac_now() - keeper->began > RESTART_FREE_NS && host->restarts_left < RESTARTS_MAX)
         host->restarts_left++;
-    if (host->coro)
-        (void)mailbox_put(host->coro, ac_nil);
     sys_fd_close(keeper->record);
     sys_fd_close(keeper->marks);
     memory_release(keeper);
-    (void)ac_send(agent, gone);
+    if (host->coro)
+        (void)mailbox_put(host->coro, ac_nil);
+    note_gone(host, gone);
+    if (host->orphan)
+        ac_drop(gone);
+    else
+        (void)ac_send(agent, gone);
     return ac_nil;
 }
 
@@ -530,16 +604,23 @@ static void signal_workers(struct host *host, bool hard) {
         sys_ward_end(&container_of(link, struct keeper, link)->ward, hard);
 }
 
+static struct keeper *find_keeper(struct host *host, int64_t number) {
+    list_each (link, &host->keepers) {
+        struct keeper *keeper = container_of(link, struct keeper, link);
+        if (keeper->number == number)
+            return keeper;
+    }
+    return NULL;
+}
+
 static void end_one(struct host *host, ac_value message) {
     const char *word;
     int64_t number;
     if (ac_unpack(message, &word, &number) != 0)
         return;
-    list_each (link, &host->keepers) {
-        struct keeper *keeper = container_of(link, struct keeper, link);
-        if (keeper->number == number)
-            sys_ward_end(&keeper->ward, true);
-    }
+    struct keeper *keeper = find_keeper(host, number);
+    if (keeper)
+        sys_ward_end(&keeper->ward, true);
 }
 
 static void wait_for_keepers(struct host *host, ac_time deadline) {
@@ -578,9 +659,17 @@ static void write_tags(ac_value tags, char *text, size_t bytes) {
     }
 }
 
+static void tell_ready(struct host *host) {
+    const struct node *node = host->node;
+    char tags[256];
+    write_tags(node->tags, tags, sizeof tags);
+    tell(host, ac_list("ready", host->workers,
+                       ac_list(node->workers, node->memory_bytes, (const char *)tags,
+                               elf_machine(node->place.machine))));
+}
+
 // All of the cargo is here.
 static void end_intake(struct host *host) {
-    const struct node *node = host->node;
     char problem[PROBLEM_BYTES];
     host->storing = false;
     if (intake_end(&host->intake, problem) < 0) {
@@ -588,11 +677,7 @@ static void end_intake(struct host *host) {
         return;
     }
     host->program = intake_program(&host->intake);
-    char tags[256];
-    write_tags(node->tags, tags, sizeof tags);
-    tell(host, ac_list("ready", host->workers,
-                       ac_list(node->workers, node->memory_bytes, (const char *)tags,
-                               elf_machine(node->place.machine))));
+    tell_ready(host);
     start_workers(host);
 }
 
@@ -672,7 +757,7 @@ static void ask_again(struct host *host) {
     ask_for_items(host);
 }
 
-static void take_again(struct host *host, ac_value message) {
+static void take_repeat(struct host *host, ac_value message) {
     const char *word;
     uint64_t round;
     if (host->storing && ac_unpack(message, &word, &round) == 0 && round == host->round)
@@ -758,10 +843,63 @@ static void take_give(struct host *host, ac_value message) {
         (void)ac_send(host->supplier, ac_list("cannot", to, round));
 }
 
+// ---- another scheduler instead of one that is lost ----
+
+// Only what has its program waits: the client may be lost as well.
+static void lose_agent(struct host *host, enum ac_end how) {
+    host->orphan = how == AC_LOST && host->grace_ns > 0 && host->program >= 0;
+    host->ending |= !host->orphan;
+    host->until = ac_now() + host->grace_ns;
+    trace(TRACE_CLUSTER, "%s: the scheduler is lost", host->name);
+}
+
+// Tells the workers where the scheduler is now. One that has read nothing for so long that there is
+// no room is of no use to it; one that reads no more has ended, as its keeper learns.
+static void tell_workers(struct host *host, const ac_value *numbers, size_t count) {
+    struct sys_address scheduler;
+    ac_ref agent = host->agent;
+    bool known = remote_find(loop_here, agent.peer, &scheduler);
+    for (size_t i = 0; i < count; i++) {
+        struct keeper *keeper = find_keeper(host, ac_int_of(numbers[i]));
+        int err = !keeper ? 0
+                  : known ? worker_return_write(keeper->record, agent, &scheduler)
+                          : -EHOSTUNREACH;
+        keeper = err && err != -EPIPE ? find_keeper(host, ac_int_of(numbers[i])) : NULL;
+        if (keeper)
+            sys_ward_end(&keeper->ward, true);
+    }
+}
+
+static void take_again(struct host *host, ac_value open) {
+    struct host as = {.node = host->node};
+    bool again, good = read_open(&as, open, &again) && ac_monitor(as.agent) == 0;
+    ac_drop(as.cargo);
+    if (!good)
+        return; // it is lost as well, and there may be another
+    host->agent = as.agent;
+    host->supplier = as.supplier;
+    host->client = as.client;
+    host->grace_ns = as.grace_ns;
+    host->drain = host->drain_until != AC_NOW;
+    ac_value numbers[WORKERS_MAX];
+    size_t count = 0;
+    list_each (link, &host->keepers)
+        if (count < WORKERS_MAX)
+            numbers[count++] = ac_of(container_of(link, struct keeper, link)->number);
+    tell(host, ac_list("host", coro_ref(host->coro), (const char *)host->node->name));
+    tell(host, ac_list("kept", ac_list_of(numbers, count)));
+    for (size_t i = 0; i < host->noted_count; i++)
+        tell(host, ac_hold(host->noted[i]));
+    host->orphan = false; // from now on workers that end are told of as they do
+    tell_ready(host);
+    tell_workers(host, numbers, count);
+}
+
 // ---- the host ----
 
 static void take_exit(struct host *host, const struct ac_exit *exit) {
-    host->ending |= ac_ref_equal(exit->who, host->agent);
+    if (ac_ref_equal(exit->who, host->agent))
+        lose_agent(host, exit->how);
     if (!host->storing)
         return;
     if (ac_ref_equal(exit->who, host->supplier))
@@ -782,13 +920,15 @@ static void take_message(struct host *host, ac_value message) {
     } else if (message_is(message, "from")) {
         take_from(host, message);
     } else if (message_is(message, "again")) {
-        take_again(host, message);
+        take_repeat(host, message);
     } else if (message_is(message, "wait")) {
         host->silent_until = ac_now() + host->node->upload_ns;
     } else if (message_is(message, "give")) {
         take_give(host, message);
     } else if (message_is(message, "end")) {
         end_one(host, message);
+    } else if (message_is(message, "open")) {
+        take_again(host, message);
     } else if (message_is(message, "close")) {
         host->ending = true;
     }
@@ -806,16 +946,19 @@ static ac_value run_host(ac_value argument) {
         take_in(host);
     while (!err && !host->ending) {
         ac_value message;
-        err = ac_receive(&message, host->storing ? host->silent_until : AC_FOREVER);
+        err = ac_receive(&message, host->orphan    ? host->until
+                                   : host->storing ? host->silent_until
+                                                   : AC_FOREVER);
         if (!err)
             take_message(host, message);
-        if (err == -ETIMEDOUT) {
+        if (err == -ETIMEDOUT && host->storing && !host->orphan) {
             refuse(host, "the upload of the program has stopped");
             err = 0;
         }
-        if (host->drain && !host->ending)
-            tell(host, ac_list("draining", (double)host->drain_ns * 1e-9));
-        host->drain = false;
+        if (host->drain && !host->orphan && !host->ending) {
+            tell(host, ac_list("draining", (double)(host->drain_until - ac_now()) * 1e-9));
+            host->drain = false;
+        }
         start_workers(host);
     }
     host->ending = true;
@@ -823,6 +966,10 @@ static ac_value run_host(ac_value argument) {
     end_workers(host);
     intake_close(&host->intake);
     ac_drop(host->cargo);
+    while (host->noted_count > 0)
+        ac_drop(host->noted[--host->noted_count]);
+    memory_release(host->noted);
+    host->noted = NULL;
     list_remove(&host->link);
     node->host_count--;
     (void)mailbox_put(node->main, ac_nil);

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+enum { CLASS_ITEMS = 11, TOLD_AT_ONCE = 2048 };
+
 // What jobs of a class have in common: all bytes are set, so that it may be compared as such.
 struct class_key {
     const struct ac_job_entry *entry;
@@ -79,14 +81,20 @@ static int make_key(struct class_key *key, const struct ac_job_entry *entry,
     return good ? 0 : -EINVAL;
 }
 
+static int tell_class(struct batch *batch, const struct class_key *key) {
+    return batch_add(batch, THING_CLASS, ac_of(key->entry->name), ac_of(key->cpus),
+                     ac_of(key->memory), ac_of(key->tags), ac_of(key->node),
+                     ac_of(key->architecture), ac_of((int)key->retries), ac_of_bool(key->copies),
+                     ac_of_bool(key->wait_for_nodes), ac_of(key->seconds_max),
+                     ac_of_bool(key->quiet));
+}
+
 static int add_class(struct ac_computation *it, const struct class_key *key, uint32_t *number) {
     if (it->class_count == JOB_CLASSES_MAX)
         return -E2BIG;
-    int err = batch_add(&it->wants, THING_CLASS, ac_of(key->entry->name), ac_of(key->cpus),
-                        ac_of(key->memory), ac_of(key->tags), ac_of(key->node),
-                        ac_of(key->architecture), ac_of((int)key->retries), ac_of_bool(key->copies),
-                        ac_of_bool(key->wait_for_nodes), ac_of(key->seconds_max),
-                        ac_of_bool(key->quiet));
+    int err = tell_class(&it->wants, key);
+    if (!err && computation_keeps(it))
+        err = tell_class(&it->kept_classes, key);
     if (err)
         return err;
     *number = it->class_count++;
@@ -168,13 +176,42 @@ int job_wait_for_room(struct ac_computation *it, ac_time deadline) {
     return 0;
 }
 
+// Does not take the values, but holds them where jobs are kept.
+static struct client_job *create_job(const struct ac_computation *it, uint32_t class, ac_value at,
+                                     ac_value argument) {
+    if (!computation_keeps(it))
+        return memory_allocate_zeroed(sizeof(struct client_job));
+    struct kept_job *kept = memory_allocate(sizeof *kept);
+    if (!kept)
+        return NULL;
+    *kept = (struct kept_job){
+        .job.kept = true, .class = class, .at = ac_hold(at), .argument = ac_hold(argument)};
+    return &kept->job;
+}
+
+static void drop_kept(struct client_job *job) {
+    if (!job->kept)
+        return;
+    struct kept_job *kept = container_of(job, struct kept_job, job);
+    ac_drop(kept->at);
+    ac_drop(kept->argument);
+    kept->at = kept->argument = ac_nil;
+}
+
+// NULL is ignored.
+static void job_release(struct client_job *job) {
+    if (job)
+        drop_kept(job);
+    memory_release(job);
+}
+
 // A job with the next number. Takes the argument.
 static struct client_job *add_job(struct ac_computation *it, uint32_t class, ac_value at,
                                   ac_value argument) {
-    struct client_job *job = memory_allocate_zeroed(sizeof *job);
+    struct client_job *job = create_job(it, class, at, argument);
     int err = job ? map_put_id(&it->jobs, it->last_number + 1, job) : -ENOMEM;
     if (err) {
-        memory_release(job);
+        job_release(job);
         ac_drop(at);
         ac_drop(argument);
         return NULL;
@@ -183,7 +220,7 @@ static struct client_job *add_job(struct ac_computation *it, uint32_t class, ac_
     err = batch_add(&it->wants, THING_JOB, ac_of(job->number), ac_of(class), at, argument);
     if (err) {
         (void)map_take_id(&it->jobs, job->number);
-        memory_release(job);
+        job_release(job);
         return NULL;
     }
     computation_wants(it, 0);
@@ -198,9 +235,14 @@ struct client_job *job_submit_chunk(struct ac_computation *it, uint32_t class, a
     return job;
 }
 
+static void cancel(struct ac_computation *it, struct client_job *job) {
+    job->unwanted = true;
+    computation_want(it, THING_DROP, ac_of(job->number));
+}
+
 void job_give_up(struct ac_computation *it, struct client_job *job) {
     job->silent = true;
-    computation_want(it, THING_DROP, ac_of(job->number));
+    cancel(it, job);
 }
 
 int64_t ac_submit_with(ac_computation *it, ac_function function, ac_value argument,
@@ -227,8 +269,7 @@ static bool abandon_run(struct coro *coro) {
     wait->job = NULL;
     job->wait = NULL;
     job->silent = true;
-    struct ac_computation *it = wait->computation;
-    computation_want(it, THING_DROP, ac_of(job->number));
+    cancel(wait->computation, job);
     return true;
 }
 
@@ -263,7 +304,7 @@ int ac_job_cancel(ac_computation *it, int64_t number) {
     struct client_job *job = map_get_id(&it->jobs, (uint64_t)number);
     if (!job || job->at || job->chunk)
         return -ESRCH;
-    computation_want(it, THING_DROP, ac_of(job->number));
+    cancel(it, job);
     return 0;
 }
 
@@ -279,7 +320,7 @@ int ac_job_why(ac_computation *it, int64_t number, char *text, size_t bytes, ac_
         snprintf(text, bytes, "waits: %s", *it->why ? it->why : "the scheduler is being sought");
         return 0;
     }
-    if (!ac_ref_is(it->desk) || !batch_empty(&it->wants)) {
+    if (!ac_ref_is(it->desk) || it->telling || !batch_empty(&it->wants)) {
         snprintf(text, bytes, "is on its way to the scheduler");
         return 0;
     }
@@ -299,7 +340,7 @@ int ac_job_why(ac_computation *it, int64_t number, char *text, size_t bytes, ac_
 
 void job_started(struct ac_computation *it, const ac_value *items) {
     struct client_job *job = map_get_id(&it->jobs, (uint64_t)ac_int_of(items[0]));
-    if (!job)
+    if (!job || ac_ref_equal(job->coroutine, ac_ref_of(items[2])))
         return;
     job->coroutine = ac_ref_of(items[2]);
     if (job->wait) {
@@ -345,7 +386,7 @@ static void end_job(struct ac_computation *it, struct client_job *job, const str
         memcpy(end.location, spot.location, sizeof end.location);
         computation_tell(it, job_exit_notice(&end));
     }
-    memory_release(job);
+    job_release(job);
     let_submit(it);
     if (map_count(&it->jobs) == 0)
         computation_changed(it);
@@ -369,11 +410,76 @@ void job_end_all(struct ac_computation *it, enum ac_end how, int err, const char
     }
 }
 
+// ---- a scheduler that keeps a journal ----
+
+void job_keep_none(struct ac_computation *it) {
+    uint64_t cursor = 0;
+    for (struct client_job *job; (job = map_next(&it->jobs, &cursor, NULL, NULL)) != NULL;)
+        drop_kept(job);
+    batch_done(&it->kept_classes);
+}
+
+static int send_all(struct ac_computation *it, struct batch *batch) {
+    int err = 0;
+    while (!err && !batch_empty(batch)) {
+        ac_value message = batch_take(batch, "want");
+        err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(it->desk, message);
+    }
+    return err;
+}
+
+static int tell_classes(struct ac_computation *it, struct batch *batch) {
+    const struct batch *classes = &it->kept_classes;
+    int err = 0;
+    for (size_t at = 0; !err && at < classes->count; at += CLASS_ITEMS + 1) {
+        ac_value items[CLASS_ITEMS];
+        for (size_t i = 0; i < CLASS_ITEMS; i++)
+            items[i] = ac_hold(classes->items[at + 1 + i]);
+        err = batch_add_items(batch, THING_CLASS, items, CLASS_ITEMS);
+    }
+    return err;
+}
+
+static int tell_job(const struct client_job *job, struct batch *batch) {
+    const struct kept_job *kept = container_of(job, struct kept_job, job);
+    int err = batch_add(batch, THING_JOB, ac_of(job->number), ac_of(kept->class), ac_hold(kept->at),
+                        ac_hold(kept->argument));
+    if (!err && job->unwanted)
+        err = batch_add(batch, THING_DROP, ac_of(job->number));
+    return err;
+}
+
+// All is on record but that all jobs are unwanted; what is added while this waits follows after it.
+int job_tell_again(struct ac_computation *it) {
+    struct batch batch = {0};
+    uint64_t cursor = 0, told = 0, last = it->last_number;
+    batch_done(&it->wants);
+    int err = tell_classes(it, &batch);
+    // A map is visited in the order of insertion, which is that of their numbers.
+    for (struct client_job *job;
+         !err && (job = map_next(&it->jobs, &cursor, NULL, NULL)) != NULL;) {
+        if (job->number > last)
+            break;
+        told++;
+        err = tell_job(job, &batch);
+        if (!err && batch.count > TOLD_AT_ONCE)
+            err = send_all(it, &batch);
+    }
+    if (!err && it->all_unwanted)
+        err = batch_add(&batch, THING_DROP, ac_of(0));
+    if (!err)
+        err = batch_add(&batch, THING_ALL, ac_of(told));
+    if (!err)
+        err = send_all(it, &batch);
+    batch_done(&batch);
+    return err;
+}
+
 void job_free_all(struct ac_computation *it) {
     uint64_t cursor = 0;
     for (struct client_job *job; (job = map_next(&it->jobs, &cursor, NULL, NULL)) != NULL;) {
         (void)map_take_id(&it->jobs, job->number);
-        memory_release(job);
+        job_release(job);
     }
     map_done(&it->jobs);
     map_done(&it->classes);

@@ -10,6 +10,7 @@ enum { CANCEL_NS_DEFAULT = 2000 * 1000 * 1000, MEAN_OF = 8 };
 
 static void flight_end(struct flight *flight);
 static void ask_to_end(struct flight *flight);
+static void time_end(struct flight *flight);
 
 // ---- the whole ----
 
@@ -21,6 +22,10 @@ struct placement *placement_create(const struct place_door *door, void *up) {
     it->up = up;
     list_init(&it->computations);
     list_init(&it->nodes);
+    it->nowhere.placement = it;
+    list_init(&it->nowhere.link);
+    snprintf(it->nowhere.facts.name, sizeof it->nowhere.facts.name,
+             "a node that has not come back yet");
     return it;
 }
 
@@ -46,6 +51,7 @@ struct place_computation *placement_open(struct placement *placement,
     it->weight = options->weight ? options->weight : 1;
     it->many_jobs = options->many_jobs;
     it->cancel_ns = options->cancel_ns ? options->cancel_ns : CANCEL_NS_DEFAULT;
+    it->gap_max = options->gap_max ? options->gap_max : PLACE_GAP_MAX;
     list_init(&it->queued);
     list_init(&it->workers);
     list_init(&it->idle);
@@ -70,6 +76,7 @@ void *placement_node_user(const struct place_node *it) { return it->user; }
 const struct place_facts *placement_facts(const struct place_node *it) { return &it->facts; }
 void *placement_worker_user(const struct place_worker *it) { return it->user; }
 uint32_t placement_load(const struct place_worker *it) { return it->load; }
+uint64_t placement_given(const struct place_worker *it) { return it->given; }
 ac_value placement_argument(const struct job *job) { return job->argument; }
 uint64_t placement_number(const struct job *job) { return job->number; }
 bool placement_is_suspect(const struct job *job) { return job->starts_lost > 0; }
@@ -217,7 +224,9 @@ static void release(struct place_worker *worker, const struct place_class *class
     node->memory_held -= memory;
 }
 
-bool placement_fly(struct job *job, struct place_worker *worker) {
+// A new flight, which stands nowhere in the list of its worker. NULL: no memory.
+static struct flight *flight_begin(struct job *job, struct place_worker *worker, uint64_t number,
+                                   uint32_t attempt) {
     struct placement *placement = worker->computation->placement;
     struct flight *flight = placement->free_flights;
     if (flight)
@@ -225,20 +234,30 @@ bool placement_fly(struct job *job, struct place_worker *worker) {
     else
         flight = memory_allocate(sizeof *flight);
     if (!flight)
-        return false;
+        return NULL;
     *flight = (struct flight){.job = job,
                               .worker = worker,
                               .other = job->flight,
-                              .number = ++worker->given,
+                              .number = number,
                               .since = placement->now,
-                              .attempt = ++job->attempts};
+                              .attempt = attempt};
     job->flight = flight;
     list_init(&flight->timed);
     list_init(&flight->link);
-    list_append(&worker->flights, &flight->link);
     worker->load++;
     worker->unbegun++;
     hold(worker, job->class);
+    return flight;
+}
+
+bool placement_fly(struct job *job, struct place_worker *worker) {
+    struct placement *placement = worker->computation->placement;
+    struct flight *flight = flight_begin(job, worker, worker->given + 1, job->attempts + 1);
+    if (!flight)
+        return false;
+    worker->given++;
+    job->attempts++;
+    list_append(&worker->flights, &flight->link);
     sort_worker(worker);
     placement->door->run(placement->up, worker, job, flight->attempt);
     return true;
@@ -287,9 +306,7 @@ bool placement_begun(struct place_worker *worker, uint64_t number, uint32_t atte
     unrecall(flight);
     struct place_class *class = flight->job->class;
     if (flight->asked) {
-        flight->until = now + worker->computation->cancel_ns;
-        list_remove(&flight->timed);
-        list_append(&worker->computation->cancelling, &flight->timed);
+        time_end(flight);
     } else if (class->limit_ns) {
         list_append(&class->timed, &flight->timed);
     }
@@ -322,6 +339,14 @@ bool placement_ended(struct place_worker *worker, uint64_t number, uint32_t atte
     return true;
 }
 
+// A flight is over and its job is not: unless another one goes on, it waits again.
+static void goes_on(struct job *job, struct place_worker *worker, uint32_t attempt, bool counts) {
+    struct placement *placement = worker->computation->placement;
+    placement->door->over(placement->up, worker->computation, job->number, attempt, counts);
+    if (!job->flight)
+        placement_queue_first(job);
+}
+
 bool placement_given_back(struct place_worker *worker, uint64_t number, uint32_t attempt) {
     struct flight *flight = find_flight(worker, number, attempt);
     if (!flight)
@@ -332,8 +357,8 @@ bool placement_given_back(struct place_worker *worker, uint64_t number, uint32_t
         job_free(job);
     else if (!job->done && job->cancelled)
         placement_report(job, PLACE_CANCELLED, -ECANCELED, "it was cancelled before it began");
-    else if (!job->done && !job->flight)
-        placement_queue_first(job);
+    else if (!job->done)
+        goes_on(job, worker, attempt, false);
     return true;
 }
 
@@ -370,7 +395,7 @@ int placement_add_class(struct place_computation *it, const struct place_needs *
 }
 
 static bool may_follow(const struct place_computation *it, uint64_t number) {
-    return number > it->last_number && number - it->last_number <= PLACE_GAP_MAX;
+    return number > it->last_number && number - it->last_number <= it->gap_max;
 }
 
 int placement_skip(struct place_computation *it, uint64_t number) {
@@ -380,8 +405,9 @@ int placement_skip(struct place_computation *it, uint64_t number) {
     return 0;
 }
 
-int placement_submit(struct place_computation *it, uint64_t number, uint32_t class_number,
-                     struct place_worker *at, ac_value argument) {
+// A job in no queue. Takes the argument.
+static int add_job(struct place_computation *it, uint64_t number, uint32_t class_number,
+                   ac_value argument, struct job **added) {
     int err = may_follow(it, number) && class_number < it->class_count ? 0 : -EINVAL;
     if (!err)
         err = need_page(it, number / PAGE_JOBS);
@@ -397,29 +423,67 @@ int placement_submit(struct place_computation *it, uint64_t number, uint32_t cla
     *place_of(it, number) = job;
     it->pages[number / PAGE_JOBS]->living++;
     it->job_count++;
-    if (at) {
-        job->pinned = true;
-        if (!placement_fly(job, at))
-            placement_report(job, PLACE_FAILED, -ENOMEM, "no memory");
-        return 0;
-    }
-    list_append(&job->class->queue, &job->link);
-    queue_joined(job);
+    *added = job;
     return 0;
 }
 
-// Asks a flight to end; from now on it is given up when its time is over.
+static void queue_last(struct job *job) {
+    list_append(&job->class->queue, &job->link);
+    queue_joined(job);
+}
+
+int placement_submit(struct place_computation *it, uint64_t number, uint32_t class_number,
+                     struct place_worker *at, ac_value argument) {
+    struct job *job;
+    int err = add_job(it, number, class_number, argument, &job);
+    if (err)
+        return err;
+    job->pinned = at != NULL;
+    if (!at)
+        queue_last(job);
+    else if (!placement_fly(job, at))
+        placement_report(job, PLACE_FAILED, -ENOMEM, "no memory");
+    return 0;
+}
+
+int placement_restore(struct place_computation *it, uint64_t number, uint32_t class_number,
+                      uint32_t attempts, uint8_t starts_lost, ac_value argument) {
+    struct job *job;
+    if (class_number < it->class_count && starts_lost > it->classes[class_number]->needs.retries) {
+        ac_drop(argument);
+        int err = placement_skip(it, number);
+        return err ? err : 1;
+    }
+    int err = add_job(it, number, class_number, argument, &job);
+    if (err)
+        return err;
+    job->attempts = attempts;
+    job->starts_lost = starts_lost;
+    queue_last(job);
+    return 0;
+}
+
+// One that was asked to end is given up when its time is over. An awaited worker has heard nothing.
+static void time_end(struct flight *flight) {
+    struct place_computation *it = flight->worker->computation;
+    list_remove(&flight->timed);
+    if (placement_is_awaited(flight->worker))
+        return;
+    flight->until = it->placement->now + it->cancel_ns;
+    list_append(&it->cancelling, &flight->timed);
+}
+
+// Asks a flight to end, as soon as its worker is there.
 static void ask_to_end(struct flight *flight) {
     struct place_computation *it = flight->worker->computation;
     if (flight->asked)
         return;
     flight->asked = true;
     unrecall(flight);
-    flight->until = it->placement->now + it->cancel_ns;
-    list_remove(&flight->timed);
-    list_append(&it->cancelling, &flight->timed);
-    it->placement->door->cancel(it->placement->up, flight->worker, flight->job->number,
-                                flight->attempt);
+    time_end(flight);
+    if (!placement_is_awaited(flight->worker))
+        it->placement->door->cancel(it->placement->up, flight->worker, flight->job->number,
+                                    flight->attempt);
 }
 
 void placement_cancel(struct place_computation *it, uint64_t number, ac_time now) {
@@ -571,6 +635,8 @@ void placement_remove_node(struct place_node *it) {
 // What has not begun there is asked back.
 void placement_recall(struct place_worker *worker, uint32_t count) {
     struct placement *placement = worker->computation->placement;
+    if (placement_is_awaited(worker))
+        return;
     for (struct list *link = worker->flights.prev; link != &worker->flights && count > 0;
          link = link->prev) {
         struct flight *flight = container_of(link, struct flight, link);
@@ -630,6 +696,92 @@ struct place_worker *placement_add_worker(struct place_computation *computation,
     return it;
 }
 
+// ---- workers that are awaited ----
+
+bool placement_is_awaited(const struct place_worker *worker) {
+    return worker->node == &worker->computation->placement->nowhere;
+}
+
+struct place_worker *placement_await_worker(struct place_computation *computation, void *user) {
+    return placement_add_worker(computation, &computation->placement->nowhere, user);
+}
+
+int placement_restore_flight(struct place_worker *worker, uint64_t number, uint32_t attempt,
+                             uint64_t place, bool pinned) {
+    struct job *job = placement_find(worker->computation, number);
+    assert(placement_is_awaited(worker));
+    if (!job)
+        return -ESRCH;
+    for (struct flight *other = job->flight; other; other = other->other)
+        if (other->attempt == attempt)
+            return -EINVAL;
+    if (place == 0)
+        return -EINVAL;
+    struct flight *flight = flight_begin(job, worker, place, attempt);
+    if (!flight)
+        return -ENOMEM;
+    if (is_queued(job))
+        placement_unqueue(job);
+    struct list *before = worker->flights.prev;
+    while (before != &worker->flights && container_of(before, struct flight, link)->number > place)
+        before = before->prev;
+    list_append(before->next, &flight->link);
+    job->pinned |= pinned;
+    job->attempts = attempt > job->attempts ? attempt : job->attempts;
+    worker->given = place > worker->given ? place : worker->given;
+    if (job->cancelled)
+        ask_to_end(flight);
+    return 0;
+}
+
+void placement_has(struct place_worker *worker, uint64_t number, uint32_t attempt) {
+    struct flight *flight = find_flight(worker, number, attempt);
+    if (flight)
+        flight->known = true;
+}
+
+// What never arrived, or was given back in vain. From the latest on, because each goes to the head
+// of its queue; but for a job that may run nowhere else.
+static void give_back_unknown(struct place_worker *worker) {
+    for (struct list *link = worker->flights.prev, *before; link != &worker->flights;
+         link = before) {
+        struct flight *flight = container_of(link, struct flight, link);
+        struct job *job = flight->job;
+        before = link->prev;
+        if (flight->begun || flight->known)
+            continue;
+        if (job->pinned && !job->cancelled)
+            placement_report(job, PLACE_LOST, -EHOSTUNREACH, "it never arrived at its worker");
+        (void)placement_given_back(worker, job->number, flight->attempt);
+    }
+}
+
+void placement_settle_worker(struct place_worker *worker, struct place_node *node, void *user,
+                             uint64_t given, ac_time now) {
+    struct place_computation *it = worker->computation;
+    it->placement->now = now;
+    give_back_unknown(worker);
+    it->cpus_held -= worker->cpus;
+    worker->node->cpus_held -= worker->cpus;
+    worker->node->memory_held -= worker->memory;
+    worker->cpus = 0;
+    worker->memory = 0;
+    worker->node = node;
+    worker->user = user;
+    worker->given = given;
+    list_each (link, &worker->flights) {
+        struct flight *flight = container_of(link, struct flight, link);
+        hold(worker, flight->job->class);
+        if (flight->asked) { // and it has not heard of it
+            flight->asked = false;
+            ask_to_end(flight);
+        }
+    }
+    sort_worker(worker);
+    if (!is_open(worker))
+        placement_recall(worker, worker->load);
+}
+
 void placement_set_round_trip(struct place_worker *worker, uint64_t ns) {
     worker->round_trip_ns = ns;
 }
@@ -637,12 +789,16 @@ void placement_set_round_trip(struct place_worker *worker, uint64_t ns) {
 // The flight is over because its worker is gone.
 static void flight_lost(struct flight *flight, bool forced, const char *why) {
     struct job *job = flight->job;
+    struct place_worker *worker = flight->worker;
+    uint32_t attempt = flight->attempt;
     bool begun = flight->begun, culprit = flight->culprit, late = flight->late;
     flight_end(flight);
-    if (job->flight)
-        return; // another copy goes on
-    if (job->done)
+    if (job->done && !job->flight)
         job_free(job);
+    else if (job->flight && !job->done) // another copy goes on
+        goes_on(job, worker, attempt, false);
+    else if (job->done)
+        return;
     else if (late && (culprit || begun))
         placement_report(job, PLACE_FAILED, -ETIME, job->class->late_text);
     else if (job->cancelled)
@@ -654,7 +810,7 @@ static void flight_lost(struct flight *flight, bool forced, const char *why) {
     else if (begun && !forced && job->starts_lost++ >= job->class->needs.retries)
         placement_report(job, PLACE_LOST, -ECONNRESET, why);
     else
-        placement_queue_first(job);
+        goes_on(job, worker, attempt, begun && !forced);
 }
 
 static void know_begun(struct place_worker *worker, uint64_t begun) {

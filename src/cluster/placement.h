@@ -87,6 +87,10 @@ struct place_door {
     void (*cancel)(void *up, struct place_worker *worker, uint64_t number, uint32_t attempt);
     // End the worker by force: then call placement_remove_worker. `number`: for whose sake.
     void (*kill)(void *up, struct place_worker *worker, uint64_t number, const char *why);
+    // An attempt is over, and the job goes on without it. `counts`: it had begun, which is one lost
+    // start.
+    void (*over)(void *up, struct place_computation *computation, uint64_t number, uint32_t attempt,
+                 bool counts);
     // The job has ended without an end of its own; it is forgotten after this. `worker` NULL: it
     // was at none.
     void (*report)(void *up, struct place_computation *computation, uint64_t number,
@@ -106,6 +110,7 @@ struct place_options {
     uint32_t weight;    // of its share where several want the same processors; 0: 1
     bool many_jobs;     // a worker runs many jobs at once; they take no processor
     uint64_t cancel_ns; // what a cancelled job may take before its worker is ended; 0: 2 s
+    uint64_t gap_max;   // 0: PLACE_GAP_MAX
 };
 
 struct place_computation *placement_open(struct placement *placement,
@@ -151,10 +156,28 @@ void placement_suspend_worker(struct place_worker *worker, bool suspended);
 // that it was given (door.run) it has come to; PLACE_NOT_KNOWN: perhaps all, because what it has
 // told last may not have arrived.
 void placement_remove_worker(struct place_worker *worker, uint64_t begun, const char *why);
+// A worker *awaited*: its scheduler was ended and started again, and has not heard of it yet. It is
+// on no node, and given nothing. It is told by placement_settle_worker that it has come back, or by
+// placement_remove_worker that it does not, and how many of its jobs it had begun. NULL: no memory.
+struct place_worker *placement_await_worker(struct place_computation *computation, void *user);
+bool placement_is_awaited(const struct place_worker *worker);
+// What it was given: a job that is there, this attempt, as its `place`-th. A job that waits does so
+// no more. `pinned`: it runs there or nowhere. 0; -ESRCH if there is no such job; -EINVAL if it is
+// at a worker as that attempt, or the place is 0; -ENOMEM.
+int placement_restore_flight(struct place_worker *worker, uint64_t number, uint32_t attempt,
+                             uint64_t place, bool pinned);
+// An awaited worker says that it has that job, and has not begun it.
+void placement_has(struct place_worker *worker, uint64_t number, uint32_t attempt);
+// An awaited worker has told all that it has, has begun and has ended, and is there: `given` jobs
+// have arrived there, ever. Those that it did not tell of wait again.
+void placement_settle_worker(struct place_worker *worker, struct place_node *node, void *user,
+                             uint64_t given, ac_time now);
 // What a message to it and back takes.
 void placement_set_round_trip(struct place_worker *worker, uint64_t ns);
 void *placement_worker_user(const struct place_worker *worker);
 uint32_t placement_load(const struct place_worker *worker);
+// How many jobs it was given, ever; within door.run the place of this one among them.
+uint64_t placement_given(const struct place_worker *worker);
 
 // ---- jobs ----
 
@@ -162,11 +185,16 @@ uint32_t placement_load(const struct place_worker *worker);
 // -ENOMEM.
 int placement_add_class(struct place_computation *computation, const struct place_needs *needs,
                         ac_time now);
-// A job. `number` is above that of all before it, by PLACE_GAP_MAX at the most. Takes the argument.
+// A job. `number` is above that of all before it, by gap_max at the most. Takes the argument.
 // With a worker it runs there or nowhere: when that is gone it is reported lost. 0; -EINVAL for a
 // number or class that is none; -ENOMEM.
 int placement_submit(struct place_computation *computation, uint64_t number, uint32_t class_number,
                      struct place_worker *at, ac_value argument);
+// The same for a job of which so many attempts were made before, so many of which had begun and
+// were lost. 1: it may not run again, because those are more than its retries; the caller reports
+// it, and its number counts as one before those that follow.
+int placement_restore(struct place_computation *computation, uint64_t number, uint32_t class_number,
+                      uint32_t attempts, uint8_t starts_lost, ac_value argument);
 // A job that the caller has refused: its number counts as one before those that follow. 0; -EINVAL.
 int placement_skip(struct place_computation *computation, uint64_t number);
 // Cancels it: reported at once if it waits; else the worker is asked, and ended when it does not

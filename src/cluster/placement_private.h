@@ -25,14 +25,25 @@ struct page {
     uint32_t living; // of them
 };
 
+struct place_node {
+    struct list link; // in placement.nodes
+    struct placement *placement;
+    void *user;
+    struct place_facts facts;
+    bool enabled;
+    uint32_t cpus_held;
+    uint64_t memory_held;
+};
+
 struct placement {
     const struct place_door *door;
     void *up;
     struct list computations;
     struct list nodes;
     uint32_t node_count;
-    ac_time now;     // when it was last told
-    ac_time settled; // from when on a class that fits no node is given up
+    struct place_node nowhere; // of the workers that are awaited; takes no jobs
+    ac_time now;               // when it was last told
+    ac_time settled;           // from when on a class that fits no node is given up
     struct flight *free_flights;
 };
 
@@ -54,6 +65,7 @@ struct place_computation {
     struct page **pages;    // jobs by number
     uint64_t page_count;
     uint64_t last_number;
+    uint64_t gap_max;
     uint64_t job_count;
     uint64_t waiting;                        // of them
     uint32_t cpus_held;                      // by its workers
@@ -84,16 +96,6 @@ struct place_class {
     ac_time unfit_since; // no node fits; 0: one does
     bool hinted;         // the client was told
     char late_text[80];
-};
-
-struct place_node {
-    struct list link; // in placement.nodes
-    struct placement *placement;
-    void *user;
-    struct place_facts facts;
-    bool enabled;
-    uint32_t cpus_held;
-    uint64_t memory_held;
 };
 
 struct place_worker {
@@ -141,6 +143,7 @@ struct flight {
     ac_time until;        // asked to end, and given up then
     uint32_t attempt;
     bool begun;
+    bool known; // the worker, awaited, has told that it has it
     bool recalled;
     bool asked;   // to end
     bool late;    // because it has run too long

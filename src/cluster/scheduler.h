@@ -10,12 +10,14 @@
 //      site agents    one for each computation and node                  supply.c
 //      worker agents  one for each worker                                agent.c
 //
+// and, where it keeps a journal, what the desks do for its sake             restore.c,
 // so that whoever takes nothing in holds up nobody else. Each owns its record; whoever wants
 // something of one changes the record and kicks it (an empty message).
 #ifndef CLUSTER_SCHEDULER_H
 #define CLUSTER_SCHEDULER_H
 
 #include "cluster/cluster_private.h"
+#include "cluster/journal.h"
 #include "cluster/placement.h"
 
 enum { JOB_ENDS = AC_LOST + 1 };
@@ -59,6 +61,17 @@ struct scheduler {
     uint64_t last_number;     // of a desk
     uint64_t ended[JOB_ENDS]; // jobs of desks that have gone, by how they ended
     struct coro *keeper;      // gets an empty message when a desk has gone; NULL: nobody
+
+    struct journal *journal; // of whoever made it; NULL: none, and so in all desks
+    ac_time return_ns;       // with one: how long clients and nodes wait for another scheduler
+};
+
+// Jobs of which the client was told that they have ended, in that order, until it has said that it
+// knows.
+struct ends {
+    uint64_t *numbers;
+    size_t first, count, capacity;
+    uint64_t taken; // how many the client has said it knows, ever
 };
 
 // One computation.
@@ -91,10 +104,28 @@ struct desk {
     struct list agents;   // of sites: struct site_agent
     struct list workers;  // struct worker_agent
     uint32_t agent_count; // coroutines of both
+
+    struct journal_computation *record; // what the journal has of it; NULL: no journal
+    bool restoring;                     // its client tells again what it has; no node serves it yet
+    uint64_t restored;                  // jobs that were told so
+    struct ends ends;                   // only with a record
+    struct list awaited;                // struct awaited
+    ac_time awaits_until;               // those of nodes that have not come back
+    struct map
+        returned; // peers of nodes that were asked for what they have kept, if it is restored
+
     char name[64];
 };
 
 enum { SITE_WORKERS_MAX = 2 * WORKERS_MAX }; // agents of workers of one computation at one node
+
+// A worker that the lost scheduler had given jobs, and that has not been heard of since.
+struct awaited {
+    struct list link; // in desk.awaited
+    struct journal_worker *record;
+    struct place_worker *place;
+    bool kept; // its node has said that it has it
+};
 
 struct site_agent {
     struct list link; // in desk.agents
@@ -125,6 +156,7 @@ struct worker_agent {
     struct place_worker *place;
     struct coro *coro;
     ac_ref ref;       // of the worker
+    ac_ref host;      // that has started it
     int64_t number;   // on its node
     struct batch out; // for the worker
     bool kicked;
@@ -141,6 +173,14 @@ struct worker_agent {
     enum place_call call; // what it runs beside jobs
     bool call_due;        // it has still to be told so
     bool is_set_up;
+
+    struct journal_worker *record; // NULL: no journal, or it was given nothing so far
+    uint64_t tells;                // with a journal: how many it has told,
+    uint64_t mark_tells;           // so many of them had come when the client was told of
+    uint64_t mark_ends;            // so many ends; once it knows of these,
+    uint64_t taken;                // the worker need not keep so many tells,
+    uint64_t taken_told;           // and was told so
+
     char location[64];
     char node_name[64];
     ac_ref node_ref;
@@ -163,16 +203,16 @@ struct coro *cluster_spawn(struct loop *loop, ac_function function, void *argume
 
 // ---- desk.c ----
 
-// Opens a computation, as the message says, and tells where its desk is (`desk` may be NULL). 0 or
-// an error.
-int desk_open(struct scheduler *scheduler, ac_value open, ac_ref *desk);
+// Opens a computation, as the message says, and tells which its desk is (`desk` may be NULL). 0; or
+// an error: -ESRCH, it has a token that the journal does not know, or whose computation has a desk.
+int desk_open(struct scheduler *scheduler, ac_value open, struct desk **desk);
 // Adds news for the client.
 #define desk_tell(desk, thing, ...)                                                                \
     desk_told((desk), batch_add(&(desk)->news, (thing), __VA_ARGS__))
 void desk_told(struct desk *desk, int err);
 // Tells that a job has ended, and counts it. Takes the value.
-void desk_job_ended(struct desk *desk, uint64_t number, enum ac_end how, int err, ac_value value,
-                    ac_value worker, double seconds);
+void desk_tell_end(struct desk *desk, uint64_t number, enum ac_end how, int err, ac_value value,
+                   ac_ref worker, double seconds);
 void desk_status(struct desk *desk, const struct ac_status *status, const char *address);
 // A coroutine of the desk has ended.
 void desk_agent_ended(struct desk *desk);
@@ -202,6 +242,37 @@ bool setup_holds_back(const struct site_agent *site);
 bool setup_is_cleaned(struct site_agent *site);
 // What all clean-ups may take together.
 ac_time setup_closing_ns(const struct desk *desk);
+
+// ---- restore.c ----
+
+// The worker is given a job: to be called within door.run, where the desk has a record.
+void restore_given(struct worker_agent *worker, uint64_t number, uint32_t attempt);
+// A job is told again that may have been given to a worker before: as desk.c takes one. `class`: of
+// it. `pinned`: it runs there or nowhere. Takes the argument.
+int restore_job(struct desk *desk, uint64_t number, uint32_t class, bool pinned, ac_value argument);
+// Whether a job that is told again was given to this worker.
+bool restore_has(const struct desk *desk, uint64_t number, ac_ref worker);
+// The client has told all its jobs, so many: it is served. 0 or an error.
+int restore_end(struct desk *desk, uint64_t jobs);
+// The client is about to be told that a job has ended. 0; -ENOMEM.
+int restore_note_end(struct desk *desk, uint64_t number);
+// It knows of so many of these ends. 0; -EPROTO.
+int restore_take_ends(struct desk *desk, uint64_t taken);
+// The desk, with a record, has taken in a "tell" of the worker.
+void restore_note_tell(struct worker_agent *worker);
+// A node has been asked for what it has kept, and has kept these workers: a list of numbers.
+void restore_kept(struct site_agent *site, ac_value numbers);
+// One that it has kept has ended; `begun` as of placement_remove_worker. Harmless for any other.
+void restore_worker_ended(struct site_agent *site, int64_t number, uint64_t begun,
+                          const char *text);
+// The node has told all, or, `gone`, tells nothing more: its other workers are awaited no longer.
+void restore_site_told(struct site_agent *site, bool gone);
+// A worker is there, perhaps one that was awaited: then its place and its record are those of it.
+void restore_worker(struct worker_agent *worker);
+// Gives up the workers of nodes that have not come back in time.
+void restore_look(struct desk *desk);
+// The desk is done with its record, which goes.
+void restore_close(struct desk *desk);
 
 // ---- agent.c ----
 

@@ -10,10 +10,16 @@
 //
 // What clients ask the door, as a call, and what is answered:
 //
-//     ["open", ...]     as of desk.c       the desk; or an error, and its text says why: -ESHUTDOWN
-//                                          it drains, -EACCES that client may not ship code,
-//                                          -EUSERS it has as many as it may have, -EPROTO it does
-//                                          not understand the client, -ENOMEM
+//     ["open", ...]     as of desk.c       the desk, or, where a journal is kept, ["desk", desk,
+//                                          token (bytes), seconds]; or an error, and its text says
+//                                          why: -ESHUTDOWN it drains, -EACCES that client may not
+//                                          ship code, -EUSERS it has as many as it may have,
+//                                          -ESRCH it knows no computation with that token, -EPROTO
+//                                          it does not understand the client, -ENOMEM
+//
+// With a token (journal.h) the client opens the computation again at the scheduler that has come
+// in the place of one that was lost, within so many seconds. That one is found under the name of
+// its journal too, SCHEDULER_NAME, a "." and its id in hexadecimal digits.
 //
 // An answer for which a client has no room is lost: it asks again, and is told of the same desk.
 //
@@ -21,8 +27,10 @@
 //
 //     ["status", after]            a map: "name", "state", "why", "nodes", counts; "computations":
 //                                  of those whose numbers are above that, the first PAGE_MAX, each
-//                                  a map: "number", "name", "client", "workers", counts; "more":
-//                                  how many there are behind them; "last": the highest number that
+//                                  a map: "number", "name", "client", "workers", counts; of one
+//                                  whose client may come back "client" is "awaited", and "placed"
+//                                  are the jobs that had been given to workers; "more": how many
+//                                  there are behind them; "last": the highest number that
 //                                  there was
 //     ["jobs", computation, from]  a map: "jobs": of those that have not ended, from that number
 //                                  on, the first PAGE_MAX, each a map: "job", "function", "state"
@@ -45,6 +53,7 @@
 
 enum { COMPUTATIONS_MAX = 1024, PAGE_MAX = 256, COUNTS = 8 };
 static const ac_time STOP_GRACE_NS = 8 * 1000 * 1000 * 1000ll;
+static const ac_time RETURN_NS = 60 * 1000 * 1000 * 1000ll;
 
 static ac_value run_service(ac_value argument);
 static ac_value run_door(ac_value argument);
@@ -59,6 +68,10 @@ struct service {
     struct outside outside;
     uint32_t computations_max;
     ac_time since; // it serves
+    struct journal *journal; // NULL: it keeps none
+    ac_time return_until;    // when computations that await their clients are given up
+    bool journal_lost;       // it was given up, and nobody was told so far
+    char journal_name[80];   // as of scheduler_journal_name
     char name[64];
     int err; // why main has ended; 0: it was asked to
 };
@@ -79,6 +92,25 @@ static int start_network(const struct service *it, char text[256]) {
     return outside_network(&network, options->keys, text);
 }
 
+static void journal_given_up(void *up) {
+    struct service *it = up;
+    it->journal_lost = true;
+    if (it->outside.main)
+        (void)mailbox_put(it->outside.main, ac_nil);
+}
+
+static int open_journal(struct service *it, char text[256]) {
+    int err = 0;
+    if (!it->options->journal)
+        return 0;
+    it->journal = journal_open(it->options->journal, &err, text);
+    if (!it->journal)
+        return err;
+    journal_watch(it->journal, journal_given_up, it);
+    scheduler_journal_name(journal_id(it->journal), it->journal_name);
+    return 0;
+}
+
 int scheduler_run(const struct scheduler_options *options, char text[256]) {
     struct service it = {.options = options,
                          .life = {.idle_ns = options->idle_ns, .grace_ns = options->grace_ns},
@@ -94,7 +126,9 @@ int scheduler_run(const struct scheduler_options *options, char text[256]) {
     int err = outside_open(&it.outside, &it.life, text);
     if (err)
         return err;
-    err = start_network(&it, text);
+    err = open_journal(&it, text);
+    if (!err)
+        err = start_network(&it, text);
     if (!err)
         err = ac_ref_error(ac_spawn(run_service, ac_of_pointer(&it), .name = "scheduler",
                                     .stack_bytes = 256 << 10));
@@ -104,6 +138,7 @@ int scheduler_run(const struct scheduler_options *options, char text[256]) {
         snprintf(text, 256, "%s", ac_strerror(err));
     if (it.scheduler)
         scheduler_free(it.scheduler);
+    journal_close(it.journal);
     outside_close(&it.outside);
     return err;
 }
@@ -115,8 +150,8 @@ static ac_value refuse(int err, const char *text) {
     return ac_of_error(err, text);
 }
 
-// The desk that a courier has already; none.
-static ac_ref desk_of(const struct service *it, ac_value open) {
+// The desk that a courier has already; NULL.
+static struct desk *desk_of(const struct service *it, ac_value open) {
     size_t cursor = 0;
     ac_value word = ac_nil, courier = ac_nil;
     (void)(ac_next(open, &cursor, &word) && ac_next(open, &cursor, &courier));
@@ -126,31 +161,71 @@ static ac_ref desk_of(const struct service *it, ac_value open) {
     list_each (link, &it->scheduler->desks) {
         struct desk *desk = container_of(link, struct desk, link);
         if (ac_ref_equal(desk->courier, who) && desk->coro)
-            return coro_ref(desk->coro);
+            return desk;
     }
-    return ac_no_ref;
+    return NULL;
+}
+
+static ac_time return_ns(const struct service *it) {
+    return it->options->return_ns > 0 ? it->options->return_ns : RETURN_NS;
+}
+
+static ac_value answer_open(const struct service *it, const struct desk *desk) {
+    ac_ref ref = coro_ref(desk->coro);
+    if (!desk->record)
+        return ac_of(ref);
+    return ac_list("desk", ref, ac_of_bytes(desk->record->token, sizeof desk->record->token),
+                   (double)return_ns(it) * 1e-9);
+}
+
+// Computations of the journal whose clients have not come back.
+static uint32_t count_awaiting(const struct service *it) {
+    uint32_t count = 0;
+    if (it->journal)
+        list_each (link, journal_computations(it->journal))
+            count += !container_of(link, struct journal_computation, link)->desk;
+    return count;
+}
+
+static void drop_awaiting(struct service *it) {
+    list_each (link, journal_computations(it->journal)) {
+        struct journal_computation *record = container_of(link, struct journal_computation, link);
+        if (record->desk)
+            continue;
+        trace(TRACE_CLUSTER, "%s: its client has not come back", record->name);
+        journal_remove(record);
+    }
+}
+
+static bool has_token(ac_value open) {
+    ac_value token = ac_at(open, ac_count(open) - 1);
+    bool has = ac_span_of(token).bytes > 0;
+    ac_drop(token);
+    return has;
 }
 
 static ac_value open_computation(struct service *it, ac_value open) {
     char text[128];
-    ac_ref desk = desk_of(it, open);
-    if (ac_ref_is(desk))
-        return ac_of(desk);
+    struct desk *desk = desk_of(it, open);
+    if (desk)
+        return answer_open(it, desk);
     if (it->life.state != NODE_SERVES)
         return refuse(-ESHUTDOWN, "the scheduler is to end");
-    if (it->scheduler->desk_count >= it->computations_max) {
-        snprintf(text, sizeof text, "it has %u computations, and takes no more",
-                 it->scheduler->desk_count);
+    uint32_t count = it->scheduler->desk_count + count_awaiting(it);
+    if (count >= it->computations_max && !has_token(open)) {
+        snprintf(text, sizeof text, "it has %u computations, and takes no more", count);
         return refuse(-EUSERS, text);
     }
     int err = desk_open(it->scheduler, open, &desk);
+    if (err == -ESRCH)
+        return refuse(err, "it knows nothing of this computation, which was another one's");
     if (err == -EACCES)
         return refuse(err, "the client may not ship code");
     if (err == -ENOMEM)
         return refuse(err, "no memory");
     if (err)
         return refuse(-EPROTO, "it does not understand the client: is that of another version?");
-    return ac_of(desk);
+    return answer_open(it, desk);
 }
 
 static ac_value run_door(ac_value argument) {
@@ -178,6 +253,8 @@ static int open_door(struct service *it) {
     if (!door)
         return err;
     err = remote_guard(loop_here, coro_ref(door), AC_MAY_SHIP);
+    if (!err && it->journal)
+        err = ac_register(coro_ref(door), it->journal_name);
     return err ? err : ac_register(coro_ref(door), SCHEDULER_NAME);
 }
 
@@ -194,6 +271,10 @@ static int begin(struct service *it) {
         return -ENOMEM;
     it->scheduler->keeper = coro_here();
     it->scheduler->shared = true;
+    it->scheduler->journal = it->journal;
+    it->scheduler->return_ns = return_ns(it);
+    it->scheduler->last_number = it->journal ? journal_last_number(it->journal) : 0;
+    it->return_until = ac_now() + return_ns(it);
     err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP);
     if (!err)
         err = ac_register(ac_self(), SCHEDULER_DESK_NAME);
@@ -204,13 +285,32 @@ static void say_ready(const struct service *it) {
     char address[64] = "";
     (void)ac_network_address(address);
     (void)ac_print("scheduler %s at %s: ready\n", it->name, address);
+    uint32_t count = count_awaiting(it);
+    if (count > 0)
+        (void)ac_print("%u computation%s of the journal may come back within %g s\n", count,
+                       count == 1 ? "" : "s", (double)return_ns(it) * 1e-9);
     outside_say_ready();
+}
+
+static void look_at_journal(struct service *it) {
+    if (it->journal && ac_now() >= it->return_until) {
+        drop_awaiting(it);
+        it->return_until = AC_FOREVER;
+    }
+    if (!it->journal_lost)
+        return;
+    it->journal_lost = false;
+    fprintf(stderr,
+            "scheduler %s: the journal %s is given up: %s. What runs goes on, but is lost if this "
+            "process is killed.\n",
+            it->name, it->options->journal, ac_strerror(journal_problem(it->journal)));
 }
 
 // Does what has changed in its life.
 static void follow_life(struct service *it) {
     struct life *life = &it->life;
-    life_look(life, ac_now(), 0, it->scheduler->desk_count);
+    look_at_journal(it);
+    life_look(life, ac_now(), 0, it->scheduler->desk_count + count_awaiting(it));
     if (life->over && !it->ended_all)
         scheduler_stop(it->scheduler);
     it->ended_all = life->over;
@@ -219,6 +319,11 @@ static void follow_life(struct service *it) {
     it->shown = life->state;
     outside_say_state(life);
     (void)ac_unregister(SCHEDULER_NAME); // who comes now goes to another one, or waits
+    if (!it->journal)
+        return;
+    (void)ac_unregister(it->journal_name);
+    drop_awaiting(it); // they can come back no more
+    (void)mailbox_put(it->outside.main, ac_nil);
 }
 
 // ---- tools ----
@@ -288,25 +393,71 @@ static ac_value describe_desk(const struct desk *desk) {
     return ac_map_of(items, count / 2);
 }
 
+// One of the journal, whose client is awaited.
+static ac_value describe_awaited(const struct journal_computation *record) {
+    ac_value items[2 * (COUNTS + 4)];
+    size_t count = 0;
+    const struct counts counts = {.since = ac_now(), .placed = map_count(&record->jobs)};
+    put(items, &count, "number", ac_of(record->number));
+    put(items, &count, "name", ac_of((const char *)record->name));
+    put(items, &count, "client", ac_of("awaited"));
+    put(items, &count, "workers", ac_of(0));
+    put_counts(items, &count, &counts);
+    return ac_map_of(items, count / 2);
+}
+
+// What there is, in the order of their numbers.
+struct listed {
+    uint64_t number;
+    const struct desk *desk; // NULL: it is awaited
+    const struct journal_computation *record;
+};
+
+// The first one above that number. False if there is none.
+static bool find_next(const struct service *it, uint64_t after, struct listed *found) {
+    *found = (struct listed){.number = UINT64_MAX};
+    list_each (link, &it->scheduler->desks) {
+        const struct desk *desk = container_of(link, struct desk, link);
+        if (desk->number > after && desk->number < found->number)
+            *found = (struct listed){.number = desk->number, .desk = desk};
+    }
+    if (it->journal)
+        list_each (link, journal_computations(it->journal)) {
+            const struct journal_computation *record = container_of(
+                link, struct journal_computation, link);
+            if (!record->desk && record->number > after && record->number < found->number)
+                *found = (struct listed){.number = record->number, .record = record};
+        }
+    return found->number != UINT64_MAX;
+}
+
+static uint64_t count_after(const struct service *it, uint64_t after) {
+    uint64_t count = 0;
+    list_each (link, &it->scheduler->desks)
+        count += container_of(link, struct desk, link)->number > after;
+    if (it->journal)
+        list_each (link, journal_computations(it->journal)) {
+            const struct journal_computation *record = container_of(
+                link, struct journal_computation, link);
+            count += !record->desk && record->number > after;
+        }
+    return count;
+}
+
 static ac_value describe(const struct service *it, uint64_t after) {
     ac_value page[PAGE_MAX], items[2 * (COUNTS + 7)];
     size_t described = 0, count = 0;
-    uint64_t more = 0;
+    struct listed next;
     struct counts counts = count_all(it);
-    list_each (link, &it->scheduler->desks) {
-        struct desk *desk = container_of(link, struct desk, link);
-        if (desk->number > after && described < PAGE_MAX)
-            page[described++] = describe_desk(desk);
-        else
-            more += desk->number > after;
-    }
+    for (; described < PAGE_MAX && find_next(it, after, &next); after = next.number)
+        page[described++] = next.desk ? describe_desk(next.desk) : describe_awaited(next.record);
     put(items, &count, "name", ac_of((const char *)it->name));
     put(items, &count, "state", ac_of(life_state_name(it->life.state)));
     put(items, &count, "why", ac_of(it->life.why));
     put(items, &count, "nodes", ac_of(length(&it->scheduler->sites)));
     put_counts(items, &count, &counts);
     put(items, &count, "computations", ac_list_of(page, described));
-    put(items, &count, "more", ac_of(more));
+    put(items, &count, "more", ac_of(count_after(it, after)));
     put(items, &count, "last", ac_of(it->scheduler->last_number));
     return ac_map_of(items, count / 2);
 }
@@ -391,6 +542,11 @@ static void stop(struct service *it) {
         ac_drop(message);
 }
 
+static ac_time next_look(const struct service *it) {
+    ac_time next = life_next(&it->life);
+    return it->journal && it->return_until < next ? it->return_until : next;
+}
+
 static ac_value run_service(ac_value argument) {
     struct service *it = ac_pointer_of(argument);
     int err = begin(it);
@@ -401,7 +557,7 @@ static ac_value run_service(ac_value argument) {
         if (it->life.state == NODE_STOPS)
             break;
         ac_value message;
-        err = ac_receive(&message, life_next(&it->life));
+        err = ac_receive(&message, next_look(it));
         if (!err) {
             answer(it, message);
             ac_drop(message);

@@ -112,7 +112,7 @@ static void offer(struct desk *desk, struct site *site) {
 void supply_serve(struct desk *desk) {
     list_each (link, &desk->scheduler->sites) {
         struct site *site = container_of(link, struct site, link);
-        if (desk->closing)
+        if (desk->closing || desk->restoring)
             return;
         if (map_get(&desk->asked, &site->holder, sizeof site->holder))
             continue;
@@ -311,18 +311,33 @@ ac_value supply_list(struct desk *desk, uint64_t from) {
 
 // ---- the agent of a site ----
 
+// A node that the lost scheduler may have used is asked for what it has kept, once: what is lost to
+// this scheduler is given up.
+static bool asks_again(struct site_agent *agent) {
+    struct desk *desk = agent->desk;
+    uint64_t node = agent->site->holder.peer;
+    return desk->record && desk->record->restored && !map_get_id(&desk->returned, node) &&
+           map_put_id(&desk->returned, node, agent->site) == 0;
+}
+
 static int open_at_node(struct site_agent *agent) {
     struct desk *desk = agent->desk;
+    const struct journal_computation *record = desk->record;
     if (!remote_lets_us(loop_here, agent->site->holder.peer, AC_MAY_SHIP))
         return -EACCES;
     int err = ac_monitor(agent->site->holder);
     if (err)
         return err;
+    // Which set-ups have run nobody could tell another scheduler: then nodes wait for none.
+    bool waits = record && ac_is_nil(desk->setup.told);
     char client[SYS_ADDRESS_TEXT_BYTES];
     sys_address_text(&desk->client, client);
     return ac_send(agent->site->holder,
                    ac_list("open", ac_self(), (const char *)desk->name, ac_hold(desk->cargo),
-                           desk->workers_max, desk->supplier, (const char *)client));
+                           desk->workers_max, desk->supplier, (const char *)client,
+                           record ? ac_of_bytes(record->token, sizeof record->token) : ac_nil,
+                           waits ? (double)desk->scheduler->return_ns * 1e-9 : 0.0,
+                           asks_again(agent)));
 }
 
 static void take_answer(struct site_agent *agent, ac_value message) {
@@ -388,6 +403,7 @@ static void take_ready(struct site_agent *agent, ac_value message) {
     ac_drop(list);
     if (!site->place || agent->ready)
         return;
+    restore_site_told(agent, false);
     if (!setup_holds_back(agent))
         supply_ready(agent);
     list_each (link, &agent->desk->workers)
@@ -433,9 +449,20 @@ static void take_gone(struct site_agent *agent, ac_value message) {
     const char *word, *text;
     int64_t number, begun;
     bool closed;
-    if (ac_unpack(message, &word, &number, &text, &begun, &closed) == 0 && number > 0)
-        agent_worker_ended(agent, number, begun < 0 ? PLACE_NOT_KNOWN : (uint64_t)begun, closed,
-                           text ? text : "");
+    if (ac_unpack(message, &word, &number, &text, &begun, &closed) != 0 || number <= 0)
+        return;
+    uint64_t count = begun < 0 ? PLACE_NOT_KNOWN : (uint64_t)begun;
+    restore_worker_ended(agent, number, count, text ? text : "");
+    agent_worker_ended(agent, number, count, closed, text ? text : "");
+}
+
+static void take_kept(struct site_agent *agent, ac_value message) {
+    const char *word;
+    ac_value numbers;
+    if (ac_unpack(message, &word, &numbers) != 0)
+        return;
+    restore_kept(agent, numbers);
+    ac_drop(numbers);
 }
 
 static void take_exit(struct site_agent *agent, const struct ac_exit *exit) {
@@ -465,6 +492,8 @@ static int take_message(struct site_agent *agent, ac_value message) {
         err = take_worker(agent, message);
     else if (message_is(message, "gone"))
         take_gone(agent, message);
+    else if (message_is(message, "kept"))
+        take_kept(agent, message);
     else if (message_is(message, "draining"))
         take_draining(agent);
     ac_drop(message);
@@ -513,6 +542,7 @@ static ac_value run_agent(ac_value argument) {
             site_gone(desk, agent->site, agent->closed);
     }
     agent->over = true;
+    restore_site_told(agent, true);
     agent_worker_ended(agent, 0, PLACE_NOT_KNOWN, agent->closed || agent->leaving,
                        desk->closing ? "closed" : "its node is gone");
     list_remove(&agent->link);

@@ -7,11 +7,19 @@
 // of what follows (4 bytes, the lowest first), and the value
 //
 //     [keys, agent, scheduler's address, supplier, client's address, number, loopback only?,
-//      node's name]
+//      node's name, stays?]
 //
 // Nothing of it stands in arguments or in the environment, where others could read it. The node
 // keeps the other end of the pipe open: when it ends, so does the worker. A program that a person
 // starts with that argument finds no such record and goes on as a program.
+//
+// A worker that *stays* does so when its scheduler is lost (but not when that ends in order): it
+// goes on with the jobs that it has. Where another scheduler is started instead and finds it, the
+// node writes a second record of that sort into the pipe, and perhaps a third later:
+//
+//     [agent, scheduler's address]
+//
+// and all begins again with "worker", once all that the lost one has sent has come.
 //
 // Descriptor 4 is memory (struct worker_marks) in which the worker counts the jobs that it has come
 // to, of all that it was sent: when it has ended the node tells that number, which is exact however
@@ -33,13 +41,23 @@
 // What is called runs alone: a set-up before there are jobs; before a clean-up the jobs that are
 // left are cancelled. After a set-up that failed the worker leaves.
 //
+// and, if it stays:
+//
+//     ["all", jobs]                       that was all I had to tell you when you said hello; so
+//                                         many jobs were given to me, ever  worker -> agent
+//     ["taken", tells]                    the client has what was in so many of your tells since
+//                                         hello: keep them no longer       agent -> worker
+//
+// It keeps each "tell" until then, and tells a new agent: those that it has kept; THING_BEGUN,
+// again perhaps, of all that have begun; THING_HAS of those that have not; then "all".
+//
 // Jobs begin in the order in which they came: one after the other, or all at once if `many`. What
 // is about to run is told, and the message handed to the system, before it runs: should the worker
 // crash, it is known what it had begun. Of functions whose jobs are short, some are told of at
 // once, and run one after the other. One that had begun at a worker that was lost may be what ended
 // it: it begins alone, and only when the agent has said that it knows all that went before. A job
 // that is cancelled before it began is reported as cancelled. The worker leaves when its agent has
-// ended or is lost.
+// ended or, unless it stays, is lost.
 //
 // Where scheduler and client are two processes, the end of a job and what it has sent to its client
 // go two ways. So that the client sees the end last, it is told when what was sent to the client
@@ -55,7 +73,8 @@ enum {
     RECORD_FD = 3,
     MARKS_FD = 4,
     RECORD_BYTES_MAX = 1024, // fits into any pipe, so that writing it waits for nobody
-    RECORD_ITEMS = 8,
+    RECORD_ITEMS = 9,
+    RECORD_HEAD_BYTES = 12,
     JOB_STACK_BYTES = 256 << 10, // of a job that has its worker for itself
     ROUND_JOBS_MAX = 256,        // told of at once
     ROUND_NS = 200 * 1000,       // what they may take together, by the mean of their function
@@ -105,10 +124,20 @@ struct call {
     struct worker *worker;
 };
 
+// A "tell" that the client may not have yet.
+struct kept {
+    struct list link; // in worker.kept
+    uint64_t number;  // among those since "hello", from 1
+    ac_value message;
+};
+
 struct worker {
     struct worker_start start;
     struct coro *main;
-    ac_ref agent; // "hello" has told; none before
+    ac_ref agent;  // "hello" has told; none before, and once it is lost
+    ac_value next; // the record of the agent of a scheduler that has come back; nil: none
+    bool lost;     // the scheduler, and the worker stays
+    bool greeted;  // by an agent that is to be told all
     bool many;
     bool asked; // whether what is in the round may begin
     bool leaving;
@@ -123,6 +152,8 @@ struct worker {
     struct call call;
     bool failed;       // a set-up has
     struct batch news; // for the agent
+    struct list kept;  // the earliest first; empty unless it stays
+    uint64_t tells;    // since "hello"
     ac_time told;      // when it was sent some
     uint64_t settled;  // of the bytes sent to a client elsewhere, those known to be there
     double *means;     // by function, and last for mappings: nanoseconds of its jobs, lately; 0:
@@ -130,6 +161,8 @@ struct worker {
 };
 
 _Noreturn static void run_process(struct worker_start *start, ac_value held);
+static void forget_kept(struct worker *worker, uint64_t number);
+static void tell_begun(const struct task *task);
 static ac_value run_worker(ac_value argument);
 static ac_value run_node_watch(ac_value argument);
 static void task_free(struct task *task);
@@ -178,41 +211,72 @@ int ac_job_file(const char *path, const char *name, ac_time deadline) {
 
 // ---- the start-up record ----
 
-int worker_start_write(int fd, const struct worker_start *start) {
-    char scheduler[SYS_ADDRESS_TEXT_BYTES], client[SYS_ADDRESS_TEXT_BYTES];
-    sys_address_text(&start->scheduler, scheduler);
-    sys_address_text(&start->client, client);
-    ac_value list = ac_list(ac_of_bytes(start->keys.keys, start->keys.count * KEY_BYTES),
-                            start->agent, (const char *)scheduler, start->supplier,
-                            (const char *)client, start->number, start->loopback_only, start->node);
+// Takes the value. How many bytes the record has, or an error.
+static int record_make(ac_value list, uint8_t record[RECORD_BYTES_MAX]) {
     void *encoded;
     size_t bytes;
     int err = ac_encode(list, &encoded, &bytes);
     ac_drop(list);
     if (err)
         return err;
-    uint8_t record[RECORD_BYTES_MAX];
-    err = bytes + 12 > sizeof record ? -EMSGSIZE : 0;
+    err = bytes + RECORD_HEAD_BYTES > RECORD_BYTES_MAX ? -EMSGSIZE : 0;
     if (!err) {
         memcpy(record, record_magic, sizeof record_magic);
         for (int i = 0; i < 4; i++)
             record[8 + i] = (uint8_t)(bytes >> 8 * i);
-        memcpy(record + 12, encoded, bytes);
-        err = sys_fd_write(fd, record, bytes + 12);
-        digest_wipe(record, sizeof record);
+        memcpy(record + RECORD_HEAD_BYTES, encoded, bytes);
     }
     digest_wipe(encoded, bytes);
     free(encoded);
+    return err ? err : (int)bytes + RECORD_HEAD_BYTES;
+}
+
+// How many bytes follow this head; 0: it is none.
+static size_t record_bytes(const uint8_t head[RECORD_HEAD_BYTES]) {
+    size_t bytes = head[8] | (size_t)head[9] << 8 | (size_t)head[10] << 16 | (size_t)head[11] << 24;
+    return memcmp(head, record_magic, sizeof record_magic) == 0 && bytes <= RECORD_BYTES_MAX ? bytes
+                                                                                             : 0;
+}
+
+int worker_start_write(int fd, const struct worker_start *start) {
+    char scheduler[SYS_ADDRESS_TEXT_BYTES], client[SYS_ADDRESS_TEXT_BYTES];
+    sys_address_text(&start->scheduler, scheduler);
+    sys_address_text(&start->client, client);
+    uint8_t record[RECORD_BYTES_MAX];
+    int count = record_make(ac_list(ac_of_bytes(start->keys.keys, start->keys.count * KEY_BYTES),
+                                    start->agent, (const char *)scheduler, start->supplier,
+                                    (const char *)client, start->number, start->loopback_only,
+                                    start->node, start->stays),
+                            record);
+    int err = count < 0 ? count : sys_fd_write(fd, record, (size_t)count);
+    digest_wipe(record, sizeof record);
     return err;
+}
+
+int worker_return_write(int fd, ac_ref agent, const struct sys_address *scheduler) {
+    char address[SYS_ADDRESS_TEXT_BYTES];
+    sys_address_text(scheduler, address);
+    uint8_t record[RECORD_BYTES_MAX];
+    int count = record_make(ac_list(agent, (const char *)address), record);
+    int copy = count < 0 ? count : sys_fd_copy(fd);
+    if (copy < 0)
+        return copy;
+    // As much as this is written as a whole, once there is room for anything.
+    struct sys_handle handle = {0};
+    sys_adopt(loop_here->sys, &handle, copy, true);
+    struct sys_op op = {
+        .verb = SYS_WRITE, .handle = &handle, .bytes = record, .count = (size_t)count};
+    int64_t put = coro_operate(&op, AC_NOW);
+    sys_close(&handle);
+    return put < 0 ? (int)put : put == count ? 0 : -EPIPE;
 }
 
 bool worker_start_read(int fd, struct worker_start *start, ac_value *held) {
     uint8_t record[RECORD_BYTES_MAX];
-    if (sys_pipe_take(fd, record, 12) < 0 || memcmp(record, record_magic, sizeof record_magic) != 0)
+    if (sys_pipe_take(fd, record, RECORD_HEAD_BYTES) < 0)
         return false;
-    size_t bytes = record[8] | (size_t)record[9] << 8 | (size_t)record[10] << 16 |
-                   (size_t)record[11] << 24;
-    if (bytes > sizeof record || sys_pipe_take(fd, record, bytes) < 0)
+    size_t bytes = record_bytes(record);
+    if (bytes == 0 || sys_pipe_take(fd, record, bytes) < 0)
         return false;
     *held = ac_decode(record, bytes);
     digest_wipe(record, sizeof record);
@@ -221,7 +285,8 @@ bool worker_start_read(int fd, struct worker_start *start, ac_value *held) {
     *start = (struct worker_start){0};
     bool good = ac_count(*held) == RECORD_ITEMS &&
                 ac_unpack(*held, &keys, &start->agent, &scheduler, &start->supplier, &client,
-                          &start->number, &start->loopback_only, &start->node) == 0 &&
+                          &start->number, &start->loopback_only, &start->node,
+                          &start->stays) == 0 &&
                 keys.bytes % KEY_BYTES == 0 && keys.bytes > 0 &&
                 keys.bytes <= sizeof start->keys.keys && scheduler && client && start->node &&
                 sys_address_parse(scheduler, &start->scheduler) &&
@@ -273,6 +338,7 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     list_init(&worker.waiting);
     list_init(&worker.round);
     list_init(&worker.running);
+    list_init(&worker.kept);
     map_init(&worker.tasks);
     digest_wipe(&start->keys, sizeof start->keys);
     worker.means = memory_allocate_zeroed((declared.count + 1) * sizeof *worker.means);
@@ -294,24 +360,44 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     batch_done(&worker.news);
     ac_drop(worker.call.argument);
     ac_drop(worker.call.exit.value);
+    forget_kept(&worker, UINT64_MAX);
+    ac_drop(worker.next);
     memory_release(worker.means);
     ac_drop(held);
     exit(err || worker.failed ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-// Ends the worker when the node has ended: nobody else holds the other end of the pipe.
+// 0, or why it did not read all of that; -EPIPE: the pipe has ended.
+static int read_pipe(struct sys_handle *handle, uint8_t *to, size_t count) {
+    struct sys_op op = {.verb = SYS_READ, .handle = handle, .bytes = to, .count = count};
+    while (op.count > 0) {
+        int64_t got = coro_operate(&op, AC_FOREVER);
+        if (got <= 0)
+            return got < 0 ? (int)got : -EPIPE;
+        op.bytes = (uint8_t *)op.bytes + got;
+        op.count -= (size_t)got;
+    }
+    return 0;
+}
+
+// Reads what the node writes. Ends the worker when the node has ended: nobody else holds the other
+// end of the pipe.
 static ac_value run_node_watch(ac_value argument) {
     struct coro *main = ac_pointer_of(argument);
     struct sys_handle handle = {0};
-    uint8_t byte;
+    uint8_t record[RECORD_BYTES_MAX];
+    int err;
     sys_adopt(main->loop->sys, &handle, RECORD_FD, false);
-    struct sys_op op = {.verb = SYS_READ, .handle = &handle, .bytes = &byte, .count = 1};
-    int64_t got;
-    do
-        got = coro_operate(&op, AC_FOREVER);
-    while (got > 0);
+    while ((err = read_pipe(&handle, record, RECORD_HEAD_BYTES)) == 0) {
+        size_t bytes = record_bytes(record);
+        err = bytes == 0 ? -EBADMSG : read_pipe(&handle, record, bytes);
+        if (!err)
+            err = mailbox_put(main, ac_list("again", ac_decode(record, bytes)));
+        if (err)
+            break;
+    }
     sys_close(&handle);
-    if (got != -ECANCELED)
+    if (err != -ECANCELED)
         (void)mailbox_put(main, ac_list("leave"));
     return ac_nil;
 }
@@ -415,8 +501,7 @@ static int task_tell(struct task *task) {
     coro_watch(task->coro, &task->watch);
     list_remove(&task->link);
     list_append(&worker->round, &task->link);
-    tell(worker, THING_BEGUN, ac_of(task->number), ac_of(task->attempt),
-         ac_of(coro_ref(task->coro)));
+    tell_begun(task);
     return 0;
 }
 
@@ -456,18 +541,100 @@ static void settle_client(struct worker *worker) {
     worker->settled = sent;
 }
 
+// ---- telling ----
+
+static void forget_kept(struct worker *worker, uint64_t number) {
+    for (struct list *link; (link = list_first(&worker->kept)) != NULL;) {
+        struct kept *kept = container_of(link, struct kept, link);
+        if (kept->number > number)
+            return;
+        list_remove(&kept->link);
+        ac_drop(kept->message);
+        memory_release(kept);
+    }
+}
+
+static int keep(struct worker *worker, ac_value message) {
+    struct kept *kept = memory_allocate_zeroed(sizeof *kept);
+    if (!kept)
+        return -ENOMEM;
+    *kept = (struct kept){.number = worker->tells, .message = ac_hold(message)};
+    list_init(&kept->link);
+    list_append(&worker->kept, &kept->link);
+    return 0;
+}
+
+// An error that says that the agent cannot be reached is none for who stays: that it is lost is
+// told by an exit notice, and what was not told is kept.
+static int sent(struct worker *worker, int err) {
+    static const int lasting[] = {-ENOMEM, -ECANCELED, -EMSGSIZE, -EINVAL, -EPERM};
+    for (size_t i = 0; i < countof(lasting); i++)
+        if (err == lasting[i])
+            return err;
+    if (!err || !worker->start.stays)
+        return err;
+    worker->agent = ac_no_ref;
+    return 0;
+}
+
+static int send_to_agent(struct worker *worker, ac_value message) {
+    return sent(worker, ac_send(worker->agent, message));
+}
+
 // Sends what is to be told, and gives it to the system.
 static int send_news(struct worker *worker) {
     int err = 0;
-    if (!batch_empty(&worker->news))
+    if (!batch_empty(&worker->news) && ac_ref_is(worker->agent))
         settle_client(worker);
-    while (!err && !batch_empty(&worker->news)) {
+    while (!err && !batch_empty(&worker->news) && ac_ref_is(worker->agent)) {
         ac_value message = batch_take(&worker->news, "tell");
-        err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(worker->agent, message);
+        err = message.kind == AC_INVALID ? ac_error_of(message) : 0;
+        worker->tells++;
+        if (!err && worker->start.stays)
+            err = keep(worker, message);
+        if (err)
+            ac_drop(message);
+        else
+            err = send_to_agent(worker, message);
     }
     worker->told = ac_now();
     return err;
 }
+
+static void tell_begun(const struct task *task) {
+    tell(task->worker, THING_BEGUN, ac_of(task->number), ac_of(task->attempt),
+         ac_of(coro_ref(task->coro)));
+}
+
+// Tells a new agent all that it may not know: what was kept, and what there is.
+static int tell_all(struct worker *worker) {
+    int err = 0;
+    worker->greeted = false;
+    worker->tells = 0;
+    list_each (link, &worker->kept) {
+        struct kept *kept = container_of(link, struct kept, link);
+        kept->number = ++worker->tells;
+        if (!err && ac_ref_is(worker->agent))
+            err = send_to_agent(worker, ac_hold(kept->message));
+    }
+    list_each (link, &worker->running)
+        tell_begun(container_of(link, struct task, link));
+    list_each (link, &worker->round)
+        tell_begun(container_of(link, struct task, link));
+    list_each (link, &worker->waiting) {
+        const struct task *task = container_of(link, struct task, link);
+        tell(worker, THING_HAS, ac_of(task->number), ac_of(task->attempt));
+    }
+    if (!err)
+        err = send_news(worker);
+    if (!err && ac_ref_is(worker->agent))
+        err = send_to_agent(worker, ac_list("all", worker->sent));
+    if (!err && worker->asked && ac_ref_is(worker->agent))
+        err = send_to_agent(worker, ac_list("ask"));
+    return err;
+}
+
+// ---- what it is told ----
 
 // Of a function, among the means.
 static uint32_t number_of(const struct ac_job_entry *entry) {
@@ -533,18 +700,68 @@ static void take_things(struct worker *worker, ac_value message) {
     }
 }
 
+// The agent of a scheduler that has come back is told that the worker is there.
+static void return_to(struct worker *worker, ac_value next) {
+    const char *address;
+    struct sys_address scheduler;
+    worker->next = ac_nil;
+    worker->lost = false;
+    int err = ac_unpack(next, &worker->start.agent, &address);
+    if (!err && address && sys_address_parse(address, &scheduler))
+        err = remote_introduce(loop_here, worker->start.agent.peer, &scheduler);
+    if (!err)
+        err = ac_monitor(worker->start.agent);
+    if (!err)
+        err = sent(worker, ac_send(worker->start.agent, ac_list("worker", worker->start.number,
+                                                                coro_ref(worker->main))));
+    worker->leaving |= err < 0;
+    ac_drop(next);
+}
+
 static void take_exit(struct worker *worker, struct ac_exit *exit) {
-    if (ac_ref_equal(exit->who, worker->agent) || ac_ref_equal(exit->who, worker->start.agent))
-        worker->leaving = true;
+    bool is_agent = ac_ref_equal(exit->who, worker->agent);
+    if (is_agent || ac_ref_equal(exit->who, worker->start.agent)) {
+        worker->lost = worker->start.stays && exit->how == AC_LOST;
+        worker->leaving |= !worker->lost;
+        worker->agent = ac_no_ref;
+        worker->greeted = false;
+    }
     ac_drop(exit->value);
+    if (worker->lost && !ac_is_nil(worker->next))
+        return_to(worker, worker->next);
+}
+
+// Of a scheduler that is lost more may come, and must not come after what the next one says.
+static void take_again(struct worker *worker, ac_value message) {
+    const char *word;
+    ac_value next;
+    if (ac_unpack(message, &word, &next) != 0)
+        return;
+    ac_drop(worker->next);
+    worker->next = next;
+    if (worker->lost)
+        return_to(worker, next);
 }
 
 static void take_hello(struct worker *worker, ac_value message) {
     const char *word;
-    if (ac_ref_is(worker->agent) || ac_unpack(message, &word, &worker->agent, &worker->many) != 0)
+    ac_ref agent;
+    bool many;
+    if (ac_ref_is(worker->agent) || ac_unpack(message, &word, &agent, &many) != 0 ||
+        agent.peer != worker->start.agent.peer || worker->lost)
         return;
+    worker->agent = agent;
+    worker->many = many;
+    worker->greeted = worker->start.stays;
     if (ac_monitor(worker->agent) < 0)
         worker->leaving = true;
+}
+
+static void take_taken(struct worker *worker, ac_value message) {
+    const char *word;
+    uint64_t tells;
+    if (ac_unpack(message, &word, &tells) == 0)
+        forget_kept(worker, tells);
 }
 
 static void take_go(struct worker *worker) {
@@ -662,6 +879,10 @@ static void take_message(struct worker *worker, ac_value message) {
         take_go(worker);
     else if (message_is(message, "call"))
         take_call(worker, message);
+    else if (message_is(message, "taken"))
+        take_taken(worker, message);
+    else if (message_is(message, "again"))
+        take_again(worker, message);
     else if (message_is(message, "leave"))
         worker->leaving = true;
     ac_drop(message);
@@ -699,13 +920,18 @@ static int serve(struct worker *worker) {
         err = ac_receive(&message, AC_FOREVER);
         if (!err)
             take_message(worker, message);
-        if (err || ac_mailbox_count() > 0 || !ac_ref_is(worker->agent))
+        if (err || ac_mailbox_count() > 0 || (!ac_ref_is(worker->agent) && !worker->lost))
             continue;
         see_to_call(worker);
-        bool told = begin_round(worker);
-        err = send_news(worker);
-        if (told && !err)
-            err = worker->asked ? ac_send(worker->agent, ac_list("ask")) : wait_for_turn(worker);
+        if (worker->greeted)
+            err = tell_all(worker);
+        bool told = !err && begin_round(worker);
+        if (!err)
+            err = send_news(worker);
+        if (told && !err && worker->asked && ac_ref_is(worker->agent))
+            err = send_to_agent(worker, ac_list("ask"));
+        else if (told && !err && !worker->asked)
+            err = wait_for_turn(worker);
         if (told && !worker->asked)
             run_next(worker, ac_now());
         if (worker->many && !list_empty(&worker->waiting))

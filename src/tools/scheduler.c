@@ -16,6 +16,8 @@ int tool_scheduler(int count, char **arguments) {
         {.name = "--name", .text = &scheduler.name},
         {.name = "--idle", .duration = &scheduler.idle_ns},
         {.name = "--grace", .duration = &scheduler.grace_ns},
+        {.name = "--journal", .text = &scheduler.journal},
+        {.name = "--return", .duration = &scheduler.return_ns},
         {.name = "--die-with-stdin", .flag = &scheduler.die_with_stdin},
         {.name = "--loopback", .flag = &scheduler.loopback_only},
         {.name = "--port", .number = &port, .number_max = UINT16_MAX},

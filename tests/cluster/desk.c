@@ -121,8 +121,10 @@ static ac_value play_courier(ac_value unused) {
     char name[80]; // to be cut within its only letter of two bytes
     snprintf(name, sizeof name, "%062d\xc3\xa9", 7);
     ac_value open = ac_list("open", ac_self(), ac_self(), "", (const char *)name, ac_nil, false, 0,
-                            0, 0, true, ac_nil);
-    ck_assert_int_eq(desk_open(cluster->scheduler, open, &desk), 0);
+                            0, 0, true, ac_nil, ac_nil);
+    struct desk *opened;
+    ck_assert_int_eq(desk_open(cluster->scheduler, open, &opened), 0);
+    desk = coro_ref(opened->coro);
     ac_drop(open);
     ck_assert_str_eq(container_of(cluster->scheduler->desks.prev, struct desk, link)->name + 60,
                      "07?");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Computations on a node: nothing is left behind, whoever is killed.
-#include "cluster/world.h"
+// Computations on a node: nothing is left behind, whoever is killed; and what waits for another
+// scheduler instead of one that is lost.
+#include "cluster/played.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -370,4 +371,202 @@ TEST(a_client_is_told_why_workers_cannot_start) {
     world_begin("1");
     world_run(give_up);
     world_end();
+}
+
+// ---- a scheduler that is lost ----
+
+static const char token[] = "sixteen letters.";
+static struct played_self first_scheduler;
+static double seconds_to_wait;
+
+static void open_at_node(const char *secret, double seconds, bool again) {
+    static struct cargo cargo;
+    ac_ref node;
+    char client[SYS_ADDRESS_TEXT_BYTES];
+    struct sys_address here = remote_address(loop_here);
+    sys_address_text(&here, client);
+    ck_assert_int_eq(ac_locate(NODE_NAME, &node, ac_after(TEST_PATIENCE_S)), 0);
+    ck_assert_int_eq(cargo_open(&cargo, NULL), 0);
+    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "played", ac_hold(cargo.told), 0,
+                                           ac_self(), (const char *)client,
+                                           ac_of_bytes(secret, sizeof token - 1), seconds, again)),
+                     0);
+    cargo_close(&cargo);
+}
+
+struct told_worker {
+    int64_t number;
+    ac_ref worker;
+};
+
+// What an agent has been told.
+struct heard {
+    ac_ref host;
+    bool ready, gone, kept;
+    int64_t kept_first;  // of those that were kept
+    int64_t gone_number; // of one that has ended,
+    int64_t gone_begun;
+    char gone_text[64];
+    struct told_worker workers[4];
+    int worker_count;
+};
+
+static void hear(struct heard *it) {
+    ac_value message, numbers;
+    const char *word, *text;
+    bool closed;
+    ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+    if (message_is(message, "host")) {
+        ck_assert_int_eq(ac_unpack(message, &word, &it->host, &text), 0);
+    } else if (message_is(message, "ready")) {
+        it->ready = true;
+    } else if (message_is(message, "kept")) {
+        it->kept = true;
+        ck_assert(!it->ready);
+        ck_assert_int_eq(ac_unpack(message, &word, &numbers), 0);
+        ac_value first = ac_at(numbers, 0);
+        it->kept_first = ac_int_of(first);
+        ac_drop(first);
+        ac_drop(numbers);
+    } else if (message_is(message, "gone") && !it->gone) {
+        it->gone = true;
+        ck_assert_int_eq(
+            ac_unpack(message, &word, &it->gone_number, &text, &it->gone_begun, &closed), 0);
+        ck_assert(!closed);
+        snprintf(it->gone_text, sizeof it->gone_text, "%s", text);
+    } else if (message_is(message, "worker")) {
+        struct told_worker *worker = &it->workers[it->worker_count++];
+        ck_assert_int_le(it->worker_count, 4);
+        ck_assert_int_eq(ac_unpack(message, &word, &worker->number, &worker->worker), 0);
+    }
+    ac_drop(message);
+}
+
+static struct heard hear_workers(int count) {
+    struct heard it = {.worker_count = 0};
+    while (it.worker_count < count)
+        hear(&it);
+    return it;
+}
+
+// Has it run a job that never ends.
+static int process_of(ac_ref worker) {
+    struct batch batch = {0};
+    ac_value message = ac_nil;
+    ck_assert_int_eq(ac_send(worker, ac_list("hello", ac_self(), false)), 0);
+    ck_assert_int_eq(batch_add(&batch, THING_RUN, ac_of(1), ac_of(1), ac_of("tell_and_stay"),
+                               ac_of(ac_self()), ac_of_bool(false)),
+                     0);
+    ck_assert_int_eq(ac_send(worker, batch_take(&batch, "do")), 0);
+    batch_done(&batch);
+    for (; message.kind != AC_INT; ac_drop(message))
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+    return (int)ac_int_of(message);
+}
+
+// What the first one had: two workers, of which each runs a job.
+struct first_had {
+    ac_ref host;
+    struct told_worker workers[2];
+    int processes[2];
+};
+
+static ac_value be_first_scheduler(ac_value unused) {
+    struct first_had had;
+    ck_assert_int_eq(ac_computation_open(&computation), 0); // the program comes to the node
+    finish_job(ac_submit(computation, write_text, "stored\n"));
+    ck_assert_int_eq(ac_computation_close(computation, AC_FOREVER), 0);
+    open_at_node(token, seconds_to_wait, false);
+    struct heard heard = hear_workers(2);
+    had.host = heard.host;
+    for (int i = 0; i < 2; i++) {
+        had.workers[i] = heard.workers[i];
+        had.processes[i] = process_of(had.workers[i].worker);
+    }
+    played_say(&had, sizeof had);
+    return unused;
+}
+
+// Starts a node and the first scheduler, which is killed when it has what it wants.
+static struct first_had lose_first_scheduler(void) {
+    struct first_had had;
+    played_hear(&had, sizeof had);
+    for (int i = 0; i < 2; i++)
+        handles[i] = world_handle(had.processes[i]);
+    played_kill();
+    return had;
+}
+
+static ac_value adopt(ac_value unused) {
+    struct first_had had = lose_first_scheduler();
+    ck_assert_int_eq(kill(had.processes[1], SIGKILL), 0);
+    ck_assert(world_ends(handles[1], TEST_PATIENCE_S));
+    open_at_node(token, 30, true);
+    // The one that lives, and one more in the place of the other.
+    struct heard heard = hear_workers(2);
+    while (!heard.gone)
+        hear(&heard);
+    ck_assert(ac_ref_equal(heard.host, had.host));
+    ck_assert(heard.kept && heard.ready);
+    ck_assert(heard.kept_first == had.workers[0].number || heard.kept_first == 2);
+    ck_assert_int_eq(heard.gone_number, had.workers[1].number);
+    ck_assert_int_eq(heard.gone_begun, 1);
+    ck_assert_msg(strstr(heard.gone_text, "killed by signal 9") != NULL, "%s", heard.gone_text);
+    for (int i = 0; i < 2; i++)
+        if (heard.workers[i].number == had.workers[0].number)
+            ck_assert(ac_ref_equal(heard.workers[i].worker, had.workers[0].worker));
+        else
+            ck_assert_int_eq(heard.workers[i].number, 3);
+    ck_assert(!world_ends(handles[0], 0));
+    ck_assert_int_eq(ac_send(had.host, ac_list("close")), 0);
+    ck_assert(world_ends(handles[0], TEST_PATIENCE_S));
+    return unused;
+}
+
+static void play_with_two(double seconds, ac_function second) {
+    world_make();
+    world_start_node("2");
+    seconds_to_wait = seconds;
+    played_begin(be_first_scheduler, &first_scheduler);
+    world_run(second);
+    world_end();
+}
+
+TEST(a_host_whose_scheduler_is_lost_keeps_its_workers_for_the_next_one) {
+    play_with_two(600, adopt);
+}
+
+static ac_value wait_in_vain(ac_value unused) {
+    (void)lose_first_scheduler();
+    for (int i = 0; i < 2; i++)
+        ck_assert(world_ends(handles[i], TEST_PATIENCE_S));
+    // It is not there any more; there is another, which has kept none.
+    open_at_node(token, 600, true);
+    struct heard heard = hear_workers(2);
+    ck_assert(heard.ready && !heard.kept);
+    ck_assert_int_eq(heard.workers[0].number + heard.workers[1].number, 3);
+    return unused;
+}
+
+TEST(a_host_waits_for_another_scheduler_only_so_long) { play_with_two(0.2, wait_in_vain); }
+
+TEST(a_host_that_is_not_to_wait_ends_with_its_scheduler) { play_with_two(0, wait_in_vain); }
+
+static ac_value do_not_adopt(ac_value unused) {
+    struct first_had had = lose_first_scheduler();
+    // Of another computation; and of the same, that does not want what there is.
+    open_at_node("sixteen letters!", 600, true);
+    struct heard heard = hear_workers(2);
+    ck_assert(!heard.kept && !ac_ref_equal(heard.host, had.host));
+    ck_assert(!world_ends(handles[0], 0));
+    open_at_node(token, 600, false);
+    heard = hear_workers(2);
+    ck_assert(!heard.kept && !ac_ref_equal(heard.host, had.host));
+    for (int i = 0; i < 2; i++)
+        ck_assert(world_ends(handles[i], TEST_PATIENCE_S));
+    return unused;
+}
+
+TEST(only_the_one_who_knows_its_token_and_wants_it_gets_what_waits) {
+    play_with_two(600, do_not_adopt);
 }

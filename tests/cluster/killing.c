@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What is promised of jobs while workers, wardens and nodes are killed at random: each job is
-// reported once; none runs twice that may not; one that may run again is done at last; and nothing
-// of a killed node lives on.
+// What is promised of jobs while workers, wardens and nodes are killed at random, and a scheduler
+// that keeps a journal: each job is reported once; none runs twice that may not; one that may run
+// again is done at last; and nothing of a killed node lives on.
 //
 // Every job counts in a byte of a shared file, where that outlives its worker, how often it was
 // begun. KILLS=400 SEED=7 build/tests/test-cluster_killing kills so many; `make kills` as well.
@@ -115,6 +115,14 @@ static void kill_node(void) {
     world_start_node_with("2", "--write", world_shared());
 }
 
+static bool kills_schedulers;
+
+// Another one takes its place, with what its journal has.
+static void kill_scheduler(void) {
+    world_kill_scheduler();
+    world_start_scheduler();
+}
+
 // ---- the client ----
 
 static ac_computation *computation;
@@ -160,7 +168,9 @@ static ac_value compute_while_killed(ac_value kills) {
         if (reported < next)
             continue;
         next = reported + 1 + (int64_t)draw(BETWEEN);
-        if (of_this_node++ < OF_A_NODE) {
+        if (kills_schedulers && draw(3) == 0) {
+            kill_scheduler();
+        } else if (of_this_node++ < OF_A_NODE) {
             kill_one_below(draw(4) == 0);
         } else {
             kill_node();
@@ -179,11 +189,10 @@ static ac_value compute_so_often(ac_value unused) {
     return compute_while_killed(ac_of(kills ? atoll(kills) : 20));
 }
 
-TEST(jobs_are_reported_once_whatever_is_killed, .seconds_max = 7200) {
+static void kill_at_random(void) {
     const char *seed = getenv("SEED");
     dice = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
     printf("SEED=%llu\n", (unsigned long long)dice);
-    world_make();
     snprintf(counts, sizeof counts, "%s/counts", world_shared());
     ck_assert_ptr_nonnull(shared(counts));
     world_start_node_with("2", "--write", world_shared());
@@ -198,5 +207,26 @@ TEST(jobs_are_reported_once_whatever_is_killed, .seconds_max = 7200) {
     }
     printf("%lld jobs: %lld lost, %lld run again\n", (long long)submitted, (long long)lost,
            (long long)again);
+}
+
+TEST(jobs_are_reported_once_whatever_is_killed, .seconds_max = 7200) {
+    world_make();
+    kill_at_random();
+    world_end();
+}
+
+TEST(jobs_are_reported_once_also_when_schedulers_are_killed, .seconds_max = 7200) {
+    char port[16], journal[128];
+    world_make();
+    world_hold_port(port);
+    snprintf(journal, sizeof journal, "%s/journal", world_folder);
+    // Short, because workers of a node that was killed just before the scheduler are awaited so
+    // long.
+    const char *const options[] = {"--port", port, "--journal", journal, "--return", "12s"};
+    memcpy(world_scheduler_options, options, sizeof options);
+    world_start_scheduler();
+    kills_schedulers = true;
+    kill_at_random();
+    world_stop(&world_scheduler);
     world_end();
 }

@@ -44,7 +44,11 @@ static uint64_t nanoseconds[JOBS_MAX];
 static uint32_t reports[JOBS_MAX]; // how often each job was reported
 static enum place_end how[JOBS_MAX];
 static char why[JOBS_MAX][PLACE_TEXT_BYTES];
-static uint32_t runs[JOBS_MAX]; // how often each was given to a worker
+static uint32_t runs[JOBS_MAX];        // how often each was given to a worker
+static uint32_t overs[JOBS_MAX];       // attempts after which it went on
+static uint32_t starts_lost[JOBS_MAX]; // those of them that counted
+static uint32_t attempts[JOBS_MAX];    // the last one
+static uint32_t begins[JOBS_MAX];      // how often each began
 static uint64_t reported;
 static uint32_t hints;
 static char hint[PLACE_TEXT_BYTES];
@@ -57,6 +61,9 @@ static void door_run(void *up, struct place_worker *worker, struct job *job, uin
     it->hand[it->count++] = (struct hand){
         .number = placement_number(job), .attempt = attempt, .place = ++it->given};
     it->most = it->count > it->most ? it->count : it->most;
+    ck_assert_uint_eq(placement_given(worker), it->given);
+    ck_assert_uint_gt(attempt, attempts[placement_number(job)]);
+    attempts[placement_number(job)] = attempt;
     runs[placement_number(job)]++;
 }
 
@@ -91,6 +98,15 @@ static void door_kill(void *up, struct place_worker *worker, uint64_t number, co
     killed = worker;
 }
 
+static void door_over(void *up, struct place_computation *it, uint64_t number, uint32_t attempt,
+                      bool counts) {
+    (void)up, (void)it;
+    ck_assert_uint_eq(reports[number], 0);
+    ck_assert_uint_le(attempt, attempts[number]);
+    overs[number]++;
+    starts_lost[number] += counts;
+}
+
 static void count_report(uint64_t number, enum place_end end, const char *text) {
     reports[number]++;
     reported++;
@@ -115,6 +131,7 @@ static const struct place_door door = {.run = door_run,
                                        .recall = door_recall,
                                        .cancel = door_cancel,
                                        .kill = door_kill,
+                                       .over = door_over,
                                        .report = door_report,
                                        .hint = door_hint};
 
@@ -169,7 +186,7 @@ static void drop_hand(struct player *it, uint32_t i) {
 // What a worker does now. True if that was anything.
 __attribute__((unused)) static bool play(struct player *it) {
     bool changed = false;
-    if (!it->worker)
+    if (!it->worker || placement_is_awaited(it->worker))
         return false;
     for (uint32_t i = 0; i < it->count; i++) {
         struct hand hand = it->hand[i];
@@ -196,6 +213,7 @@ __attribute__((unused)) static bool play(struct player *it) {
         it->hand[0].seen = changed = true;
     } else if (it->count > 0 && !it->begun) {
         it->begun = changed = true;
+        begins[it->hand[0].number]++;
         it->come_to = it->hand[0].place;
         it->until = now + (ac_time)((double)nanoseconds[it->hand[0].number] * it->slowness);
         uint32_t class;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Worker processes: the functions they know, how they start, messages during a job, results that
-// cannot travel.
-#include "cluster/world.h"
+// cannot travel; and what becomes of one whose scheduler is lost.
+#include "cluster/played.h"
 
 static ac_value echo(ac_value to) {
     ac_value message;
@@ -34,6 +34,19 @@ static ac_value crash(ac_value unused) {
 }
 AC_JOB(crash)
 
+static ac_value pass(ac_value it) { return ac_hold(it); }
+AC_JOB(pass)
+
+// Says where it is, and ends when it is told to, with what it is told.
+static ac_value wait_for_word(ac_value to) {
+    ac_value message;
+    int err = ac_send(ac_ref_of(to), ac_self());
+    if (!err)
+        err = ac_receive(&message, AC_FOREVER);
+    return err ? ac_result(err) : message;
+}
+AC_JOB(wait_for_word)
+
 static ac_value not_declared(ac_value unused) { return unused; }
 
 JOBS_OF_THIS_TEST
@@ -52,7 +65,8 @@ TEST(the_start_up_record_comes_back_as_it_was_written) {
                                    .supplier = {9, 10},
                                    .number = 3,
                                    .loopback_only = true,
-                                   .node = "here"};
+                                   .node = "here",
+                                   .stays = true};
     ac_value held;
     int ends[2];
     out.keys.count = KEYS_MAX;
@@ -70,6 +84,7 @@ TEST(the_start_up_record_comes_back_as_it_was_written) {
     ck_assert(sys_address_equal(&in.client, &out.client));
     ck_assert_int_eq(in.number, 3);
     ck_assert(in.loopback_only);
+    ck_assert(in.stays);
     ck_assert_str_eq(in.node, "here");
     ac_drop(held);
 }
@@ -187,4 +202,237 @@ TEST(a_worker_that_crashes_is_reported_with_its_last_words) {
     world_begin("1");
     world_run(watch_crash);
     world_end();
+}
+
+// ---- a scheduler that is lost ----
+
+static struct played_self first_scheduler;
+static ac_ref client; // to whom jobs talk
+
+static void run_at(ac_ref worker, int64_t number, const char *function, ac_value argument,
+                   bool suspect) {
+    struct batch batch = {0};
+    ck_assert_int_eq(batch_add(&batch, THING_RUN, ac_of(number), ac_of(1), ac_of(function),
+                               argument, ac_of_bool(suspect)),
+                     0);
+    ck_assert_int_eq(ac_send(worker, batch_take(&batch, "do")), 0);
+    batch_done(&batch);
+}
+
+static ac_ref greet(void) {
+    ac_value message = played_await("worker");
+    const char *word;
+    int64_t number;
+    ac_ref worker;
+    ck_assert_int_eq(ac_unpack(message, &word, &number, &worker), 0);
+    ck_assert_int_eq(number, 7);
+    ac_drop(message);
+    ck_assert_int_eq(ac_send(worker, ac_list("hello", ac_self(), false)), 0);
+    return worker;
+}
+
+// What has been told, in one line: "begun 1, ended 1=11, has 2".
+static char told_text[512];
+static uint64_t tells;
+
+static void take_tell(ac_value message) {
+    size_t cursor = 0;
+    enum thing thing;
+    ac_value items[THING_ITEMS_MAX];
+    tells++;
+    while (batch_next(message, &cursor, &thing, items)) {
+        size_t at = strlen(told_text);
+        int number = (int)ac_int_of(items[0]);
+        const char *before = at ? ", " : "";
+        if (thing == THING_BEGUN) {
+            snprintf(told_text + at, sizeof told_text - at, "%sbegun %d", before, number);
+        } else if (thing == THING_ENDED) {
+            snprintf(told_text + at, sizeof told_text - at, "%sended %d=%d", before, number,
+                     (int)ac_int_of(items[4]));
+        } else if (thing == THING_HAS) {
+            snprintf(told_text + at, sizeof told_text - at, "%shas %d", before, number);
+        }
+        batch_drop(thing, items);
+    }
+}
+
+static void await_told(const char *text) {
+    while (!strstr(told_text, text)) {
+        ac_value message = played_await("tell");
+        take_tell(message);
+        ac_drop(message);
+    }
+}
+
+static ac_value await_behind_tells(const char *word) {
+    ac_value message;
+    for (;; ac_drop(message)) {
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+        if (message_is(message, word))
+            return message;
+        if (message_is(message, "tell"))
+            take_tell(message);
+    }
+}
+
+// The client has what came before the second job began; then it is killed.
+static ac_value be_first_scheduler(ac_value unused) {
+    ac_value message = played_await("client");
+    const char *word;
+    ck_assert_int_eq(ac_unpack(message, &word, &client), 0);
+    ac_drop(message);
+    played_say(&client, sizeof client);
+    ac_ref worker = greet();
+    run_at(worker, 1, "pass", ac_of(11), false);
+    await_told("ended 1=11");
+    ck_assert_int_eq(ac_send(worker, ac_list("taken", tells)), 0);
+    run_at(worker, 2, "pass", ac_of(22), false);
+    await_told("ended 2=22");
+    run_at(worker, 3, "wait_for_word", ac_of(client), false);
+    run_at(worker, 4, "pass", ac_of(44), false);
+    run_at(worker, 5, "wait_for_word", ac_of(client), false);
+    run_at(worker, 6, "pass", ac_of(66), true);
+    run_at(worker, 7, "pass", ac_of(77), false);
+    await_told("begun 3");
+    played_say(&worker, sizeof worker);
+    return unused;
+}
+
+struct played_worker {
+    struct sys_process process;
+    int record;
+};
+
+static void start_worker_process(struct played_worker *it, bool stays) {
+    char path[512];
+    int record[2];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    ck_assert_int_gt(length, 0);
+    path[length] = 0;
+    struct worker_start start = {.agent = first_scheduler.agent,
+                                 .scheduler = first_scheduler.address,
+                                 .supplier = ac_self(),
+                                 .client = remote_address(loop_here),
+                                 .number = 7,
+                                 .loopback_only = true,
+                                 .node = "here",
+                                 .stays = stays};
+    ck_assert_int_eq(remote_keys(loop_here, &start.keys), 0);
+    ck_assert_int_eq(sys_pipe(record), 0);
+    ck_assert_int_eq(worker_start_write(record[1], &start), 0);
+    char *const arguments[] = {path, (char *)worker_mark, NULL};
+    const struct sys_process_options how = {.path = path,
+                                            .arguments = arguments,
+                                            .input = -1,
+                                            .output = STDERR_FILENO,
+                                            .error = STDERR_FILENO,
+                                            .extra = record[0],
+                                            .dies_with_us = true};
+    ck_assert_int_eq(sys_process_start(&it->process, &how), 0);
+    sys_fd_close(record[0]);
+    it->record = record[1];
+}
+
+// Its node has ended.
+static void end_worker_process(struct played_worker *it) {
+    struct sys_process_end end;
+    sys_fd_close(it->record);
+    ck_assert(world_ends(it->process.handle, TEST_PATIENCE_S));
+    ck_assert_int_eq(sys_process_reap(&it->process, &end), 0);
+    ck_assert(!end.by_signal);
+    ck_assert_int_eq(end.code, 0);
+}
+
+static ac_ref await_job(void) {
+    ac_value message;
+    ac_ref job = ac_no_ref;
+    for (; !ac_ref_is(job); ac_drop(message)) {
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+        job = ac_ref_of(message);
+    }
+    return job;
+}
+
+static void await_exit(void) {
+    ac_value message;
+    struct ac_exit exit;
+    for (bool is = false; !is; ac_drop(message)) {
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+        is = ac_exit_of(message, &exit);
+        if (is)
+            ac_drop(exit.value);
+    }
+}
+
+static ac_value be_second_scheduler(ac_value unused) {
+    struct played_worker process;
+    struct sys_address here = remote_address(loop_here);
+    ac_ref worker;
+    ck_assert_int_eq(
+        remote_introduce(loop_here, first_scheduler.agent.peer, &first_scheduler.address), 0);
+    ck_assert_int_eq(ac_send(first_scheduler.agent, ac_list("client", ac_self())), 0);
+    played_hear(&client, sizeof client); // so that nothing overtakes it
+    start_worker_process(&process, true);
+    played_hear(&worker, sizeof worker);
+    ac_ref job = await_job();
+    played_kill();
+    // While there is no scheduler, one job after the other begins.
+    ck_assert_int_eq(ac_send(job, 33), 0);
+    job = await_job();
+    ck_assert_int_eq(ac_monitor(job), 0);
+    ck_assert_int_eq(ac_send(job, 55), 0);
+    await_exit();
+    ck_assert_int_eq(worker_return_write(process.record, ac_self(), &here), 0);
+    ck_assert(ac_ref_equal(greet(), worker));
+    // The next one may have ended another worker, and waits until somebody knows of it.
+    ac_value message = await_behind_tells("all");
+    uint64_t given;
+    const char *word;
+    ck_assert_int_eq(ac_unpack(message, &word, &given), 0);
+    ck_assert_uint_eq(given, 7);
+    ac_drop(message);
+    ck_assert_ptr_null(strstr(told_text, "ended 1="));
+    ck_assert_ptr_nonnull(strstr(told_text, "ended 2=22"));
+    ck_assert_ptr_nonnull(strstr(told_text, "ended 3=33"));
+    ck_assert_ptr_nonnull(strstr(told_text, "ended 4=44"));
+    ck_assert_ptr_nonnull(strstr(told_text, "ended 5=55"));
+    ck_assert_ptr_nonnull(strstr(told_text, "begun 6, has 7")); // so far as to ask
+    ac_drop(await_behind_tells("ask"));
+    ck_assert_ptr_null(strstr(told_text, "ended 6="));
+    ck_assert_int_eq(ac_send(worker, ac_list("go")), 0);
+    await_told("ended 7=77");
+    ck_assert_ptr_nonnull(strstr(told_text, "ended 6=66"));
+    end_worker_process(&process);
+    return unused;
+}
+
+TEST(a_worker_whose_scheduler_is_lost_goes_on_and_tells_the_next_one_all) {
+    world_make();
+    played_begin(be_first_scheduler, &first_scheduler);
+    world_run(be_second_scheduler);
+    world_clean();
+}
+
+static ac_value greet_only(ac_value unused) {
+    ac_ref worker = greet();
+    played_say(&worker, sizeof worker);
+    return unused;
+}
+
+static ac_value lose_scheduler(ac_value unused) {
+    struct played_worker process;
+    ac_ref worker;
+    start_worker_process(&process, false);
+    played_hear(&worker, sizeof worker);
+    played_kill();
+    ck_assert(world_ends(process.process.handle, TEST_PATIENCE_S));
+    end_worker_process(&process);
+    return unused;
+}
+
+TEST(a_worker_that_is_not_to_stay_ends_with_its_scheduler) {
+    world_make();
+    played_begin(greet_only, &first_scheduler);
+    world_run(lose_scheduler);
+    world_clean();
 }

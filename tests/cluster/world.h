@@ -10,6 +10,7 @@
 
 #include "test.h"
 
+#include <arpa/inet.h>
 #include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
@@ -106,17 +107,62 @@ __attribute__((unused)) static void world_start(struct sys_process *process,
     sys_fd_close(ends[0]);
 }
 
+// True if the process behind a handle ends within the time.
+__attribute__((unused)) static bool world_ends(int handle, int seconds) {
+    struct pollfd it = {.fd = handle, .events = POLLIN};
+    return poll(&it, 1, seconds * 1000) == 1;
+}
+
 // A scheduler as a program of its own, which computations of this process then use.
 static struct sys_process world_scheduler;
 static char world_scheduler_address[64];
 static const char *world_scheduler_options[16];
+static int world_journals; // so many were made
 
 __attribute__((unused)) static void world_start_scheduler(void) {
     const char *arguments[32] = {"asyncoro", "scheduler", "--loopback", "--grace", "0s"};
-    for (size_t i = 0, at = 5; world_scheduler_options[i]; i++)
+    char journal[80];
+    size_t at = 5;
+    for (size_t i = 0; world_scheduler_options[i]; i++)
         arguments[at++] = world_scheduler_options[i];
+    if (getenv("WORLD_JOURNAL")) {
+        snprintf(journal, sizeof journal, "%s/journal-%d", world_folder, world_journals++);
+        arguments[at++] = "--journal";
+        arguments[at++] = journal;
+    }
     world_start(&world_scheduler, arguments, -1, world_scheduler_address);
     setenv("AC_SCHEDULER", world_scheduler_address, 1);
+}
+
+// Whether somebody listens there.
+__attribute__((unused)) static bool world_listens(const char *address) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    at.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool listens = connect(fd, (struct sockaddr *)&at, sizeof at) == 0;
+    close(fd);
+    return listens;
+}
+
+// Until its port is free too: where the kernel did its waiting (io_uring), that comes later.
+__attribute__((unused)) static void world_kill_scheduler(void) {
+    struct sys_process_end end;
+    sys_process_end(&world_scheduler, true, false);
+    ck_assert(world_ends(world_scheduler.handle, TEST_PATIENCE_S));
+    ck_assert_int_eq(sys_process_reap(&world_scheduler, &end), 0);
+    for (int i = 0; i < TEST_PATIENCE_S * 1000 && world_listens(world_scheduler_address); i++)
+        usleep(1000);
+}
+
+// A port that nobody else is given, also while no scheduler listens there.
+__attribute__((unused)) static void world_hold_port(char port[16]) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, bytes), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
+    snprintf(port, 16, "%d", ntohs(at.sin_port));
 }
 
 // Starts a node, with one option more if it is not NULL.
@@ -143,12 +189,6 @@ __attribute__((unused)) static void world_start_node(const char *workers) {
     world_start_node_with(workers, NULL, NULL);
 }
 
-// True if the process behind a handle ends within the time.
-__attribute__((unused)) static bool world_ends(int handle, int seconds) {
-    struct pollfd it = {.fd = handle, .events = POLLIN};
-    return poll(&it, 1, seconds * 1000) == 1;
-}
-
 __attribute__((unused)) static int world_handle(long id) {
     int handle = (int)syscall(SYS_pidfd_open, (pid_t)id, 0);
     ck_assert_int_ge(handle, 0);
@@ -167,7 +207,7 @@ __attribute__((unused)) static void world_stop(struct sys_process *process) {
 __attribute__((unused)) static void world_stop_node(void) { world_stop(&world_node); }
 
 // With WORLD_SCHEDULER=1 in the environment computations are given to a scheduler in another
-// process, which dies with the test.
+// process, which dies with the test; with WORLD_JOURNAL=1 too each such scheduler keeps a journal.
 __attribute__((unused)) static void world_begin(const char *workers) {
     world_make();
     if (getenv("WORLD_SCHEDULER"))

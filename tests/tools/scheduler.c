@@ -7,6 +7,7 @@ TEST(the_scheduler_explains_itself) {
     ck_said("scheduler");
     ck_assert_int_eq(run_tool("help", "scheduler"), 0);
     ck_said("--computations N");
+    ck_said("--journal FILE");
     ck_said("AC_SCHEDULER");
 }
 
@@ -34,6 +35,23 @@ TEST(without_a_key_it_says_so) {
     ck_said("asyncoro scheduler: --key-stdin");
     ck_assert_int_eq(run_tool("scheduler", "--loopback", "--key-file", "/nowhere/key"), 1);
     ck_said("asyncoro scheduler: ");
+}
+
+TEST(a_journal_that_is_none_is_told_and_left_alone) {
+    char path[96], text[16] = "";
+    world_make();
+    snprintf(path, sizeof path, "%s/journal", world_folder);
+    FILE *file = fopen(path, "w");
+    ck_assert_int_eq(fputs("my notes", file) < 0, 0);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(chmod(path, 0600), 0);
+    ck_assert_int_eq(run_tool("scheduler", "--loopback", "--journal", path), 1);
+    ck_said("is no journal of a scheduler");
+    file = fopen(path, "r");
+    ck_assert_ptr_nonnull(fgets(text, sizeof text, file));
+    fclose(file);
+    ck_assert_str_eq(text, "my notes");
+    world_clean();
 }
 
 TEST(a_port_that_is_taken_is_told) {
