@@ -67,7 +67,7 @@ struct service {
     bool ended_all;        // the grace is over and all computations were closed
     struct outside outside;
     uint32_t computations_max;
-    ac_time since; // it serves
+    ac_time since;           // it serves
     struct journal *journal; // NULL: it keeps none
     ac_time return_until;    // when computations that await their clients are given up
     bool journal_lost;       // it was given up, and nobody was told so far

@@ -469,7 +469,9 @@ static ac_value stall(ac_value unused) {
     ac_value item = ac_list(ac_of_bytes(content->digest, DIGEST_BYTES), content->bytes);
     ac_value variant = ac_list(0, elf_to_value(&facts), "test", ac_nil);
     ac_value told = ac_list(ac_list(item), ac_list(variant), ac_nil, ac_nil, false);
-    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", told, 1, ac_self(), "")), 0);
+    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", told, 1, ac_self(), "",
+                                           ac_nil, 0.0, false)),
+                     0);
     do {
         ac_drop(message);
         ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);

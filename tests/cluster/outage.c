@@ -162,7 +162,8 @@ static ac_value ask_door(ac_ref courier, ac_value token) {
     do
         err = ac_call(locate(SCHEDULER_NAME),
                       ac_list("open", courier, courier, "127.0.0.1:1", "played", ac_nil,
-                              ac_of_bool(false), 0, 0, 0, ac_of_bool(false), ac_hold(token)),
+                              ac_of_bool(false), 0, 0, 0, ac_of_bool(false), ac_nil,
+                              ac_hold(token)),
                       &answer, ac_after(TEST_PATIENCE_S));
     while (err == -EHOSTUNREACH || err == -ECONNRESET);
     ck_assert_int_eq(err, 0);
@@ -192,7 +193,7 @@ static void ck_unknown(ac_value answer) {
 static void ck_awaited(const char *name) {
     ac_ref desk = locate(SCHEDULER_DESK_NAME);
     ac_value status;
-    ck_assert_int_eq(ac_call(desk, "status", &status, ac_after(TEST_PATIENCE_S)), 0);
+    ck_assert_int_eq(ac_call(desk, ac_list("status", 0), &status, ac_after(TEST_PATIENCE_S)), 0);
     ac_value list = ac_get(status, "computations");
     ck_assert_uint_eq(ac_count(list), 1);
     ac_value one = ac_at(list, 0), it = ac_get(one, "name"), client = ac_get(one, "client");
@@ -272,7 +273,7 @@ static void await_node(void) {
     int64_t nodes = 0;
     while (nodes == 0) {
         ac_value status;
-        ck_assert_int_eq(ac_call(main, "status", &status, ac_after(TEST_PATIENCE_S)), 0);
+        ck_assert_int_eq(ac_call(main, ac_list("status", 0), &status, ac_after(TEST_PATIENCE_S)), 0);
         ac_value count = ac_get(status, "nodes");
         nodes = ac_int_of(count);
         ac_drop(status);

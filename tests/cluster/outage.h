@@ -93,7 +93,7 @@ __attribute__((unused)) static void start_scheduler(void) {
 __attribute__((unused)) static void begin_at(const char *where) {
     world_make();
     snprintf(journal_path, sizeof journal_path, "%s/journal", world_folder);
-    snprintf(counts, sizeof counts, "%s/counts", world_folder);
+    snprintf(counts, sizeof counts, "%s/counts", world_shared());
     ck_assert_ptr_nonnull(shared(counts));
     world_hold_port(port);
     start_scheduler();
@@ -104,7 +104,7 @@ __attribute__((unused)) static void begin_at(const char *where) {
 __attribute__((unused)) static void begin(void) { begin_at(NULL); }
 
 __attribute__((unused)) static void start_node(const char *workers) {
-    world_start_node_with(workers, "--write", world_folder);
+    world_start_node_with(workers, "--write", world_shared());
 }
 
 // How many computations the journal has, which nobody keeps any more.

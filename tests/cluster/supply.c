@@ -33,7 +33,9 @@ static ac_value item_of(const struct said *it) {
 }
 
 static void open_with(ac_ref node, ac_value cargo) {
-    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", cargo, 1, ac_self(), "")), 0);
+    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", cargo, 1, ac_self(), "",
+                                           ac_nil, 0.0, false)),
+                     0);
 }
 
 static void open_there(ac_ref node, const struct said *it) {
