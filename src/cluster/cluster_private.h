@@ -171,6 +171,12 @@ int worker_start_write(int fd, const struct worker_start *start);
 bool worker_start_read(int fd, struct worker_start *start, ac_value *held);
 // The second argument of a worker process.
 extern const char worker_mark[];
+// What a worker process is but for the process: runs jobs, on a loop of its own, until it is to
+// leave. Wipes the keys. `record`: our end of the pipe in which the record lay, which is closed
+// when the worker leaves; `begun`: where it counts the jobs that it has come to. 0 or an error; and
+// `problem` says to people why it left, "" if it was told to.
+int worker_run(struct worker_start *start, int record, uint64_t *begun,
+               char problem[PROBLEM_BYTES]);
 
 // ---- doctor.c ----
 

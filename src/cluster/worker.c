@@ -88,7 +88,9 @@ struct task {
 
 struct worker {
     struct worker_start start;
+    int record; // our end of the pipe from the node
     struct coro *main;
+    char *problem; // for people: why it has left; PROBLEM_BYTES
     ac_ref agent; // "hello" has told; none before
     bool many;
     bool asked; // whether what is in the round may begin
@@ -238,17 +240,26 @@ static int start_process(struct loop *loop, struct worker *worker) {
 }
 
 _Noreturn static void run_process(struct worker_start *start, ac_value held) {
+    static uint64_t unseen;
+    char problem[PROBLEM_BYTES];
     (void)sys_fd_keep(RECORD_FD);
     (void)
         sys_end_with_parent(); // else it still gets SIGKILL, and only what it has started may stay
-    static uint64_t unseen;
-    struct worker worker = {.start = *start};
-    worker.begun = sys_memory_map(BEGUN_FD, sizeof *worker.begun);
-    if (!worker.begun)
-        worker.begun = &unseen;
-    *worker.begun = 0;
+    uint64_t *begun = sys_memory_map(BEGUN_FD, sizeof *begun);
     sys_fd_close(BEGUN_FD);
     declared.client = start->supplier.peer;
+    int err = worker_run(start, RECORD_FD, begun ? begun : &unseen, problem);
+    if (problem[0])
+        fprintf(stderr, "worker %lld: %s\n", (long long)start->number, problem);
+    ac_drop(held);
+    exit(err ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+int worker_run(struct worker_start *start, int record, uint64_t *begun,
+               char problem[PROBLEM_BYTES]) {
+    struct worker worker = {.start = *start, .record = record, .begun = begun, .problem = problem};
+    *worker.begun = 0;
+    problem[0] = 0;
     list_init(&worker.waiting);
     list_init(&worker.round);
     list_init(&worker.running);
@@ -262,8 +273,8 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     if (!err)
         err = ac_run();
     if (err)
-        fprintf(stderr, "worker %lld: %s\n", (long long)start->number,
-                *ac_network_error() ? ac_network_error() : ac_strerror(err));
+        snprintf(problem, PROBLEM_BYTES, "%s",
+                 *ac_network_error() ? ac_network_error() : ac_strerror(err));
     // Jobs are daemons: those that still ran were cancelled when the main coroutine had ended.
     struct list *const lists[] = {&worker.running, &worker.round, &worker.waiting};
     for (size_t i = 0; i < countof(lists); i++)
@@ -272,16 +283,15 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     map_done(&worker.tasks);
     batch_done(&worker.news);
     memory_release(worker.means);
-    ac_drop(held);
-    exit(err ? EXIT_FAILURE : EXIT_SUCCESS);
+    return err;
 }
 
 // Ends the worker when the node has ended: nobody else holds the other end of the pipe.
 static ac_value run_node_watch(ac_value argument) {
-    struct coro *main = ac_pointer_of(argument);
+    struct worker *worker = ac_pointer_of(argument);
     struct sys_handle handle = {0};
     uint8_t byte;
-    sys_adopt(main->loop->sys, &handle, RECORD_FD, false);
+    sys_adopt(loop_here->sys, &handle, worker->record, false);
     struct sys_op op = {.verb = SYS_READ, .handle = &handle, .bytes = &byte, .count = 1};
     int64_t got;
     do
@@ -289,7 +299,7 @@ static ac_value run_node_watch(ac_value argument) {
     while (got > 0);
     sys_close(&handle);
     if (got != -ECANCELED)
-        (void)mailbox_put(main, ac_list("leave"));
+        (void)mailbox_put(worker->main, ac_list("leave"));
     return ac_nil;
 }
 
@@ -600,14 +610,14 @@ static ac_value run_worker(ac_value argument) {
     const struct ac_spawn_options watch = {.size = sizeof watch, .name = "node", .daemon = true};
     int err = 0;
     worker->main = self;
-    if (coro_create(self->loop, run_node_watch, ac_of_pointer(self), &watch, true, &err))
+    if (coro_create(self->loop, run_node_watch, ac_of_pointer(worker), &watch, true, &err))
         err = ac_monitor(worker->start.agent);
     if (!err)
         err = ac_send(worker->start.agent, ac_list("worker", worker->start.number, coro_ref(self)));
     if (!err)
         err = serve(worker);
     if (err)
-        fprintf(stderr, "worker %lld: the scheduler cannot be reached: %s\n",
-                (long long)worker->start.number, ac_strerror(err));
+        snprintf(worker->problem, PROBLEM_BYTES, "the scheduler cannot be reached: %s",
+                 ac_strerror(err));
     return ac_nil;
 }
