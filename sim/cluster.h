@@ -81,6 +81,7 @@ struct beginning {
     uint64_t peer; // of the worker
     uint32_t sent; // messages to the owner
     uint32_t came;
+    bool told; // its result is that of the job
 };
 
 // A computation.
@@ -139,6 +140,7 @@ ac_value act(ac_value argument);
 ac_value square(ac_value argument);
 // A worker process was made by a node, runs, and has ended.
 void jobs_worker_made(struct process *process, uint64_t *begun);
+bool jobs_run_here(void);
 void jobs_check_none_runs(void);
 
 // True if all that befalls this run is mended by sending again: nobody is ever lost.

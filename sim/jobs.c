@@ -165,6 +165,8 @@ void jobs_worker_made(struct process *process, uint64_t *word) {
     all.hands[all.hand_count++] = (struct hand){.process = process, .word = word};
 }
 
+bool jobs_run_here(void) { return hand_here()->busy > 0; }
+
 void jobs_check_none_runs(void) {
     for (uint32_t i = 0; i < all.hand_count; i++)
         sim_check(!process_lives(all.hands[i].process), "worker process %u still runs",
@@ -285,24 +287,27 @@ ac_value act(ac_value argument) {
 void jobs_came(struct account *account, ac_value message) {
     uint64_t id = story_number_at(message, 0), at = story_number_at(message, 1);
     uint64_t number = story_number_at(message, 2);
-    sim_check(id < all.order_count && all.orders[id]->of == account && at < BEGINS_MAX,
+    struct order *order = id < all.order_count ? all.orders[id] : NULL;
+    sim_check(order && order->of->client == account->client && at < order->begun,
               "an owner got a message that no job of its has sent");
-    struct order *order = all.orders[id];
     struct beginning *it = &order->beginnings[at];
     sim_note("came", id, at, number);
     sim_check(number == it->came, "the owner of job %u got its message %llu as its %u.", order->id,
               (unsigned long long)number, it->came);
     it->came++;
-    sim_check(!order->noticed || order->copies || order->begun > 1,
-              "a message of job %u comes after its notice", order->id);
+    // One that is lost for the scheduler may live on, and send.
+    sim_check(!it->told, "a message of job %u comes after its notice", order->id);
+    sim_check(order->of == account || order->noticed,
+              "an owner got a message of a job of another computation");
 }
 
-static void check_result(const struct order *order, const struct ac_exit *exit) {
+static void check_result(struct order *order, const struct ac_exit *exit) {
     uint64_t at = story_number_at(exit->value, 1);
     sim_check(order->ended > 0 && ac_count(exit->value) == 3 &&
                   story_number_at(exit->value, 0) == order->id && at < order->begun,
               "job %u has finished with a result that is not its own", order->id);
-    const struct beginning *it = &order->beginnings[at];
+    struct beginning *it = &order->beginnings[at];
+    it->told = true;
     sim_check(it->came == it->sent || !cluster_is_mild(),
               "job %u has finished, and of its %u messages %u came", order->id, it->sent, it->came);
     sim_check(order->started || order->quiet || !order->number,
@@ -318,8 +323,12 @@ static void check_failure(const struct order *order, const struct ac_exit *exit)
 }
 
 static void check_loss(const struct order *order, const struct ac_exit *exit) {
+    static const char gone[] = "the scheduler is gone";
     const struct account *of = order->of;
-    if (of->gone) // the scheduler, and with it all
+    ac_span why = ac_span_of(exit->value);
+    // The scheduler is, and with it all; who closes is told so by that alone.
+    if (of->gone || (of->closing && !of->here && exit->reason == -ECONNRESET &&
+                     why.bytes == strlen(gone) && memcmp(why.at, gone, why.bytes) == 0))
         return;
     if (exit->reason == -ECANCELED) {
         sim_check(order->cancel_asked || of->closing, "job %u is lost: it was cancelled by nobody",
@@ -334,8 +343,8 @@ static void check_loss(const struct order *order, const struct ac_exit *exit) {
     sim_check(exit->reason == -ECONNRESET, "job %u is lost: %s", order->id,
               ac_strerror(exit->reason));
     sim_check(order->lost > order->retries || (order->copies && order->lost > 0),
-              "job %u is lost, and %u of its attempts were, of %u", order->id, order->lost,
-              1 + order->retries);
+              "job %u is lost, and %u of its attempts were, of %u: %.*s", order->id, order->lost,
+              1 + order->retries, (int)why.bytes, (const char *)why.at);
 }
 
 void jobs_noticed(struct account *account, const struct ac_job_exit *exit) {

@@ -121,6 +121,11 @@ static void run_worker_process(struct process *process) {
     if (sim.talks)
         printf("#     worker process %u left: %s\n", process->number, problem);
     ac_drop(held);
+    // The loop does not wait for a job behind a shield; what that has goes with the process.
+    if (jobs_run_here()) {
+        process->dies_in = 1;
+        process_counts(process);
+    }
     net_close(has->output);
 }
 
