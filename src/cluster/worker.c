@@ -443,13 +443,13 @@ static void settle_client(struct worker *worker) {
     worker->settled = sent;
 }
 
-// Sends what is to be told, and gives it to the system.
+// Sends what is to be told, and gives it to the system. While it waits for the client other jobs
+// end, which may have sent more: they are told of in a message behind that wait.
 static int send_news(struct worker *worker) {
     int err = 0;
-    if (!batch_empty(&worker->news))
-        settle_client(worker);
     while (!err && !batch_empty(&worker->news)) {
         ac_value message = batch_take(&worker->news, "tell");
+        settle_client(worker);
         err = message.kind == AC_INVALID ? ac_error_of(message) : ac_send(worker->agent, message);
     }
     worker->told = ac_now();
