@@ -141,7 +141,8 @@ ac_value square(ac_value argument);
 // A worker process was made by a node, runs, and has ended.
 void jobs_worker_made(struct process *process, uint64_t *begun);
 bool jobs_run_here(void);
-bool jobs_has_ended(ac_ref worker);
+// A worker that is told to be lost is.
+void jobs_check_ended(ac_ref worker, const char *text);
 void jobs_check_none_runs(void);
 
 // True if all that befalls this run is mended by sending again: nobody is ever lost.

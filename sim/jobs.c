@@ -30,7 +30,7 @@ AC_JOB(brief)
 AC_JOB(act)
 AC_JOB(square)
 
-enum { STUBBORN_S = 6, LARGE_BYTES = 100 << 10 };
+enum { STUBBORN_S = 4, LARGE_BYTES = 100 << 10 };
 
 // A worker process.
 struct hand {
@@ -165,10 +165,11 @@ void jobs_worker_made(struct process *process, uint64_t *word) {
     all.hands[all.hand_count++] = (struct hand){.process = process, .word = word};
 }
 
-// One where no job has run may have.
-bool jobs_has_ended(ac_ref worker) {
+// It is known where a job has run.
+void jobs_check_ended(ac_ref worker, const char *text) {
     const struct hand *hand = hand_of(worker.peer);
-    return !hand || !process_lives(hand->process);
+    sim_check(!hand || !process_lives(hand->process),
+              "worker process %u lives, and is told to be lost: %s", hand->process->number, text);
 }
 
 bool jobs_run_here(void) { return hand_here()->busy > 0; }
@@ -188,7 +189,7 @@ static struct order *order_of(ac_value argument) {
 
 // So often may a body begin.
 static uint32_t begins_allowed(const struct order *order) {
-    return 1 + order->retries + order->undone + (order->copies ? 1 + order->retries : 0);
+    return 1 + order->retries + order->undone + (order->copies ? 1 + order->retries + order->lost : 0);
 }
 
 static struct order *begin_body(ac_value argument, struct beginning **at) {

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-enum { OWNERS = 2, WORKERS_KNOWN = 64, ALL_END_S = 150, ORDERS_MAX = 400, MAPPED_MAX = 2000, CRASHES_MAX = 4 };
+enum { OWNERS = 2, WORKERS_KNOWN = 64, ALL_END_S = 150, ORDERS_MAX = 200, MAPPED_MAX = 2000, CRASHES_MAX = 4 };
 
 // One computation, while it is open.
 struct owner {
@@ -37,8 +37,8 @@ static void take_status(struct owner *owner, const struct ac_status *status) {
         for (size_t i = 0; i < owner->worker_count; i++)
             if (ac_ref_equal(owner->workers[i], status->worker))
                 owner->workers[i--] = owner->workers[--owner->worker_count];
-        sim_check(!status->lost || !cluster_is_mild() || jobs_has_ended(status->worker),
-                  "a worker is lost though all is mended by sending again: %s", status->text);
+        if (status->lost && cluster_is_mild())
+            jobs_check_ended(status->worker, status->text);
     } else if (status->kind == AC_NODE_GONE) {
         sim_check(!status->lost || !cluster_is_mild(),
                   "a node is lost though all is mended by sending again");
