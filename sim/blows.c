@@ -105,6 +105,8 @@ static void slow_down(void) {
     net_set_delay((ac_time)sim_below(30 * (uint64_t)SIM_MS),
                   (ac_time)sim_below(30 * (uint64_t)SIM_MS));
     net_set_loss((unsigned)sim_below(200));
+    net_set_more_delay(somebody()->host, somebody()->host,
+                       (ac_time)sim_below(200 * (uint64_t)SIM_MS));
 }
 
 static void happen(uint64_t unused, uint64_t too) {
@@ -134,6 +136,9 @@ void blows_mend(void) {
     net_heal_all();
     net_set_loss(0);
     net_set_delay(SIM_MS / 10, SIM_MS / 10);
+    for (uint32_t i = 0; i < cluster.actor_count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            net_set_more_delay(cluster.actors[i].host, cluster.actors[j].host, 0);
     for (uint32_t i = 0; i < sim.process_count; i++) {
         sim.processes[i]->lag = 0;
         sim.processes[i]->dies_in = 0;

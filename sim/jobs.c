@@ -226,6 +226,8 @@ ac_value brief(ac_value argument) {
     struct beginning *at;
     struct order *order = begin_body(argument, &at);
     spend(ac_random_int(1000, 50000));
+    if (ac_random_int(0, 599) == 0) // which nobody expects of it
+        (void)ac_sleep(ac_random_real(0, 2));
     return end_body(order, at, ac_nil);
 }
 
@@ -390,9 +392,10 @@ static void lose_flight(const struct flight *flight, const struct place_worker *
     bool ran = began_at(order, peer), known = begun != PLACE_NOT_KNOWN;
     sim_check(!known || flight->number <= begun || !ran,
               "job %u began at a worker that was lost, and does not count as begun", order->id);
-    // The last one that it came to may not have run yet, nor one that was cancelled.
+    // The last one that it came to may not have run yet, nor one that was cancelled. Of one that
+    // was asked back it may have said so, and not been heard.
     bool came_to = ran || flight->number == begun || worker->computation->many_jobs ||
-                   flight->asked;
+                   flight->asked || flight->recalled;
     order->lost += !known || (flight->number <= begun && came_to);
     order->undone += worker->killing && (ran || !known);
 }

@@ -58,6 +58,7 @@ static struct {
     uint8_t blocked[HOSTS_MAX][HOSTS_MAX];
     unsigned loss;
     ac_time delay, jitter;
+    ac_time more[HOSTS_MAX][HOSTS_MAX]; // delay between two of them
     uint32_t hosts, range; // see net_set_range; 0: everybody hears everybody
     uint16_t ephemeral[HOSTS_MAX];
     bool down[HOSTS_MAX]; // without power
@@ -111,6 +112,10 @@ void net_set_delay(ac_time delay, ac_time jitter) {
     net.jitter = jitter;
 }
 
+void net_set_more_delay(uint32_t a, uint32_t b, ac_time delay) {
+    net.more[a][b] = net.more[b][a] = delay;
+}
+
 void net_set_range(uint32_t hosts, uint32_t range) {
     net.hosts = hosts;
     net.range = range;
@@ -128,7 +133,7 @@ static ac_time present(void) { return sim.now + (sim.running ? sim.running->spen
 static ac_time delay(uint32_t from, uint32_t to) {
     if (from == to)
         return 5000 + (ac_time)sim_below(20000);
-    return net.delay + (ac_time)sim_below((uint64_t)net.jitter + 1);
+    return net.delay + net.more[from][to] + (ac_time)sim_below((uint64_t)net.jitter + 1);
 }
 
 bool net_is_blocked(uint32_t from, uint32_t to) { return net.blocked[from][to]; }

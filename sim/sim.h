@@ -237,6 +237,7 @@ void net_heal_all(void);
 void net_cut(unsigned per_mille, bool silent);
 void net_set_loss(unsigned per_mille); // of datagrams and of first attempts to connect
 void net_set_delay(ac_time delay, ac_time jitter);
+void net_set_more_delay(uint32_t a, uint32_t b, ac_time delay); // between two computers
 // Not a fault, but how large worlds are: computers 1 to `hosts` stand in a ring, and datagrams
 // reach those alone that are at most `range` apart, as if each had other neighbours on its
 // networks. Other computers hear all, and are heard.
