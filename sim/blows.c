@@ -51,6 +51,24 @@ static void kill_one(void) {
     start_dead();
 }
 
+// A node or scheduler is asked to end in order, as by SIGTERM, and is started again when it has.
+static void await_end(uint64_t place, uint64_t unused) {
+    (void)unused;
+    if (!process_lives(cluster.actors[place].process))
+        start_again(place, 0);
+    else if (cluster.actors[place].process->stop && !cluster.quiet)
+        sim_at(soon(2), await_end, place, 0);
+}
+
+static void stop_one(void) {
+    struct actor *actor = somebody();
+    if (actor->role == ROLE_CLIENT || !process_lives(actor->process))
+        return;
+    sim_note("stop", actor->process->number, 0, 0);
+    actor->process->stop = true;
+    sim_at(soon(2), await_end, (uint64_t)(actor - cluster.actors), 0);
+}
+
 static void kill_computer(void) {
     uint32_t host = somebody()->host;
     for (uint32_t i = 0; i < sim.process_count; i++)
@@ -76,9 +94,7 @@ static void freeze_one(void) {
     sim_at(soon(2 * (story.heartbeat_s + story.grace_s)), go_on, it->number, 0);
 }
 
-static void heal_one(uint64_t from, uint64_t to) {
-    net_block((uint32_t)from, (uint32_t)to, false);
-}
+static void heal_one(uint64_t from, uint64_t to) { net_block((uint32_t)from, (uint32_t)to, false); }
 
 // Some computers can reach some others no more, both ways or one way, for a while.
 static void part(void) {
@@ -117,7 +133,7 @@ static void happen(uint64_t unused, uint64_t too) {
     case WEATHER_CUTS: net_cut(sim_chance(200) ? 1000 : 300, false); break;
     case WEATHER_SILENT: net_cut(200, true); break;
     case WEATHER_PARTITIONS: part(); break;
-    case WEATHER_KILLS: kill_one(); break;
+    case WEATHER_KILLS: (sim_chance(800) ? kill_one : stop_one)(); break;
     case WEATHER_POWER: kill_computer(); break;
     case WEATHER_FREEZES: freeze_one(); break;
     case WEATHER_SLOW: slow_down(); break;
@@ -145,5 +161,5 @@ void blows_mend(void) {
         go_on(i + 1, 0);
     }
     for (uint32_t i = 0; i < cluster.actor_count; i++)
-        start_again(i, 0);
+        await_end(i, 0);
 }

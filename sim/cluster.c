@@ -105,8 +105,7 @@ static uint32_t count_at(const char *name, const char *question) {
 
 static ac_value look(ac_value argument) {
     (void)argument;
-    computations_left = count_at(NODE_DESK_NAME, "tell") +
-                        count_at(SCHEDULER_DESK_NAME, "status");
+    computations_left = count_at(NODE_DESK_NAME, "tell") + count_at(SCHEDULER_DESK_NAME, "status");
     tool_done = true;
     return ac_nil;
 }

@@ -3,8 +3,9 @@
 // workers that the nodes start, all of them simulated processes that run the code of src/cluster.
 //
 //   cluster.c  who takes part, and the play: faults, their mending, the end
-//   owner.c    the program of the clients: opens computations, has jobs run, hears what came of them
-//   jobs.c     the functions that jobs run; the oracle that knows what was wanted of each job, and
+//   owner.c    the program of the clients: opens computations, has jobs run, hears what came of
+//   them jobs.c     the functions that jobs run; the oracle that knows what was wanted of each job,
+//   and
 //              what became of it, from what the bodies of jobs and their owners see
 //   blows.c    what befalls a cluster
 //   wards.c    what nodes and workers have in the place of their computer
@@ -89,9 +90,9 @@ struct account {
     struct actor *client;
     struct process *process; // of the client
     bool many;
-    bool here;    // its scheduler is in the client
-    bool gone;    // its scheduler is
-    bool closing; // what still runs may be cancelled
+    bool here;             // its scheduler is in the client
+    bool gone;             // its scheduler is
+    bool closing;          // what still runs may be cancelled
     struct order **orders; // by number of the job; NULL where that is no order
     uint32_t order_count;
 };
@@ -110,6 +111,7 @@ struct order {
     bool tagged;  // wants the tag, and does not wait for a node that has it
     bool started; // its owner was told
     bool cancel_asked;
+    ac_time cancel_at; // when
     bool noticed;
     uint32_t begun, ended; // bodies
     uint32_t lost;         // attempts that had begun, or may have, at workers that were lost

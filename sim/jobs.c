@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The jobs of simulated clusters: what their bodies do, and the oracle, which knows of each job what
-// its client wants, each time that its body begins or ends, and what the client is told:
+// The jobs of simulated clusters: what their bodies do, and the oracle, which knows of each job
+// what its client wants, each time that its body begins or ends, and what the client is told:
 //
 //   - there is one notice for each job, and it is true: a result is that of a body that has ended,
 //     who failed was to fail, who was cancelled was to be
-//   - a job begins once, and once more for each retry that its class has; and again where its worker
+//   - one that was cancelled does not begin any more
+//   - a job begins once, and once more for each retry that its class has; and again where its
+//   worker
 //     was ended for the sake of another job
 //   - it is reported lost only when more attempts were lost than it has retries
 //   - what it sends its owner comes before its notice
@@ -29,6 +31,9 @@ void __real_placement_remove_worker(struct place_worker *worker, uint64_t begun,
 AC_JOB(brief)
 AC_JOB(act)
 AC_JOB(square)
+
+// What it takes at the most that a job is cancelled, where nothing befalls anybody.
+#define CANCEL_NS (2 * SIM_S)
 
 enum { STUBBORN_S = 4, LARGE_BYTES = 100 << 10 };
 
@@ -93,8 +98,7 @@ struct order *jobs_order(struct account *account, enum deed deed) {
 
 void jobs_is(struct order *order, int64_t number) {
     struct account *of = order->of;
-    sim_check(number >= of->order_count, "a job has the number %lld of another",
-              (long long)number);
+    sim_check(number >= of->order_count, "a job has the number %lld of another", (long long)number);
     while (of->order_count <= number) {
         of->orders = grow(of->orders, of->order_count, sizeof *of->orders);
         of->orders[of->order_count++] = NULL;
@@ -104,9 +108,7 @@ void jobs_is(struct order *order, int64_t number) {
     sim_note("submit", order->id, (uint64_t)number, order->deed);
 }
 
-void jobs_pinned(struct order *order, ac_ref ref) {
-    order->ref = ref;
-}
+void jobs_pinned(struct order *order, ac_ref ref) { order->ref = ref; }
 
 struct order *jobs_find(const struct account *account, const struct ac_job_exit *exit) {
     if (exit->job)
@@ -189,7 +191,8 @@ static struct order *order_of(ac_value argument) {
 
 // So often may a body begin.
 static uint32_t begins_allowed(const struct order *order) {
-    return 1 + order->retries + order->undone + (order->copies ? 1 + order->retries + order->lost : 0);
+    return 1 + order->retries + order->undone +
+           (order->copies ? 1 + order->retries + order->lost : 0);
 }
 
 static struct order *begin_body(ac_value argument, struct beginning **at) {
@@ -204,6 +207,8 @@ static struct order *begin_body(ac_value argument, struct beginning **at) {
     sim_check(order->begun < begins_allowed(order) && order->begun < BEGINS_MAX,
               "job %u begins for the %u. time, and has %u retries", order->id, order->begun + 1,
               order->retries);
+    sim_check(!order->cancel_asked || story.weather != 0 || sim.now < order->cancel_at + CANCEL_NS,
+              "job %u begins, and was cancelled long ago", order->id);
     *at = &order->beginnings[order->begun++];
     (*at)->peer = hand->peer;
     return order;
@@ -347,8 +352,8 @@ static void check_loss(const struct order *order, const struct ac_exit *exit) {
         return;
     }
     if (!order->number) { // at one worker: that is gone
-        sim_check(order->lost > 0 || exit->reason == -EHOSTUNREACH,
-                  "job %u is lost with no worker", order->id);
+        sim_check(order->lost > 0 || exit->reason == -EHOSTUNREACH, "job %u is lost with no worker",
+                  order->id);
         return;
     }
     sim_check(exit->reason == -ECONNRESET, "job %u is lost: %s", order->id,
@@ -368,8 +373,8 @@ void jobs_noticed(struct account *account, const struct ac_job_exit *exit) {
     case AC_FINISHED: check_result(order, &exit->exit); break;
     case AC_FAILED: check_failure(order, &exit->exit); break;
     case AC_CANCELLED:
-        sim_check(order->cancel_asked || account->closing,
-                  "job %u was cancelled by nobody", order->id);
+        sim_check(order->cancel_asked || account->closing, "job %u was cancelled by nobody",
+                  order->id);
         break;
     default: check_loss(order, &exit->exit); break;
     }

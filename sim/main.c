@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The program `sim`: plays the stories of seeds, each in a child of its own.
 //
-// usage: sim [--story=talk|cluster] [--seed=N | --seeds=FIRST-LAST] [--places=N] [--seconds=N] [--weather=BITS] [--tls]
+// usage: sim [--story=talk|cluster] [--seed=N | --seeds=FIRST-LAST] [--places=N] [--seconds=N]
+// [--weather=BITS] [--tls]
 //            [--twice] [--talk] [--tap] [--stop] [--jobs=N]
 //
 // --story: which play, that of processes that talk to each other (story.c) or that of a cluster.
@@ -24,7 +25,7 @@ static struct {
     uint32_t places; // 0: as the seed says
     double seconds;  // likewise
     int weather;     // -1: likewise
-    bool cluster; // the story of a cluster
+    bool cluster;    // the story of a cluster
     bool tls;
     bool talk;
     bool tap;

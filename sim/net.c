@@ -59,7 +59,7 @@ static struct {
     unsigned loss;
     ac_time delay, jitter;
     ac_time more[HOSTS_MAX][HOSTS_MAX]; // delay between two of them
-    uint32_t hosts, range; // see net_set_range; 0: everybody hears everybody
+    uint32_t hosts, range;              // see net_set_range; 0: everybody hears everybody
     uint16_t ephemeral[HOSTS_MAX];
     bool down[HOSTS_MAX]; // without power
     uint32_t open;
@@ -779,8 +779,9 @@ static void cut_side(struct socket *it, bool silent) {
 void net_cut(unsigned per_mille, bool silent) {
     for (int i = 0; i < net.count; i++) {
         struct socket *it = net.sockets[i];
-        if (!it || it->sort != SOCKET_STREAM || it->pipe || !it->connected || it->dead || !it->peer ||
-            it->peer->fd > it->fd || !it->process || !it->peer->process || !sim_chance(per_mille))
+        if (!it || it->sort != SOCKET_STREAM || it->pipe || !it->connected || it->dead ||
+            !it->peer || it->peer->fd > it->fd || !it->process || !it->peer->process ||
+            !sim_chance(per_mille))
             continue;
         sim_note("cut", (uint64_t)it->fd, (uint64_t)it->peer->fd, 0);
         bool deaf = sim_chance(500); // one end learns nothing

@@ -7,7 +7,14 @@
 
 #include <stdio.h>
 
-enum { OWNERS = 2, WORKERS_KNOWN = 64, ALL_END_S = 150, ORDERS_MAX = 200, MAPPED_MAX = 2000, CRASHES_MAX = 4 };
+enum {
+    OWNERS = 2,
+    WORKERS_KNOWN = 64,
+    ALL_END_S = 150,
+    ORDERS_MAX = 200,
+    MAPPED_MAX = 2000,
+    CRASHES_MAX = 4
+};
 
 // One computation, while it is open.
 struct owner {
@@ -83,8 +90,8 @@ static int hear(struct owner *owner, ac_time until) {
 
 static enum deed draw_deed(const struct owner *owner) {
     static const uint8_t per_cent[DEEDS] = {
-        [DEED_BRIEF] = 45,  [DEED_WAIT] = 17,  [DEED_COMPUTE] = 10, [DEED_TALK] = 12,
-        [DEED_LARGE] = 4,   [DEED_FAIL] = 4,   [DEED_CRASH] = 5,    [DEED_STUBBORN] = 3};
+        [DEED_BRIEF] = 45, [DEED_WAIT] = 17, [DEED_COMPUTE] = 10, [DEED_TALK] = 12,
+        [DEED_LARGE] = 4,  [DEED_FAIL] = 4,  [DEED_CRASH] = 5,    [DEED_STUBBORN] = 3};
     int64_t draw = ac_random_int(0, 99);
     enum deed deed = DEED_BRIEF;
     while (draw >= per_cent[deed])
@@ -130,8 +137,7 @@ static void run_at(struct owner *owner) {
     if (owner->worker_count == 0)
         return;
     struct order *order = jobs_order(owner->account, DEED_WAIT);
-    ac_ref worker =
-        owner->workers[ac_random_int(0, (int64_t)owner->worker_count - 1)];
+    ac_ref worker = owner->workers[ac_random_int(0, (int64_t)owner->worker_count - 1)];
     ac_ref ref = ac_run_at(owner->it, worker, act, argument_of(order));
     int err = ac_ref_error(ref);
     sim_note("run-at", order->id, (uint64_t)(int64_t)err, 0);
@@ -151,6 +157,8 @@ static void cancel_one(struct owner *owner) {
     if (!order)
         return;
     int err = ac_job_cancel(owner->it, number);
+    if (err == 0 && !order->cancel_asked)
+        order->cancel_at = sim.now;
     order->cancel_asked |= err == 0;
     sim_check(err == 0 || err == -ESRCH, "a job cannot be cancelled: %s", ac_strerror(err));
 }

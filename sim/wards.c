@@ -326,7 +326,8 @@ REPLACES int __wrap_intake_end(struct intake *it, char problem[PROBLEM_BYTES]) {
     problem[0] = 0;
     sim_check(it->upload.received == it->upload.content.bytes,
               "a node has %llu of %llu bytes of a program and is told that this is all",
-              (unsigned long long)it->upload.received, (unsigned long long)it->upload.content.bytes);
+              (unsigned long long)it->upload.received,
+              (unsigned long long)it->upload.content.bytes);
     return 0;
 }
 

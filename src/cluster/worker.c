@@ -91,7 +91,7 @@ struct worker {
     int record; // our end of the pipe from the node
     struct coro *main;
     char *problem; // for people: why it has left; PROBLEM_BYTES
-    ac_ref agent; // "hello" has told; none before
+    ac_ref agent;  // "hello" has told; none before
     bool many;
     bool asked; // whether what is in the round may begin
     bool leaving;
