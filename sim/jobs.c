@@ -276,7 +276,9 @@ ac_value act(ac_value argument) {
     ac_value owner = ac_at(argument, 1), more = ac_nil;
     switch (order->deed) {
     case DEED_WAIT: (void)ac_sleep(ac_random_real(0, 1)); break;
-    case DEED_COMPUTE: spend(ac_random_int(1, 300) * SIM_MS); break;
+    case DEED_COMPUTE: // where there are many, no guardian keeps the links of the worker meanwhile
+        spend(ac_random_int(1, order->of->many ? 5 : 300) * SIM_MS);
+        break;
     case DEED_TALK: talk(order, at, ac_ref_of(owner)); break;
     case DEED_LARGE: more = ac_of_bytes(padding, (size_t)ac_random_int(0, LARGE_BYTES)); break;
     case DEED_FAIL: more = ac_of_error(-EDOM, "it was to fail"); break;
