@@ -142,8 +142,19 @@ static void happen(uint64_t unused, uint64_t too) {
     sim_at(soon(0.6), happen, 0, 0);
 }
 
+// Some ways are slow from the beginning, so that what goes by another one is there before.
+static void slow_ways(void) {
+    for (uint32_t i = 0; i < cluster.actor_count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (sim_chance(300))
+                net_set_more_delay(cluster.actors[i].host, cluster.actors[j].host,
+                                   (ac_time)sim_below(100 * (uint64_t)SIM_MS));
+}
+
 void blows_begin(ac_time until) {
     blows_end = until;
+    if (story.weather & (WEATHER_SLOW | WEATHER_FLOOD))
+        slow_ways();
     if (story.weather & ~(unsigned)WEATHER_FLOOD)
         sim_at(sim.now + 2 * SIM_S, happen, 0, 0);
 }
