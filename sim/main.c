@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT
 // The program `sim`: plays the stories of seeds, each in a child of its own.
 //
-// usage: sim [--seed=N | --seeds=FIRST-LAST] [--places=N] [--seconds=N] [--weather=BITS] [--tls]
+// usage: sim [--story=talk|cluster] [--seed=N | --seeds=FIRST-LAST] [--places=N] [--seconds=N]
+// [--weather=BITS] [--tls]
 //            [--twice] [--talk] [--tap] [--stop] [--jobs=N]
 //
+// --story: which play, that of processes that talk to each other (story.c) or that of a cluster.
 // Seeds are numbers; each says what world it is, what befalls it and for how long; the options
-// overrule it. --weather: the sum of what may happen, enum weather in story.h. --tls: real TLS in
+// overrule it. --weather: the sum of what may happen, enum weather in plot.h. --tls: real TLS in
 // the place of plain.c. --twice: each seed must have one and the same course both times. --talk:
 // all that happens is told, and what the library thinks of it. --tap:
 // the result as tests tell it. --stop: no seed is begun after one that
 // has failed. --jobs: children at once.
-#include "story.h"
+#include "plot.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -23,6 +25,7 @@ static struct {
     uint32_t places; // 0: as the seed says
     double seconds;  // likewise
     int weather;     // -1: likewise
+    bool cluster;    // the story of a cluster
     bool tls;
     bool talk;
     bool tap;
@@ -68,6 +71,8 @@ static void choose(uint64_t seed) {
 
 static void repeat_line(uint64_t seed) {
     printf("# repeat: %s --seed=%llu", options.program, (unsigned long long)seed);
+    if (options.cluster)
+        printf(" --story=cluster");
     if (options.places)
         printf(" --places=%u", options.places);
     if (options.seconds > 0)
@@ -85,16 +90,21 @@ static uint64_t play(uint64_t seed) {
     alarm(PLAY_SECONDS_MAX);
     sim_begin(seed);
     choose(seed);
-    story_begin();
-    story_play();
-    uint64_t hash = sim.hash, count = sim.events;
+    if (options.cluster)
+        cluster_play();
+    else
+        story_play();
+    uint64_t hash = sim.hash, count = sim.events, jobs = jobs_count();
     sim_end();
-    printf("%sseed %llu: hash %016llx, %u places, weather %u, %llu events, %llu messages, "
-           "%zu KiB at most, %llu overtook\n",
+    printf("%sseed %llu: hash %016llx, %u places, weather %u, %llu events, ",
            options.tap ? "# " : "", (unsigned long long)seed, (unsigned long long)hash,
-           story.places, story.weather, (unsigned long long)count,
-           (unsigned long long)oracle_count(), story.bytes_most / 1024,
-           (unsigned long long)story.overtaken_most);
+           story.places, story.weather, (unsigned long long)count);
+    if (options.cluster)
+        printf("%llu jobs\n", (unsigned long long)jobs);
+    else
+        printf("%llu messages, %zu KiB at most, %llu overtook\n",
+               (unsigned long long)oracle_count(), story.bytes_most / 1024,
+               (unsigned long long)story.overtaken_most);
     fflush(stdout);
     return hash;
 }
@@ -197,6 +207,10 @@ static void read_word(const char *word) {
         options.weather = atoi(value);
     } else if (take(word, "--jobs=", &value)) {
         options.jobs = (unsigned)strtoul(value, NULL, 10);
+    } else if (strcmp(word, "--story=cluster") == 0) {
+        options.cluster = true;
+    } else if (strcmp(word, "--story=talk") == 0) {
+        options.cluster = false;
     } else if (strcmp(word, "--tls") == 0) {
         options.tls = true;
     } else if (strcmp(word, "--talk") == 0) {
@@ -215,6 +229,7 @@ static void read_word(const char *word) {
 
 int main(int count, char **words) {
     options.program = words[0];
+    ac_cluster_init(1, words);
     for (int i = 1; i < count; i++)
         read_word(words[i]);
     if (options.jobs == 0 || options.jobs > JOBS_MAX || options.places == 1)

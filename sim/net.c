@@ -11,6 +11,9 @@
 // is written goes nowhere, and each side learns of it at a time of its own, one maybe not for a
 // minute. When a process ends, its kernel ends its connections, as TCP does: with a reset where
 // something was not read. When a computer loses its power, nobody says anything.
+//
+// Beside the network there is what processes of one computer share: pipes, which are streams that
+// nothing befalls, watches of the end of a process, and words of memory.
 #include "sim.h"
 
 #include <stdlib.h>
@@ -31,6 +34,11 @@ struct segment {
     uint8_t bytes[];
 };
 
+struct word {
+    struct list link;
+    uint64_t words[2];
+};
+
 struct datagram {
     struct list link;
     struct sys_address from;
@@ -45,22 +53,28 @@ static struct {
     int count;               // of places, taken or free
     int first_free;          // or before all that are
     struct list unconnected; // struct socket.queue: listeners and those of datagrams
+    struct list words;
     uint64_t generation;
     uint8_t blocked[HOSTS_MAX][HOSTS_MAX];
     unsigned loss;
     ac_time delay, jitter;
-    uint32_t hosts, range; // see net_set_range; 0: everybody hears everybody
+    ac_time more[HOSTS_MAX][HOSTS_MAX]; // delay between two of them
+    uint32_t hosts, range;              // see net_set_range; 0: everybody hears everybody
     uint16_t ephemeral[HOSTS_MAX];
     bool down[HOSTS_MAX]; // without power
     uint32_t open;
 } net;
 
+static size_t read_segments(struct socket *it, uint8_t *to, size_t count);
+static void append(struct socket *to, const uint8_t *bytes, size_t count, uint32_t from);
 static void connected(uint64_t fd, uint64_t generation);
 static void try_connect(uint64_t fd, uint64_t generation);
 
 void net_begin(void) {
     memset(&net, 0, sizeof net);
     list_init(&net.unconnected);
+    list_init(&net.words);
+    net.first_free = 3; // those below are of every process
     net.delay = SIM_MS / 10;
     net.jitter = SIM_MS / 10;
 }
@@ -98,6 +112,10 @@ void net_set_delay(ac_time delay, ac_time jitter) {
     net.jitter = jitter;
 }
 
+void net_set_more_delay(uint32_t a, uint32_t b, ac_time delay) {
+    net.more[a][b] = net.more[b][a] = delay;
+}
+
 void net_set_range(uint32_t hosts, uint32_t range) {
     net.hosts = hosts;
     net.range = range;
@@ -115,7 +133,7 @@ static ac_time present(void) { return sim.now + (sim.running ? sim.running->spen
 static ac_time delay(uint32_t from, uint32_t to) {
     if (from == to)
         return 5000 + (ac_time)sim_below(20000);
-    return net.delay + (ac_time)sim_below((uint64_t)net.jitter + 1);
+    return net.delay + net.more[from][to] + (ac_time)sim_below((uint64_t)net.jitter + 1);
 }
 
 bool net_is_blocked(uint32_t from, uint32_t to) { return net.blocked[from][to]; }
@@ -139,7 +157,7 @@ static struct socket *socket_new(uint32_t host, struct process *process) {
     while (fd < net.count && net.sockets[fd])
         fd++;
     net.first_free = fd + 1;
-    if (fd == net.count) {
+    if (fd >= net.count) {
         net.sockets = realloc(net.sockets, (size_t)(net.count + 64) * sizeof(struct socket *));
         if (!net.sockets)
             abort();
@@ -169,7 +187,8 @@ static void free_all(struct list *list) {
     for (struct list *link; (link = list_take(list));)
         free(link); // it is the first member of all that is listed so
 }
-_Static_assert(offsetof(struct segment, link) == 0 && offsetof(struct datagram, link) == 0,
+_Static_assert(offsetof(struct segment, link) == 0 && offsetof(struct datagram, link) == 0 &&
+                   offsetof(struct word, link) == 0,
                "as free_all wants it");
 
 static void socket_free(struct socket *it) {
@@ -269,7 +288,7 @@ static void close_stream(struct socket *it) {
     peer->peer = NULL;
     if (it->dead)
         peer->dead = true;
-    else if (it->queued > 0)
+    else if (it->queued > 0 && !it->pipe)
         reset(peer, it->host);
     else
         send_end(peer, it->host);
@@ -295,7 +314,7 @@ void net_process_gone(struct process *process, bool power) {
         struct socket *it = net.sockets[i];
         if (!it || it->process != process)
             continue;
-        if (power && it->peer) {
+        if (power && it->peer && !it->pipe) {
             // Whoever sends finds out when the computer runs again, or gives up.
             it->dead = it->peer->dead = true;
             it->peer->reset_error = -ETIMEDOUT;
@@ -315,6 +334,82 @@ void net_end(void) {
         }
     free(net.sockets);
     net.sockets = NULL;
+    free_all(&net.words);
+}
+
+// ---- what processes of one computer share ----
+
+void net_pipe(struct process *process, int ends[2]) {
+    struct socket *both[2];
+    for (int i = 0; i < 2; i++) {
+        both[i] = socket_new(process->host, process);
+        both[i]->sort = SOCKET_STREAM;
+        both[i]->pipe = both[i]->connected = true;
+        both[i]->peer_host = process->host;
+        both[i]->capacity = 65536;
+        ends[i] = both[i]->fd;
+    }
+    both[0]->peer = both[1];
+    both[1]->peer = both[0];
+}
+
+size_t net_pipe_take(int fd, void *to, size_t count) {
+    struct socket *it = net_socket(fd);
+    list_each (link, &it->in)
+        container_of(link, struct segment, link)->at = 0;
+    return read_segments(it, to, count);
+}
+
+void net_pipe_put(int fd, const void *from, size_t count) {
+    struct socket *it = net_socket(fd);
+    if (it->peer)
+        append(it->peer, from, count, it->host);
+}
+
+int net_pipe_give(int fd, struct process *to) {
+    struct socket *old = net_socket(fd), *it = socket_new(to->host, to);
+    assert(old->pipe && !old->handle);
+    it->sort = SOCKET_STREAM;
+    it->pipe = it->connected = true;
+    it->peer_host = to->host;
+    it->capacity = old->capacity;
+    it->last_arrival = old->last_arrival;
+    it->end_at = old->end_at;
+    it->queued = old->queued;
+    for (struct list *link; (link = list_take(&old->in));)
+        list_append(&it->in, link);
+    it->peer = old->peer;
+    if (it->peer)
+        it->peer->peer = it;
+    old->peer = NULL;
+    old->queued = 0;
+    return it->fd;
+}
+
+int net_watch(struct process *by, uint32_t number) {
+    struct socket *it = socket_new(by->host, by);
+    it->sort = SOCKET_WATCH;
+    it->watched = number;
+    return it->fd;
+}
+
+int net_words(struct process *process) {
+    struct word *word = calloc(1, sizeof *word);
+    if (!word)
+        abort();
+    list_append(&net.words, &word->link);
+    struct socket *it = socket_new(process->host, process);
+    it->sort = SOCKET_WORD;
+    it->words = word->words;
+    return it->fd;
+}
+
+void net_process_ended(const struct process *process) {
+    for (int i = 0; i < net.count; i++) {
+        struct socket *it = net.sockets[i];
+        if (it && it->sort == SOCKET_WATCH && it->watched == process->number)
+            driver_kick(it, true, false);
+    }
 }
 
 // ---- connecting ----
@@ -595,6 +690,7 @@ bool net_attempt(struct sys_op *op, struct socket *it) {
     case SYS_WRITE: return attempt_write(op, it);
     case SYS_RECEIVE: return attempt_receive(op, it);
     case SYS_SEND: return attempt_send(op, it);
+    case SYS_WATCH: op->result = 0; return !process_lives(sim.processes[it->watched - 1]);
     default: op->result = -EINVAL; return true;
     }
 }
@@ -683,8 +779,9 @@ static void cut_side(struct socket *it, bool silent) {
 void net_cut(unsigned per_mille, bool silent) {
     for (int i = 0; i < net.count; i++) {
         struct socket *it = net.sockets[i];
-        if (!it || it->sort != SOCKET_STREAM || !it->connected || it->dead || !it->peer ||
-            it->peer->fd > it->fd || !it->process || !it->peer->process || !sim_chance(per_mille))
+        if (!it || it->sort != SOCKET_STREAM || it->pipe || !it->connected || it->dead ||
+            !it->peer || it->peer->fd > it->fd || !it->process || !it->peer->process ||
+            !sim_chance(per_mille))
             continue;
         sim_note("cut", (uint64_t)it->fd, (uint64_t)it->peer->fd, 0);
         bool deaf = sim_chance(500); // one end learns nothing

@@ -6,7 +6,7 @@
 //   main.c     the program: seeds from the command line, one child each; what to run to repeat one
 //   world.c    the clock and its events; chance; the hash of the trace; processes
 //   driver.c   the poller of a simulated process: struct sys_driver
-//   net.c      connections and datagrams between simulated computers, and what befalls them
+//   net.c      connections and datagrams between simulated computers, and what befalls them; pipes
 //   wrap.c     what the library asks of the system beside its poller: memory, clock, threads
 //   plain.c    a transport in the place of TLS
 //   oracle.c   who may have what, seen from outside: each promise, checked as things happen
@@ -14,6 +14,8 @@
 //   favours.c  what they have one another do: calls, remote functions, cancelling, joining
 //   outsider.c a process that may do nothing, and tries
 //   fault.c    cuts, partitions, kills, freezes, slowness
+//
+// and, for the story of a cluster, the files that cluster.h names.
 //
 // How a process runs: on a stack of its own, until its poller is asked; then the simulator goes on
 // with what comes next, in the order of time and, at one time, of asking. Each look at the clock
@@ -44,6 +46,7 @@ enum process_state {
 
 struct process {
     uint32_t number; // never given twice
+    uint32_t keeper; // number of the process with which it ends; 0: none
     uint32_t host;   // the computer on which it runs
     enum process_state state;
     struct sys_context context; // where it goes on
@@ -153,7 +156,13 @@ void driver_forget(struct process *process);
 struct socket {
     int fd; // its place in the table
     uint64_t generation;
-    enum { SOCKET_LISTENER, SOCKET_STREAM, SOCKET_DATAGRAMS } sort;
+    enum {
+        SOCKET_LISTENER,
+        SOCKET_STREAM,
+        SOCKET_DATAGRAMS,
+        SOCKET_WATCH, // of the end of a process
+        SOCKET_WORD   // memory that outlives processes
+    } sort;
     struct process *process; // NULL: in the queue of a listener, whose process will have it
     uint32_t host;
     struct sys_handle *handle; // where operations wait; NULL: none has
@@ -186,6 +195,9 @@ struct socket {
     // of datagrams
     struct list datagrams; // struct datagram
     uint32_t datagram_count;
+    bool pipe;        // a stream that is an end of a pipe
+    uint32_t watched; // of a watch: number of the process
+    uint64_t *words;  // of memory: it stays until the end of the run
 };
 
 void net_begin(void);
@@ -196,6 +208,20 @@ void net_close(int fd);
 // Carries an operation out if it need not wait.
 bool net_attempt(struct sys_op *op, struct socket *socket);
 int net_shut(struct socket *socket);
+// A pipe: reads from ends[0] what is written to ends[1]. Nothing of the network befalls it.
+void net_pipe(struct process *process, int ends[2]);
+// What lies in a pipe, without waiting: how many bytes.
+size_t net_pipe_take(int fd, void *to, size_t count);
+void net_pipe_put(int fd, const void *from, size_t count);
+// Another process has that end of a pipe now, under a number of its own, which is returned; under
+// the old one nothing is left but what is to be closed.
+int net_pipe_give(int fd, struct process *to);
+// SYS_WATCH finishes when the process has ended.
+int net_watch(struct process *by, uint32_t number);
+// Memory of two words.
+int net_words(struct process *process);
+// A process has ended: those who watch it learn that.
+void net_process_ended(const struct process *process);
 // The kernel closes what a process had open.
 void net_process_gone(struct process *process, bool power);
 struct sys_address net_host_address(uint32_t host);
@@ -211,6 +237,7 @@ void net_heal_all(void);
 void net_cut(unsigned per_mille, bool silent);
 void net_set_loss(unsigned per_mille); // of datagrams and of first attempts to connect
 void net_set_delay(ac_time delay, ac_time jitter);
+void net_set_more_delay(uint32_t a, uint32_t b, ac_time delay); // between two computers
 // Not a fault, but how large worlds are: computers 1 to `hosts` stand in a ring, and datagrams
 // reach those alone that are at most `range` apart, as if each had other neighbours on its
 // networks. Other computers hear all, and are heard.

@@ -463,7 +463,7 @@ struct node *story_start(uint32_t place) {
 
 // ---- the play ----
 
-void story_begin(void) {
+static void begin(void) {
     oracle_begin();
     favours_begin();
     story.phase = PHASE_TALK;
@@ -550,6 +550,7 @@ static void check_pings(const struct node *node) {
 }
 
 void story_play(void) {
+    begin();
     if (story.places > STORY_MESH_MAX)
         net_set_range(story_host(story.places - 1), STORY_RANGE);
     for (uint32_t place = 0; place < story.places; place++)

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
-// What the program of the simulated processes (story.c), the oracle and the faults share.
+// The story of processes that talk: what their program (story.c), the oracle and the faults share.
 #ifndef SIM_STORY_H
 #define SIM_STORY_H
 
-#include "sim.h"
-
-#include <asyncoro.h>
+#include "plot.h"
 
 // A place for a process: a name that is always held by the latest process that was started there.
 // A node is one such process.
@@ -36,51 +34,10 @@ struct node {
 // What a node has that has a name.
 enum { SIM_INBOX, SIM_PUBLISHER, SIM_CHANNEL, SIM_SERVICE, SIM_LABOUR };
 
-// Up to so many places everybody knows everybody; in larger worlds each knows those around it.
-enum { STORY_MESH_MAX = 100, STORY_RANGE = 5 };
-
-// What befalls a run.
-enum weather {
-    WEATHER_CUTS = 1,   // connections break; one end learns of it soon
-    WEATHER_SILENT = 2, // and some of which no end learns
-    WEATHER_PARTITIONS = 4,
-    WEATHER_KILLS = 8,
-    WEATHER_POWER = 16, // computers go silent
-    WEATHER_FREEZES = 32,
-    WEATHER_SLOW = 64,   // processes get the processor late; the network is slow and loses
-    WEATHER_FLOOD = 128, // large messages without a pause
-    WEATHER_ALL = 255
-};
-
-enum phase { PHASE_TALK, PHASE_PING, PHASE_QUIET };
-
-struct story {
-    unsigned weather;
-    uint32_t places;
-    uint32_t neighbours; // with how many others each place has to do
-    bool bursts;         // of news, more than a window takes
-    double seconds;      // of faults
-    double heartbeat_s, grace_s;
-    enum phase phase;
-    struct node **nodes; // by number
-    uint32_t node_count;
-    struct node **at;        // by place: the latest
-    struct node *outsider;   // who has no place, and is not among the nodes
-    ac_time fault_at;        // the last one so far
-    size_t bytes_most;       // that a process had
-    uint64_t overtaken_most; // how many messages overtook one that waited
-};
-extern struct story story;
-
 // story.c
-void story_begin(void);
 struct node *story_start(uint32_t place);
-// Plays the whole run and checks it. Frees all.
-void story_play(void);
 uint32_t story_host(uint32_t place);
 uint32_t story_other_place(const struct node *node); // with which it has to do
-void story_name(char text[32], const char *what, uint32_t place);
-uint64_t story_number_at(ac_value list, size_t i);
 // For a process: its network, and the holder of a name of a place, which is of the kind `which`.
 // NULL: not found.
 void story_start_network(struct node *node);
@@ -164,7 +121,5 @@ ac_time oracle_patience(void);
 struct node *oracle_located(struct node *by, uint32_t place, ac_ref found, size_t which);
 // Nothing is under way any more, and all is well.
 void oracle_check_all(void);
-// Messages received in all.
-uint64_t oracle_count(void);
 
 #endif

@@ -205,8 +205,17 @@ static void leave_processor(struct process *process) {
     sim.running = NULL;
 }
 
-// What a process that is gone leaves to the simulator.
+static void kill_kept(uint64_t number, uint64_t unused) {
+    (void)unused;
+    process_kill(sim.processes[number - 1], false);
+}
+
+// What a process that is gone leaves to the simulator. Those that it kept end soon.
 static void bury(struct process *process) {
+    for (uint32_t i = 0; i < sim.process_count; i++)
+        if (sim.processes[i]->keeper == process->number && process_lives(sim.processes[i]))
+            sim_at(sim.now + (ac_time)sim_below(50 * (uint64_t)SIM_MS), kill_kept, i + 1, 0);
+    net_process_ended(process);
     sys_stack_give(&sim.stacks, STACK_CLASS, process->stack);
     process->stack = NULL;
     process->loop = NULL;

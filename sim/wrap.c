@@ -28,6 +28,8 @@ _Static_assert(sizeof(struct chunk) == 48, "what follows it is aligned to 16");
 
 // What the linker gives these names to.
 #define REPLACES __attribute__((used))
+int __wrap_ac_encode(ac_value it, void **encoded, size_t *bytes);
+int __real_ac_encode(ac_value it, void **encoded, size_t *bytes);
 void *__wrap_memory_allocate(size_t bytes);
 void *__wrap_memory_allocate_zeroed(size_t bytes);
 void *__wrap_memory_allocate_lines(size_t bytes);
@@ -128,6 +130,20 @@ REPLACES char *__wrap_memory_copy_text(const char *text) {
     return memcpy(__wrap_memory_allocate(bytes), text, bytes);
 }
 
+// Whoever is given the bytes frees them with free().
+REPLACES int __wrap_ac_encode(ac_value it, void **encoded, size_t *bytes) {
+    void *ours;
+    int err = __real_ac_encode(it, &ours, bytes);
+    if (err)
+        return err;
+    *encoded = malloc(*bytes);
+    if (!*encoded)
+        abort();
+    memcpy(*encoded, ours, *bytes);
+    __wrap_memory_release(ours);
+    return 0;
+}
+
 void wrap_list(const struct list *memory) {
     list_each (link, memory) {
         const struct chunk *it = container_of(link, struct chunk, link);
@@ -181,7 +197,10 @@ REPLACES int __wrap_sys_interfaces(struct sys_interface *found, size_t found_max
     return 2;
 }
 
-REPLACES void __wrap_sys_fd_close(int fd) { net_close(fd); }
+REPLACES void __wrap_sys_fd_close(int fd) {
+    if (fd >= 0)
+        net_close(fd);
+}
 
 // ---- what the library tells of itself ----
 

@@ -201,7 +201,9 @@ static void take_message(struct worker_agent *worker, ac_value message) {
         worker->lost = true;
         begin_end(worker);
     } else if (message_is(message, "tell")) {
-        take_things(worker, message);
+        // What comes after a loss has a gap before it: that a job began may be in there.
+        if (!worker->lost)
+            take_things(worker, message);
     } else if (message_is(message, "called")) {
         setup_take_called(worker, message);
     } else if (message_is(message, "all")) {

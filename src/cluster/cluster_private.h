@@ -214,6 +214,12 @@ int worker_return_write(int fd, ac_ref agent, const struct sys_address *schedule
 bool worker_start_read(int fd, struct worker_start *start, ac_value *held);
 // The second argument of a worker process.
 extern const char worker_mark[];
+// What a worker process is but for the process: runs jobs, on a loop of its own, until it is to
+// leave. Wipes the keys. `record`: our end of the pipe in which the record lay, which is closed
+// when the worker leaves; `marks`: memory that its node sees. 0 or an error; and `problem` says to
+// people why it left, "" if it was told to.
+int worker_run(struct worker_start *start, int record, struct worker_marks *marks,
+               char problem[PROBLEM_BYTES]);
 
 // ---- doctor.c ----
 

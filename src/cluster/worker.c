@@ -133,7 +133,9 @@ struct kept {
 
 struct worker {
     struct worker_start start;
+    int record; // our end of the pipe from the node
     struct coro *main;
+    char *problem; // for people: why it has left; PROBLEM_BYTES
     ac_ref agent;  // "hello" has told; none before, and once it is lost
     ac_value next; // the record of the agent of a scheduler that has come back; nil: none
     bool lost;     // the scheduler, and the worker stays
@@ -324,17 +326,26 @@ static int start_process(struct loop *loop, struct worker *worker) {
 }
 
 _Noreturn static void run_process(struct worker_start *start, ac_value held) {
+    static struct worker_marks unseen;
+    char problem[PROBLEM_BYTES];
     (void)sys_fd_keep(RECORD_FD);
     (void)
         sys_end_with_parent(); // else it still gets SIGKILL, and only what it has started may stay
-    static struct worker_marks unseen;
-    struct worker worker = {.start = *start};
-    worker.marks = sys_memory_map(MARKS_FD, sizeof *worker.marks);
-    if (!worker.marks)
-        worker.marks = &unseen;
-    *worker.marks = (struct worker_marks){0};
+    struct worker_marks *marks = sys_memory_map(MARKS_FD, sizeof *marks);
     sys_fd_close(MARKS_FD);
     declared.client = start->supplier.peer;
+    int err = worker_run(start, RECORD_FD, marks ? marks : &unseen, problem);
+    if (problem[0])
+        fprintf(stderr, "worker %lld: %s\n", (long long)start->number, problem);
+    ac_drop(held);
+    exit(err ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+int worker_run(struct worker_start *start, int record, struct worker_marks *marks,
+               char problem[PROBLEM_BYTES]) {
+    struct worker worker = {.start = *start, .record = record, .marks = marks, .problem = problem};
+    *worker.marks = (struct worker_marks){0};
+    problem[0] = 0;
     list_init(&worker.waiting);
     list_init(&worker.round);
     list_init(&worker.running);
@@ -349,8 +360,8 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     if (!err)
         err = ac_run();
     if (err)
-        fprintf(stderr, "worker %lld: %s\n", (long long)start->number,
-                *ac_network_error() ? ac_network_error() : ac_strerror(err));
+        snprintf(problem, PROBLEM_BYTES, "%s",
+                 *ac_network_error() ? ac_network_error() : ac_strerror(err));
     // Jobs are daemons: those that still ran were cancelled when the main coroutine had ended.
     struct list *const lists[] = {&worker.running, &worker.round, &worker.waiting};
     for (size_t i = 0; i < countof(lists); i++)
@@ -363,8 +374,7 @@ _Noreturn static void run_process(struct worker_start *start, ac_value held) {
     forget_kept(&worker, UINT64_MAX);
     ac_drop(worker.next);
     memory_release(worker.means);
-    ac_drop(held);
-    exit(err || worker.failed ? EXIT_FAILURE : EXIT_SUCCESS);
+    return err ? err : worker.failed ? -ECANCELED : 0;
 }
 
 // 0, or why it did not read all of that; -EPIPE: the pipe has ended.
@@ -383,22 +393,22 @@ static int read_pipe(struct sys_handle *handle, uint8_t *to, size_t count) {
 // Reads what the node writes. Ends the worker when the node has ended: nobody else holds the other
 // end of the pipe.
 static ac_value run_node_watch(ac_value argument) {
-    struct coro *main = ac_pointer_of(argument);
+    struct worker *worker = ac_pointer_of(argument);
     struct sys_handle handle = {0};
     uint8_t record[RECORD_BYTES_MAX];
     int err;
-    sys_adopt(main->loop->sys, &handle, RECORD_FD, false);
+    sys_adopt(loop_here->sys, &handle, worker->record, false);
     while ((err = read_pipe(&handle, record, RECORD_HEAD_BYTES)) == 0) {
         size_t bytes = record_bytes(record);
         err = bytes == 0 ? -EBADMSG : read_pipe(&handle, record, bytes);
         if (!err)
-            err = mailbox_put(main, ac_list("again", ac_decode(record, bytes)));
+            err = mailbox_put(worker->main, ac_list("again", ac_decode(record, bytes)));
         if (err)
             break;
     }
     sys_close(&handle);
     if (err != -ECANCELED)
-        (void)mailbox_put(main, ac_list("leave"));
+        (void)mailbox_put(worker->main, ac_list("leave"));
     return ac_nil;
 }
 
@@ -581,13 +591,13 @@ static int send_to_agent(struct worker *worker, ac_value message) {
     return sent(worker, ac_send(worker->agent, message));
 }
 
-// Sends what is to be told, and gives it to the system.
+// Sends what is to be told, and gives it to the system. While it waits for the client other jobs
+// end, which may have sent more: they are told of in a message behind that wait.
 static int send_news(struct worker *worker) {
     int err = 0;
-    if (!batch_empty(&worker->news) && ac_ref_is(worker->agent))
-        settle_client(worker);
     while (!err && !batch_empty(&worker->news) && ac_ref_is(worker->agent)) {
         ac_value message = batch_take(&worker->news, "tell");
+        settle_client(worker);
         err = message.kind == AC_INVALID ? ac_error_of(message) : 0;
         worker->tells++;
         if (!err && worker->start.stays)
@@ -946,14 +956,14 @@ static ac_value run_worker(ac_value argument) {
     const struct ac_spawn_options watch = {.size = sizeof watch, .name = "node", .daemon = true};
     int err = 0;
     worker->main = self;
-    if (coro_create(self->loop, run_node_watch, ac_of_pointer(self), &watch, true, &err))
+    if (coro_create(self->loop, run_node_watch, ac_of_pointer(worker), &watch, true, &err))
         err = ac_monitor(worker->start.agent);
     if (!err)
         err = ac_send(worker->start.agent, ac_list("worker", worker->start.number, coro_ref(self)));
     if (!err)
         err = serve(worker);
     if (err)
-        fprintf(stderr, "worker %lld: the scheduler cannot be reached: %s\n",
-                (long long)worker->start.number, ac_strerror(err));
+        snprintf(worker->problem, PROBLEM_BYTES, "the scheduler cannot be reached: %s",
+                 ac_strerror(err));
     return ac_nil;
 }

@@ -612,6 +612,11 @@ bool fabric_peer_find(const struct fabric *fabric, uint64_t id, struct fabric_pe
     return true;
 }
 
+uint64_t fabric_bytes_to(const struct fabric *fabric, uint64_t id) {
+    const struct peer *peer = peer_find(fabric, id);
+    return peer ? peer->link.payload_out : 0;
+}
+
 const char *fabric_certificate(const struct fabric *fabric, uint64_t id) {
     const struct peer *peer = peer_find(fabric, id);
     return peer ? peer->certificate : "";

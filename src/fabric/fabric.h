@@ -181,6 +181,9 @@ void fabric_lose(struct fabric *fabric, uint64_t peer, int reason);
 // The peers known, at most `max`; returns how many there are.
 size_t fabric_peers(const struct fabric *fabric, struct fabric_peer *peers, size_t max);
 bool fabric_peer_find(const struct fabric *fabric, uint64_t peer, struct fabric_peer *found);
+// What was queued for a peer since it was lost last, also while it is not met yet; 0 if nothing is
+// known of it.
+uint64_t fabric_bytes_to(const struct fabric *fabric, uint64_t id);
 // The name in the certificate of a peer that is or was linked, for who decides about its rights; ""
 // if it has shown none, or is not known. It stays the same for as long as the peer is known: who
 // has another certificate is not let in as this peer. Valid until the guest is left.

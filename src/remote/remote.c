@@ -737,25 +737,25 @@ int remote_introduce(struct loop *loop, uint64_t peer, const struct sys_address 
     return err;
 }
 
-static bool find(struct loop *loop, uint64_t peer, struct fabric_peer *found) {
+bool remote_find(struct loop *loop, uint64_t peer, struct sys_address *address) {
     struct remote *remote = remote_seen(loop);
+    struct fabric_peer found;
     if (!remote)
         return false;
     remote_enter(remote);
-    bool known = fabric_peer_find(remote->fabric, peer, found);
+    bool known = fabric_peer_find(remote->fabric, peer, &found);
     remote_leave(remote);
-    return known;
-}
-
-bool remote_find(struct loop *loop, uint64_t peer, struct sys_address *address) {
-    struct fabric_peer found;
-    bool known = find(loop, peer, &found);
     if (known)
         *address = found.address;
     return known;
 }
 
 uint64_t remote_bytes_to(struct loop *loop, uint64_t peer) {
-    struct fabric_peer found;
-    return find(loop, peer, &found) ? found.bytes_out : 0;
+    struct remote *remote = remote_seen(loop);
+    if (!remote)
+        return 0;
+    remote_enter(remote);
+    uint64_t bytes = fabric_bytes_to(remote->fabric, peer);
+    remote_leave(remote);
+    return bytes;
 }

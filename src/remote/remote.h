@@ -40,8 +40,9 @@ struct sys_address remote_address(struct loop *loop);
 int remote_introduce(struct loop *loop, uint64_t peer, const struct sys_address *address);
 // Where a peer listens. From any loop of the program. False if it is not known.
 bool remote_find(struct loop *loop, uint64_t peer, struct sys_address *address);
-// How many bytes were queued for a peer since the two linked; 0 if it is not known. For who wants
-// to know whether anything was sent to it meanwhile. From any loop of the program.
+// How many bytes were queued for a peer since it was lost last, if it ever was, also while it is
+// not met yet; 0 if nothing is known of it. For who wants to know whether anything was sent to it
+// meanwhile. From any loop of the program.
 uint64_t remote_bytes_to(struct loop *loop, uint64_t peer);
 
 // THE CHECK of what a peer may have done here, for all that is not a frame of remote/ itself

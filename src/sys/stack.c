@@ -344,6 +344,11 @@ static void slab_destroy(struct sys_slab *slab) {
         VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
     memory_release(slab->valgrind_ids);
     memory_release(slab->ahead);
+#ifdef SYS_SANITIZED
+    // Who was killed in the simulator has not given its stacks back.
+    if (__asan_unpoison_memory_region)
+        __asan_unpoison_memory_region(slab->base, SLAB_BYTES);
+#endif
     munmap(slab->base, SLAB_BYTES);
     memory_release(slab);
 }
