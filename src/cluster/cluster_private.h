@@ -212,6 +212,9 @@ int worker_return_write(int fd, ac_ref agent, const struct sys_address *schedule
 // True if `fd` is a pipe with such a record; then it is read into *start, whose texts live as long
 // as *held.
 bool worker_start_read(int fd, struct worker_start *start, ac_value *held);
+// Waits for what is written so; the pipe has another end until the node ends. 0; -EPIPE; -EBADMSG;
+// or an error.
+int worker_return_read(struct sys_handle *handle, ac_value *it);
 // The second argument of a worker process.
 extern const char worker_mark[];
 // What a worker process is but for the process: runs jobs, on a loop of its own, until it is to
@@ -315,7 +318,31 @@ bool place_of_slurm(struct slurm_place *it);
 // Seconds; INT64_MAX without limit; -1 if it does not say.
 int64_t slurm_time_left(const char *text);
 
+// ---- outlet.c ----
+
+// The node's standard error, as one listener sees it.
+struct outlet {
+    struct sys_handle handle; // a copy, in the mode it has; not open: all is dropped
+    uint64_t dropped;         // bytes, not told yet
+    bool stalled;             // the last run did not fit: the next one does not wait
+};
+
+void outlet_open(struct outlet *outlet);
+// What does not fit is dropped. Changes nothing of the bytes.
+void outlet_pass_on(struct outlet *outlet, int64_t number, char *bytes, size_t count);
+void outlet_close(struct outlet *outlet, int64_t number);
+
+// ---- gift.c ----
+
+// Sends items of an intake to another host; `name`: of the computation. Takes `wanted`. 0 or an
+// error.
+int gift_begin(const struct intake *intake, const char *name, ac_ref supplier, ac_ref to,
+               ac_value wanted, uint64_t round);
+
 // ---- host.c ----
+
+// A daemon of a node. NULL: no memory.
+struct coro *cluster_daemon(ac_function function, void *argument, const char *name);
 
 // The daemon, as its hosts see it.
 struct node {

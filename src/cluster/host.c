@@ -87,9 +87,7 @@ enum {
     TOKEN_BYTES = 16,
     NOTED_MAX = WORKERS_MAX, // ends of workers, for another scheduler
     GRACE_SECONDS_MAX = 24 * 3600,
-    BUSY_TRIES = 1000,              // to start a program that is still open for writing
-    PATIENCE_NS = 20 * 1000 * 1000, // with a standard error that is full
-    STANDARD_ERROR = 2
+    BUSY_TRIES = 1000, // to start a program that is still open for writing
 };
 #define WATCH_AGAIN_S 0.1 // when the end of a worker could not be watched
 
@@ -148,7 +146,7 @@ static ac_value run_listener(ac_value argument);
 
 // ---- making ----
 
-static struct coro *spawn(ac_function function, void *argument, const char *name) {
+struct coro *cluster_daemon(ac_function function, void *argument, const char *name) {
     const struct ac_spawn_options options = {
         .size = sizeof options, .name = name, .daemon = true, .stack_bytes = 256 << 10};
     int err = 0;
@@ -212,7 +210,7 @@ void host_create(struct node *node, ac_value open) {
         good = false; // nothing more is to be made
     else if (old)
         end_host(old);
-    host->coro = good ? spawn(run_host, host, "host") : NULL;
+    host->coro = good ? cluster_daemon(run_host, host, "host") : NULL;
     if (!host->coro) {
         ac_drop(host->cargo);
         memory_release(host);
@@ -346,8 +344,9 @@ static int start_worker(struct host *host, char problem[SYS_WARD_PROBLEM_BYTES])
         memory_release(keeper);
         return err;
     }
-    struct coro *coro = spawn(run_keeper, keeper, "keeper of a worker");
-    struct coro *listener = coro ? spawn(run_listener, keeper, "listener of a worker") : NULL;
+    struct coro *coro = cluster_daemon(run_keeper, keeper, "keeper of a worker");
+    struct coro *listener = coro ? cluster_daemon(run_listener, keeper, "listener of a worker")
+                                 : NULL;
     if (!listener) { // it cannot be looked after
         sys_ward_end(&keeper->ward, true);
         sys_fd_close(keeper->output);
@@ -499,63 +498,6 @@ static void keep_tail(struct keeper *keeper, const char *bytes, size_t count) {
 }
 
 // ---- what workers write ----
-
-// The node's standard error, as one listener sees it.
-struct outlet {
-    struct sys_handle handle; // a copy, in the mode it has; not open: all is dropped
-    uint64_t dropped;         // bytes, not told yet
-    bool stalled;             // the last run did not fit: the next one does not wait
-};
-
-static void outlet_open(struct outlet *outlet) {
-    int copy = sys_fd_copy(STANDARD_ERROR);
-    *outlet = (struct outlet){0};
-    if (copy >= 0)
-        sys_adopt(loop_here->sys, &outlet->handle, copy, true);
-}
-
-// What was not written by then is lost. Returns how much that is.
-static size_t outlet_put(struct outlet *outlet, char *bytes, size_t count, ac_time deadline) {
-    while (count > 0 && outlet->handle.sys) {
-        struct sys_op op = {
-            .verb = SYS_WRITE, .handle = &outlet->handle, .bytes = bytes, .count = count};
-        int64_t put = coro_operate(&op, AC_NOW);
-        if (put == -ETIMEDOUT && deadline != AC_NOW)
-            put = coro_operate(&op, deadline);
-        if (put <= 0)
-            break;
-        bytes += put;
-        count -= (size_t)put;
-    }
-    return count;
-}
-
-static void outlet_tell_dropped(struct outlet *outlet, int64_t number) {
-    char text[128];
-    if (outlet->dropped == 0)
-        return;
-    int length = snprintf(text, sizeof text,
-                          "\n(worker %lld: %llu bytes that it wrote were dropped here)\n",
-                          (long long)number, (unsigned long long)outlet->dropped);
-    if (outlet_put(outlet, text, (size_t)length, AC_NOW) == 0)
-        outlet->dropped = 0;
-}
-
-static void outlet_pass_on(struct outlet *outlet, int64_t number, char *bytes, size_t count) {
-    outlet_tell_dropped(outlet, number);
-    size_t left = outlet->dropped > 0
-                      ? count
-                      : outlet_put(outlet, bytes, count,
-                                   outlet->stalled ? AC_NOW : ac_now() + PATIENCE_NS);
-    outlet->dropped += left;
-    outlet->stalled = left > 0;
-}
-
-static void outlet_close(struct outlet *outlet, int64_t number) {
-    outlet_tell_dropped(outlet, number);
-    if (outlet->handle.sys)
-        sys_close(&outlet->handle);
-}
 
 static ac_value output_of(const struct keeper *keeper, const char *bytes, size_t count) {
     return ac_list("output", (const char *)keeper->host->node->name, keeper->number,
@@ -781,54 +723,6 @@ static void take_from(struct host *host, ac_value message) {
 
 // ---- passing the program on ----
 
-// What another node lacks, on its way there.
-struct gift {
-    ac_ref supplier, host;
-    struct cargo cargo;
-    struct cargo_sending sending;
-    char name[64];
-};
-
-static ac_value run_gift(ac_value argument) {
-    struct gift *gift = ac_pointer_of(argument);
-    bool over = false;
-    int err = ac_monitor(gift->host);
-    if (!err && !remote_lets_us(loop_here, gift->host.peer, AC_MAY_SHIP))
-        err = -EACCES;
-    while (!err && !over && ac_mailbox_count() == 0)
-        err = ac_send(gift->host, cargo_next(&gift->cargo, &gift->sending, &over));
-    trace(TRACE_CLUSTER, "%s: passed on to a node: %s", gift->name,
-          err    ? ac_strerror(err)
-          : over ? "all"
-                 : "no longer wanted");
-    if (!over)
-        (void)ac_send(gift->supplier, ac_list("cannot", gift->host, gift->sending.round));
-    cargo_send_end(&gift->sending);
-    cargo_close(&gift->cargo);
-    memory_release(gift);
-    return ac_nil;
-}
-
-// 0 or an error. Takes `wanted`.
-static int begin_gift(const struct host *host, ac_ref to, ac_value wanted, uint64_t round) {
-    struct gift *gift = memory_allocate_zeroed(sizeof *gift);
-    if (!gift) {
-        ac_drop(wanted);
-        return -ENOMEM;
-    }
-    gift->supplier = host->supplier;
-    gift->host = to;
-    memcpy(gift->name, host->name, sizeof gift->name);
-    cargo_send(&gift->sending, wanted, round);
-    int err = intake_cargo(&host->intake, &gift->cargo);
-    if (!err && spawn(run_gift, gift, "a program that is passed on"))
-        return 0;
-    cargo_send_end(&gift->sending);
-    cargo_close(&gift->cargo);
-    memory_release(gift);
-    return err ? err : -ENOMEM;
-}
-
 static void take_give(struct host *host, ac_value message) {
     const char *word, *address;
     ac_ref to;
@@ -839,7 +733,7 @@ static void take_give(struct host *host, ac_value message) {
         return;
     if (address && sys_address_parse(address, &at))
         (void)remote_introduce(loop_here, to.peer, &at);
-    if (begin_gift(host, to, wanted, round) < 0)
+    if (gift_begin(&host->intake, host->name, host->supplier, to, wanted, round) < 0)
         (void)ac_send(host->supplier, ac_list("cannot", to, round));
 }
 

@@ -3,23 +3,14 @@
 // declares, which client and worker look up here.
 //
 // A worker is this program, started by a node with the second argument worker_mark and with
-// descriptor 3 open on a pipe in which its start-up record lies: the letters "acworker", the length
-// of what follows (4 bytes, the lowest first), and the value
-//
-//     [keys, agent, scheduler's address, supplier, client's address, number, loopback only?,
-//      node's name, stays?]
-//
-// Nothing of it stands in arguments or in the environment, where others could read it. The node
-// keeps the other end of the pipe open: when it ends, so does the worker. A program that a person
-// starts with that argument finds no such record and goes on as a program.
+// descriptor 3 open on a pipe in which its start-up record lies (record.c). The node keeps the
+// other end of the pipe open: when it ends, so does the worker. A program that a person starts with
+// that argument finds no such record and goes on as a program.
 //
 // A worker that *stays* does so when its scheduler is lost (but not when that ends in order): it
 // goes on with the jobs that it has. Where another scheduler is started instead and finds it, the
-// node writes a second record of that sort into the pipe, and perhaps a third later:
-//
-//     [agent, scheduler's address]
-//
-// and all begins again with "worker", once all that the lost one has sent has come.
+// node tells it so through that pipe, and all begins again with "worker", once all that the lost
+// one has sent has come.
 //
 // Descriptor 4 is memory (struct worker_marks) in which the worker counts the jobs that it has come
 // to, of all that it was sent: when it has ended the node tells that number, which is exact however
@@ -72,9 +63,6 @@
 enum {
     RECORD_FD = 3,
     MARKS_FD = 4,
-    RECORD_BYTES_MAX = 1024, // fits into any pipe, so that writing it waits for nobody
-    RECORD_ITEMS = 9,
-    RECORD_HEAD_BYTES = 12,
     JOB_STACK_BYTES = 256 << 10, // of a job that has its worker for itself
     ROUND_JOBS_MAX = 256,        // told of at once
     ROUND_NS = 200 * 1000,       // what they may take together, by the mean of their function
@@ -83,7 +71,6 @@ enum {
     CALL_TEXT_BYTES = 256        // of why a set-up or clean-up failed
 };
 
-static const char record_magic[8] = {'a', 'c', 'w', 'o', 'r', 'k', 'e', 'r'};
 const char worker_mark[] = "--asyncoro-worker";
 
 // What main has told: the one state of the process, because it belongs to the program and not to a
@@ -211,97 +198,6 @@ int ac_job_file(const char *path, const char *name, ac_time deadline) {
     return declared.client ? ac_transfer_send(declared.client, path, name, deadline) : -ENOTCONN;
 }
 
-// ---- the start-up record ----
-
-// Takes the value. How many bytes the record has, or an error.
-static int record_make(ac_value list, uint8_t record[RECORD_BYTES_MAX]) {
-    void *encoded;
-    size_t bytes;
-    int err = ac_encode(list, &encoded, &bytes);
-    ac_drop(list);
-    if (err)
-        return err;
-    err = bytes + RECORD_HEAD_BYTES > RECORD_BYTES_MAX ? -EMSGSIZE : 0;
-    if (!err) {
-        memcpy(record, record_magic, sizeof record_magic);
-        for (int i = 0; i < 4; i++)
-            record[8 + i] = (uint8_t)(bytes >> 8 * i);
-        memcpy(record + RECORD_HEAD_BYTES, encoded, bytes);
-    }
-    digest_wipe(encoded, bytes);
-    free(encoded);
-    return err ? err : (int)bytes + RECORD_HEAD_BYTES;
-}
-
-// How many bytes follow this head; 0: it is none.
-static size_t record_bytes(const uint8_t head[RECORD_HEAD_BYTES]) {
-    size_t bytes = head[8] | (size_t)head[9] << 8 | (size_t)head[10] << 16 | (size_t)head[11] << 24;
-    return memcmp(head, record_magic, sizeof record_magic) == 0 && bytes <= RECORD_BYTES_MAX ? bytes
-                                                                                             : 0;
-}
-
-int worker_start_write(int fd, const struct worker_start *start) {
-    char scheduler[SYS_ADDRESS_TEXT_BYTES], client[SYS_ADDRESS_TEXT_BYTES];
-    sys_address_text(&start->scheduler, scheduler);
-    sys_address_text(&start->client, client);
-    uint8_t record[RECORD_BYTES_MAX];
-    int count = record_make(ac_list(ac_of_bytes(start->keys.keys, start->keys.count * KEY_BYTES),
-                                    start->agent, (const char *)scheduler, start->supplier,
-                                    (const char *)client, start->number, start->loopback_only,
-                                    start->node, start->stays),
-                            record);
-    int err = count < 0 ? count : sys_fd_write(fd, record, (size_t)count);
-    digest_wipe(record, sizeof record);
-    return err;
-}
-
-int worker_return_write(int fd, ac_ref agent, const struct sys_address *scheduler) {
-    char address[SYS_ADDRESS_TEXT_BYTES];
-    sys_address_text(scheduler, address);
-    uint8_t record[RECORD_BYTES_MAX];
-    int count = record_make(ac_list(agent, (const char *)address), record);
-    int copy = count < 0 ? count : sys_fd_copy(fd);
-    if (copy < 0)
-        return copy;
-    // As much as this is written as a whole, once there is room for anything.
-    struct sys_handle handle = {0};
-    sys_adopt(loop_here->sys, &handle, copy, true);
-    struct sys_op op = {
-        .verb = SYS_WRITE, .handle = &handle, .bytes = record, .count = (size_t)count};
-    int64_t put = coro_operate(&op, AC_NOW);
-    sys_close(&handle);
-    return put < 0 ? (int)put : put == count ? 0 : -EPIPE;
-}
-
-bool worker_start_read(int fd, struct worker_start *start, ac_value *held) {
-    uint8_t record[RECORD_BYTES_MAX];
-    if (sys_pipe_take(fd, record, RECORD_HEAD_BYTES) < 0)
-        return false;
-    size_t bytes = record_bytes(record);
-    if (bytes == 0 || sys_pipe_take(fd, record, bytes) < 0)
-        return false;
-    *held = ac_decode(record, bytes);
-    digest_wipe(record, sizeof record);
-    ac_span keys;
-    const char *scheduler, *client;
-    *start = (struct worker_start){0};
-    bool good = ac_count(*held) == RECORD_ITEMS &&
-                ac_unpack(*held, &keys, &start->agent, &scheduler, &start->supplier, &client,
-                          &start->number, &start->loopback_only, &start->node,
-                          &start->stays) == 0 &&
-                keys.bytes % KEY_BYTES == 0 && keys.bytes > 0 &&
-                keys.bytes <= sizeof start->keys.keys && scheduler && client && start->node &&
-                sys_address_parse(scheduler, &start->scheduler) &&
-                sys_address_parse(client, &start->client);
-    if (!good) {
-        ac_drop(*held);
-        return false;
-    }
-    memcpy(start->keys.keys, keys.at, keys.bytes);
-    start->keys.count = keys.bytes / KEY_BYTES;
-    return true;
-}
-
 // ---- the process ----
 
 static int start_process(struct loop *loop, struct worker *worker) {
@@ -377,35 +273,19 @@ int worker_run(struct worker_start *start, int record, struct worker_marks *mark
     return err ? err : worker.failed ? -ECANCELED : 0;
 }
 
-// 0, or why it did not read all of that; -EPIPE: the pipe has ended.
-static int read_pipe(struct sys_handle *handle, uint8_t *to, size_t count) {
-    struct sys_op op = {.verb = SYS_READ, .handle = handle, .bytes = to, .count = count};
-    while (op.count > 0) {
-        int64_t got = coro_operate(&op, AC_FOREVER);
-        if (got <= 0)
-            return got < 0 ? (int)got : -EPIPE;
-        op.bytes = (uint8_t *)op.bytes + got;
-        op.count -= (size_t)got;
-    }
-    return 0;
-}
-
 // Reads what the node writes. Ends the worker when the node has ended: nobody else holds the other
 // end of the pipe.
 static ac_value run_node_watch(ac_value argument) {
     struct worker *worker = ac_pointer_of(argument);
     struct sys_handle handle = {0};
-    uint8_t record[RECORD_BYTES_MAX];
+    ac_value next;
     int err;
     sys_adopt(loop_here->sys, &handle, worker->record, false);
-    while ((err = read_pipe(&handle, record, RECORD_HEAD_BYTES)) == 0) {
-        size_t bytes = record_bytes(record);
-        err = bytes == 0 ? -EBADMSG : read_pipe(&handle, record, bytes);
+    do {
+        err = worker_return_read(&handle, &next);
         if (!err)
-            err = mailbox_put(worker->main, ac_list("again", ac_decode(record, bytes)));
-        if (err)
-            break;
-    }
+            err = mailbox_put(worker->main, ac_list("again", next));
+    } while (!err);
     sys_close(&handle);
     if (err != -ECANCELED)
         (void)mailbox_put(worker->main, ac_list("leave"));

@@ -273,7 +273,8 @@ static void await_node(void) {
     int64_t nodes = 0;
     while (nodes == 0) {
         ac_value status;
-        ck_assert_int_eq(ac_call(main, ac_list("status", 0), &status, ac_after(TEST_PATIENCE_S)), 0);
+        ck_assert_int_eq(ac_call(main, ac_list("status", 0), &status, ac_after(TEST_PATIENCE_S)),
+                         0);
         ac_value count = ac_get(status, "nodes");
         nodes = ac_int_of(count);
         ac_drop(status);

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// What a node passes on to another one, because the supplier of a computation has asked its host
+// to. The messages are specified at the head of host.c.
+#include "cluster/cluster_private.h"
+
+#include <stdio.h>
+
+// What another node lacks, on its way there.
+struct gift {
+    ac_ref supplier, host;
+    struct cargo cargo;
+    struct cargo_sending sending;
+    char name[64];
+};
+
+static ac_value run_gift(ac_value argument) {
+    struct gift *gift = ac_pointer_of(argument);
+    bool over = false;
+    int err = ac_monitor(gift->host);
+    if (!err && !remote_lets_us(loop_here, gift->host.peer, AC_MAY_SHIP))
+        err = -EACCES;
+    while (!err && !over && ac_mailbox_count() == 0)
+        err = ac_send(gift->host, cargo_next(&gift->cargo, &gift->sending, &over));
+    trace(TRACE_CLUSTER, "%s: passed on to a node: %s", gift->name,
+          err    ? ac_strerror(err)
+          : over ? "all"
+                 : "no longer wanted");
+    if (!over)
+        (void)ac_send(gift->supplier, ac_list("cannot", gift->host, gift->sending.round));
+    cargo_send_end(&gift->sending);
+    cargo_close(&gift->cargo);
+    memory_release(gift);
+    return ac_nil;
+}
+
+int gift_begin(const struct intake *intake, const char *name, ac_ref supplier, ac_ref to,
+               ac_value wanted, uint64_t round) {
+    struct gift *gift = memory_allocate_zeroed(sizeof *gift);
+    if (!gift) {
+        ac_drop(wanted);
+        return -ENOMEM;
+    }
+    gift->supplier = supplier;
+    gift->host = to;
+    snprintf(gift->name, sizeof gift->name, "%s", name);
+    cargo_send(&gift->sending, wanted, round);
+    int err = intake_cargo(intake, &gift->cargo);
+    if (!err && cluster_daemon(run_gift, gift, "a program that is passed on"))
+        return 0;
+    cargo_send_end(&gift->sending);
+    cargo_close(&gift->cargo);
+    memory_release(gift);
+    return err ? err : -ENOMEM;
+}
