@@ -59,6 +59,7 @@ struct ac_computation {
     bool broken;         // no memory for what is wanted
     struct cargo cargo;
     struct output output;
+    ac_time wait_ns;        // after which nodes that wait for it are told so; 0: 30 seconds
     uint32_t helpers;       // coroutines of ours that live, but for the closer
     ac_value open;          // what the scheduler is told of it
     ac_value setup;         // and in that, of set-ups and clean-ups (setup.c)

@@ -16,7 +16,8 @@ enum {
     LARGE_BYTES = 1 << 20 // less is sent at once: a link between two nodes costs more
 };
 
-#define WAIT_S 30.0 // a host gives up after minutes in which it hears nothing
+// A host gives up after minutes in which it hears nothing.
+static const ac_time WAIT_NS = 30 * 1000 * 1000 * 1000ll;
 
 // A node that has asked.
 struct taker {
@@ -269,8 +270,10 @@ static bool any_waits(const struct supplier *it) {
     return false;
 }
 
-// A host does not wait for ever for somebody who says nothing.
-static void tell_to_wait(struct supplier *it) {
+// A host does not wait for ever for somebody who says nothing. What could not be sent for want of
+// memory or room is tried once more.
+static void see_to_waiting(struct supplier *it) {
+    spread(it);
     list_each (link, &it->takers) {
         const struct taker *taker = container_of(link, struct taker, link);
         if (taker->state == WAITS)
@@ -283,13 +286,19 @@ ac_value supplier_run(ac_value argument) {
     struct supplier it = {.computation = computation};
     list_init(&it.takers);
     ac_value message;
+    ac_time look = AC_FOREVER; // whatever else comes meanwhile
     int err = 0;
     while (!err) {
-        err = ac_receive(&message, any_waits(&it) ? ac_after(WAIT_S) : AC_FOREVER);
-        if (!err) {
+        if (!any_waits(&it))
+            look = AC_FOREVER;
+        else if (look == AC_FOREVER)
+            look = ac_now() + (computation->wait_ns ? computation->wait_ns : WAIT_NS);
+        err = ac_receive(&message, look);
+        if (!err)
             take_message(&it, message);
-        } else if (err == -ETIMEDOUT) {
-            tell_to_wait(&it);
+        if (err == -ETIMEDOUT || (!err && ac_now() >= look)) {
+            see_to_waiting(&it);
+            look = AC_FOREVER;
             err = 0;
         }
     }

@@ -195,3 +195,34 @@ TEST(a_node_that_ends_leaves_its_place_to_one_that_waits) {
     world_run(lose_takers);
     world_clean();
 }
+
+// Two are sent to, who take their time, and the third waits.
+static ac_value keep_waiting(ac_value unused) {
+    (void)unused;
+    begin();
+    computation->wait_ns = 200 * 1000 * 1000;
+    for (int i = 0; i < 3; i++)
+        need(i, 0, 1);
+    await_at(0, "done");
+    await_at(1, "done");
+    ac_value message = ac_nil;
+    ac_time until = ac_after(20);
+    do { // what comes for the supplier all the time changes nothing
+        ac_drop(message);
+        ck_assert_int_eq(ac_send(supplier, ac_list("have", ac_self())), 0);
+    } while (ac_receive(&message, ac_after(0.02)) == -ETIMEDOUT && ac_now() < until);
+    ac_value body;
+    int index;
+    ck_assert_int_eq(ac_unpack(message, &index, &body), 0);
+    ck_assert_int_eq(index, 2);
+    ck_assert(message_is(body, "wait"));
+    ac_drop(body);
+    ac_drop(message);
+    return end();
+}
+
+TEST(a_node_that_waits_is_told_so_however_much_else_comes) {
+    world_make();
+    world_run(keep_waiting);
+    world_clean();
+}
