@@ -116,7 +116,7 @@ static struct ac_computation *create(struct coro *self,
     map_init(&it->jobs);
     map_init(&it->classes);
     map_init(&it->spots);
-    map_init(&it->output.streams);
+    output_init(&it->output);
     return it;
 }
 

@@ -18,6 +18,7 @@ struct output {
     bool here;          // to its standard error; else
     char *where;        // to a folder
     struct map streams; // by worker
+    struct list recent; // them; the one last that was written to last
 };
 
 // What cluster/ hangs on a loop.
@@ -103,7 +104,9 @@ void spot_describe(const struct ac_computation *computation, ac_ref worker,
 
 // ---- output.c ----
 
-// `where` as of ac_computation_options; the map is there. 0; -EINVAL, -ENOMEM, or what a folder
+// Before anything else.
+void output_init(struct output *output);
+// `where` as of ac_computation_options. 0; -EINVAL, -ENOMEM, or what a folder
 // there cannot be made for. To be closed in any case.
 int output_open(struct output *output, const char *where);
 // What a worker has written, as a node tells: the message is specified at the head of host.c.

@@ -539,7 +539,7 @@ static ac_value pass_on_badly(ac_value unused) {
             send_piece(host, 1, round); // not what it should be
         else if (way == 1)
             ck_assert_int_eq(ac_send(host, ac_list("done", round)), 0); // not all
-        await_need(&host, &round); // or nothing more
+        await_need(&host, &round);                                      // or nothing more
         ck_assert_uint_eq(round, before + 1);
     }
     // Whom nobody else could be asked for is the client.
