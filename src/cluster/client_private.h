@@ -60,6 +60,7 @@ struct ac_computation {
     bool broken;         // no memory for what is wanted
     struct cargo cargo;
     struct output output;
+    struct list deliveries; // of cargo, to nodes (supplier.c)
     ac_time wait_ns;        // after which nodes that wait for it are told so; 0: 30 seconds
     uint32_t helpers;       // coroutines of ours that live, but for the closer
     ac_value open;          // what the scheduler is told of it
@@ -116,6 +117,8 @@ void output_close(struct output *output);
 // ---- supplier.c ----
 
 ac_value supplier_run(ac_value computation);
+// The computation is being closed: none of them waits any longer for a node to take something in.
+void supplier_end_deliveries(struct ac_computation *computation);
 
 // ---- contact.c ----
 

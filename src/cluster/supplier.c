@@ -41,8 +41,11 @@ struct supplier {
 
 // What one node lacks, on its way.
 struct delivery {
+    struct list link; // in computation.deliveries
     struct ac_computation *computation;
+    struct coro *coro; // NULL until it runs
     ac_ref host;
+    bool unwanted;
     struct cargo_sending sending;
 };
 
@@ -52,28 +55,47 @@ struct delivery {
 static ac_value run_delivery(ac_value argument) {
     struct delivery *delivery = ac_pointer_of(argument);
     struct ac_computation *it = delivery->computation;
+    delivery->coro = coro_here();
     int err = ac_monitor(delivery->host);
     bool over = false;
-    while (!err && !over && ac_mailbox_count() == 0 && !it->closer)
+    while (!err && !over && ac_mailbox_count() == 0 && !it->closer && !delivery->unwanted)
         err = ac_send(delivery->host, cargo_next(&it->cargo, &delivery->sending, &over));
     trace(TRACE_CLUSTER, "%s: sent to a node: %s", it->name,
           err    ? ac_strerror(err)
           : over ? "all"
                  : "no longer wanted");
+    list_remove(&delivery->link);
     cargo_send_end(&delivery->sending);
     memory_release(delivery);
     computation_helper_ended(it);
     return ac_nil;
 }
 
+// A node that takes nothing in holds up nobody.
+static void end_deliveries(struct ac_computation *it, const ac_ref *host) {
+    list_each (link, &it->deliveries) {
+        struct delivery *delivery = container_of(link, struct delivery, link);
+        if (host && !ac_ref_equal(delivery->host, *host))
+            continue;
+        delivery->unwanted = true;
+        if (delivery->coro)
+            coro_cancel(delivery->coro);
+    }
+}
+
+void supplier_end_deliveries(struct ac_computation *it) { end_deliveries(it, NULL); }
+
 static bool send_ourselves(struct supplier *it, const struct taker *taker) {
     struct delivery *delivery = memory_allocate_zeroed(sizeof *delivery);
     if (!delivery)
         return false;
     *delivery = (struct delivery){.computation = it->computation, .host = taker->host};
+    list_init(&delivery->link);
     cargo_send(&delivery->sending, ac_hold(taker->wanted), taker->round);
-    if (computation_helper(it->computation, run_delivery, delivery, "delivery to a node"))
+    if (computation_helper(it->computation, run_delivery, delivery, "delivery to a node")) {
+        list_append(&it->computation->deliveries, &delivery->link);
         return true;
+    }
     cargo_send_end(&delivery->sending);
     memory_release(delivery);
     return false;
@@ -214,6 +236,7 @@ static void take_need(struct supplier *it, ac_value message) {
         return;
     }
     let_go(it, taker);
+    end_deliveries(it->computation, &host); // of an earlier round
     ac_drop(taker->wanted);
     taker->wanted = wanted;
     taker->round = round;

@@ -226,3 +226,31 @@ TEST(a_node_that_waits_is_told_so_however_much_else_comes) {
     world_run(keep_waiting);
     world_clean();
 }
+
+static ac_value deaf(ac_value unused) {
+    ck_assert_int_eq(ac_mailbox_limit(2, AC_SENDER_WAITS), 0);
+    (void)ac_suspend(NULL, AC_FOREVER);
+    return unused;
+}
+
+// A node that asks again and again, and takes nothing in.
+static ac_value ask_in_vain(ac_value unused) {
+    (void)unused;
+    begin();
+    ck_assert_int_eq(ac_cancel(puppets[0]), 0);
+    puppets[0] = ac_spawn(deaf, ac_nil, .daemon = true);
+    for (int round = 1; round <= 30; round++) {
+        need(0, 0, (uint64_t)round);
+        ck_assert_int_eq(ac_sleep(0.001), 0);
+    }
+    need(1, 0, 1);
+    await_at(1, "done"); // what came before it has been seen to
+    ck_assert_uint_le(computation->helpers, 5);
+    return end();
+}
+
+TEST(a_node_that_asks_and_takes_nothing_in_holds_up_nobody) {
+    world_make();
+    world_run(ask_in_vain);
+    world_clean();
+}
