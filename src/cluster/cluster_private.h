@@ -303,6 +303,7 @@ struct node {
     struct coro *main; // to be told when a host has ended
     struct list hosts; // struct host
     uint32_t host_count;
+    uint32_t gift_count;   // programs that are being passed on to other nodes
     uint32_t workers;      // for each computation, and the processors that jobs may compute with
     uint64_t memory_bytes; // that jobs may use, of all computations together; 0: not known
     ac_value tags;         // a map of texts

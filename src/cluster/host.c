@@ -30,8 +30,9 @@
 //     ["from", giver, its address, round]     they come from there             supplier -> host
 //     ["give", host, its address, items, round]
 //                                             send these to that one           supplier -> giver
-//     ["cannot", host, round]                 it cannot be reached, or does
-//                                             not let us send                  giver -> supplier
+//     ["cannot", host, round]                 it cannot be reached, does not
+//                                             let us send, or we send to too
+//                                             many already                     giver -> supplier
 //     ["again", round]                        ask me once more                 supplier -> host
 //     ["wait", round]                         others come first                supplier -> host
 //
@@ -72,6 +73,7 @@ enum {
     TAIL_BYTES = 4 << 10,                 // of what a worker wrote last
     END_TEXT_BYTES = 512,                 // of how a worker ended
     OUTPUT_BYTES = 4 << 10,               // passed on at once: a pipe that is ready has room for it
+    GIFTS_MAX = 8,                        // of the node at a time: each has descriptors of its own
     BUSY_TRIES = 1000,                    // to start a program that is still open for writing
     PATIENCE_NS = 20 * 1000 * 1000,       // with a standard error that is full
     STANDARD_ERROR = 2
@@ -713,6 +715,7 @@ static void take_from(struct host *host, ac_value message) {
 
 // What another node lacks, on its way there.
 struct gift {
+    struct node *node;
     ac_ref supplier, host;
     struct cargo cargo;
     struct cargo_sending sending;
@@ -735,24 +738,29 @@ static ac_value run_gift(ac_value argument) {
         (void)ac_send(gift->supplier, ac_list("cannot", gift->host, gift->sending.round));
     cargo_send_end(&gift->sending);
     cargo_close(&gift->cargo);
+    gift->node->gift_count--;
     memory_release(gift);
     return ac_nil;
 }
 
 // 0 or an error. Takes `wanted`.
 static int begin_gift(const struct host *host, ac_ref to, ac_value wanted, uint64_t round) {
-    struct gift *gift = memory_allocate_zeroed(sizeof *gift);
+    struct node *node = host->node;
+    struct gift *gift = node->gift_count < GIFTS_MAX ? memory_allocate_zeroed(sizeof *gift) : NULL;
     if (!gift) {
         ac_drop(wanted);
-        return -ENOMEM;
+        return node->gift_count < GIFTS_MAX ? -ENOMEM : -EBUSY;
     }
+    gift->node = node;
     gift->supplier = host->supplier;
     gift->host = to;
     memcpy(gift->name, host->name, sizeof gift->name);
     cargo_send(&gift->sending, wanted, round);
     int err = intake_cargo(&host->intake, &gift->cargo);
-    if (!err && spawn(run_gift, gift, "a program that is passed on"))
+    if (!err && spawn(run_gift, gift, "a program that is passed on")) {
+        node->gift_count++;
         return 0;
+    }
     cargo_send_end(&gift->sending);
     cargo_close(&gift->cargo);
     memory_release(gift);

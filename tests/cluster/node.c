@@ -561,6 +561,46 @@ TEST(what_another_node_passes_on_badly_the_client_is_asked_for) {
     world_clean();
 }
 
+static ac_value lose_all(ac_value unused) {
+    ck_assert_int_eq(ac_mailbox_limit(1, AC_REFUSE), 0);
+    (void)ac_suspend(NULL, AC_FOREVER);
+    return unused;
+}
+
+// Each takes long.
+static ac_value ask_for_gifts(ac_value unused) {
+    enum { ASKED = 40, ITEMS = 500 };
+    ac_ref host, to = ac_spawn(lose_all, ac_nil, .daemon = true);
+    ac_value items[ITEMS];
+    uint64_t round;
+    open_at_node(&host, &round);
+    struct cargo_sending sending = {.wanted = ac_nil};
+    cargo_send(&sending, ac_list(0), round);
+    for (bool over = false; !over;)
+        ck_assert_int_eq(ac_send(host, cargo_next(&cargo, &sending, &over)), 0);
+    cargo_send_end(&sending);
+    ac_drop(await_word("have"));
+    for (int i = 0; i < ITEMS; i++)
+        items[i] = ac_of(0);
+    ac_value wanted = ac_list_of(items, ITEMS);
+    for (int i = 0; i < ASKED; i++)
+        ck_assert_int_eq(ac_send(host, ac_list("give", to, "", ac_hold(wanted), i)), 0);
+    ac_drop(wanted);
+    ac_drop(await_word("cannot"));
+    cargo_close(&cargo);
+    return unused;
+}
+
+TEST(a_node_passes_on_only_so_much_at_a_time) {
+    world_make();
+    pid_t pid = fork_node(
+        &(struct node_options){.name = "here", .workers = 1, .loopback_only = true}, NULL);
+    world_run(ask_for_gifts);
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    ck_child_ends(pid);
+    world_clean();
+}
+
 TEST(a_manager_of_services_is_told) {
     char text[256] = "", path[96];
     struct sockaddr_un name = {.sun_family = AF_UNIX};
