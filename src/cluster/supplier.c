@@ -31,6 +31,7 @@ struct taker {
     bool by_us;           // FED by ourselves
     struct taker *source; // FED by this one; NULL: by us, or by one that is gone
     bool feeding;         // it passes on to another
+    bool poor;            // one that it passed on to has asked once more: it passes on no more
 };
 
 struct supplier {
@@ -122,7 +123,8 @@ static bool has_all(const struct taker *taker, ac_value wanted) {
 static struct taker *free_source(struct supplier *it, const struct taker *taker) {
     list_each (link, &it->takers) {
         struct taker *source = container_of(link, struct taker, link);
-        if (source->state == HAS && !source->feeding && has_all(source, taker->wanted))
+        if (source->state == HAS && !source->feeding && !source->poor &&
+            has_all(source, taker->wanted))
             return source;
     }
     return NULL;
@@ -235,6 +237,8 @@ static void take_need(struct supplier *it, ac_value message) {
         ac_drop(wanted);
         return;
     }
+    if (taker->source)
+        taker->source->poor = true;
     let_go(it, taker);
     end_deliveries(it->computation, &host); // of an earlier round
     ac_drop(taker->wanted);

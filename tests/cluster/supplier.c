@@ -176,6 +176,29 @@ TEST(a_node_that_cannot_pass_it_on_is_left_for_the_client_itself) {
     world_clean();
 }
 
+static ac_value distrust_giver(ac_value unused) {
+    (void)unused;
+    begin();
+    for (int i = 0; i < 3; i++)
+        need(i, 0, 1);
+    await_at(0, "done");
+    await_at(1, "done");
+    have(0);
+    await_gift(0, 2);
+    need(2, 0, 2); // what came was not what it should be, or nothing did
+    await_at(2, "done");
+    need(3, 0, 1);
+    have(1);
+    await_gift(1, 3);
+    return end();
+}
+
+TEST(a_node_that_has_passed_it_on_badly_does_so_no_more) {
+    world_make();
+    world_run(distrust_giver);
+    world_clean();
+}
+
 static ac_value lose_takers(ac_value unused) {
     (void)unused;
     begin();
