@@ -229,9 +229,10 @@ static void take_need(struct supplier *it, ac_value message) {
     uint64_t round;
     if (ac_unpack(message, &word, &host, &wanted, &round) != 0)
         return;
-    struct taker *taker = find(it, host);
+    bool good = ac_count(wanted) <= it->computation->cargo.count; // else nobody could look at it
+    struct taker *taker = good ? find(it, host) : NULL;
     bool again = taker != NULL;
-    if (!taker)
+    if (good && !taker)
         taker = add(it, host);
     if (!taker) {
         ac_drop(wanted);

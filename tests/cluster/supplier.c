@@ -146,6 +146,27 @@ TEST(little_cargo_goes_from_the_client_at_once) {
     world_clean();
 }
 
+static ac_value need_too_much(ac_value unused) {
+    enum { ITEMS = 20000 };
+    static ac_value items[ITEMS];
+    (void)unused;
+    begin();
+    for (int i = 0; i < ITEMS; i++)
+        items[i] = ac_of(0);
+    ac_value wanted = ac_list_of(items, ITEMS);
+    ck_assert_int_eq(ac_send(supplier, ac_list("need", puppets[0], wanted, 1)), 0);
+    need(1, 0, 1);
+    await_at(1, "done");
+    ck_assert_uint_eq(pieces[0], 0);
+    return end();
+}
+
+TEST(who_asks_for_more_than_there_is_gets_nothing) {
+    world_make();
+    world_run(need_too_much);
+    world_clean();
+}
+
 static ac_value lose_giver(ac_value unused) {
     (void)unused;
     begin();
