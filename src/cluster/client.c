@@ -117,11 +117,12 @@ static struct ac_computation *create(struct coro *self,
     list_init(&it->link);
     list_init(&it->submitters);
     list_init(&it->mappings);
+    list_init(&it->deliveries);
     it->many_jobs = options && options->many_jobs;
     map_init(&it->jobs);
     map_init(&it->classes);
     map_init(&it->spots);
-    map_init(&it->output.streams);
+    output_init(&it->output);
     return it;
 }
 
@@ -470,6 +471,7 @@ static void close_desk(struct ac_computation *it) {
         coro_cancel(it->courier);
     if (it->supplier)
         coro_cancel(it->supplier);
+    supplier_end_deliveries(it);
     while (it->helpers > 0 && wait_for_kick(AC_FOREVER))
         continue;
 }

@@ -18,6 +18,7 @@ struct output {
     bool here;          // to its standard error; else
     char *where;        // to a folder
     struct map streams; // by worker
+    struct list recent; // them; the one last that was written to last
 };
 
 // What cluster/ hangs on a loop.
@@ -69,6 +70,8 @@ struct ac_computation {
     bool broken;         // no memory for what is wanted
     struct cargo cargo;
     struct output output;
+    struct list deliveries; // of cargo, to nodes (supplier.c)
+    ac_time wait_ns;        // after which nodes that wait for it are told so; 0: 30 seconds
     uint32_t helpers;       // coroutines of ours that live, but for the closer
     ac_value open;          // what the scheduler is told of it
     ac_value setup;         // and in that, of set-ups and clean-ups (setup.c)
@@ -131,7 +134,9 @@ static inline bool computation_keeps(const struct ac_computation *it) {
 
 // ---- output.c ----
 
-// `where` as of ac_computation_options; the map is there. 0; -EINVAL, -ENOMEM, or what a folder
+// Before anything else.
+void output_init(struct output *output);
+// `where` as of ac_computation_options. 0; -EINVAL, -ENOMEM, or what a folder
 // there cannot be made for. To be closed in any case.
 int output_open(struct output *output, const char *where);
 // What a worker has written, as a node tells: the message is specified at the head of host.c.
@@ -141,6 +146,8 @@ void output_close(struct output *output);
 // ---- supplier.c ----
 
 ac_value supplier_run(ac_value computation);
+// The computation is being closed: none of them waits any longer for a node to take something in.
+void supplier_end_deliveries(struct ac_computation *computation);
 
 // ---- contact.c ----
 

@@ -334,10 +334,12 @@ void outlet_close(struct outlet *outlet, int64_t number);
 
 // ---- gift.c ----
 
-// Sends items of an intake to another host; `name`: of the computation. Takes `wanted`. 0 or an
-// error.
-int gift_begin(const struct intake *intake, const char *name, ac_ref supplier, ac_ref to,
-               ac_value wanted, uint64_t round);
+struct node;
+
+// Sends items of an intake to another host; `name`: of the computation. Takes `wanted`. 0; -EBUSY
+// where the node passes on as much as it may; or an error.
+int gift_begin(struct node *node, const struct intake *intake, const char *name, ac_ref supplier,
+               ac_ref to, ac_value wanted, uint64_t round);
 
 // ---- host.c ----
 
@@ -349,6 +351,7 @@ struct node {
     struct coro *main; // to be told when a host has ended
     struct list hosts; // struct host
     uint32_t host_count;
+    uint32_t gift_count;   // programs that are being passed on to other nodes
     uint32_t workers;      // for each computation, and the processors that jobs may compute with
     uint64_t memory_bytes; // that jobs may use, of all computations together; 0: not known
     ac_value tags;         // a map of texts

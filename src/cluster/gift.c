@@ -5,8 +5,11 @@
 
 #include <stdio.h>
 
+enum { GIFTS_MAX = 8 }; // of the node at a time: each has descriptors of its own
+
 // What another node lacks, on its way there.
 struct gift {
+    struct node *node;
     ac_ref supplier, host;
     struct cargo cargo;
     struct cargo_sending sending;
@@ -29,24 +32,28 @@ static ac_value run_gift(ac_value argument) {
         (void)ac_send(gift->supplier, ac_list("cannot", gift->host, gift->sending.round));
     cargo_send_end(&gift->sending);
     cargo_close(&gift->cargo);
+    gift->node->gift_count--;
     memory_release(gift);
     return ac_nil;
 }
 
-int gift_begin(const struct intake *intake, const char *name, ac_ref supplier, ac_ref to,
-               ac_value wanted, uint64_t round) {
-    struct gift *gift = memory_allocate_zeroed(sizeof *gift);
+int gift_begin(struct node *node, const struct intake *intake, const char *name, ac_ref supplier,
+               ac_ref to, ac_value wanted, uint64_t round) {
+    struct gift *gift = node->gift_count < GIFTS_MAX ? memory_allocate_zeroed(sizeof *gift) : NULL;
     if (!gift) {
         ac_drop(wanted);
-        return -ENOMEM;
+        return node->gift_count < GIFTS_MAX ? -ENOMEM : -EBUSY;
     }
+    gift->node = node;
     gift->supplier = supplier;
     gift->host = to;
     snprintf(gift->name, sizeof gift->name, "%s", name);
     cargo_send(&gift->sending, wanted, round);
     int err = intake_cargo(intake, &gift->cargo);
-    if (!err && cluster_daemon(run_gift, gift, "a program that is passed on"))
+    if (!err && cluster_daemon(run_gift, gift, "a program that is passed on")) {
+        node->gift_count++;
         return 0;
+    }
     cargo_send_end(&gift->sending);
     cargo_close(&gift->cargo);
     memory_release(gift);

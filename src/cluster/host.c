@@ -30,13 +30,14 @@
 //     ["from", giver, its address, round]     they come from there             supplier -> host
 //     ["give", host, its address, items, round]
 //                                             send these to that one           supplier -> giver
-//     ["cannot", host, round]                 it cannot be reached, or does
-//                                             not let us send                  giver -> supplier
+//     ["cannot", host, round]                 it cannot be reached, does not
+//                                             let us send, or we send to too
+//                                             many already                     giver -> supplier
 //     ["again", round]                        ask me once more                 supplier -> host
 //     ["wait", round]                         others come first                supplier -> host
 //
-// A host asks once more, in the next round, if who was to send is lost; pieces of another round
-// than the last are dropped.
+// A host asks once more, in the next round, if another host was to send and is lost, says nothing
+// for too long or sends what it should not; pieces of another round than the last are dropped.
 //
 //      open --> variant chosen -> has all -----------------------------> workers run --> ENDING
 //                   |             lacks some --> pieces, done -> checked ^   |  ^
@@ -44,8 +45,8 @@
 //                   is
 //                refused                                    refused          +--+ started again
 //
-// An upload that brings nothing for five minutes is refused: it would hold a place of those that a
-// node has for computations.
+// An upload of the client that brings nothing for five minutes is refused: it would hold a place of
+// those that a node has for computations.
 //
 // A scheduler that keeps a journal tells the token of the computation, and for how many seconds the
 // host waits for another one when that scheduler is lost. For so long the host is an *orphan*: its
@@ -666,6 +667,22 @@ static void take_in(struct host *host) {
         ask_for_items(host);
 }
 
+// Asks once more for what is still missing.
+static void ask_again(struct host *host) {
+    intake_again(&host->intake);
+    host->silent_until = ac_now() + host->node->upload_ns;
+    ask_for_items(host);
+}
+
+// What comes is not what it should be, or nothing comes. Where another node sends it that may be
+// at fault: then the client sends it itself.
+static void end_upload(struct host *host, const char *why) {
+    if (ac_ref_is(host->giver))
+        ask_again(host);
+    else
+        refuse(host, why);
+}
+
 static void take_piece(struct host *host, ac_value message) {
     const char *word;
     uint32_t item;
@@ -676,7 +693,7 @@ static void take_piece(struct host *host, ac_value message) {
         round != host->round)
         return;
     if (intake_add(&host->intake, item, offset, piece, problem) < 0)
-        refuse(host, problem);
+        end_upload(host, problem);
     else if (piece.bytes > 0)
         host->silent_until = ac_now() + host->node->upload_ns;
 }
@@ -687,16 +704,15 @@ static void take_done(struct host *host, ac_value message) {
     if (!host->storing || ac_unpack(message, &word, &round) != 0 || round != host->round)
         return;
     ac_value missing = intake_wanted(&host->intake);
-    if (ac_count(missing) == 0)
-        (void)ac_send(host->supplier, ac_list("have", coro_ref(host->coro)));
+    bool all = ac_count(missing) == 0;
     ac_drop(missing);
+    if (!all && ac_ref_is(host->giver)) {
+        ask_again(host);
+        return;
+    }
+    if (all)
+        (void)ac_send(host->supplier, ac_list("have", coro_ref(host->coro)));
     end_intake(host);
-}
-
-// Asks once more for what is still missing.
-static void ask_again(struct host *host) {
-    intake_again(&host->intake);
-    ask_for_items(host);
 }
 
 static void take_repeat(struct host *host, ac_value message) {
@@ -733,7 +749,7 @@ static void take_give(struct host *host, ac_value message) {
         return;
     if (address && sys_address_parse(address, &at))
         (void)remote_introduce(loop_here, to.peer, &at);
-    if (gift_begin(&host->intake, host->name, host->supplier, to, wanted, round) < 0)
+    if (gift_begin(host->node, &host->intake, host->name, host->supplier, to, wanted, round) < 0)
         (void)ac_send(host->supplier, ac_list("cannot", to, round));
 }
 
@@ -846,7 +862,7 @@ static ac_value run_host(ac_value argument) {
         if (!err)
             take_message(host, message);
         if (err == -ETIMEDOUT && host->storing && !host->orphan) {
-            refuse(host, "the upload of the program has stopped");
+            end_upload(host, "the upload of the program has stopped");
             err = 0;
         }
         if (host->drain && !host->orphan && !host->ending) {

@@ -259,7 +259,10 @@ int intake_add(struct intake *it, uint32_t number, uint64_t offset, ac_span piec
               : upload_add(&it->upload, offset, piece.at, piece.bytes);
     if (err)
         return fail(problem, err, "the upload cannot be stored");
-    return it->upload.received == it->upload.content.bytes ? end_item(it, problem) : 0;
+    if (it->upload.received < it->upload.content.bytes)
+        return 0;
+    err = end_item(it, problem);
+    return err ? err : next_item(it, problem); // what is empty has come with it
 }
 
 void intake_again(struct intake *it) {

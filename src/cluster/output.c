@@ -6,15 +6,26 @@
 
 #include <stdio.h>
 
-enum { LINE_BYTES = 1024, LABEL_BYTES = 96 };
+enum {
+    LINE_BYTES = 1024,
+    LABEL_BYTES = 96,
+    STREAMS_MAX = 256 // open at a time: workers that were lost with their node tell no end
+};
 
 // What one worker writes.
 struct stream {
+    struct list link;          // in output.recent
     FILE *file;                // NULL: it goes to standard error
     char label[LABEL_BYTES];   // "NODE.NUMBER"
     char line[LINE_BYTES + 1]; // of standard error: what has no end yet
     size_t bytes;
 };
+
+void output_init(struct output *it) {
+    *it = (struct output){.where = NULL};
+    map_init(&it->streams);
+    list_init(&it->recent);
+}
 
 int output_open(struct output *it, const char *where) {
     if (!where)
@@ -48,6 +59,7 @@ static void write_lines(struct stream *it, const char *at, size_t count) {
 
 static void close_stream(struct stream *it) {
     write_line(it);
+    list_remove(&it->link);
     if (it->file && fclose(it->file) != 0)
         trace(TRACE_CLUSTER, "what %s has written is not all in its file", it->label);
     memory_release(it);
@@ -56,16 +68,25 @@ static void close_stream(struct stream *it) {
 static void make_label(char label[LABEL_BYTES], const char *node, int64_t number) {
     snprintf(label, LABEL_BYTES, "%.63s.%lld", node, (long long)number);
     text_mend(label);
-    for (char *at = label; *at; at++) // it is the name of a file, too
+    text_clean(label, strlen(label)); // it is shown at a terminal, and
+    for (char *at = label; *at; at++) // is the name of a file
         if ((unsigned char)*at <= ' ' || *at == '/' || *at == 127 || (at == label && *at == '.'))
             *at = '_';
 }
 
+static void end_stream(struct output *it, struct stream *stream) {
+    (void)map_take(&it->streams, stream->label, strlen(stream->label));
+    close_stream(stream);
+}
+
 static struct stream *open_stream(struct output *it, const char *label) {
+    if (map_count(&it->streams) >= STREAMS_MAX) // its file is opened again when more comes
+        end_stream(it, container_of(list_first(&it->recent), struct stream, link));
     struct stream *stream = memory_allocate_zeroed(sizeof *stream);
     if (!stream)
         return NULL;
     memcpy(stream->label, label, LABEL_BYTES);
+    list_init(&stream->link);
     if (!it->here) {
         char path[4096];
         snprintf(path, sizeof path, "%s/%s", it->where, label);
@@ -94,14 +115,14 @@ void output_take(struct output *it, ac_value message) {
         stream = open_stream(it, label);
     if (!stream)
         return;
+    list_remove(&stream->link);
+    list_append(&it->recent, &stream->link);
     if (it->here)
         write_lines(stream, bytes.at, bytes.bytes);
     else if (stream->file && fwrite(bytes.at, 1, bytes.bytes, stream->file) == bytes.bytes)
         (void)fflush(stream->file); // who looks at it sees how far the job is
-    if (bytes.bytes == 0) {         // its end
-        (void)map_take(&it->streams, label, strlen(label));
-        close_stream(stream);
-    }
+    if (bytes.bytes == 0)           // its end
+        end_stream(it, stream);
 }
 
 void output_close(struct output *it) {
@@ -110,6 +131,5 @@ void output_close(struct output *it) {
         close_stream(each);
     map_done(&it->streams);
     memory_release(it->where);
-    *it = (struct output){.where = NULL};
-    map_init(&it->streams);
+    output_init(it);
 }

@@ -16,7 +16,8 @@ enum {
     LARGE_BYTES = 1 << 20 // less is sent at once: a link between two nodes costs more
 };
 
-#define WAIT_S 30.0 // a host gives up after minutes in which it hears nothing
+// A host gives up after minutes in which it hears nothing.
+static const ac_time WAIT_NS = 30 * 1000 * 1000 * 1000ll;
 
 // A node that has asked.
 struct taker {
@@ -30,6 +31,7 @@ struct taker {
     bool by_us;           // FED by ourselves
     struct taker *source; // FED by this one; NULL: by us, or by one that is gone
     bool feeding;         // it passes on to another
+    bool poor;            // one that it passed on to has asked once more: it passes on no more
 };
 
 struct supplier {
@@ -40,8 +42,11 @@ struct supplier {
 
 // What one node lacks, on its way.
 struct delivery {
+    struct list link; // in computation.deliveries
     struct ac_computation *computation;
+    struct coro *coro; // NULL until it runs
     ac_ref host;
+    bool unwanted;
     struct cargo_sending sending;
 };
 
@@ -51,28 +56,47 @@ struct delivery {
 static ac_value run_delivery(ac_value argument) {
     struct delivery *delivery = ac_pointer_of(argument);
     struct ac_computation *it = delivery->computation;
+    delivery->coro = coro_here();
     int err = ac_monitor(delivery->host);
     bool over = false;
-    while (!err && !over && ac_mailbox_count() == 0 && !it->closer)
+    while (!err && !over && ac_mailbox_count() == 0 && !it->closer && !delivery->unwanted)
         err = ac_send(delivery->host, cargo_next(&it->cargo, &delivery->sending, &over));
     trace(TRACE_CLUSTER, "%s: sent to a node: %s", it->name,
           err    ? ac_strerror(err)
           : over ? "all"
                  : "no longer wanted");
+    list_remove(&delivery->link);
     cargo_send_end(&delivery->sending);
     memory_release(delivery);
     computation_helper_ended(it);
     return ac_nil;
 }
 
+// A node that takes nothing in holds up nobody.
+static void end_deliveries(struct ac_computation *it, const ac_ref *host) {
+    list_each (link, &it->deliveries) {
+        struct delivery *delivery = container_of(link, struct delivery, link);
+        if (host && !ac_ref_equal(delivery->host, *host))
+            continue;
+        delivery->unwanted = true;
+        if (delivery->coro)
+            coro_cancel(delivery->coro);
+    }
+}
+
+void supplier_end_deliveries(struct ac_computation *it) { end_deliveries(it, NULL); }
+
 static bool send_ourselves(struct supplier *it, const struct taker *taker) {
     struct delivery *delivery = memory_allocate_zeroed(sizeof *delivery);
     if (!delivery)
         return false;
     *delivery = (struct delivery){.computation = it->computation, .host = taker->host};
+    list_init(&delivery->link);
     cargo_send(&delivery->sending, ac_hold(taker->wanted), taker->round);
-    if (computation_helper(it->computation, run_delivery, delivery, "delivery to a node"))
+    if (computation_helper(it->computation, run_delivery, delivery, "delivery to a node")) {
+        list_append(&it->computation->deliveries, &delivery->link);
         return true;
+    }
     cargo_send_end(&delivery->sending);
     memory_release(delivery);
     return false;
@@ -99,7 +123,8 @@ static bool has_all(const struct taker *taker, ac_value wanted) {
 static struct taker *free_source(struct supplier *it, const struct taker *taker) {
     list_each (link, &it->takers) {
         struct taker *source = container_of(link, struct taker, link);
-        if (source->state == HAS && !source->feeding && has_all(source, taker->wanted))
+        if (source->state == HAS && !source->feeding && !source->poor &&
+            has_all(source, taker->wanted))
             return source;
     }
     return NULL;
@@ -204,15 +229,19 @@ static void take_need(struct supplier *it, ac_value message) {
     uint64_t round;
     if (ac_unpack(message, &word, &host, &wanted, &round) != 0)
         return;
-    struct taker *taker = find(it, host);
+    bool good = ac_count(wanted) <= it->computation->cargo.count; // else nobody could look at it
+    struct taker *taker = good ? find(it, host) : NULL;
     bool again = taker != NULL;
-    if (!taker)
+    if (good && !taker)
         taker = add(it, host);
     if (!taker) {
         ac_drop(wanted);
         return;
     }
+    if (taker->source)
+        taker->source->poor = true;
     let_go(it, taker);
+    end_deliveries(it->computation, &host); // of an earlier round
     ac_drop(taker->wanted);
     taker->wanted = wanted;
     taker->round = round;
@@ -269,8 +298,10 @@ static bool any_waits(const struct supplier *it) {
     return false;
 }
 
-// A host does not wait for ever for somebody who says nothing.
-static void tell_to_wait(struct supplier *it) {
+// A host does not wait for ever for somebody who says nothing. What could not be sent for want of
+// memory or room is tried once more.
+static void see_to_waiting(struct supplier *it) {
+    spread(it);
     list_each (link, &it->takers) {
         const struct taker *taker = container_of(link, struct taker, link);
         if (taker->state == WAITS)
@@ -283,13 +314,19 @@ ac_value supplier_run(ac_value argument) {
     struct supplier it = {.computation = computation};
     list_init(&it.takers);
     ac_value message;
+    ac_time look = AC_FOREVER; // whatever else comes meanwhile
     int err = 0;
     while (!err) {
-        err = ac_receive(&message, any_waits(&it) ? ac_after(WAIT_S) : AC_FOREVER);
-        if (!err) {
+        if (!any_waits(&it))
+            look = AC_FOREVER;
+        else if (look == AC_FOREVER)
+            look = ac_now() + (computation->wait_ns ? computation->wait_ns : WAIT_NS);
+        err = ac_receive(&message, look);
+        if (!err)
             take_message(&it, message);
-        } else if (err == -ETIMEDOUT) {
-            tell_to_wait(&it);
+        if (err == -ETIMEDOUT || (!err && ac_now() >= look)) {
+            see_to_waiting(&it);
+            look = AC_FOREVER;
             err = 0;
         }
     }

@@ -9,6 +9,7 @@ JOBS_OF_THIS_TEST
 
 static uint8_t bytes[3 * PIECE_BYTES + 17];
 static ac_ref test;
+static struct node node;
 
 // An intake with two items, of which it has the first.
 static void make_intake(struct intake *intake, struct intake_item items[2]) {
@@ -77,7 +78,7 @@ static ac_value give(ac_value unused) {
     test = ac_self();
     make_intake(&intake, items);
     ac_ref to = ac_spawn(receiver, ac_nil, .stack_bytes = 256 << 10);
-    ck_assert_int_eq(gift_begin(&intake, "test", test, to, ac_list(0), 5), 0);
+    ck_assert_int_eq(gift_begin(&node, &intake, "test", test, to, ac_list(0), 5), 0);
     sys_fd_close(items[0].fd); // it has a copy, and outlives the host
     ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
     ck_assert_str_eq(ac_text_of(message), "all of it");
@@ -86,11 +87,11 @@ static ac_value give(ac_value unused) {
     make_intake(&intake, items);
     ac_ref gone = ac_spawn(ends_at_once, ac_nil);
     ck_assert_int_eq(ac_join(gone, NULL, AC_FOREVER), 0);
-    ck_assert_int_eq(gift_begin(&intake, "test", test, gone, ac_list(0), 6), 0);
+    ck_assert_int_eq(gift_begin(&node, &intake, "test", test, gone, ac_list(0), 6), 0);
     await_cannot(gone, 6);
     // What is not here cannot be read.
     to = ac_spawn(drops_all, ac_nil, .daemon = true);
-    ck_assert_int_eq(gift_begin(&intake, "test", test, to, ac_list(1), 7), 0);
+    ck_assert_int_eq(gift_begin(&node, &intake, "test", test, to, ac_list(1), 7), 0);
     await_cannot(to, 7);
     sys_fd_close(items[0].fd);
     return unused;

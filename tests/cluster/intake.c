@@ -161,6 +161,9 @@ static ac_value take_files(ac_value unused) {
         if (round == 0) {
             ck_assert_int_eq(send_item(0, &cargo.items[0]), 0);
             ck_assert_int_eq(intake_add(&intake, 1, 0, (ac_span){"words", 5}, problem), 0);
+            ac_value wanted = intake_wanted(&intake); // nothing is sent of what is empty
+            ck_assert_uint_eq(ac_count(wanted), 0);
+            ac_drop(wanted);
         }
         ck_assert_msg(intake_end(&intake, problem) == 0, "it says: %s", problem);
         read_back("words.txt", "words", 0500);

@@ -445,17 +445,41 @@ TEST(who_may_not_ship_code_may_not_drain) {
     world_clean();
 }
 
-// Plays the agent of a scheduler and the supplier of a client, who sends one piece and then
-// nothing.
-static ac_value stall(ac_value unused) {
-    (void)unused;
-    static struct cargo cargo;
-    static struct elf_facts facts;
-    char problem[PROBLEM_BYTES], piece[100];
-    ac_value message, wanted;
-    ac_ref node = ac_no_ref, host;
-    uint64_t round;
+// Those that play the agent of a scheduler and the supplier of a client.
+static struct cargo cargo;
+
+// The next message that begins with that word, to be dropped.
+static ac_value await_word(const char *word) {
+    ac_value message = ac_nil;
+    do {
+        ac_drop(message);
+        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
+    } while (!message_is(message, word));
+    return message;
+}
+
+static void await_need(ac_ref *host, uint64_t *round) {
+    const char *word;
+    ac_value wanted, message = await_word("need");
+    ck_assert_int_eq(ac_unpack(message, &word, host, &wanted, round), 0);
+    ac_drop(wanted);
+    ac_drop(message);
+}
+
+static void await_refusal(const char *why) {
     const char *word, *text, *name;
+    ac_value message = await_word("refused");
+    ck_assert_int_eq(ac_unpack(message, &word, &text, &name), 0);
+    ck_assert_str_eq(text, why);
+    ac_drop(message);
+}
+
+// Has the node take this program in, as far as it asks for it.
+static void open_at_node(ac_ref *host, uint64_t *round) {
+    static struct elf_facts facts;
+    char problem[PROBLEM_BYTES];
+    ac_value message;
+    ac_ref node = ac_no_ref;
     ck_assert_int_eq(cargo_open(&cargo, NULL), 0);
     ck_assert_int_eq(elf_read(cargo.items[0].fd, &facts, problem), 0);
     ck_assert_int_eq(remote_follow(NODE_NAME), 0);
@@ -464,7 +488,6 @@ static ac_value stall(ac_value unused) {
         (void)remote_holder_of(message, &node);
         ac_drop(message);
     }
-    message = ac_nil;
     const struct content *content = &cargo.items[0].content;
     ac_value item = ac_list(ac_of_bytes(content->digest, DIGEST_BYTES), content->bytes);
     ac_value variant = ac_list(0, elf_to_value(&facts), "test", ac_nil);
@@ -472,24 +495,25 @@ static ac_value stall(ac_value unused) {
     ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", told, 1, ac_self(), "",
                                            ac_nil, 0.0, false)),
                      0);
-    do {
-        ac_drop(message);
-        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
-    } while (!message_is(message, "need"));
-    ck_assert_int_eq(ac_unpack(message, &word, &host, &wanted, &round), 0);
-    ac_drop(wanted);
-    ck_assert_int_eq(sys_file_read_at(cargo.items[0].fd, 0, piece, sizeof piece), 0);
-    ck_assert_int_eq(ac_send(host, ac_list("piece", 0, 0, ac_of_bytes(piece, sizeof piece), round)),
-                     0);
-    do {
-        ac_drop(message);
-        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
-    } while (!message_is(message, "refused"));
-    ck_assert_int_eq(ac_unpack(message, &word, &text, &name), 0);
-    ck_assert_str_eq(text, "the upload of the program has stopped");
-    ac_drop(message);
+    await_need(host, round);
+}
+
+static void send_piece(ac_ref host, uint64_t offset, uint64_t round) {
+    char piece[100];
+    ck_assert_int_eq(sys_file_read_at(cargo.items[0].fd, offset, piece, sizeof piece), 0);
+    ck_assert_int_eq(
+        ac_send(host, ac_list("piece", 0, offset, ac_of_bytes(piece, sizeof piece), round)), 0);
+}
+
+// Sends one piece and then nothing.
+static ac_value stall(ac_value unused) {
+    ac_ref host;
+    uint64_t round;
+    open_at_node(&host, &round);
+    send_piece(host, 0, round);
+    await_refusal("the upload of the program has stopped");
     cargo_close(&cargo);
-    return ac_nil;
+    return unused;
 }
 
 TEST(an_upload_that_stops_is_refused) {
@@ -499,6 +523,81 @@ TEST(an_upload_that_stops_is_refused) {
             .name = "here", .workers = 1, .loopback_only = true, .upload_ns = 300 * 1000 * 1000},
         NULL);
     world_run(stall);
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    ck_child_ends(pid);
+    world_clean();
+}
+
+// As the client, and as another node that is to pass it on.
+static ac_value pass_on_badly(ac_value unused) {
+    ac_ref host;
+    uint64_t round;
+    open_at_node(&host, &round);
+    for (int way = 0; way < 3; way++) {
+        uint64_t before = round;
+        ck_assert_int_eq(ac_send(host, ac_list("from", ac_self(), "", round)), 0);
+        send_piece(host, 0, round);
+        if (way == 0)
+            send_piece(host, 1, round); // not what it should be
+        else if (way == 1)
+            ck_assert_int_eq(ac_send(host, ac_list("done", round)), 0); // not all
+        await_need(&host, &round);                                      // or nothing more
+        ck_assert_uint_eq(round, before + 1);
+    }
+    // Whom nobody else could be asked for is the client.
+    send_piece(host, 1, round);
+    await_refusal("the upload cannot be stored: the other side broke the protocol");
+    cargo_close(&cargo);
+    return unused;
+}
+
+TEST(what_another_node_passes_on_badly_the_client_is_asked_for) {
+    world_make();
+    pid_t pid = fork_node(
+        &(struct node_options){
+            .name = "here", .workers = 1, .loopback_only = true, .upload_ns = 2000 * 1000 * 1000},
+        NULL);
+    world_run(pass_on_badly);
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    ck_child_ends(pid);
+    world_clean();
+}
+
+static ac_value lose_all(ac_value unused) {
+    ck_assert_int_eq(ac_mailbox_limit(1, AC_REFUSE), 0);
+    (void)ac_suspend(NULL, AC_FOREVER);
+    return unused;
+}
+
+// Each takes long.
+static ac_value ask_for_gifts(ac_value unused) {
+    enum { ASKED = 40, ITEMS = 500 };
+    ac_ref host, to = ac_spawn(lose_all, ac_nil, .daemon = true);
+    ac_value items[ITEMS];
+    uint64_t round;
+    open_at_node(&host, &round);
+    struct cargo_sending sending = {.wanted = ac_nil};
+    cargo_send(&sending, ac_list(0), round);
+    for (bool over = false; !over;)
+        ck_assert_int_eq(ac_send(host, cargo_next(&cargo, &sending, &over)), 0);
+    cargo_send_end(&sending);
+    ac_drop(await_word("have"));
+    for (int i = 0; i < ITEMS; i++)
+        items[i] = ac_of(0);
+    ac_value wanted = ac_list_of(items, ITEMS);
+    for (int i = 0; i < ASKED; i++)
+        ck_assert_int_eq(ac_send(host, ac_list("give", to, "", ac_hold(wanted), i)), 0);
+    ac_drop(wanted);
+    ac_drop(await_word("cannot"));
+    cargo_close(&cargo);
+    return unused;
+}
+
+TEST(a_node_passes_on_only_so_much_at_a_time) {
+    world_make();
+    pid_t pid = fork_node(
+        &(struct node_options){.name = "here", .workers = 1, .loopback_only = true}, NULL);
+    world_run(ask_for_gifts);
     ck_assert_int_eq(kill(pid, SIGTERM), 0);
     ck_child_ends(pid);
     world_clean();

@@ -51,7 +51,8 @@ static void take(struct output *it, const char *node, int64_t number, const char
 }
 
 TEST(each_worker_has_a_file_and_no_name_leads_elsewhere) {
-    struct output it = {0};
+    struct output it;
+    output_init(&it);
     world_make();
     ck_assert_int_eq(output_open(&it, ""), -EINVAL);
     output_close(&it);
@@ -61,6 +62,7 @@ TEST(each_worker_has_a_file_and_no_name_leads_elsewhere) {
     take(&it, "here", 1, "one\n");
     take(&it, "here", 2, "other");
     take(&it, "../../there/x y", 1, "far");
+    take(&it, "a\302\2332J\033b", 1, "steer");
     take(&it, "here", 1, "two\n");
     take(&it, "here", 1, ""); // its end
     take(&it, "here", 1, "three\n");
@@ -71,6 +73,38 @@ TEST(each_worker_has_a_file_and_no_name_leads_elsewhere) {
     ck_assert_str_eq(text, "other");
     read_text(folder, "_._.._there_x_y.1");
     ck_assert_str_eq(text, "far");
+    read_text(folder, "a??2J?b.1");
+    ck_assert_str_eq(text, "steer");
+    world_clean();
+}
+
+static int open_files(void) {
+    int count = 0;
+    for (int fd = 0; fd < 4096; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+TEST(workers_that_never_tell_their_end_take_few_descriptors) {
+    struct output it;
+    char folder[200];
+    world_make();
+    output_init(&it);
+    snprintf(folder, sizeof folder, "%s/kept", world_folder);
+    ck_assert_int_eq(output_open(&it, folder), 0);
+    int before = open_files();
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < 600; i++)
+            take(&it, "lost", i, "line\n");
+    ck_assert_int_le(open_files() - before, 300);
+    output_close(&it);
+    ck_assert_int_eq(open_files(), before);
+    for (int i = 0; i < 600; i += 599) {
+        char name[32];
+        snprintf(name, sizeof name, "lost.%d", i);
+        read_text(folder, name);
+        ck_assert_str_eq(text, "line\nline\n");
+    }
     world_clean();
 }
 

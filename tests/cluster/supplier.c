@@ -146,6 +146,27 @@ TEST(little_cargo_goes_from_the_client_at_once) {
     world_clean();
 }
 
+static ac_value need_too_much(ac_value unused) {
+    enum { ITEMS = 20000 };
+    static ac_value items[ITEMS];
+    (void)unused;
+    begin();
+    for (int i = 0; i < ITEMS; i++)
+        items[i] = ac_of(0);
+    ac_value wanted = ac_list_of(items, ITEMS);
+    ck_assert_int_eq(ac_send(supplier, ac_list("need", puppets[0], wanted, 1)), 0);
+    need(1, 0, 1);
+    await_at(1, "done");
+    ck_assert_uint_eq(pieces[0], 0);
+    return end();
+}
+
+TEST(who_asks_for_more_than_there_is_gets_nothing) {
+    world_make();
+    world_run(need_too_much);
+    world_clean();
+}
+
 static ac_value lose_giver(ac_value unused) {
     (void)unused;
     begin();
@@ -176,6 +197,29 @@ TEST(a_node_that_cannot_pass_it_on_is_left_for_the_client_itself) {
     world_clean();
 }
 
+static ac_value distrust_giver(ac_value unused) {
+    (void)unused;
+    begin();
+    for (int i = 0; i < 3; i++)
+        need(i, 0, 1);
+    await_at(0, "done");
+    await_at(1, "done");
+    have(0);
+    await_gift(0, 2);
+    need(2, 0, 2); // what came was not what it should be, or nothing did
+    await_at(2, "done");
+    need(3, 0, 1);
+    have(1);
+    await_gift(1, 3);
+    return end();
+}
+
+TEST(a_node_that_has_passed_it_on_badly_does_so_no_more) {
+    world_make();
+    world_run(distrust_giver);
+    world_clean();
+}
+
 static ac_value lose_takers(ac_value unused) {
     (void)unused;
     begin();
@@ -193,5 +237,64 @@ static ac_value lose_takers(ac_value unused) {
 TEST(a_node_that_ends_leaves_its_place_to_one_that_waits) {
     world_make();
     world_run(lose_takers);
+    world_clean();
+}
+
+// Two are sent to, who take their time, and the third waits.
+static ac_value keep_waiting(ac_value unused) {
+    (void)unused;
+    begin();
+    computation->wait_ns = 200 * 1000 * 1000;
+    for (int i = 0; i < 3; i++)
+        need(i, 0, 1);
+    await_at(0, "done");
+    await_at(1, "done");
+    ac_value message = ac_nil;
+    ac_time until = ac_after(20);
+    do { // what comes for the supplier all the time changes nothing
+        ac_drop(message);
+        ck_assert_int_eq(ac_send(supplier, ac_list("have", ac_self())), 0);
+    } while (ac_receive(&message, ac_after(0.02)) == -ETIMEDOUT && ac_now() < until);
+    ac_value body;
+    int index;
+    ck_assert_int_eq(ac_unpack(message, &index, &body), 0);
+    ck_assert_int_eq(index, 2);
+    ck_assert(message_is(body, "wait"));
+    ac_drop(body);
+    ac_drop(message);
+    return end();
+}
+
+TEST(a_node_that_waits_is_told_so_however_much_else_comes) {
+    world_make();
+    world_run(keep_waiting);
+    world_clean();
+}
+
+static ac_value deaf(ac_value unused) {
+    ck_assert_int_eq(ac_mailbox_limit(2, AC_SENDER_WAITS), 0);
+    (void)ac_suspend(NULL, AC_FOREVER);
+    return unused;
+}
+
+// A node that asks again and again, and takes nothing in.
+static ac_value ask_in_vain(ac_value unused) {
+    (void)unused;
+    begin();
+    ck_assert_int_eq(ac_cancel(puppets[0]), 0);
+    puppets[0] = ac_spawn(deaf, ac_nil, .daemon = true);
+    for (int round = 1; round <= 30; round++) {
+        need(0, 0, (uint64_t)round);
+        ck_assert_int_eq(ac_sleep(0.001), 0);
+    }
+    need(1, 0, 1);
+    await_at(1, "done"); // what came before it has been seen to
+    ck_assert_uint_le(computation->helpers, 5);
+    return end();
+}
+
+TEST(a_node_that_asks_and_takes_nothing_in_holds_up_nobody) {
+    world_make();
+    world_run(ask_in_vain);
     world_clean();
 }
