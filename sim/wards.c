@@ -43,6 +43,7 @@ WRAPPED(void, place_here, struct place *place);
 WRAPPED(int, intake_open, struct intake *it, struct contents *contents,
         const struct elf_place *place, ac_value told, char problem[PROBLEM_BYTES]);
 WRAPPED(ac_value, intake_wanted, const struct intake *it);
+WRAPPED(void, intake_again, struct intake *it);
 WRAPPED(int, intake_add, struct intake *it, uint32_t item, uint64_t offset, ac_span piece,
         char problem[PROBLEM_BYTES]);
 WRAPPED(int, intake_end, struct intake *it, char problem[PROBLEM_BYTES]);
@@ -272,8 +273,10 @@ enum { SHIPPED_BYTES_MAX = 400 << 10 };
 
 REPLACES int __wrap_cargo_open(struct cargo *cargo, const struct ac_computation_options *options) {
     (void)options;
-    cargo->count = 0;
-    cargo->told = ac_list(ac_random_int(0, SHIPPED_BYTES_MAX));
+    int64_t bytes = ac_random_int(1, SHIPPED_BYTES_MAX);
+    cargo->count = 1;
+    cargo->items[0] = (struct cargo_item){.content.bytes = (uint64_t)bytes, .fd = -1};
+    cargo->told = ac_list(bytes);
     return 0;
 }
 
@@ -315,9 +318,11 @@ REPLACES int __wrap_intake_open(struct intake *it, struct contents *contents,
 }
 
 REPLACES ac_value __wrap_intake_wanted(const struct intake *it) {
-    (void)it;
-    return ac_list((int64_t)0);
+    const ac_value program = ac_of(0);
+    return ac_list_of(&program, it->upload.received < it->upload.content.bytes);
 }
+
+REPLACES void __wrap_intake_again(struct intake *it) { it->upload.received = 0; }
 
 REPLACES int __wrap_intake_add(struct intake *it, uint32_t item, uint64_t offset, ac_span piece,
                                char problem[PROBLEM_BYTES]) {
