@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The program `asyncoro`: a table of subcommands.
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/tools.h"
 
@@ -327,7 +329,19 @@ int tool_read_words(const char *tool, int count, char **arguments,
     return err;
 }
 
+// Opens those of standard input, output and error that are closed: else what we open next would
+// take their places, and be read and written as if it were they.
+static void fill_standard(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv) {
+    fill_standard();
     if (argc < 2) {
         print_help();
         return EXIT_GOOD;

@@ -248,6 +248,35 @@ TEST(signals_are_passed_on) {
     world_clean();
 }
 
+// `asyncoro run` started by a shell, whose words these are, "$0" being the program. Its exit code.
+static int run_by_shell(const char *words) {
+    char path[512];
+    struct sys_process process;
+    world_tool(path);
+    const char *const arguments[] = {"sh", "-c", words, path, NULL};
+    const struct sys_process_options how = {.path = "/bin/sh",
+                                            .arguments = (char *const *)arguments,
+                                            .input = -1,
+                                            .output = -1,
+                                            .error = -1,
+                                            .extra = -1,
+                                            .dies_with_us = true};
+    ck_assert_int_eq(sys_process_start(&process, &how), 0);
+    struct sys_process_end end = end_of(&process);
+    ck_assert(!end.by_signal);
+    return end.code;
+}
+
+// What is closed is nothing, and not something of the run's.
+TEST(without_standard_streams_the_program_has_empty_ones) {
+    world_make();
+    ck_assert_int_eq(run_by_shell("exec \"$0\" run -- cat <&-"), 0);
+    ck_assert_int_eq(run_by_shell("exec \"$0\" run -- echo text >&-"), 0);
+    ck_assert_int_eq(run_by_shell("exec \"$0\" run -- sh -c 'cat && echo text >&2' <&- >&- 2>&-"),
+                     0);
+    world_clean();
+}
+
 // Whether a process has that signal blocked, as one that reads it.
 static bool reads_signal(int id, int number) {
     char path[64], line[256];
