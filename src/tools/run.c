@@ -305,7 +305,10 @@ static int open_signals(void) {
     for (size_t i = 0; i < countof(passed); i++)
         if (sigaction(passed[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
             sigaddset(&set, passed[i]);
-    int err = -pthread_sigmask(SIG_BLOCK, &set, NULL);
+    // That nobody reads how far the program is is no reason to end it.
+    sigset_t blocked = set;
+    sigaddset(&blocked, SIGPIPE);
+    int err = -pthread_sigmask(SIG_BLOCK, &blocked, NULL);
     run.signals = err ? err : signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return err ? err : run.signals < 0 ? -errno : 0;
 }

@@ -277,6 +277,14 @@ TEST(without_standard_streams_the_program_has_empty_ones) {
     world_clean();
 }
 
+TEST(that_nobody_reads_how_far_it_is_ends_nothing) {
+    world_make();
+    ck_assert_int_eq(run_by_shell("cd $XDG_CACHE_HOME; { \"$0\" run --progress -- sh -c 'exit 9'; "
+                                  "echo $? >code; } 2>&1 | :; exit $(cat code)"),
+                     9);
+    world_clean();
+}
+
 // Whether a process has that signal blocked, as one that reads it.
 static bool reads_signal(int id, int number) {
     char path[64], line[256];
