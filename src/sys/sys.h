@@ -617,6 +617,7 @@ struct sys_process_options {
     bool dies_with_us;  // gets SIGKILL when this process ends; start it from the main thread then
     bool own_session;   // leads a session of its own, so that all its children can be ended with it
     bool no_new_rights; // cannot gain rights by running set-user-id programs; makes no core files
+    bool keeps_ignored; // the signals that are ignored here are there too, as with nohup
 };
 
 // The numbers of two signals.

@@ -15,7 +15,9 @@
 // this process. As with a key file, programs of the same user can read it.
 //
 // Signals. From the terminal the program gets them as well as we do: it is in our process group.
-// Those that somebody has sent to us are passed on. Before the program runs they end the run.
+// Those that somebody has sent to us are passed on, and that the terminal is gone: where no shell
+// is between, we alone are told. Before the program runs they end the run. What is ignored here the
+// program ignores too, as with nohup.
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -268,7 +270,7 @@ static void stop_here(void) {
 static void pass_on(const struct signalfd_siginfo *info) {
     int number = (int)info->ssi_signo;
     bool ends = number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT;
-    bool sent = info->ssi_code <= 0; // by a process, and not by the terminal
+    bool sent = info->ssi_code <= 0 || number == SIGHUP; // by a process, and not by the terminal
     if (!run.runs && ends && !run.ended_by) {
         run.ended_by = number;
         (void)ac_cancel(run.main);
@@ -336,7 +338,8 @@ static int start_program(void) {
                                             .output = STDOUT_FILENO,
                                             .error = STDERR_FILENO,
                                             .extra = -1,
-                                            .dies_with_us = true};
+                                            .dies_with_us = true,
+                                            .keeps_ignored = true};
     err = sys_process_start(&run.process, &how);
     if (err)
         run.code = code_of(err);

@@ -252,3 +252,19 @@ TEST(ctrl_z_gives_the_terminal_back) {
     ck_assert_int_eq(end_there(pid), 128 + SIGTERM);
     world_clean();
 }
+
+// The program is told by us where no shell does that.
+TEST(a_terminal_that_goes_ends_the_program) {
+    int status;
+    world_make();
+    pid_t pid = start_there("xterm", "--", "sh", "-c", "echo ready; exec sleep 1000");
+    ck_assert(await_shown("\033[1;23r"));
+    sys_fd_close(terminal);
+    int handle = (int)syscall(SYS_pidfd_open, pid, 0);
+    ck_assert(world_ends(handle, TEST_PATIENCE_S));
+    sys_fd_close(handle);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 128 + SIGHUP);
+    world_clean();
+}

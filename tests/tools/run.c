@@ -267,6 +267,15 @@ static int run_by_shell(const char *words) {
     return end.code;
 }
 
+// As with nohup.
+TEST(what_is_ignored_the_program_ignores_too) {
+    world_make();
+    ck_assert_int_eq(run_by_shell("trap '' HUP; exec \"$0\" run -- sh -c 'kill -HUP $$; exit 9'"),
+                     9);
+    ck_assert_int_eq(run_by_shell("exec \"$0\" run -- sh -c 'kill -HUP $$; exit 9'"), 128 + SIGHUP);
+    world_clean();
+}
+
 // What is closed is nothing, and not something of the run's.
 TEST(without_standard_streams_the_program_has_empty_ones) {
     world_make();
