@@ -68,6 +68,19 @@ TEST(lines_tell_what_is_done) {
     world_clean();
 }
 
+// Three jobs that end at once after two seconds were not more than one and a half a second.
+TEST(the_rate_counts_the_time_before_the_first_end) {
+    double rate = 100;
+    world_make();
+    ck_assert_int_eq(run_tool("run", "--progress", "--every", "1", "--workers", "1", "--", "sh",
+                              "-c", "sleep 2; exec \"$0\" --jobs", own_path()),
+                     0);
+    const char *last = strstr(tool_said, "2 done, 1 failed, 0 running, 0 waiting; ");
+    ck_assert_msg(last && sscanf(strstr(last, "; "), "; %lf/s", &rate) == 1, "%s", tool_said);
+    ck_assert_msg(rate < 1.6, "%s", tool_said);
+    world_clean();
+}
+
 // A run whose program stays until its input ends.
 struct shown_run {
     struct sys_process process;
