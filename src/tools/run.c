@@ -117,7 +117,6 @@ static int start_network(void) {
     struct loop *loop = loop_need(&err);
     const struct ac_network_options how = {.size = sizeof how,
                                            .name = "asyncoro run",
-                                           .unseen = true,
                                            .loopback_only = run.loopback || !is_sought(),
                                            .no_discovery = !is_sought(),
                                            .discovery_port = (uint16_t)run.discovery_port,

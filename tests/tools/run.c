@@ -210,6 +210,26 @@ TEST(where_that_does_not_answer_this_is_said) {
 }
 
 // Each has a scheduler of its own, also when the second one seeks one while the first runs.
+// It has no names, and says so.
+TEST(while_it_runs_others_learn_what_names_there_are) {
+    struct sys_process process;
+    int output, code;
+    char line[256];
+    world_make();
+    make_key();
+    start_run(&process, &output, "--loopback", "--", "sh", "-c", "echo ready; exec sleep 1000");
+    read_line(output, line);
+    do
+        code = run_tool("names", "--loopback");
+    while (strstr(tool_said, "nobody was found"));
+    ck_assert_str_eq(tool_said, "");
+    ck_assert_int_eq(code, 0);
+    ck_assert_int_eq(sys_process_signal(&process, SIGTERM, false), 0);
+    ck_assert_int_eq(end_of(&process).code, 128 + SIGTERM);
+    sys_fd_close(output);
+    world_clean();
+}
+
 TEST(two_at_once_have_nothing_to_do_with_each_other) {
     struct sys_process first;
     int output;
