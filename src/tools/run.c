@@ -376,14 +376,14 @@ static ac_value show_progress(ac_value unused) {
 }
 
 static void say_where(void) {
+    const char *key = run.keys.count ? run.key_path : run.key_file;
     if (!run.own)
         fprintf(stderr, "asyncoro run: the scheduler at %s\n", run.address);
     else
         fprintf(stderr,
                 "asyncoro run: a scheduler and a node of its own; see: asyncoro jobs --loopback "
                 "--peer %s%s%s\n",
-                run.address, run.keys.count ? " --key-file " : "",
-                run.keys.count ? run.key_path : "");
+                run.address, key ? " --key-file " : "", key ? key : "");
 }
 
 static void begin_progress(void) {

@@ -173,8 +173,13 @@ TEST(with_the_users_key_the_program_has_that) {
     char file[128];
     snprintf(file, sizeof file, "%s", getenv("ASYNCORO_KEY_FILE"));
     setenv("ASYNCORO_KEY_FILE", "/nowhere", 1);
-    ck_assert_int_eq(run_tool("run", "--key-file", file, "--", own_path(), "--square", "10"), 0);
+    ck_assert_int_eq(
+        run_tool("run", "--progress", "--key-file", file, "--", own_path(), "--square", "10"), 0);
     ck_said("squared");
+    snprintf(text, sizeof text, " --key-file %.128s\n", file); // for who wants to look
+    ck_said(text);
+    ck_assert_int_eq(run_tool("run", "--key-file", "/nowhere", "--", "true"), 125);
+    ck_said("key file /nowhere: it, or its folder, is not there\n");
     world_clean();
 }
 
