@@ -620,8 +620,7 @@ struct sys_process_options {
     bool keeps_ignored; // the signals that are ignored here are there too, as with nohup
 };
 
-// The numbers of two signals.
-enum { SYS_SIGNAL_KILL = 9, SYS_SIGNAL_TERMINATE = 15 };
+enum { SYS_SIGNAL_KILL = 9, SYS_SIGNAL_TERMINATE = 15 }; // the numbers of two signals
 
 // How a process ended.
 struct sys_process_end {
