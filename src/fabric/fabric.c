@@ -137,6 +137,18 @@ static bool read_advertised(const char *text, struct sys_address *address) {
            address->scope == 0;
 }
 
+// What others take as a greeting is UTF-8, and a name may come from a file's or be cut within a
+// letter: then what is not ASCII becomes '?'.
+static int take_name(struct fabric *fabric, const char *name) {
+    snprintf(fabric->name, sizeof fabric->name, "%s", name);
+    ac_value text = ac_of_text(fabric->name);
+    int err = text.kind == AC_INVALID ? ac_error_of(text) : 0;
+    for (char *at = fabric->name; err == -EILSEQ && *at; at++)
+        *at = (unsigned char)*at < 128 ? *at : '?';
+    ac_drop(text);
+    return err == -EILSEQ ? 0 : err;
+}
+
 static int read_options(struct fabric *fabric, const struct fabric_options *options,
                         char text[256]) {
     if (options->peer == 0) {
@@ -148,8 +160,11 @@ static int read_options(struct fabric *fabric, const struct fabric_options *opti
     fabric->heartbeat = limit_or(options->heartbeat, HEARTBEAT_NS, HEARTBEAT_NS_MIN);
     fabric->grace = limit_or(options->grace, GRACE_NS, NS_PER_MS);
     fabric->introduces = options->introduces;
-    snprintf(fabric->name, sizeof fabric->name, "%s", options->name ? options->name : "");
-    int err = permits_read(options, &fabric->permits, text);
+    int err = take_name(fabric, options->name ? options->name : "");
+    if (err)
+        snprintf(text, 256, "%s", ac_strerror(err));
+    else
+        err = permits_read(options, &fabric->permits, text);
     if (err)
         return err;
     if (options->advertise && !read_advertised(options->advertise, &fabric->advertised)) {

@@ -122,7 +122,7 @@ static int explain(int err, const char *path, char text[TEXT_BYTES]) {
         advice =
             "it holds no key of 64 hexadecimal digits; copy it again, or remove it for a new one";
     else if (err == -ENOENT)
-        advice = "its folder is not there";
+        advice = "it, or its folder, is not there";
     // The advice matters more than the beginning of a long path.
     enum { PATH_SHOWN = TEXT_BYTES - 112 };
     size_t length = strlen(path);

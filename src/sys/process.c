@@ -8,7 +8,7 @@
 // death nor of sessions, limits and open executables. What the child may do is what a signal
 // handler may; other threads go on meanwhile. In the child:
 //
-//      signals: all to their defaults, none blocked
+//      signals: all to their defaults but those that stay ignored, none blocked
 //      session, death of the parent, rights, limits, folder
 //      descriptors: those to be passed are first copied above any target, then put in their
 //                   places, so that none can overwrite another; all others close with the exec
@@ -131,10 +131,15 @@ int sys_program_find(const char *name, const char *paths, char *found, size_t by
 }
 
 // Through the system call: the sanitizers keep notes of sigaction, in the memory of the parent.
-IN_CHILD static void reset_signals(void) {
+IN_CHILD static void reset_signals(bool keeps_ignored) {
     static const char nothing[64]; // a struct of the kernel: default action, no flags, no mask
-    for (int signal = 1; signal < NSIG; signal++)
-        syscall(SYS_rt_sigaction, signal, nothing, NULL, 8);
+    for (int signal = 1; signal < NSIG; signal++) {
+        uintptr_t now[8] = {0}; // likewise, the action first
+        if (keeps_ignored)
+            syscall(SYS_rt_sigaction, signal, NULL, now, 8);
+        if (now[0] != (uintptr_t)SIG_IGN)
+            syscall(SYS_rt_sigaction, signal, nothing, NULL, 8);
+    }
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, nothing, NULL, 8);
 }
 
@@ -164,7 +169,7 @@ IN_CHILD static int run_child(void *argument) {
     const struct sys_process_options *how = start->how;
     char *const *environment = how->environment ? how->environment : environ;
     int executable = how->executable;
-    reset_signals();
+    reset_signals(how->keeps_ignored);
     start->what = "session, rights or folder";
     int err = take_rights(start);
     if (!err) {

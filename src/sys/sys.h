@@ -617,10 +617,10 @@ struct sys_process_options {
     bool dies_with_us;  // gets SIGKILL when this process ends; start it from the main thread then
     bool own_session;   // leads a session of its own, so that all its children can be ended with it
     bool no_new_rights; // cannot gain rights by running set-user-id programs; makes no core files
+    bool keeps_ignored; // the signals that are ignored here are there too, as with nohup
 };
 
-// The numbers of two signals.
-enum { SYS_SIGNAL_KILL = 9, SYS_SIGNAL_TERMINATE = 15 };
+enum { SYS_SIGNAL_KILL = 9, SYS_SIGNAL_TERMINATE = 15 }; // the numbers of two signals
 
 // How a process ended.
 struct sys_process_end {

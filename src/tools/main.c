@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The program `asyncoro`: a table of subcommands.
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/tools.h"
 
@@ -331,10 +333,30 @@ int tool_read_words(const char *tool, int count, char **arguments,
     return err;
 }
 
+// Opens those of standard input, output and error that are closed: else what we open next would
+// take their places, and be read and written as if it were they.
+static void fill_standard(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+// What was not written, as on a full disk, was not told.
+static int check_output(int code) {
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    fprintf(stderr, "asyncoro: not all could be written to standard output\n");
+    return code == EXIT_GOOD ? EXIT_FAILED : code;
+}
+
 int main(int argc, char **argv) {
+    fill_standard();
     if (argc < 2) {
         print_help();
-        return EXIT_GOOD;
+        return check_output(EXIT_GOOD);
     }
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
@@ -346,6 +368,6 @@ int main(int argc, char **argv) {
         return unknown(name);
     for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-            return print_tool(tool);
-    return tool->run(argc - 2, argv + 2);
+            return check_output(print_tool(tool));
+    return check_output(tool->run(argc - 2, argv + 2));
 }

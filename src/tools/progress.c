@@ -142,7 +142,8 @@ void progress_count(struct progress *it, const long long counts[PROGRESS_COUNTS]
     long long ended = 0;
     for (int i = PROGRESS_FINISHED; i < PROGRESS_COUNTS; i++)
         ended += counts[i];
-    double passed = (double)(now - it->asked) * 1e-9;
+    // Before the first one ended the time was theirs, too.
+    double passed = (double)(now - (it->ended > 0 ? it->asked : it->begun)) * 1e-9;
     if (passed > 0) {
         double rate = (double)(ended - it->ended) / passed;
         // The first one is all that is known; later ones count by the time for which they stand.

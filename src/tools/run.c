@@ -15,7 +15,9 @@
 // this process. As with a key file, programs of the same user can read it.
 //
 // Signals. From the terminal the program gets them as well as we do: it is in our process group.
-// Those that somebody has sent to us are passed on. Before the program runs they end the run.
+// Those that somebody has sent to us are passed on, and that the terminal is gone: where no shell
+// is between, we alone are told. Before the program runs they end the run. What is ignored here the
+// program ignores too, as with nohup.
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -115,7 +117,6 @@ static int start_network(void) {
     struct loop *loop = loop_need(&err);
     const struct ac_network_options how = {.size = sizeof how,
                                            .name = "asyncoro run",
-                                           .unseen = true,
                                            .loopback_only = run.loopback || !is_sought(),
                                            .no_discovery = !is_sought(),
                                            .discovery_port = (uint16_t)run.discovery_port,
@@ -268,7 +269,7 @@ static void stop_here(void) {
 static void pass_on(const struct signalfd_siginfo *info) {
     int number = (int)info->ssi_signo;
     bool ends = number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT;
-    bool sent = info->ssi_code <= 0; // by a process, and not by the terminal
+    bool sent = info->ssi_code <= 0 || number == SIGHUP; // by a process, and not by the terminal
     if (!run.runs && ends && !run.ended_by) {
         run.ended_by = number;
         (void)ac_cancel(run.main);
@@ -305,7 +306,10 @@ static int open_signals(void) {
     for (size_t i = 0; i < countof(passed); i++)
         if (sigaction(passed[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
             sigaddset(&set, passed[i]);
-    int err = -pthread_sigmask(SIG_BLOCK, &set, NULL);
+    // That nobody reads how far the program is is no reason to end it.
+    sigset_t blocked = set;
+    sigaddset(&blocked, SIGPIPE);
+    int err = -pthread_sigmask(SIG_BLOCK, &blocked, NULL);
     run.signals = err ? err : signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return err ? err : run.signals < 0 ? -errno : 0;
 }
@@ -333,7 +337,8 @@ static int start_program(void) {
                                             .output = STDOUT_FILENO,
                                             .error = STDERR_FILENO,
                                             .extra = -1,
-                                            .dies_with_us = true};
+                                            .dies_with_us = true,
+                                            .keeps_ignored = true};
     err = sys_process_start(&run.process, &how);
     if (err)
         run.code = code_of(err);
@@ -371,14 +376,14 @@ static ac_value show_progress(ac_value unused) {
 }
 
 static void say_where(void) {
+    const char *key = run.keys.count ? run.key_path : run.key_file;
     if (!run.own)
         fprintf(stderr, "asyncoro run: the scheduler at %s\n", run.address);
     else
         fprintf(stderr,
                 "asyncoro run: a scheduler and a node of its own; see: asyncoro jobs --loopback "
                 "--peer %s%s%s\n",
-                run.address, run.keys.count ? " --key-file " : "",
-                run.keys.count ? run.key_path : "");
+                run.address, key ? " --key-file " : "", key ? key : "");
 }
 
 static void begin_progress(void) {

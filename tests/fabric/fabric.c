@@ -392,6 +392,21 @@ TEST(a_program_can_be_reached_by_its_address) {
     rig_close_all();
 }
 
+// As that of a program whose file has such a name.
+TEST(a_name_that_is_no_text_keeps_nobody_away) {
+    struct fabric_options options = rig_options(1);
+    options.name = "caf\xe9@host";
+    struct side *a = side_open(&options), *b = side_of(2);
+    struct sys_address there = loopback(side_port(b));
+    ck_assert_int_eq(rig_in(a, fabric_reach(a->fabric, &there, ac_after(5), a)), 0);
+    rig_until(a->reached && b->linked == 1, 5);
+    ck_assert_int_eq(a->reach_err, 0);
+    struct fabric_peer found;
+    ck_assert(rig_in(b, fabric_peer_find(b->fabric, 1, &found)));
+    ck_assert_str_eq(found.name, "caf?@host");
+    rig_close_all();
+}
+
 TEST(what_cannot_be_reached_gives_an_answer_in_time) {
     struct side *a = side_of(1);
     int fd = socket(AF_INET, SOCK_STREAM, 0); // holds a port, and does not listen

@@ -220,6 +220,9 @@ TEST(signals_are_as_at_the_beginning) {
         arguments, "cat /proc/self/status | grep -E '^Sig(Blk|Ign|Cgt)' | tr -d 'A-Za-z:\\t\\n'");
     output_of(&how, text, sizeof text);
     ck_assert_str_eq(text, "000000000000000000000000000000000000000000000000");
+    how.keeps_ignored = true;
+    output_of(&how, text, sizeof text);
+    ck_assert_str_eq(text, "000000000000000000000000000010000000000000000000");
     sigset_t now;
     sigprocmask(SIG_BLOCK, NULL, &now);
     ck_assert(sigismember(&now, SIGUSR1)); // our own mask is as it was

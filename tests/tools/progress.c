@@ -68,6 +68,19 @@ TEST(lines_tell_what_is_done) {
     world_clean();
 }
 
+// Three jobs that end at once after two seconds were not more than one and a half a second.
+TEST(the_rate_counts_the_time_before_the_first_end) {
+    double rate = 100;
+    world_make();
+    ck_assert_int_eq(run_tool("run", "--progress", "--every", "1", "--workers", "1", "--", "sh",
+                              "-c", "sleep 2; exec \"$0\" --jobs", own_path()),
+                     0);
+    const char *last = strstr(tool_said, "2 done, 1 failed, 0 running, 0 waiting; ");
+    ck_assert_msg(last && sscanf(strstr(last, "; "), "; %lf/s", &rate) == 1, "%s", tool_said);
+    ck_assert_msg(rate < 1.6, "%s", tool_said);
+    world_clean();
+}
+
 // A run whose program stays until its input ends.
 struct shown_run {
     struct sys_process process;
@@ -250,5 +263,21 @@ TEST(ctrl_z_gives_the_terminal_back) {
     ck_assert(await_shown("\033[1;23r"));
     ck_assert_int_eq(kill(pid, SIGTERM), 0);
     ck_assert_int_eq(end_there(pid), 128 + SIGTERM);
+    world_clean();
+}
+
+// The program is told by us where no shell does that.
+TEST(a_terminal_that_goes_ends_the_program) {
+    int status;
+    world_make();
+    pid_t pid = start_there("xterm", "--", "sh", "-c", "echo ready; exec sleep 1000");
+    ck_assert(await_shown("\033[1;23r"));
+    sys_fd_close(terminal);
+    int handle = (int)syscall(SYS_pidfd_open, pid, 0);
+    ck_assert(world_ends(handle, TEST_PATIENCE_S));
+    sys_fd_close(handle);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 128 + SIGHUP);
     world_clean();
 }

@@ -173,8 +173,13 @@ TEST(with_the_users_key_the_program_has_that) {
     char file[128];
     snprintf(file, sizeof file, "%s", getenv("ASYNCORO_KEY_FILE"));
     setenv("ASYNCORO_KEY_FILE", "/nowhere", 1);
-    ck_assert_int_eq(run_tool("run", "--key-file", file, "--", own_path(), "--square", "10"), 0);
+    ck_assert_int_eq(
+        run_tool("run", "--progress", "--key-file", file, "--", own_path(), "--square", "10"), 0);
     ck_said("squared");
+    snprintf(text, sizeof text, " --key-file %.128s\n", file); // for who wants to look
+    ck_said(text);
+    ck_assert_int_eq(run_tool("run", "--key-file", "/nowhere", "--", "true"), 125);
+    ck_said("key file /nowhere: it, or its folder, is not there\n");
     world_clean();
 }
 
@@ -210,6 +215,26 @@ TEST(where_that_does_not_answer_this_is_said) {
 }
 
 // Each has a scheduler of its own, also when the second one seeks one while the first runs.
+// It has no names, and says so.
+TEST(while_it_runs_others_learn_what_names_there_are) {
+    struct sys_process process;
+    int output, code;
+    char line[256];
+    world_make();
+    make_key();
+    start_run(&process, &output, "--loopback", "--", "sh", "-c", "echo ready; exec sleep 1000");
+    read_line(output, line);
+    do
+        code = run_tool("names", "--loopback");
+    while (strstr(tool_said, "nobody was found"));
+    ck_assert_str_eq(tool_said, "");
+    ck_assert_int_eq(code, 0);
+    ck_assert_int_eq(sys_process_signal(&process, SIGTERM, false), 0);
+    ck_assert_int_eq(end_of(&process).code, 128 + SIGTERM);
+    sys_fd_close(output);
+    world_clean();
+}
+
 TEST(two_at_once_have_nothing_to_do_with_each_other) {
     struct sys_process first;
     int output;
@@ -245,6 +270,52 @@ TEST(signals_are_passed_on) {
     ck_assert(!end.by_signal);
     ck_assert_int_eq(end.code, 9);
     sys_fd_close(output);
+    world_clean();
+}
+
+// `asyncoro run` started by a shell, whose words these are, "$0" being the program. Its exit code.
+static int run_by_shell(const char *words) {
+    char path[512];
+    struct sys_process process;
+    world_tool(path);
+    const char *const arguments[] = {"sh", "-c", words, path, NULL};
+    const struct sys_process_options how = {.path = "/bin/sh",
+                                            .arguments = (char *const *)arguments,
+                                            .input = -1,
+                                            .output = -1,
+                                            .error = -1,
+                                            .extra = -1,
+                                            .dies_with_us = true};
+    ck_assert_int_eq(sys_process_start(&process, &how), 0);
+    struct sys_process_end end = end_of(&process);
+    ck_assert(!end.by_signal);
+    return end.code;
+}
+
+// As with nohup.
+TEST(what_is_ignored_the_program_ignores_too) {
+    world_make();
+    ck_assert_int_eq(run_by_shell("trap '' HUP; exec \"$0\" run -- sh -c 'kill -HUP $$; exit 9'"),
+                     9);
+    ck_assert_int_eq(run_by_shell("exec \"$0\" run -- sh -c 'kill -HUP $$; exit 9'"), 128 + SIGHUP);
+    world_clean();
+}
+
+// What is closed is nothing, and not something of the run's.
+TEST(without_standard_streams_the_program_has_empty_ones) {
+    world_make();
+    ck_assert_int_eq(run_by_shell("exec \"$0\" run -- cat <&-"), 0);
+    ck_assert_int_eq(run_by_shell("exec \"$0\" run -- echo text >&-"), 0);
+    ck_assert_int_eq(run_by_shell("exec \"$0\" run -- sh -c 'cat && echo text >&2' <&- >&- 2>&-"),
+                     0);
+    world_clean();
+}
+
+TEST(that_nobody_reads_how_far_it_is_ends_nothing) {
+    world_make();
+    ck_assert_int_eq(run_by_shell("cd $XDG_CACHE_HOME; { \"$0\" run --progress -- sh -c 'exit 9'; "
+                                  "echo $? >code; } 2>&1 | :; exit $(cat code)"),
+                     9);
     world_clean();
 }
 
