@@ -469,6 +469,8 @@ static int read_arguments(int count, char **arguments) {
     }
     run.where = !run.where ? "any" : *run.where ? run.where : "here";
     int err = sys_program_find(run.program[0], sys_program_paths(), run.found, sizeof run.found);
+    if (!err && access(run.found, X_OK) < 0)
+        err = -errno; // before anything is started for it
     if (err)
         complain(run.program[0], err);
     return err ? code_of(err) : EXIT_GOOD;

@@ -93,6 +93,7 @@ static struct sys_process_end end_of(struct sys_process *process) {
 }
 
 TEST(its_arguments_are_checked) {
+    world_make();
     ck_assert_int_eq(run_tool("help", "run"), 0);
     ck_said("128 and the signal's number");
     ck_assert_int_eq(run_tool("run"), 125);
@@ -104,6 +105,10 @@ TEST(its_arguments_are_checked) {
     ck_said("no-such-program");
     ck_assert_int_eq(run_tool("run", "--", "/nowhere/program"), 127);
     ck_assert_int_eq(run_tool("run", "--", "/etc/passwd"), 126);
+    char cache[160]; // of nodes: none was started
+    snprintf(cache, sizeof cache, "%s/asyncoro", world_folder);
+    ck_assert_int_eq(access(cache, F_OK), -1);
+    world_clean();
 }
 
 TEST(what_keeps_it_from_beginning_is_said) {
