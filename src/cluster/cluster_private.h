@@ -284,7 +284,9 @@ int outside_network(const struct ac_network_options *network, const struct key_r
 // From now on signals are told to the life, and with `input` the end of standard input, and the
 // running coroutine gets a message. 0 or an error.
 int outside_watch(struct outside *outside, bool input);
-// A daemon coroutine that may call whatever it likes. 0 or an error.
+// A daemon coroutine that may call whatever it likes. NULL: no memory.
+struct coro *outside_daemon(ac_function function, void *argument, const char *name);
+// The same, for who does not want to know it. 0; -ENOMEM.
 int outside_spawn(ac_function function, void *argument, const char *name);
 // What was printed is to be seen; and the service manager, if there is one, is told.
 void outside_say_ready(void);
@@ -342,9 +344,6 @@ int gift_begin(struct node *node, const struct intake *intake, const char *name,
                ac_ref to, ac_value wanted, uint64_t round);
 
 // ---- host.c ----
-
-// A daemon of a node. NULL: no memory.
-struct coro *cluster_daemon(ac_function function, void *argument, const char *name);
 
 // The daemon, as its hosts see it.
 struct node {

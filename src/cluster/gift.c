@@ -50,7 +50,7 @@ int gift_begin(struct node *node, const struct intake *intake, const char *name,
     snprintf(gift->name, sizeof gift->name, "%s", name);
     cargo_send(&gift->sending, wanted, round);
     int err = intake_cargo(intake, &gift->cargo);
-    if (!err && cluster_daemon(run_gift, gift, "a program that is passed on")) {
+    if (!err && outside_daemon(run_gift, gift, "a program that is passed on")) {
         node->gift_count++;
         return 0;
     }

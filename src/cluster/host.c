@@ -147,13 +147,6 @@ static ac_value run_listener(ac_value argument);
 
 // ---- making ----
 
-struct coro *cluster_daemon(ac_function function, void *argument, const char *name) {
-    const struct ac_spawn_options options = {
-        .size = sizeof options, .name = name, .daemon = true, .stack_bytes = 256 << 10};
-    int err = 0;
-    return coro_create(loop_here, function, ac_of_pointer(argument), &options, true, &err);
-}
-
 static bool read_open(struct host *host, ac_value open, bool *again) {
     const char *word, *name, *address;
     uint32_t workers_max;
@@ -211,7 +204,7 @@ void host_create(struct node *node, ac_value open) {
         good = false; // nothing more is to be made
     else if (old)
         end_host(old);
-    host->coro = good ? cluster_daemon(run_host, host, "host") : NULL;
+    host->coro = good ? outside_daemon(run_host, host, "host") : NULL;
     if (!host->coro) {
         ac_drop(host->cargo);
         memory_release(host);
@@ -345,8 +338,8 @@ static int start_worker(struct host *host, char problem[SYS_WARD_PROBLEM_BYTES])
         memory_release(keeper);
         return err;
     }
-    struct coro *coro = cluster_daemon(run_keeper, keeper, "keeper of a worker");
-    struct coro *listener = coro ? cluster_daemon(run_listener, keeper, "listener of a worker")
+    struct coro *coro = outside_daemon(run_keeper, keeper, "keeper of a worker");
+    struct coro *listener = coro ? outside_daemon(run_listener, keeper, "listener of a worker")
                                  : NULL;
     if (!listener) { // it cannot be looked after
         sys_ward_end(&keeper->ward, true);

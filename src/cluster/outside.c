@@ -24,12 +24,15 @@ int outside_open(struct outside *outside, struct life *life, char text[256]) {
 
 void outside_close(struct outside *outside) { sys_fd_close(outside->signals); }
 
-int outside_spawn(ac_function function, void *argument, const char *name) {
+struct coro *outside_daemon(ac_function function, void *argument, const char *name) {
     const struct ac_spawn_options options = {
         .size = sizeof options, .name = name, .daemon = true, .stack_bytes = 256 << 10};
     int err = 0;
-    return coro_create(loop_here, function, ac_of_pointer(argument), &options, true, &err) ? 0
-                                                                                           : err;
+    return coro_create(loop_here, function, ac_of_pointer(argument), &options, true, &err);
+}
+
+int outside_spawn(ac_function function, void *argument, const char *name) {
+    return outside_daemon(function, argument, name) ? 0 : -ENOMEM;
 }
 
 int outside_network(const struct ac_network_options *network, const struct key_ring *keys,
