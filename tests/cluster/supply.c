@@ -318,6 +318,50 @@ TEST(a_node_passes_on_what_it_has_and_asks_once_more_for_what_does_not_come) {
     world_end();
 }
 
+// Who wants what workers write has all of it, and its end, before the end of the worker is told.
+static ac_value await_end_of_output(ac_value unused) {
+    static struct cargo cargo;
+    static struct said own;
+    struct cargo_sending sending = {.wanted = ac_nil};
+    char problem[PROBLEM_BYTES];
+    ck_assert_int_eq(cargo_open(&cargo, NULL), 0);
+    own.item = cargo.items[0];
+    ck_assert_int_eq(elf_read(own.item.fd, &own.facts, problem), 0);
+    open_with(find_node(), ac_list(ac_list(item_of(&own)),
+                                   ac_list(ac_list(0, elf_to_value(&own.facts), "test", ac_nil)),
+                                   ac_nil, ac_nil, true));
+    ac_ref host = await_need(0);
+    cargo_send(&sending, ac_list(0), 1);
+    for (bool over = false; !over;)
+        ck_assert_int_eq(ac_send(host, cargo_next(&cargo, &sending, &over)), 0);
+    ac_drop(await_word("worker"));
+    ck_assert_int_eq(ac_send(host, ac_list("end", 1)), 0);
+    bool ended = false, gone = false;
+    while (!gone) {
+        ac_value message;
+        const char *word, *node;
+        int64_t number;
+        ac_span bytes;
+        ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
+        gone = message_is(message, "gone");
+        if (message_is(message, "output") &&
+            ac_unpack(message, &word, &node, &number, &bytes) == 0 && number == 1)
+            ended |= bytes.bytes == 0;
+        ac_drop(message);
+    }
+    ck_assert(ended);
+    ck_assert_int_eq(ac_send(host, ac_list("close")), 0);
+    cargo_send_end(&sending);
+    cargo_close(&cargo);
+    return unused;
+}
+
+TEST(what_a_worker_writes_ends_before_its_end_is_told) {
+    world_begin("1");
+    world_run(await_end_of_output);
+    world_end();
+}
+
 // Of two nodes one is taken; when it is killed, the other one.
 static ac_value take_one_node(ac_value unused) {
     (void)unused;
