@@ -228,8 +228,8 @@ void agent_end_by_force(struct worker_agent *worker) {
 }
 
 // What the journal is to know of jobs is in its file before they go out. A message of jobs that did
-// not go out: if the worker is gone, the monitor tells. What is too
-// large to be sent was not let in by the client.
+// not go out: if the worker is gone, the monitor tells. What is too large to be sent was not let in
+// by the client.
 static void send_things(struct worker_agent *worker) {
     if (worker->desk->record && !batch_empty(&worker->out))
         (void)journal_flush(worker->desk->scheduler->journal);
