@@ -43,9 +43,10 @@
 // again perhaps, of all that have begun; THING_HAS of those that have not; then "all".
 //
 // Jobs begin in the order in which they came: one after the other, or all at once if `many`. What
-// is about to run is told, and the message handed to the system, before it runs: should the worker
-// crash, it is known what it had begun. Of functions whose jobs are short, some are told of at
-// once, and run one after the other. One that had begun at a worker that was lost may be what ended
+// is about to run is told before it runs, and of a job that may take its time the message is handed
+// to the system. Of functions whose jobs are short, some are told of at once, and run one after the
+// other; that news is mostly on its way together with that of their ends. Should the worker crash,
+// descriptor 4 tells what it had begun. One that had begun at a worker that was lost may be what ended
 // it: it begins alone, and only when the agent has said that it knows all that went before. A job
 // that is cancelled before it began is reported as cancelled. The worker leaves when its agent has
 // ended or, unless it stays, is lost.
@@ -129,6 +130,7 @@ struct worker {
     bool greeted;  // by an agent that is to be told all
     bool many;
     bool asked; // whether what is in the round may begin
+    bool brief; // what is in the round is likely to be over at once
     bool leaving;
     bool kicked;                // there is a kick in the mailbox of main
     bool broken;                // no memory for a report: it leaves, and what it had is lost
@@ -399,6 +401,7 @@ static int task_tell(struct task *task) {
 static bool begin_round(struct worker *worker) {
     double ns = 0;
     uint32_t count = 0;
+    bool brief = true;
     if (worker->asked || !list_empty(&worker->round) ||
         (!worker->many && !list_empty(&worker->running)))
         return false;
@@ -412,8 +415,10 @@ static bool begin_round(struct worker *worker) {
         if (task_tell(task) < 0)
             continue;
         ns += is_short ? mean : ROUND_NS;
+        brief &= is_short;
         count++;
     }
+    worker->brief = brief;
     worker->asked &= count > 0;
     return count > 0;
 }
@@ -820,7 +825,7 @@ static int serve(struct worker *worker) {
             err = send_news(worker);
         if (told && !err && worker->asked && ac_ref_is(worker->agent))
             err = send_to_agent(worker, ac_list("ask"));
-        else if (told && !err && !worker->asked)
+        else if (told && !err && !worker->asked && !worker->brief)
             err = wait_for_turn(worker);
         if (told && !worker->asked)
             run_next(worker, ac_now());

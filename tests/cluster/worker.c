@@ -3,6 +3,8 @@
 // cannot travel; and what becomes of one whose scheduler is lost.
 #include "cluster/played.h"
 
+#include <fcntl.h>
+
 static ac_value echo(ac_value to) {
     ac_value message;
     int64_t last = 0;
@@ -46,6 +48,16 @@ static ac_value wait_for_word(ac_value to) {
     return err ? ac_result(err) : message;
 }
 AC_JOB(wait_for_word)
+
+// Computes, and waits for nothing, until there is such a file; at once if there is to be none.
+static ac_value compute_until(ac_value path) {
+    ac_time end = ac_after(TEST_PATIENCE_S);
+    while (path.kind == AC_TEXT && access(ac_text_of(path), F_OK) < 0)
+        if (ac_now() > end)
+            return ac_of_error(-ETIMEDOUT, "nobody has made the file");
+    return ac_nil;
+}
+AC_JOB(compute_until)
 
 static ac_value not_declared(ac_value unused) { return unused; }
 
@@ -146,6 +158,39 @@ static ac_value watch_crash(ac_value unused) {
 TEST(a_worker_that_crashes_is_reported_with_its_last_words) {
     world_begin("1");
     world_run(watch_crash);
+    world_end();
+}
+
+static ac_value watch_long_among_short(ac_value unused) {
+    struct ac_job_exit job;
+    char path[TEST_TEMPLATE_BYTES];
+    (void)unused;
+    test_template(path);
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    for (int i = 0; i < 20; i++) {
+        ck_assert_int_gt(ac_submit(computation, compute_until, ac_nil), 0);
+        (void)world_await(AC_JOB_STARTED, 20);
+        ck_assert(world_next_exit(&job, 20));
+    }
+    ck_assert_int_gt(ac_submit(computation, compute_until, ac_of(path)), 0);
+    (void)world_await(AC_JOB_STARTED, 20);
+    fd = open(path, O_CREAT | O_EXCL | O_WRONLY, 0600);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    ck_assert(world_next_exit(&job, 20));
+    ck_assert_int_eq(job.exit.how, AC_FINISHED);
+    ac_drop(job.exit.value);
+    ck_assert_int_eq(unlink(path), 0);
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(that_a_job_has_begun_is_told_also_where_a_short_one_was_expected) {
+    world_begin("1");
+    world_run(watch_long_among_short);
     world_end();
 }
 
