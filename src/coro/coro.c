@@ -110,20 +110,25 @@ static __attribute__((noinline)) int park_and_choose(struct coro *coro) {
     return sys_switch(&coro->context, choose(coro->loop, false));
 }
 
-// A function of its own, without a frame: with what park_and_choose needs of one a spawn and its
-// end take a sixth longer.
-__attribute__((noinline)) int coro_park_slowly(struct coro *coro) {
+// As coro_park, where `next` is the first that is ready, has not run yet, and has `after` behind
+// it. A function of its own, without a frame: with what park_and_choose needs of one a spawn and
+// its end take a sixth longer.
+static __attribute__((noinline)) int park_to_begin(struct coro *coro, struct coro *next,
+                                                   struct coro *after, struct loop *loop) {
+    struct runner **runners = &loop->runners[next->stack_class];
+    if (unlikely(!*runners || loop_spend(loop) <= 0))
+        return park_and_choose(coro);
+    loop->ready_head = after;
+    loop_set_running(loop, next);
+    give_runner(next, runners);
+    return sys_switch(&coro->context, &next->context);
+}
+
+int coro_park_slowly(struct coro *coro) {
     struct loop *loop = coro->loop;
     struct coro *next = loop->ready_head;
-    // As coro_park, for one that has not run yet.
-    if (likely(next && !next->context.sp)) {
-        struct runner **runners = &loop->runners[next->stack_class];
-        if (likely(*runners && loop_spend(loop) > 0)) {
-            run_next(loop, next);
-            give_runner(next, runners);
-            return sys_switch(&coro->context, &next->context);
-        }
-    }
+    if (likely(next && !next->context.sp))
+        return park_to_begin(coro, next, next->ready_next, loop);
     return park_and_choose(coro);
 }
 
@@ -185,8 +190,8 @@ static void run_coroutines(void *argument) {
     struct runner runner = {.stack = loop->running->stack};
     sys_entered();
     sys_context_inherit(&runner.context, runner.stack, class);
+    struct coro *self = loop->running;
     for (;;) {
-        struct coro *self = loop->running;
         ac_value result = ac_nil;
         if (likely(!self->cancelled))
             result = self->function(self->argument);
@@ -196,11 +201,13 @@ static void run_coroutines(void *argument) {
             coro_check_stack(self);
         finish(loop, self, result);
         struct sys_context *to = next_after_end(loop, runner.stack, class);
-        if (!to)
+        if (!to) {
+            self = loop->running; // begins here
             continue;
+        }
         runner.next = loop->runners[class];
         loop->runners[class] = &runner;
-        sys_switch_apart(&runner.context, to);
+        self = container_of(sys_switch_apart(&runner.context, to).as, struct coro, context);
     }
 }
 
@@ -462,18 +469,37 @@ static __attribute__((noinline)) int yield_slowly(struct coro *self) {
     return coro_park(self);
 }
 
+// Who yields has been appended: goes on with `next`, which is the first and has `after` behind it.
+static inline __attribute__((always_inline)) int yield_to(struct loop *loop, struct coro *self,
+                                                          struct coro *next, struct coro *after) {
+    loop->ready_tail = self;
+    if (unlikely(!next->context.sp))
+        return park_to_begin(self, next, after, loop);
+    if (unlikely(loop_spend(loop) <= 0))
+        return park_and_choose(self);
+    loop->ready_head = after;
+    loop_set_running(loop, next);
+    return sys_switch(&self->context, &next->context);
+}
+
+// What follows from values at hand is not read back from the queue: a yield would wait for what the
+// last one has stored.
 int ac_yield(void) {
+    struct loop *loop = loop_here;
     struct coro *self = coro_here();
-    if (unlikely(!self || !coro_waits_plainly(self)))
+    if (unlikely(!self || !coro_waits_plainly(self) || !loop->ready_head))
         return yield_slowly(self);
+    struct coro *next = loop->ready_head, *after = next->ready_next;
     self->context.result = 0;
-    // Who yields is not alone as a rule: the stack of the one after next is cold, and its turn
-    // near.
-    struct coro *next = self->loop->ready_head;
-    if (likely(next && next->ready_next))
-        __builtin_prefetch(next->ready_next->context.sp);
-    coro_make_ready(self);
-    return coro_park(self);
+    self->ready_next = NULL;
+    if (!after) {
+        next->ready_next = self;
+        return yield_to(loop, self, next, self);
+    }
+    // The stack of the one after next is cold, and its turn near.
+    __builtin_prefetch(after->context.sp);
+    loop->ready_tail->ready_next = self;
+    return yield_to(loop, self, next, after);
 }
 
 static bool abandon_nothing(struct coro *coro) {

@@ -58,6 +58,13 @@ int sys_switch(struct sys_context *from, struct sys_context *to) {
     return result;
 }
 
+struct sys_turn sys_switch_apart(struct sys_context *from, struct sys_context *to) {
+    __sanitizer_start_switch_fiber(&from->fake_stack, to->bottom, to->bytes);
+    struct sys_turn turn = sys_context_switch_apart(from, to);
+    __sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
+    return turn;
+}
+
 void sys_entered(void) { __sanitizer_finish_switch_fiber(NULL, NULL, NULL); }
 
 void sys_context_inherit(struct sys_context *context, void *top, int class) {
@@ -94,6 +101,11 @@ int sys_switch(struct sys_context *from, struct sys_context *to) {
     return sys_context_switch(from, to);
 }
 
+struct sys_turn sys_switch_apart(struct sys_context *from, struct sys_context *to) {
+    __tsan_switch_to_fiber(to->fiber, 0);
+    return sys_context_switch_apart(from, to);
+}
+
 void sys_entered(void) {}
 
 void sys_context_inherit(struct sys_context *context, void *top, int class) {
@@ -108,14 +120,6 @@ void sys_context_of_thread(struct sys_context *context) {
 void sys_context_done(struct sys_context *context) {
     __tsan_destroy_fiber(context->fiber);
     context->fiber = NULL;
-}
-
-#endif
-
-#ifdef SYS_SANITIZED
-
-int sys_switch_apart(struct sys_context *from, struct sys_context *to) {
-    return sys_switch(from, to);
 }
 
 #endif

@@ -5,6 +5,8 @@
 // indirect jump (br), not in a return, for the reason told in switch_x86_64.S. The functions begin
 // with a landing pad for branch target identification (hint #34), a no-operation elsewhere.
 //
+// `to` stays where a second word of a result lies, x1, for sys_context_switch_apart.
+//
 // A parked stack:   sp -> x19 ... x30, in pairs, then d8 ... d15
     .text
 
@@ -59,7 +61,7 @@
 // int sys_context_switch(struct sys_context *from, struct sys_context *to)
     context_switch sys_context_switch
 
-// int sys_context_switch_apart(struct sys_context *from, struct sys_context *to)
+// struct sys_turn sys_context_switch_apart(struct sys_context *from, struct sys_context *to)
     context_switch sys_context_switch_apart
 
 // Where a new context starts (see sys_context_prepare): x19 is the entry function, x20 its

@@ -8,6 +8,8 @@
 // carries no CET mark, so that the linker switches shadow stacks off for the program: a switch of
 // stacks under them would need a shadow stack for each coroutine.
 //
+// `to` stays where a second word of a result lies, rdx, for sys_context_switch_apart.
+//
 // A parked stack:   sp -> r15 r14 r13 r12 rbx rbp (return address)
     .text
 
@@ -17,7 +19,7 @@
     .globl \name
     .hidden \name
     .type \name, @function
-    .p2align 4
+    .p2align 6
 \name:
     .cfi_startproc
     pushq %rbp
@@ -41,6 +43,7 @@
     movq %rsp, (%rdi)
     movq (%rsi), %rsp
     movl 8(%rsi), %eax
+    movq %rsi, %rdx
     popq %r15
     .cfi_adjust_cfa_offset -8
     .cfi_restore r15
@@ -70,7 +73,7 @@
 // int sys_context_switch(struct sys_context *from, struct sys_context *to)
     context_switch sys_context_switch
 
-// int sys_context_switch_apart(struct sys_context *from, struct sys_context *to)
+// struct sys_turn sys_context_switch_apart(struct sys_context *from, struct sys_context *to)
     context_switch sys_context_switch_apart
 
 // Where a new context starts (see sys_context_prepare): r12 is the entry function, r13 its

@@ -52,9 +52,8 @@
 // ---- context switch (switch_x86_64.S, switch_aarch64.S) ----
 
 struct sys_context {
-    void *sp;   // where its registers lie on its stack; NULL: it has no stack yet
-    int result; // what sys_switch returns in this context when it goes on: set by the one who wakes
-                // it
+    void *sp;      // where its registers lie on its stack; NULL: it has no stack yet
+    int result;    // what sys_switch returns in this context when it goes on: set by its waker
     uint32_t mark; // whatever its owner likes
 #ifdef SYS_ASAN
     void *fake_stack;
@@ -78,9 +77,8 @@ struct sys_table {
     void *raw;        // private: where that begins
 };
 
-// A table with nothing in it. If the address space of the process is limited (RLIMIT_AS) the table
-// is smaller, by half and by half again down to bytes_min: a sixteenth of the limit at the most. 0
-// or -ENOMEM.
+// A table with nothing in it. If address space is limited (RLIMIT_AS) it is smaller, by half and by
+// half again down to bytes_min: a sixteenth of the limit at the most. 0 or -ENOMEM.
 int sys_table_init(struct sys_table *table, size_t bytes_max, size_t bytes_min);
 // At least so many bytes, at most bytes_max, can be used afterwards. 0 or -ENOMEM.
 int sys_table_grow(struct sys_table *table, size_t bytes);
@@ -179,22 +177,24 @@ _Noreturn void sys_stack_overflowed(const void *owner);
 // Gives the thread's alternative signal stack back.
 void sys_overflow_unwatch(void);
 
-// Lays out a new context: the first switch to it calls entry(argument) on the stack; entry never
-// returns.
+// Lays out a new context: the first switch to it calls entry(argument), which never returns.
 void sys_context_prepare(struct sys_context *context, void *top, int class, void (*entry)(void *),
                          void *argument);
 
-// Parks the running context in `from` and goes on with `to`. Returns, when somebody switches back,
-// from->result.
+// Parks the running context in `from`, goes on with `to`, and when back returns from->result.
 int sys_context_switch(struct sys_context *from, struct sys_context *to);
-// The same for who always parks at one and the same place: its jump is another one, so that where
-// that leads is easier to guess for the processor (a quarter of the time of a short coroutine).
-int sys_context_switch_apart(struct sys_context *from, struct sys_context *to);
+// The same for who always parks at one place: the processor guesses more easily where a jump of its
+// own leads (a quarter of the time of a short coroutine), and a register says as who it goes on.
+struct sys_turn {
+    uint64_t result;        // its lower half is that of the other function
+    struct sys_context *as; // `to` of the one who switched here: `from`, or what took it over
+};
+struct sys_turn sys_context_switch_apart(struct sys_context *from, struct sys_context *to);
 
 #ifdef SYS_SANITIZED
 // The same, telling the sanitizers.
 int sys_switch(struct sys_context *from, struct sys_context *to);
-int sys_switch_apart(struct sys_context *from, struct sys_context *to);
+struct sys_turn sys_switch_apart(struct sys_context *from, struct sys_context *to);
 // First thing on a new stack.
 void sys_entered(void);
 // A context that begins in a call on a stack that is in use already.
@@ -211,7 +211,7 @@ void sys_context_done(struct sys_context *context);
 static inline int sys_switch(struct sys_context *from, struct sys_context *to) {
     return sys_context_switch(from, to);
 }
-static inline int sys_switch_apart(struct sys_context *from, struct sys_context *to) {
+static inline struct sys_turn sys_switch_apart(struct sys_context *from, struct sys_context *to) {
     return sys_context_switch_apart(from, to);
 }
 static inline void sys_entered(void) {}

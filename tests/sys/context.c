@@ -64,6 +64,24 @@ TEST(the_word_at_the_top_is_left_alone) {
     ck_assert_ptr_eq(*(void **)stack, &count);
 }
 
+static void note_as_who(void *argument) {
+    sys_entered();
+    for (;;)
+        *(struct sys_context **)argument = sys_switch_apart(&other, &home).as;
+}
+
+TEST(who_parks_apart_learns_as_which_context_it_goes_on) {
+    struct sys_context *seen = NULL, heir;
+    prepare(note_as_who, &seen);
+    sys_switch(&home, &other);
+    ck_assert_ptr_null(seen);
+    sys_switch(&home, &other);
+    ck_assert_ptr_eq(seen, &other);
+    sys_context_take_over(&heir, &other);
+    sys_switch(&home, &heir);
+    ck_assert_ptr_eq(seen, &heir);
+}
+
 static void switch_to_itself(void *argument) {
     sys_entered();
     for (int i = 0; i < 10; i++) {
