@@ -133,7 +133,8 @@ AC_API int ac_network_start_with(const struct ac_network_options *options);
 // "" if nothing did, and if there was not even a loop, or memory, to keep it in.
 AC_API const char *ac_network_error(void);
 
-// Where this process listens, "192.168.1.7:51350". Does not wait. -ENOTCONN without network.
+// Where this process listens, "192.168.1.7:51350". Does not wait. 0; -ENOTCONN without network;
+// -EINVAL for NULL.
 AC_API int ac_network_address(char text[64]);
 
 // Gives a name to a coroutine, a channel or a function of this process, by which all peers find it.
@@ -316,7 +317,7 @@ AC_API int ac_peers_unwatch(void);
 AC_API bool ac_peer_change_of(ac_value message, struct ac_peer_change *change);
 
 // Where a reference lives: "here", or the address of its process; "" if that is not known. Does not
-// wait. Returns 0 or -EHOSTUNREACH.
+// wait. 0; -EHOSTUNREACH; -EINVAL for NULL.
 AC_API int ac_location(ac_ref ref, char text[64]);
 
 #ifdef __cplusplus
