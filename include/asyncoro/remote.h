@@ -120,10 +120,11 @@ struct ac_network_options {
 // Starts the network for the loop of this thread. May be called before ac_run or by a coroutine.
 // Does not wait (a key file is read or made). 0; -EALREADY if it is started; -EACCES if the key
 // file can be read by others, -EINVAL if it holds no key, a rule of rights or a list no network,
-// what is to be advertised is no address, or there is a certificate without authority; -E2BIG for
-// more than 64 networks; with a certificate the errors of ac_tls_create; -EADDRINUSE if a
-// port that was asked for is taken; -ENOTSUP on another loop than the first; -ENOMEM; or the
-// system's error. Says on standard error nothing; ac_network_error has the sentence.
+// what is to be advertised is no address, ASYNCORO_DISCOVERY_PORT no port, or there is a
+// certificate without authority; -E2BIG for more than 64 networks; with a certificate the errors of
+// ac_tls_create; -EADDRINUSE if a port that was asked for is taken; -ENOTSUP on another loop than
+// the first; -ENOMEM; or the system's error. Says on standard error nothing; ac_network_error has
+// the sentence.
 #define ac_network_start(...)                                                                      \
     ac_network_start_with(                                                                         \
         &(struct ac_network_options){.size = sizeof(struct ac_network_options), __VA_ARGS__})
@@ -152,8 +153,9 @@ AC_API int ac_unregister(const char *name);
 // appear while it waits, and a name given later is found when it is given. A holder here goes
 // before others, and one that was found is found again, without asking, until his process says that
 // he has the name no more, or is lost; so of several holders elsewhere it is the one that answered
-// first, and stays it as long as he has the name. Can wait; does not if the holder is known. 0;
-// -ETIMEDOUT if nobody has given the name by the deadline; -ECANCELED; -EPERM; -EINVAL; -ENOMEM.
+// first, and stays it as long as he has the name. Without network it is sought here alone. Can
+// wait; does not if the holder is known. 0; -ETIMEDOUT if nobody has given the name by the
+// deadline; -ECANCELED; -EPERM; -EINVAL; -ENOMEM.
 AC_API int ac_locate(const char *name, ac_ref *holder, ac_time deadline) AC_CHECKED;
 
 // The same at one peer alone: the process that listens at an address, as in ac_peers; as ac_peer
@@ -232,8 +234,8 @@ AC_API int ac_invoke_with(ac_ref function, ac_value argument, ac_ref *coroutine,
 // it answered. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -ENOTCONN without network; -EINVAL;
 // -ENOENT for an unknown host; -EACCES if it has another key or does not trust our certificate, or
 // the lists of networks forbid its address; -EKEYREJECTED if its certificate is not trusted;
-// -EPROTO if it speaks another version; -ECONNABORTED if it has closed us (ac_peer_close),
-// -EALREADY if we are just closing it; -ECONNREFUSED and the like.
+// -EPROTO if it speaks another version; -ELOOP if it is this process; -ECONNABORTED if it has
+// closed us (ac_peer_close), -EALREADY if we are just closing it; -ECONNREFUSED and the like.
 AC_API int ac_peer(const char *address, ac_time deadline) AC_CHECKED;
 
 struct ac_peer_info {
