@@ -249,7 +249,8 @@ AC_API int ac_job_why(ac_computation *computation, int64_t job, char *text, size
 //     ac_mapping_close(map);
 //
 // It takes arguments as fast as results are taken, so that neither of them piles up. It belongs to
-// the computation: ac_computation_close closes it too.
+// the computation: ac_computation_close closes it too. Status messages come to the mailbox as ever:
+// where no result comes, AC_JOBS_WAIT and AC_NODE_REFUSED there tell why.
 typedef struct ac_mapping ac_mapping;
 
 // The next argument into *item, which is taken: 1; 0 after the last; or an error, which ends the
