@@ -7,7 +7,7 @@
 // the user's configuration folder (~/.config/asyncoro/key) and copied to other computers by the
 // user. Every connection is TLS 1.3 with that key; whoever lacks it gets nothing. Ports: UDP 51350
 // for beacons; TCP 51350 for the first program of a computer, a port chosen by the system for the
-// others.
+// others. A process knows at most 1024 peers at once; more are not met.
 //
 // The key can be rotated while programs run (`asyncoro key rotate`, then `retire`): with two keys
 // in its file a process takes both, and a process that runs takes up what has changed in the file
