@@ -127,7 +127,7 @@ struct ac_network_options {
 // the sentence.
 #define ac_network_start(...)                                                                      \
     ac_network_start_with(                                                                         \
-        &(struct ac_network_options){.size = sizeof(struct ac_network_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_network_options){.size = sizeof(struct ac_network_options), __VA_ARGS__})
 AC_API int ac_network_start_with(const struct ac_network_options *options);
 
 // What failed in the last ac_network_start of this thread, on what, and what to do: one sentence.
@@ -196,7 +196,7 @@ struct ac_function_options {
 #define ac_function_open(function, ...)                                                            \
     ac_function_open_with(                                                                         \
         (function),                                                                                \
-        &(struct ac_function_options){.size = sizeof(struct ac_function_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_function_options){.size = sizeof(struct ac_function_options), __VA_ARGS__})
 AC_API ac_ref ac_function_open_with(ac_function function,
                                     const struct ac_function_options *options);
 
@@ -224,7 +224,7 @@ struct ac_invoke_options {
 #define ac_invoke(function, argument, coroutine, deadline, ...)                                    \
     ac_invoke_with(                                                                                \
         (function), ac_of(argument), (coroutine), (deadline),                                      \
-        &(struct ac_invoke_options){.size = sizeof(struct ac_invoke_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_invoke_options){.size = sizeof(struct ac_invoke_options), __VA_ARGS__})
 AC_API int ac_invoke_with(ac_ref function, ac_value argument, ac_ref *coroutine, ac_time deadline,
                           const struct ac_invoke_options *options) AC_CHECKED;
 
