@@ -126,7 +126,11 @@ static int ask(ac_computation *computation) {
                               .in_order = true);
     if (err)
         return err;
-    while ((err = ac_mapping_next(map, &one, AC_FOREVER)) > 0) {
+    while ((err = ac_mapping_next(map, &one, ac_after(10))) > 0 || err == -ETIMEDOUT) {
+        if (err < 0) {
+            ac_print_to(stderr, "no answer yet: does a node run, with the same key?\n");
+            continue;
+        }
         if (one.how == AC_FINISHED)
             ac_print("%s:%s\n", arguments[1 + one.index], ac_text_of(one.value));
         else

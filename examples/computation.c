@@ -35,6 +35,15 @@ static void print_end(const struct ac_job_exit *job) {
                  ac_strerror(job->exit.reason));
 }
 
+// Waits for the next message. Who waits for the first worker is told what it may be for.
+static int receive(ac_value *message, bool has_workers) {
+    int err = ac_receive(message, has_workers ? AC_FOREVER : ac_after(3));
+    if (err != -ETIMEDOUT)
+        return err;
+    ac_print_to(stderr, "no worker is ready: does a node run, with the same key?\n");
+    return ac_receive(message, AC_FOREVER);
+}
+
 static ac_value client(ac_value scale) {
     const int jobs = 10;
     int submitted = 0, done = 0;
@@ -46,7 +55,7 @@ static ac_value client(ac_value scale) {
         ac_print_to(stderr, "cannot compute: %s\n", ac_strerror(err));
         return ac_result(err);
     }
-    while (done < jobs && can_go_on && ac_receive(&message, AC_FOREVER) == 0) {
+    while (done < jobs && can_go_on && receive(&message, submitted > 0) == 0) {
         struct ac_job_exit job;
         struct ac_status status = {0};
         ac_ref idle = ac_no_ref;
@@ -57,6 +66,8 @@ static ac_value client(ac_value scale) {
             idle = job.worker;
         } else if (ac_status_of(message, &status) && status.kind == AC_WORKER_READY) {
             idle = status.worker;
+        } else if (status.kind == AC_NODE_REFUSED) {
+            ac_print_to(stderr, "no workers there: %s\n", status.text);
         } else if (status.kind == AC_SCHEDULER_GONE) { // only where it is a program of its own
             ac_print("no more jobs: %s\n", status.text);
             can_go_on = false;

@@ -47,7 +47,8 @@ static int look_into(struct found *found, const char *within) {
         ac_drop(item);
     }
     ac_drop(names);
-    return err == -ENOENT ? 0 : err; // it went meanwhile
+    // It went meanwhile; but that the whole is not there is not that it is empty.
+    return err == -ENOENT && *within ? 0 : err;
 }
 
 // A map from the names of all files to what is known of each.

@@ -54,6 +54,18 @@ static int draw(const char *path, const unsigned char *columns) {
     return fclose(file);
 }
 
+// Where there is no node, or none takes this program, messages say so.
+static void tell_news(void) {
+    ac_value message;
+    struct ac_status status;
+    while (ac_receive(&message, AC_NOW) == 0) {
+        if (ac_status_of(message, &status) &&
+            (status.kind == AC_JOBS_WAIT || status.kind == AC_NODE_REFUSED))
+            ac_print_to(stderr, "%s\n", status.text);
+        ac_drop(message);
+    }
+}
+
 // Gathers the columns as they come. 0, or an error.
 static int sweep(ac_computation *computation, unsigned char *columns) {
     int column = 0;
@@ -63,7 +75,11 @@ static int sweep(ac_computation *computation, unsigned char *columns) {
                               .user = &column, .job.retries = 2);
     if (err)
         return err;
-    while ((err = ac_mapping_next(map, &one, AC_FOREVER)) > 0) {
+    while ((err = ac_mapping_next(map, &one, ac_after(5))) > 0 || err == -ETIMEDOUT) {
+        if (err < 0) {
+            tell_news();
+            continue;
+        }
         ac_span grey = ac_span_of(one.value);
         for (size_t row = 0; row < ROWS && grey.bytes == ROWS; row++)
             columns[one.index * ROWS + (int64_t)row] = ((const unsigned char *)grey.at)[row];

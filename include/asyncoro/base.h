@@ -10,6 +10,10 @@
 // Time. A call that can wait takes an absolute deadline on the monotonic clock: `ac_after(1.5)`,
 // AC_NOW (try, never wait) or AC_FOREVER. Such calls are marked "Can wait." and fail with -EPERM,
 // waiting for nothing, when they are called outside a coroutine.
+//
+// C++. With gcc and clang all of this can be used from C++17 on. Options that follow by name stand
+// in the order in which their struct declares them, as C++ wants it, and -Wextra complains of those
+// that are left out: -Wno-missing-field-initializers.
 #ifndef ASYNCORO_BASE_H
 #define ASYNCORO_BASE_H
 
@@ -17,6 +21,21 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+// How options that follow by name, and lists, become what is passed to a function. That C++ has
+// them by name since C++20 alone is nothing that gcc and clang are to warn of.
+#ifdef __cplusplus
+#define AC_OPTIONS_(name) ac_address_{} & __extension__ name
+#define AC_ARRAY_(type, ...) ac_array_<type>({__VA_ARGS__})
+struct ac_address_ {};
+template <typename Type> inline const Type *operator&(ac_address_, const Type &it) { return &it; }
+template <typename Type, size_t count> inline const Type *ac_array_(const Type (&it)[count]) {
+    return it;
+}
+#else
+#define AC_OPTIONS_(name) &(struct name)
+#define AC_ARRAY_(type, ...) ((type[]){__VA_ARGS__})
+#endif
 
 #ifdef __cplusplus
 extern "C" {

@@ -86,9 +86,9 @@ struct ac_computation_file {
 };
 
 // Lists for the options that follow.
-#define AC_VARIANTS(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define AC_VARIANTS(...) AC_ARRAY_(const char *const, __VA_ARGS__, NULL)
 #define AC_SOURCE(...) AC_VARIANTS(__VA_ARGS__)
-#define AC_FILES(...) ((const struct ac_computation_file[]){__VA_ARGS__, {0}})
+#define AC_FILES(...) AC_ARRAY_(const struct ac_computation_file, __VA_ARGS__, {0})
 
 struct ac_computation_options {
     size_t size;        // sizeof(struct ac_computation_options); set by the macro
@@ -158,7 +158,7 @@ struct ac_computation_options {
 // -EMSGSIZE for a .setup_argument as for ac_run_at.
 #define ac_computation_open(computation, ...)                                                      \
     ac_computation_open_with((computation),                                                        \
-                             &(struct ac_computation_options){                                     \
+                             AC_OPTIONS_(ac_computation_options){                                  \
                                  .size = sizeof(struct ac_computation_options), __VA_ARGS__})
 AC_API int ac_computation_open_with(ac_computation **computation,
                                     const struct ac_computation_options *options) AC_CHECKED;
@@ -219,8 +219,9 @@ struct ac_job_options {
 #define AC_SUBMIT_PLAIN_(computation, function, argument)                                          \
     ac_submit_with((computation), (function), ac_of(argument), NULL)
 #define AC_SUBMIT_WITH_(computation, function, argument, ...)                                      \
-    ac_submit_with((computation), (function), ac_of(argument),                                     \
-                   &(struct ac_job_options){.size = sizeof(struct ac_job_options), __VA_ARGS__})
+    ac_submit_with(                                                                                \
+        (computation), (function), ac_of(argument),                                                \
+        AC_OPTIONS_(ac_job_options){.size = sizeof(struct ac_job_options), __VA_ARGS__})
 AC_API int64_t ac_submit_with(ac_computation *computation, ac_function function, ac_value argument,
                               const struct ac_job_options *options) AC_CHECKED;
 
@@ -249,7 +250,8 @@ AC_API int ac_job_why(ac_computation *computation, int64_t job, char *text, size
 //     ac_mapping_close(map);
 //
 // It takes arguments as fast as results are taken, so that neither of them piles up. It belongs to
-// the computation: ac_computation_close closes it too.
+// the computation: ac_computation_close closes it too. Status messages come to the mailbox as ever:
+// where no result comes, AC_JOBS_WAIT and AC_NODE_REFUSED there tell why.
 typedef struct ac_mapping ac_mapping;
 
 // The next argument into *item, which is taken: 1; 0 after the last; or an error, which ends the
@@ -284,7 +286,7 @@ struct ac_mapped {
 #define ac_mapping_open(mapping, computation, function, ...)                                       \
     ac_mapping_open_with(                                                                          \
         (mapping), (computation), (function),                                                      \
-        &(struct ac_mapping_options){.size = sizeof(struct ac_mapping_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_mapping_options){.size = sizeof(struct ac_mapping_options), __VA_ARGS__})
 AC_API int ac_mapping_open_with(ac_mapping **mapping, ac_computation *computation,
                                 ac_function function,
                                 const struct ac_mapping_options *options) AC_CHECKED;

@@ -55,8 +55,8 @@ typedef ac_value (*ac_function)(ac_value argument);
 // How to spawn. Zero means the default everywhere.
 struct ac_spawn_options {
     size_t size;        // sizeof(struct ac_spawn_options); set by the macro
-    const char *name;   // shown in messages for people; not copied, so a constant text as a rule
     const char *where;  // "file.c:12", set by the macro; shown with the name
+    const char *name;   // shown in messages for people; not copied, so a constant text as a rule
     size_t stack_bytes; // of the stack, rounded up to 16, 64, 256 KiB, 1 or 8 MiB; or small
     bool daemon;        // does not keep ac_run from returning
     bool joinable;      // its end is kept until somebody joins it, or the loop ends
@@ -86,7 +86,7 @@ struct ac_spawn_options {
 #define AC_SPAWN_PLAIN_(function, argument) ac_spawn_plain((function), ac_of(argument), AC_WHERE_)
 #define AC_SPAWN_WITH_(function, argument, ...)                                                    \
     ac_spawn_with((function), ac_of(argument),                                                     \
-                  &(struct ac_spawn_options){                                                      \
+                  AC_OPTIONS_(ac_spawn_options){                                                   \
                       .size = sizeof(struct ac_spawn_options), .where = AC_WHERE_, __VA_ARGS__})
 #define AC_WHERE_ __FILE__ ":" AC_TEXT_(__LINE__)
 #define AC_TEXT_(it) AC_TEXT_AGAIN_(it)
@@ -124,7 +124,7 @@ struct ac_run_options {
 // when only daemons are left on all of them, or when one has lost its poller; -EINVAL for too many,
 // -EAGAIN if there is no thread.
 #define ac_run(...)                                                                                \
-    ac_run_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
+    ac_run_with(AC_OPTIONS_(ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
 
 // The function under ac_run. `options` may be NULL.
 AC_API int ac_run_with(const struct ac_run_options *options);
@@ -143,7 +143,7 @@ AC_API uint32_t ac_loop(void);
 // ac_run. Blocks until the loops run. 0; -EALREADY if that has been done; -EPERM inside a
 // coroutine; else as ac_run.
 #define ac_start(...)                                                                              \
-    ac_start_with(&(struct ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
+    ac_start_with(AC_OPTIONS_(ac_run_options){.size = sizeof(struct ac_run_options), __VA_ARGS__})
 AC_API int ac_start_with(const struct ac_run_options *options);
 
 // Blocks until only daemons are left in the background, ends them and the loops, and returns what
@@ -246,8 +246,8 @@ struct ac_group_options {
 // Opens a group, into which coroutines are spawned by the option `.group`. Does not wait. 0, else
 // *group is NULL: -EPERM outside coroutines; -ENOMEM.
 #define ac_group_open(group, ...)                                                                  \
-    ac_group_open_with(                                                                            \
-        (group), &(struct ac_group_options){.size = sizeof(struct ac_group_options), __VA_ARGS__})
+    ac_group_open_with((group), AC_OPTIONS_(ac_group_options){                                     \
+                                    .size = sizeof(struct ac_group_options), __VA_ARGS__})
 AC_API int ac_group_open_with(ac_group **group, const struct ac_group_options *options) AC_CHECKED;
 
 // How many of the group have not ended. NULL counts none.

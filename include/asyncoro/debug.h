@@ -16,7 +16,8 @@
 // AC_TRACE=coro,message (any of sys, coro, message, io, fabric, remote, cluster; or all) tells
 // floor by floor what the library does, a line each on standard error: coroutines that begin, end
 // and are cancelled, their timers and new stacks; channels, subscriptions, monitors and messages
-// that nobody reads; connections, peers and jobs. Not each message.
+// that nobody reads; connections, peers and jobs. Not each message. Of words that are not known the
+// first is told of.
 //
 // AC_TRACE=frame shows each frame that goes to a peer or comes from one: its type and number, what
 // has been acknowledged, its size, and for a message the receiver and the beginning of its value;

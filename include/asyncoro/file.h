@@ -47,7 +47,7 @@ struct ac_file_options {
 #define AC_FILE_OPEN_(stream, path, mode, deadline, ...)                                           \
     ac_file_open_with(                                                                             \
         stream, path, mode, (deadline),                                                            \
-        &(struct ac_file_options){.size = sizeof(struct ac_file_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_file_options){.size = sizeof(struct ac_file_options), __VA_ARGS__})
 AC_API int ac_file_open_with(ac_stream **stream, const char *path, const char *mode,
                              ac_time deadline, const struct ac_file_options *options) AC_CHECKED;
 

@@ -63,7 +63,7 @@ struct ac_socket_options {
 #define AC_LISTEN_(listener, address, ...)                                                         \
     ac_listen_with(                                                                                \
         listener, (address),                                                                       \
-        &(struct ac_socket_options){.size = sizeof(struct ac_socket_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_socket_options){.size = sizeof(struct ac_socket_options), __VA_ARGS__})
 // The function under ac_listen. `options` may be NULL.
 AC_API int ac_listen_with(ac_listener **listener, const char *address,
                           const struct ac_socket_options *options) AC_CHECKED;
@@ -105,7 +105,7 @@ AC_API void ac_listener_close(ac_listener *listener);
 #define AC_CONNECT_(stream, address, deadline, ...)                                                \
     ac_connect_with(                                                                               \
         stream, address, (deadline),                                                               \
-        &(struct ac_socket_options){.size = sizeof(struct ac_socket_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_socket_options){.size = sizeof(struct ac_socket_options), __VA_ARGS__})
 // The function under ac_connect. `options` may be NULL.
 AC_API int ac_connect_with(ac_stream **stream, const char *address, ac_time deadline,
                            const struct ac_socket_options *options) AC_CHECKED;
@@ -264,9 +264,9 @@ struct ac_datagrams_options {
 // interface that there is not; -EADDRINUSE, -EACCES and the like from the system; -ENOMEM.
 #define ac_datagrams_open(datagrams, ...) AC_DATAGRAMS_OPEN_((datagrams), __VA_ARGS__, )
 #define AC_DATAGRAMS_OPEN_(datagrams, address, ...)                                                \
-    ac_datagrams_open_with(                                                                        \
-        datagrams, (address),                                                                      \
-        &(struct ac_datagrams_options){.size = sizeof(struct ac_datagrams_options), __VA_ARGS__})
+    ac_datagrams_open_with(datagrams, (address),                                                   \
+                           AC_OPTIONS_(ac_datagrams_options){                                      \
+                               .size = sizeof(struct ac_datagrams_options), __VA_ARGS__})
 // The function under ac_datagrams_open. `options` may be NULL.
 AC_API int ac_datagrams_open_with(ac_datagrams **datagrams, const char *address,
                                   const struct ac_datagrams_options *options) AC_CHECKED;

@@ -53,7 +53,7 @@ struct ac_process_options {
 };
 
 // The arguments of a program, closed by a NULL: AC_ARGUMENTS("sort", "-n").
-#define AC_ARGUMENTS(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define AC_ARGUMENTS(...) AC_ARRAY_(const char *const, __VA_ARGS__, NULL)
 
 // Starts a program: arguments[0] is sought in the folders of PATH unless it has a "/". Options
 // follow by name: ac_process_start(&process, AC_ARGUMENTS("sort"), AC_FOREVER, .input = AC_PIPE,
@@ -70,7 +70,7 @@ struct ac_process_options {
 #define AC_PROCESS_START_(process, arguments, deadline, ...)                                       \
     ac_process_start_with(                                                                         \
         process, arguments, (deadline),                                                            \
-        &(struct ac_process_options){.size = sizeof(struct ac_process_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_process_options){.size = sizeof(struct ac_process_options), __VA_ARGS__})
 AC_API int ac_process_start_with(ac_process **process, const char *const *arguments,
                                  ac_time deadline,
                                  const struct ac_process_options *options) AC_CHECKED;
@@ -152,7 +152,7 @@ struct ac_process_answer {
 #define AC_PROCESS_COMMUNICATE_(process, answer, deadline, ...)                                    \
     ac_process_communicate_with(                                                                   \
         process, answer, (deadline),                                                               \
-        &(struct ac_process_talk){.size = sizeof(struct ac_process_talk), __VA_ARGS__})
+        AC_OPTIONS_(ac_process_talk){.size = sizeof(struct ac_process_talk), __VA_ARGS__})
 AC_API int ac_process_communicate_with(ac_process *process, struct ac_process_answer *answer,
                                        ac_time deadline,
                                        const struct ac_process_talk *talk) AC_CHECKED;
@@ -173,7 +173,8 @@ typedef struct ac_signals ac_signals;
 // those that tell of faults (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT), or twice
 // the same; -EAGAIN when AC_SIGNALS_MAX are open; -EMFILE, -ENFILE; -ENOMEM; the error of a loop
 // that could not be made.
-#define ac_signals_open(signals, ...) ac_signals_open_list((signals), (const int[]){__VA_ARGS__, 0})
+#define ac_signals_open(signals, ...)                                                              \
+    ac_signals_open_list((signals), AC_ARRAY_(const int, __VA_ARGS__, 0))
 // The function under ac_signals_open: the numbers, closed by a 0.
 AC_API int ac_signals_open_list(ac_signals **signals, const int *numbers) AC_CHECKED;
 

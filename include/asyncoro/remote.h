@@ -7,7 +7,7 @@
 // the user's configuration folder (~/.config/asyncoro/key) and copied to other computers by the
 // user. Every connection is TLS 1.3 with that key; whoever lacks it gets nothing. Ports: UDP 51350
 // for beacons; TCP 51350 for the first program of a computer, a port chosen by the system for the
-// others.
+// others. A process knows at most 1024 peers at once; more are not met.
 //
 // The key can be rotated while programs run (`asyncoro key rotate`, then `retire`): with two keys
 // in its file a process takes both, and a process that runs takes up what has changed in the file
@@ -120,20 +120,22 @@ struct ac_network_options {
 // Starts the network for the loop of this thread. May be called before ac_run or by a coroutine.
 // Does not wait (a key file is read or made). 0; -EALREADY if it is started; -EACCES if the key
 // file can be read by others, -EINVAL if it holds no key, a rule of rights or a list no network,
-// what is to be advertised is no address, or there is a certificate without authority; -E2BIG for
-// more than 64 networks; with a certificate the errors of ac_tls_create; -EADDRINUSE if a
-// port that was asked for is taken; -ENOTSUP on another loop than the first; -ENOMEM; or the
-// system's error. Says on standard error nothing; ac_network_error has the sentence.
+// what is to be advertised is no address, ASYNCORO_DISCOVERY_PORT no port, or there is a
+// certificate without authority; -E2BIG for more than 64 networks; with a certificate the errors of
+// ac_tls_create; -EADDRINUSE if a port that was asked for is taken; -ENOTSUP on another loop than
+// the first; -ENOMEM; or the system's error. Says on standard error nothing; ac_network_error has
+// the sentence.
 #define ac_network_start(...)                                                                      \
     ac_network_start_with(                                                                         \
-        &(struct ac_network_options){.size = sizeof(struct ac_network_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_network_options){.size = sizeof(struct ac_network_options), __VA_ARGS__})
 AC_API int ac_network_start_with(const struct ac_network_options *options);
 
 // What failed in the last ac_network_start of this thread, on what, and what to do: one sentence.
 // "" if nothing did, and if there was not even a loop, or memory, to keep it in.
 AC_API const char *ac_network_error(void);
 
-// Where this process listens, "192.168.1.7:51350". Does not wait. -ENOTCONN without network.
+// Where this process listens, "192.168.1.7:51350". Does not wait. 0; -ENOTCONN without network;
+// -EINVAL for NULL.
 AC_API int ac_network_address(char text[64]);
 
 // Gives a name to a coroutine, a channel or a function of this process, by which all peers find it.
@@ -151,8 +153,9 @@ AC_API int ac_unregister(const char *name);
 // appear while it waits, and a name given later is found when it is given. A holder here goes
 // before others, and one that was found is found again, without asking, until his process says that
 // he has the name no more, or is lost; so of several holders elsewhere it is the one that answered
-// first, and stays it as long as he has the name. Can wait; does not if the holder is known. 0;
-// -ETIMEDOUT if nobody has given the name by the deadline; -ECANCELED; -EPERM; -EINVAL; -ENOMEM.
+// first, and stays it as long as he has the name. Without network it is sought here alone. Can
+// wait; does not if the holder is known. 0; -ETIMEDOUT if nobody has given the name by the
+// deadline; -ECANCELED; -EPERM; -EINVAL; -ENOMEM.
 AC_API int ac_locate(const char *name, ac_ref *holder, ac_time deadline) AC_CHECKED;
 
 // The same at one peer alone: the process that listens at an address, as in ac_peers; as ac_peer
@@ -193,7 +196,7 @@ struct ac_function_options {
 #define ac_function_open(function, ...)                                                            \
     ac_function_open_with(                                                                         \
         (function),                                                                                \
-        &(struct ac_function_options){.size = sizeof(struct ac_function_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_function_options){.size = sizeof(struct ac_function_options), __VA_ARGS__})
 AC_API ac_ref ac_function_open_with(ac_function function,
                                     const struct ac_function_options *options);
 
@@ -221,7 +224,7 @@ struct ac_invoke_options {
 #define ac_invoke(function, argument, coroutine, deadline, ...)                                    \
     ac_invoke_with(                                                                                \
         (function), ac_of(argument), (coroutine), (deadline),                                      \
-        &(struct ac_invoke_options){.size = sizeof(struct ac_invoke_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_invoke_options){.size = sizeof(struct ac_invoke_options), __VA_ARGS__})
 AC_API int ac_invoke_with(ac_ref function, ac_value argument, ac_ref *coroutine, ac_time deadline,
                           const struct ac_invoke_options *options) AC_CHECKED;
 
@@ -231,8 +234,8 @@ AC_API int ac_invoke_with(ac_ref function, ac_value argument, ac_ref *coroutine,
 // it answered. Can wait. 0; -ETIMEDOUT; -ECANCELED; -EPERM; -ENOTCONN without network; -EINVAL;
 // -ENOENT for an unknown host; -EACCES if it has another key or does not trust our certificate, or
 // the lists of networks forbid its address; -EKEYREJECTED if its certificate is not trusted;
-// -EPROTO if it speaks another version; -ECONNABORTED if it has closed us (ac_peer_close),
-// -EALREADY if we are just closing it; -ECONNREFUSED and the like.
+// -EPROTO if it speaks another version; -ELOOP if it is this process; -ECONNABORTED if it has
+// closed us (ac_peer_close), -EALREADY if we are just closing it; -ECONNREFUSED and the like.
 AC_API int ac_peer(const char *address, ac_time deadline) AC_CHECKED;
 
 struct ac_peer_info {
@@ -316,7 +319,7 @@ AC_API int ac_peers_unwatch(void);
 AC_API bool ac_peer_change_of(ac_value message, struct ac_peer_change *change);
 
 // Where a reference lives: "here", or the address of its process; "" if that is not known. Does not
-// wait. Returns 0 or -EHOSTUNREACH.
+// wait. 0; -EHOSTUNREACH; -EINVAL for NULL.
 AC_API int ac_location(ac_ref ref, char text[64]);
 
 #ifdef __cplusplus

@@ -95,7 +95,7 @@ struct ac_tls_options {
 #define ac_tls_create(...) AC_TLS_CREATE_(__VA_ARGS__, )
 #define AC_TLS_CREATE_(tls, ...)                                                                   \
     ac_tls_create_with(                                                                            \
-        (tls), &(struct ac_tls_options){.size = sizeof(struct ac_tls_options), __VA_ARGS__})
+        (tls), AC_OPTIONS_(ac_tls_options){.size = sizeof(struct ac_tls_options), __VA_ARGS__})
 // The function under ac_tls_create. `options` may be NULL.
 AC_API int ac_tls_create_with(ac_tls **tls, const struct ac_tls_options *options) AC_CHECKED;
 

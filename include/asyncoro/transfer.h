@@ -59,7 +59,7 @@ struct ac_transfer_limits {
 // -ENOMEM. After an error nothing has changed.
 #define ac_transfer_accept(...) AC_TRANSFER_ACCEPT_(__VA_ARGS__, )
 #define AC_TRANSFER_ACCEPT_(folder, ...)                                                           \
-    ac_transfer_accept_with(folder, &(struct ac_transfer_limits){                                  \
+    ac_transfer_accept_with(folder, AC_OPTIONS_(ac_transfer_limits){                               \
                                         .size = sizeof(struct ac_transfer_limits), __VA_ARGS__})
 AC_API int ac_transfer_accept_with(const char *folder, const struct ac_transfer_limits *options);
 
@@ -98,7 +98,7 @@ struct ac_transfer_options {
 #define AC_TRANSFER_SEND_(peer, path, name, deadline, ...)                                         \
     ac_transfer_send_with(                                                                         \
         peer, path, name, (deadline),                                                              \
-        &(struct ac_transfer_options){.size = sizeof(struct ac_transfer_options), __VA_ARGS__})
+        AC_OPTIONS_(ac_transfer_options){.size = sizeof(struct ac_transfer_options), __VA_ARGS__})
 AC_API int ac_transfer_send_with(uint64_t peer, const char *path, const char *name,
                                  ac_time deadline,
                                  const struct ac_transfer_options *options) AC_CHECKED;

@@ -12,6 +12,7 @@ static const struct error_text {
     const char *name; // as in errno.h
     const char *text; // a short sentence without a full stop
 } error_texts[] = {
+    ERROR(E2BIG, "there are too many of them"),
     ERROR(EACCES, "access was refused"),
     ERROR(EADDRINUSE, "the address is in use"),
     ERROR(EADDRNOTAVAIL, "the address is not one of this computer"),
@@ -47,12 +48,13 @@ static const struct error_text {
     ERROR(ENFILE, "this computer has too many files open"),
     ERROR(ENOBUFS, "there is no room left in a queue"),
     ERROR(ENODATA, "there is no such data"),
+    ERROR(ENODEV, "there is no such interface, or no node that fits"),
     ERROR(ENOENT, "there is nothing of that name"),
     ERROR(ENOEXEC, "it is not a program that can run here"),
     ERROR(ENOMEM, "there is no memory left"),
     ERROR(ENOSPC, "there is no space left, or a limit was reached"),
     ERROR(ENOSYS, "this function is not declared with AC_JOB, or the system cannot do it"),
-    ERROR(ENOTCONN, "there is no connection"),
+    ERROR(ENOTCONN, "there is no connection, or the network was not started"),
     ERROR(ENOTDIR, "it is no folder"),
     ERROR(ENOTSUP, "this value cannot leave the process, or it is not supported here"),
     ERROR(EOVERFLOW, "the result is too large"),
@@ -65,6 +67,7 @@ static const struct error_text {
     ERROR(ESHUTDOWN, "it has been closed"),
     ERROR(ESRCH, "there is no such coroutine, channel or peer (it has ended)"),
     ERROR(ESTALE, "it belongs to a process that has ended"),
+    ERROR(ETIME, "it took longer than it may"),
     ERROR(ETIMEDOUT, "time was up"),
     ERROR(EXDEV, "it belongs to another loop"),
 };

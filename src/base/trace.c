@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // AC_TRACE=floor[,floor...] or AC_TRACE=all: what the library does, as lines "asyncoro fabric:
 // text" on standard error; `frame` adds each frame between peers, which `all` leaves out, as they
-// are many and tell what messages say. The variable is read once. Each line is written in one
-// piece, so that threads do not mix theirs; a line that is longer than LINE_BYTES_MAX ends in
-// "...".
+// are many and tell what messages say. The variable is read once; the first word that is none of
+// these is told of. Each line is written in one piece, so that threads do not mix theirs; a line
+// that is longer than LINE_BYTES_MAX ends in "...".
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,18 +60,35 @@ void trace_line(enum trace_floor floor, const char *format, ...) {
     fwrite(line, 1, bytes, stderr);
 }
 
+static unsigned mask_of_word(const char *word, size_t bytes) {
+    if (bytes == 3 && memcmp(word, "all", 3) == 0)
+        return (1u << TRACE_FRAME) - 1;
+    for (size_t i = 0; i < countof(floor_names); i++)
+        if (strlen(floor_names[i]) == bytes && memcmp(word, floor_names[i], bytes) == 0)
+            return 1u << i;
+    return 0;
+}
+
+// Else who has mistyped a word would take it that nothing happens.
+static void complain(const char *word, size_t bytes) {
+    static atomic_bool complained;
+    if (!atomic_exchange(&complained, true))
+        fprintf(stderr,
+                "asyncoro: AC_TRACE: \"%.*s\" is none of sys, coro, message, io, fabric, remote, "
+                "cluster, all and frame\n",
+                (int)bytes, word);
+}
+
 static unsigned mask_from_environment(void) {
     const char *at = getenv("AC_TRACE");
     unsigned mask = 0;
-    while (at && *at) {
+    for (; at && *at; at += *at == ',') {
         size_t bytes = strcspn(at, ",");
-        if (bytes == 3 && memcmp(at, "all", 3) == 0)
-            mask |= (1u << TRACE_FRAME) - 1;
-        for (size_t i = 0; i < countof(floor_names); i++)
-            if (strlen(floor_names[i]) == bytes && memcmp(at, floor_names[i], bytes) == 0)
-                mask |= 1u << i;
+        unsigned more = bytes > 0 ? mask_of_word(at, bytes) : 0;
+        if (bytes > 0 && !more)
+            complain(at, bytes);
+        mask |= more;
         at += bytes;
-        at += *at == ',';
     }
     return mask;
 }

@@ -404,7 +404,7 @@ static void describe_unfit(const struct place_class *class, char text[PLACE_TEXT
     if (describe_pending(class->computation, text))
         return;
     if (placement->node_count == 0) {
-        snprintf(text, PLACE_TEXT_BYTES, "no node has been found");
+        snprintf(text, PLACE_TEXT_BYTES, "no node has been found that takes part");
         return;
     }
     const struct place_out *out = any_out(class);

@@ -367,6 +367,18 @@ static bool is_genuine(struct fabric *fabric, const uint8_t *beacon, size_t byte
            memcmp(beacon, magic, sizeof magic) == 0;
 }
 
+// Tells, ever more rarely, why: who waits for a program that is there learns so what keeps the two
+// apart.
+static void ignore(struct fabric *fabric, const struct sys_address *from, const char *why) {
+    char address[SYS_ADDRESS_TEXT_BYTES];
+    uint64_t count = ++fabric->refused_beacons;
+    if ((count & (count - 1)) != 0 || !trace_on(TRACE_FABRIC))
+        return;
+    sys_address_text(from, address);
+    trace(TRACE_FABRIC, "beacon from %s ignored, as %llu so far: %s", address,
+          (unsigned long long)count, why);
+}
+
 // A beacon of a peer that was met and has no connection, and is not too old.
 static void hear_again(struct peer *peer, const struct sys_address *from, ac_time now) {
     struct fabric *fabric = peer->fabric;
@@ -387,6 +399,8 @@ static void take_beacon(struct fabric *fabric, const uint8_t *beacon,
     struct sys_address at = *from;
     ac_time now = fabric_now(fabric);
     at.port = (uint16_t)(head >> 32);
+    if (head >> 48 != WIRE_VERSION)
+        ignore(fabric, from, "of another version of the library");
     if (head >> 48 != WIRE_VERSION || id == fabric->self || id == 0 || at.port == 0)
         return;
     struct peer *peer = peer_find(fabric, id);
@@ -427,7 +441,7 @@ static ac_value hear_all(ac_value argument) {
             if (is_genuine(fabric, beacon, (size_t)got))
                 take_beacon(fabric, beacon, &op.address);
             else
-                fabric->refused_beacons++;
+                ignore(fabric, &op.address, "it is signed by another key, or none");
         }
     }
 }

@@ -117,7 +117,7 @@ bool key_ring_has(const struct key_ring *ring, const uint8_t key[KEY_BYTES]) {
 static int explain(int err, const char *path, char text[TEXT_BYTES]) {
     const char *advice = ac_strerror(err);
     if (err == -EACCES)
-        advice = "it must belong to you and be closed to others; if nobody has seen it: chmod 600";
+        advice = "it must be a file of yours, closed to others; if nobody has seen it: chmod 600";
     else if (err == -EINVAL)
         advice =
             "it holds no key of 64 hexadecimal digits; copy it again, or remove it for a new one";

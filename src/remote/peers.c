@@ -166,6 +166,8 @@ long ac_peers(struct ac_peer_info *peers, size_t max) {
 
 int ac_location(ac_ref ref, char text[64]) {
     struct loop *loop = loop_here;
+    if (!text)
+        return -EINVAL;
     text[0] = '\0';
     if (loop && ref.peer == loop->peer) {
         snprintf(text, 64, "here");
@@ -179,6 +181,8 @@ int ac_location(ac_ref ref, char text[64]) {
 }
 
 int ac_network_address(char text[64]) {
+    if (!text)
+        return -EINVAL;
     text[0] = '\0';
     struct sys_address address = remote_address(loop_here);
     if (address.family == 0)

@@ -81,11 +81,15 @@ struct remote *remote_need(struct loop *loop) {
     return remote;
 }
 
-// A port of its own keeps tests and separate worlds of one user apart.
-static uint16_t default_discovery_port(void) {
+// A port of its own keeps tests and separate worlds of one user apart: so one that cannot be
+// understood is not passed over. 0 if nothing is said, or -EINVAL.
+static long discovery_port_of(const struct ac_network_options *options) {
     const char *text = getenv("ASYNCORO_DISCOVERY_PORT");
-    long port = text ? strtol(text, NULL, 10) : 0;
-    return port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
+    if (options->discovery_port || options->no_discovery || !text || !*text)
+        return options->discovery_port;
+    char *end;
+    long port = strtol(text, &end, 10);
+    return *end == '\0' && port > 0 && port <= UINT16_MAX ? port : -EINVAL;
 }
 
 static bool variable_is_one(const char *name) {
@@ -110,8 +114,7 @@ static struct fabric_options fabric_options_of(struct loop *loop,
         .port = options->port,
         .loopback_only = options->loopback_only,
         .no_discovery = options->no_discovery,
-        .discovery_port = options->discovery_port ? options->discovery_port
-                                                  : default_discovery_port(),
+        .discovery_port = (uint16_t)discovery_port_of(options),
         .key_path = options->key_file,
         .certificate = options->certificate,
         .certificate_key = options->certificate_key,
@@ -152,6 +155,8 @@ int remote_start(struct loop *loop, const struct ac_network_options *options,
         return explain(remote, -ENOTSUP, "it is the first loop of a program that starts it");
     if (remote->fabric)
         return explain(remote, -EALREADY, "the network of this thread is started already");
+    if (discovery_port_of(options) < 0)
+        return explain(remote, -EINVAL, "ASYNCORO_DISCOVERY_PORT is no port from 1 to 65535");
     int err = rights_begin(remote, options);
     if (err < 0)
         return explain(remote, err,

@@ -146,8 +146,8 @@ static const struct tool tools[] = {
      "  show --secret        tell the key itself, to a terminal or a pipe, for `key import`\n"
      "  import               take it from standard input; one that is here stays valid beside it\n"
      "  import --replace     the same, and end those that are here\n"
-     "  rotate               make a newer one; both are valid until\n"
-     "  retire               ends the older one\n"
+     "  rotate               make a newer one; both are valid until `retire`\n"
+     "  retire               end the older one\n"
      "Programs that run take up what has changed within two seconds. Workers of a computation\n"
      "keep the keys with which they were started: retire a key when those have ended.\n"
      "  --key-file FILE      another file than key in the configuration folder\n"},
@@ -203,6 +203,8 @@ static void print_help(void) {
     printf(
         "\n`asyncoro help COMMAND` tells the options of a command.\n"
         "Exit codes: 0 done, 1 failed, 2 called in a wrong way; those of `run` are its program's.\n"
+        "ASYNCORO_KEY_FILE and ASYNCORO_DISCOVERY_PORT go before the defaults of --key-file and "
+        "--discovery-port.\n"
         "AC_TRACE=cluster,remote,fabric shows on standard error what the library does, "
         "AC_TRACE=frame each frame.\n");
 }

@@ -49,7 +49,12 @@ void tool_complain(const char *tool, const char *what, int err) {
 
 int tool_reach(const char *tool, const struct tool_network *it) {
     int err = it->peer ? ac_peer(it->peer, ac_after(it->seconds)) : 0;
-    if (err)
+    if (err == -EACCES)
+        fprintf(stderr,
+                "asyncoro %s: %s has another key, does not trust our certificate, or may not be "
+                "reached from here\n",
+                tool, it->peer);
+    else if (err)
         tool_complain(tool, it->peer, err);
     return err;
 }

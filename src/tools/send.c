@@ -84,7 +84,7 @@ static int read_value(const char *text) {
     if (ac_kind_of(value) != AC_INVALID)
         return EXIT_GOOD;
     fprintf(stderr, "asyncoro send: VALUE is not understood: %s%s\n", why,
-            piped || *text == '"' ? "" : "; a text is written '\"so\"'");
+            piped || (*text && strchr("\"[{", *text)) ? "" : "; a text is written '\"so\"'");
     return EXIT_USAGE;
 }
 

@@ -62,10 +62,20 @@ TEST(frames_may_be_named_beside_all) {
     ck_assert(trace_on(TRACE_CLUSTER));
 }
 
-TEST(other_words_mean_nothing) {
-    setenv("AC_TRACE", "fabri,fabrics,allx,", 1);
+TEST(other_words_mean_nothing_and_the_first_of_them_is_told_of) {
+    setenv("AC_TRACE", ",fabri,fabrics,allx,", 1);
+    int from = catch_errors();
     for (enum trace_floor floor = TRACE_SYS; floor <= TRACE_CLUSTER; floor++)
         ck_assert(!trace_on(floor));
+    ck_assert_str_eq(caught(from), "asyncoro: AC_TRACE: \"fabri\" is none of sys, coro, message, "
+                                   "io, fabric, remote, cluster, all and frame\n");
+}
+
+TEST(nothing_is_told_of_words_that_are_known) {
+    setenv("AC_TRACE", "sys,,frame,all,", 1);
+    int from = catch_errors();
+    ck_assert(trace_on(TRACE_SYS));
+    ck_assert_str_eq(caught(from), "");
 }
 
 TEST(the_variable_is_read_once) {

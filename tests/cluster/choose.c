@@ -152,7 +152,7 @@ TEST(without_any_node_jobs_wait_and_the_client_is_told) {
     run_until(1, now + 60000 * MS);
     ck_assert_uint_eq(reports[1], 0);
     ck_assert_uint_eq(hints, 1);
-    ck_assert_str_eq(hint, "no node has been found");
+    ck_assert_str_eq(hint, "no node has been found that takes part");
     placement_destroy(placement);
 }
 

@@ -84,10 +84,18 @@ TEST(beacons_under_another_key_are_ignored) {
     static const uint8_t other_key[32] = "another key";
     struct fabric_options one = beaconing(1, port), two = beaconing(2, port);
     two.key = other_key;
+    FILE *errors = tmpfile();
+    static char told[4096];
+    setenv("AC_TRACE", "fabric", 1);
+    ck_assert(errors && dup2(fileno(errors), STDERR_FILENO) >= 0);
     struct side *a = side_open(&one), *b = side_open(&two);
     rig_for(1);
     ck_assert_int_eq(a->met + b->met, 0);
     ck_assert_uint_gt(a->fabric->refused_beacons, 0);
+    rewind(errors);
+    told[fread(told, 1, sizeof told - 1, errors)] = 0;
+    ck_assert_msg(strstr(told, "ignored, as 1 so far: it is signed by another key, or none"),
+                  "it said: %s", told);
     rig_close_all();
 }
 

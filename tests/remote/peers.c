@@ -93,6 +93,8 @@ static ac_value list_peers(ac_value unused) {
         must_be(ac_peers(info, 1), 1);
     }
     must_be(info[1].id, 0);
+    must_be(ac_network_address(NULL), -EINVAL);
+    must_be(ac_location(to, NULL), -EINVAL);
     must_be(ac_location((ac_ref){1, 2}, text), -EHOSTUNREACH);
     must(text[0] == '\0');
     must_be(ac_location(ac_no_ref, text), -EHOSTUNREACH);

@@ -229,6 +229,20 @@ TEST(what_is_wrong_with_the_key_file_is_said) {
     world_end();
 }
 
+TEST(a_discovery_port_that_cannot_be_understood_is_said) {
+    world_begin();
+    static const char *const bad[] = {"abc", "65536", "0", "-1", "51350x", " "};
+    const struct ac_network_options silent = {
+        .size = sizeof silent, .loopback_only = true, .no_discovery = true};
+    for (size_t i = 0; i < countof(bad); i++) {
+        setenv("ASYNCORO_DISCOVERY_PORT", bad[i], 1);
+        fails(-EINVAL, "ASYNCORO_DISCOVERY_PORT", &near);
+    }
+    must_be(ac_network_start_with(&silent), 0); // it has no meaning there
+    must_be(ac_run(), 0);
+    world_end();
+}
+
 TEST(a_port_that_is_taken_is_said) {
     world_begin();
     int fd = socket(AF_INET, SOCK_STREAM, 0);

@@ -32,6 +32,20 @@ TEST(a_peer_may_be_named_that_no_beacon_tells_of) {
     world_clean();
 }
 
+TEST(that_a_program_has_another_key_is_told) {
+    world_make();
+    char other[128];
+    snprintf(other, sizeof other, "%s/other", world_folder);
+    pid_t pid = pump_start(pump, false);
+    ck_assert_int_eq(run_tool("peers", "--loopback"), 0);
+    char address[64] = "";
+    ck_assert_int_eq(sscanf(tool_said, "%63s", address), 1);
+    ck_assert_int_eq(run_tool("peers", "--loopback", "--key-file", other, "--peer", address), 1);
+    ck_said("has another key");
+    pump_stop(pid);
+    world_clean();
+}
+
 TEST(a_bad_key_is_told) {
     world_make();
     char path[128];
