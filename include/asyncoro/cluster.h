@@ -145,8 +145,9 @@ struct ac_computation_options {
 // and the computation can only be closed. If it was killed and keeps a journal (`asyncoro scheduler
 // --journal`), AC_SCHEDULER_LOST tells, and it is awaited for as long as it has said: what is
 // wanted meanwhile waits. Jobs that run go on, and end once it is back; those of workers that it
-// does not find again, and of computations with set-ups all, run again if they may, else they are
-// AC_LOST. What ac_place_suspend and the like have done is forgotten.
+// does not find again run again if they may, else they are AC_LOST. Set-ups that have run are not
+// run again, and one that runs goes on, with its time anew; where a clean-up had begun, the node is
+// set up anew. What ac_place_suspend and the like have done is forgotten.
 //
 // Does not wait for nodes or scheduler; can wait for a helper thread that reads a large program. 0;
 // -EPERM outside coroutines; -EINVAL if ac_cluster_init was not called; -ENOMEM; an error of

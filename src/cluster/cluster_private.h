@@ -57,7 +57,9 @@ int setup_told(const struct ac_computation_options *options, ac_value *told, ac_
 // What a worker writes for its node, in memory that outlives it however it ends.
 struct worker_marks {
     int64_t begun;      // the jobs that it has come to, of all that it was sent; -1: not known
-    int64_t setting_up; // 1: a set-up runs here, or has failed; 0
+    int64_t setting_up; // enum place_call: the set-up that runs here, or has failed; 0
+    int64_t set_up;     // 1: the set-up of the node has run here; 0
+    int64_t cleaning;   // 1: a clean-up has begun here; 0
 };
 
 // ---- batch.c: what one coroutine has for another, many things in one message ----
@@ -215,6 +217,10 @@ bool worker_start_read(int fd, struct worker_start *start, ac_value *held);
 // Waits for what is written so; the pipe has another end until the node ends. 0; -EPIPE; -EBADMSG;
 // or an error.
 int worker_return_read(struct sys_handle *handle, ac_value *it);
+// Memory for what a worker writes, which outlives it. A descriptor, or -1.
+int worker_marks_create(void);
+// What stands there; that nothing is known if it cannot be read.
+struct worker_marks worker_marks_read(int fd);
 // The second argument of a worker process.
 extern const char worker_mark[];
 // What a worker process is but for the process: runs jobs, on a loop of its own, until it is to
@@ -293,6 +299,9 @@ void outside_say_ready(void);
 void outside_say_state(const struct life *life);
 
 // ---- place.c: what there is for a node ----
+
+// Tags as words: "gpu=a100 ssd". What does not fit is left out.
+void tags_write(ac_value tags, char *text, size_t bytes);
 
 enum { SLURM_ID_BYTES = 32 };
 

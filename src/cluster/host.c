@@ -17,9 +17,12 @@
 //                                             Only to a client that wants it       host -> supplier
 //     ["ready", workers, [processors, memory, tags, architecture]]                    host -> agent
 //                                             all of it is checked, workers start
-//     ["gone", number, text, begun, closed?]  a worker has ended, and how; how many of its jobs it
-//                                             had come to, -1: not known; was it asked to end?
-//                                             No other is started for one that a set-up has ended
+//     ["gone", number, text, begun, closed?, call, set up?]
+//                                             a worker has ended, and how; how many of its jobs it
+//                                             had come to, -1: not known; was it asked to end? In
+//                                             which set-up (enum place_call, or 0)? No other is
+//                                             started for one that a set-up has ended. Has the
+//                                             set-up of the node run in this worker or another?
 //     ["draining", seconds]                   give it no new jobs, and say "close" when those that
 //                                             run have ended: in so many seconds all is ended
 //     ["end", number]                         end that worker by force                agent -> host
@@ -53,11 +56,14 @@
 // workers stay and go on, and nothing is started. An "open" with the same
 // token that comes *again* is for that host, which answers with "host", then with
 //
-//     ["kept", [number, ...]]                 those of its workers that live          host -> agent
+//     ["kept", [number, ...], set up?]        those of its workers that live; has     host -> agent
+//                                             the set-up of the node run?
 //
 // then "gone" for those that ended, lately or meanwhile, then "ready"; and has the living ones tell
 // the new agent "worker" (worker.c). Where there is no such host, "again" makes a new one, which
-// says no "kept". If it is not to be again, a host with that token ends, and there is a new one.
+// says no "kept". If it is not to be again, a host with that token ends, and there is a new one;
+// likewise if a clean-up has begun there, as those are for workers and nodes that nobody will use
+// again: such a host waits for no other scheduler.
 //
 // The host ends, and its workers with it (SIGTERM to all that each has started, SIGKILL a second
 // later), when the agent says so, ends or, with no time to wait for another, is lost; or when the
@@ -113,6 +119,8 @@ struct host {
     int64_t last_number;
     uint32_t restarts_left;
     uint32_t unfit; // workers in which a set-up failed: no others are started for them
+    bool set_up;    // the set-up of the node has run in one that has ended,
+    bool cleaning;  // or a clean-up has begun there
     char last_end[END_TEXT_BYTES]; // how the worker that ended last did; "": none has
     bool drain;                    // the agent is to be told
     ac_time drain_until;           // when all is ended then; AC_NOW: the node does not drain
@@ -159,7 +167,8 @@ static bool read_open(struct host *host, ac_value open, bool *again) {
     if (token.kind == AC_BYTES && span.bytes == sizeof host->token) {
         memcpy(host->token, span.at, span.bytes);
         host->token_bytes = span.bytes;
-        host->grace_ns = seconds > 0 && seconds <= GRACE_SECONDS_MAX ? (ac_time)(seconds * 1e9) : 0;
+        seconds = seconds < GRACE_SECONDS_MAX ? seconds : GRACE_SECONDS_MAX;
+        host->grace_ns = seconds > 0 ? (ac_time)(seconds * 1e9) : 0;
     }
     ac_drop(token);
     if (address && sys_address_parse(address, &host->client))
@@ -172,6 +181,20 @@ static bool read_open(struct host *host, ac_value open, bool *again) {
     if (workers_max > 0 && workers_max < host->workers)
         host->workers = workers_max;
     return true;
+}
+
+// What workers have done to the node, those that live and those that do not.
+static void look_at_marks(struct host *host) {
+    list_each (link, &host->keepers) {
+        struct worker_marks marks = worker_marks_read(container_of(link, struct keeper, link)->marks);
+        host->set_up |= marks.set_up != 0;
+        host->cleaning |= marks.cleaning != 0;
+    }
+}
+
+static bool may_return(struct host *host) {
+    look_at_marks(host);
+    return host->program >= 0 && !host->cleaning;
 }
 
 // The one that has the same token.
@@ -200,7 +223,7 @@ void host_create(struct node *node, ac_value open) {
     list_init(&host->keepers);
     bool again = false, good = read_open(host, open, &again);
     struct host *old = good ? find_host(node, host) : NULL;
-    if (old && again && old->program >= 0 && mailbox_put(old->coro, ac_hold(open)) == 0)
+    if (old && again && may_return(old) && mailbox_put(old->coro, ac_hold(open)) == 0)
         good = false; // nothing more is to be made
     else if (old)
         end_host(old);
@@ -254,16 +277,6 @@ static void refuse_for(struct host *host, int err, const char *what) {
 
 // ---- workers ----
 
-// What a worker writes there outlives it, however it ends. A descriptor, or -1.
-static int memory_for_marks(void) {
-    static const struct worker_marks not_known = {.begun = -1}; // until the worker says 0
-    int fd = sys_memory_create("marks", false);
-    if (fd >= 0 && sys_file_write_at(fd, 0, &not_known, sizeof not_known) == 0)
-        return fd;
-    sys_fd_close(fd);
-    return -1;
-}
-
 static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BYTES]) {
     struct host *host = keeper->host;
     struct worker_start start = {.agent = host->agent,
@@ -284,7 +297,7 @@ static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BY
     err = sys_pipe(output);
     if (err)
         goto close_record;
-    keeper->marks = memory_for_marks();
+    keeper->marks = worker_marks_create();
     err = remote_keys(loop_here, &start.keys);
     if (!err)
         err = worker_start_write(record[1], &start);
@@ -454,11 +467,11 @@ static ac_value run_keeper(ac_value argument) {
     end.last_bytes = keeper->tail_bytes;
     worker_end_text(&end, text, sizeof text);
     trace(TRACE_CLUSTER, "%s: worker %lld: %s", host->name, (long long)keeper->number, text);
-    struct worker_marks marks = {.begun = -1};
-    if (keeper->marks < 0 || sys_file_read_at(keeper->marks, 0, &marks, sizeof marks) < 0)
-        marks = (struct worker_marks){.begun = -1};
+    struct worker_marks marks = worker_marks_read(keeper->marks);
+    look_at_marks(host);
     host->unfit += marks.setting_up != 0 && !end.closed;
-    ac_value gone = ac_list("gone", keeper->number, (const char *)text, marks.begun, end.closed);
+    ac_value gone = ac_list("gone", keeper->number, (const char *)text, marks.begun, end.closed,
+                            marks.setting_up, host->set_up);
     ac_ref agent = host->agent;
     memcpy(host->last_end, text, sizeof text);
     list_remove(&keeper->link);
@@ -576,29 +589,10 @@ static void end_workers(struct host *host) {
 
 // ---- taking the program in ----
 
-// Tags as words: "gpu=a100 ssd". What does not fit is left out.
-static void write_tags(ac_value tags, char *text, size_t bytes) {
-    size_t cursor = 0, length = 0;
-    ac_value key, value;
-    text[0] = 0;
-    while (ac_next(tags, &cursor, &key) && ac_next(tags, &cursor, &value)) {
-        char word[256];
-        const char *name = ac_text_of(key), *what = ac_text_of(value);
-        int count = snprintf(word, sizeof word, "%s%s%s%s", length ? " " : "", name ? name : "",
-                             what && *what ? "=" : "", what ? what : "");
-        if (count > 0 && (size_t)count < sizeof word && length + (size_t)count < bytes) {
-            memcpy(text + length, word, (size_t)count + 1);
-            length += (size_t)count;
-        }
-        ac_drop(key);
-        ac_drop(value);
-    }
-}
-
 static void tell_ready(struct host *host) {
     const struct node *node = host->node;
     char tags[256];
-    write_tags(node->tags, tags, sizeof tags);
+    tags_write(node->tags, tags, sizeof tags);
     tell(host, ac_list("ready", host->workers,
                        ac_list(node->workers, node->memory_bytes, (const char *)tags,
                                elf_machine(node->place.machine))));
@@ -750,7 +744,7 @@ static void take_give(struct host *host, ac_value message) {
 
 // Only what has its program waits: the client may be lost as well.
 static void lose_agent(struct host *host, enum ac_end how) {
-    host->orphan = how == AC_LOST && host->grace_ns > 0 && host->program >= 0;
+    host->orphan = how == AC_LOST && host->grace_ns > 0 && may_return(host);
     host->ending |= !host->orphan;
     host->until = ac_now() + host->grace_ns;
     trace(TRACE_CLUSTER, "%s: the scheduler is lost", host->name);
@@ -790,7 +784,8 @@ static void take_again(struct host *host, ac_value open) {
         if (count < WORKERS_MAX)
             numbers[count++] = ac_of(container_of(link, struct keeper, link)->number);
     tell(host, ac_list("host", coro_ref(host->coro), (const char *)host->node->name));
-    tell(host, ac_list("kept", ac_list_of(numbers, count)));
+    look_at_marks(host);
+    tell(host, ac_list("kept", ac_list_of(numbers, count), host->set_up));
     for (size_t i = 0; i < host->noted_count; i++)
         tell(host, ac_hold(host->noted[i]));
     host->orphan = false; // from now on workers that end are told of as they do

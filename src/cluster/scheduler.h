@@ -142,6 +142,7 @@ struct site_agent {
     bool closed;           // it has ended in order
     uint32_t worker_count; // agents of its workers
     enum setup_state setup;
+    struct map unheard;       // numbers of workers that were kept for us, and have not told so far
     enum place_call cleaning; // the clean-up that runs; PLACE_CALLS: all have
     ac_time cleaning_until;   // and until when
     char name[64];
@@ -173,6 +174,9 @@ struct worker_agent {
     enum place_call call; // what it runs beside jobs
     bool call_due;        // it has still to be told so
     bool is_set_up;
+    bool told_all;   // it has said what it has: where there is a journal
+    uint64_t given;  // and that so many jobs were given to it before,
+    uint32_t called; // and which enum place_call have run in it: bits
 
     struct journal_worker *record; // NULL: no journal, or it was given nothing so far
     uint64_t tells;                // with a journal: how many it has told,
@@ -225,6 +229,15 @@ int setup_read(struct setup *setup, ac_value told);
 void setup_done(struct setup *setup);
 // What is yet to be set up may have changed.
 void setup_look(struct desk *desk);
+// A node has kept these workers for us, a list of numbers; has its set-up run?
+void setup_take_kept(struct site_agent *site, ac_value numbers, bool set_up);
+// The node tells that a worker has ended: in a set-up, or CALL_NOTHING. Has that of the node run?
+void setup_take_gone(struct site_agent *site, int64_t number, int64_t call, bool closed,
+                     bool set_up, const char *text);
+// The worker has told which calls have ended well in it, as bits, and which one runs.
+void setup_take_state(struct worker_agent *worker, uint32_t called, int64_t runs);
+// In the agent of a worker, where there is a journal: waits until it has told all. 0 or an error.
+int setup_await_state(struct worker_agent *worker);
 // In the agent of a worker: waits until node and worker are set up. 0 or an error.
 int setup_worker(struct worker_agent *worker);
 // The worker tells how what it was called to run has ended.

@@ -406,6 +406,8 @@ struct heard {
     int64_t kept_first;  // of those that were kept
     int64_t gone_number; // of one that has ended,
     int64_t gone_begun;
+    int64_t gone_call; // it was in
+    bool gone_set_up, set_up;
     char gone_text[64];
     struct told_worker workers[4];
     int worker_count;
@@ -423,15 +425,16 @@ static void hear(struct heard *it) {
     } else if (message_is(message, "kept")) {
         it->kept = true;
         ck_assert(!it->ready);
-        ck_assert_int_eq(ac_unpack(message, &word, &numbers), 0);
+        ck_assert_int_eq(ac_unpack(message, &word, &numbers, &it->set_up), 0);
         ac_value first = ac_at(numbers, 0);
         it->kept_first = ac_int_of(first);
         ac_drop(first);
         ac_drop(numbers);
     } else if (message_is(message, "gone") && !it->gone) {
         it->gone = true;
-        ck_assert_int_eq(
-            ac_unpack(message, &word, &it->gone_number, &text, &it->gone_begun, &closed), 0);
+        ck_assert_int_eq(ac_unpack(message, &word, &it->gone_number, &text, &it->gone_begun,
+                                   &closed, &it->gone_call, &it->gone_set_up),
+                         0);
         ck_assert(!closed);
         snprintf(it->gone_text, sizeof it->gone_text, "%s", text);
     } else if (message_is(message, "worker")) {

@@ -332,9 +332,11 @@ static ac_value be_second_scheduler(ac_value unused) {
     // The next one may have ended another worker, and waits until somebody knows of it.
     ac_value message = await_behind_tells("all");
     uint64_t given;
+    int called, runs;
     const char *word;
-    ck_assert_int_eq(ac_unpack(message, &word, &given), 0);
+    ck_assert_int_eq(ac_unpack(message, &word, &given, &called, &runs), 0);
     ck_assert_uint_eq(given, 7);
+    ck_assert_int_eq(called | runs, 0);
     ac_drop(message);
     ck_assert_ptr_null(strstr(told_text, "ended 1="));
     ck_assert_ptr_nonnull(strstr(told_text, "ended 2=22"));
