@@ -71,6 +71,7 @@ struct ac_computation {
     struct cargo cargo;
     struct output output;
     struct list deliveries; // of cargo, to nodes (supplier.c)
+    uint8_t key[SECRET_BYTES]; // of what nodes say to the supplier
     ac_time wait_ns;        // after which nodes that wait for it are told so; 0: 30 seconds
     uint32_t helpers;       // coroutines of ours that live, but for the closer
     ac_value open;          // what the scheduler is told of it

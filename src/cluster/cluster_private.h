@@ -122,6 +122,22 @@ enum { JOURNAL_TOKEN_BYTES = 16, JOURNAL_ID_BYTES = 8 }; // see journal.h
 // The name under which the scheduler that keeps this journal is found.
 void scheduler_journal_name(const uint8_t id[JOURNAL_ID_BYTES], char name[80]);
 
+// ---- supplier.c ----
+
+// What a node says to the supplier of a computation says who it is, and shows a secret, which the
+// scheduler has told to that node alone: made from the key of the computation, which the client has
+// told to the scheduler.
+enum { SECRET_BYTES = 16 };
+// The secret of the hosts of a computation in one process. 0; -ENOMEM.
+int supplier_secret(const uint8_t key[SECRET_BYTES], uint64_t peer, uint8_t secret[SECRET_BYTES]);
+
+// What a host needs to be heard by the supplier.
+struct voice {
+    ac_ref supplier;
+    ac_ref host;
+    uint8_t secret[SECRET_BYTES];
+};
+
 // ---- elf.c ----
 
 // What an executable needs. Names are separated, and the last one ended, by '\n'.
@@ -347,10 +363,13 @@ void outlet_close(struct outlet *outlet, int64_t number);
 
 struct node;
 
-// Sends items of an intake to another host; `name`: of the computation. Takes `wanted`. 0; -EBUSY
-// where the node passes on as much as it may; or an error.
-int gift_begin(struct node *node, const struct intake *intake, const char *name, ac_ref supplier,
-               ac_ref to, ac_value wanted, uint64_t round);
+// Sends items of an intake to another host; `name`: of the computation; the supplier is told if that
+// cannot be done. Takes `wanted`. 0; -EBUSY where the node passes on as much as it may; or an
+// error.
+int gift_begin(struct node *node, const struct intake *intake, const char *name,
+               const struct voice *voice, ac_ref to, ac_value wanted, uint64_t round);
+// Tells the supplier that it cannot be done.
+void gift_refuse(const struct voice *voice, ac_ref to, uint64_t round);
 
 // ---- host.c ----
 

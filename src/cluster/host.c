@@ -5,15 +5,16 @@
 // Messages between the scheduler's agent and the node (its main coroutine for "open", then the
 // host), and between the host and the client's supplier:
 //
-//     ["open", agent, name, cargo, workers at most, supplier, client's address, token or nil,
-//      seconds, again?]                       take it in                              agent -> node
+//     ["open", agent, name, cargo, workers at most, supplier, secret, client's address, token or
+//      nil, seconds, again?]                  take it in                              agent -> node
 //     ["refused", why, node's name]           no; the host has ended                  host -> agent
 //     ["host", host, node's name]             yes
-//     ["need", host, items, round]            send these of its items              host -> supplier
+//     ["need", host, secret, items, round]    send these of its items              host -> supplier
 //     ["piece", item, offset, bytes, round]   in order, without gaps               supplier -> host
 //     ["done", round]                         that was all
-//     ["have", host]                          all of them are here                 host -> supplier
-//     ["output", node's name, number, bytes]  a worker has written that; no bytes: its end.
+//     ["have", host, secret]                  all of them are here                 host -> supplier
+//     ["output", host, secret, node's name, number, bytes]
+//                                             a worker has written that; no bytes: its end.
 //                                             Only to a client that wants it       host -> supplier
 //     ["ready", workers, [processors, memory, tags, architecture]]                    host -> agent
 //                                             all of it is checked, workers start
@@ -33,11 +34,14 @@
 //     ["from", giver, its address, round]     they come from there             supplier -> host
 //     ["give", host, its address, items, round]
 //                                             send these to that one           supplier -> giver
-//     ["cannot", host, round]                 it cannot be reached, does not
+//     ["cannot", giver, secret, host, round]  it cannot be reached, does not
 //                                             let us send, or we send to too
 //                                             many already                     giver -> supplier
 //     ["again", round]                        ask me once more                 supplier -> host
 //     ["wait", round]                         others come first                supplier -> host
+//
+// By the secret the supplier knows that it is that host who speaks: it is another one for each node,
+// and the agent tells it to that node alone (supplier.c).
 //
 // A host asks once more, in the next round, if another host was to send and is lost, says nothing
 // for too long or sends what it should not; pieces of another round than the last are dropped.
@@ -103,7 +107,7 @@ struct host {
     struct node *node;
     struct coro *coro;
     ac_ref agent;
-    ac_ref supplier; // has the program
+    struct voice voice; // its supplier has the program
     struct sys_address client;
     char name[64];
     ac_value cargo; // as the client told; until it is taken in
@@ -158,11 +162,14 @@ static ac_value run_listener(ac_value argument);
 static bool read_open(struct host *host, ac_value open, bool *again) {
     const char *word, *name, *address;
     uint32_t workers_max;
+    ac_span secret;
     ac_value token;
     double seconds;
-    if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max, &host->supplier,
-                  &address, &token, &seconds, again) != 0)
+    if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max, &host->voice.supplier,
+                  &secret, &address, &token, &seconds, again) != 0)
         return false;
+    if (secret.bytes == sizeof host->voice.secret)
+        memcpy(host->voice.secret, secret.at, secret.bytes);
     ac_span span = ac_span_of(token);
     if (token.kind == AC_BYTES && span.bytes == sizeof host->token) {
         memcpy(host->token, span.at, span.bytes);
@@ -172,7 +179,7 @@ static bool read_open(struct host *host, ac_value open, bool *again) {
     }
     ac_drop(token);
     if (address && sys_address_parse(address, &host->client))
-        (void)remote_introduce(loop_here, host->supplier.peer, &host->client);
+        (void)remote_introduce(loop_here, host->voice.supplier.peer, &host->client);
     if (!ac_ref_is(host->agent))
         return false;
     snprintf(host->name, sizeof host->name, "%s", name ? name : "program");
@@ -254,6 +261,10 @@ void host_stop_all(struct node *node) {
 
 // ---- answers ----
 
+static ac_value secret_of(const struct host *host) {
+    return ac_of_bytes(host->voice.secret, sizeof host->voice.secret);
+}
+
 static void tell(struct host *host, ac_value message) {
     int err = ac_send(host->agent, message);
     if (err)
@@ -280,14 +291,14 @@ static void refuse_for(struct host *host, int err, const char *what) {
 static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BYTES]) {
     struct host *host = keeper->host;
     struct worker_start start = {.agent = host->agent,
-                                 .supplier = host->supplier,
+                                 .supplier = host->voice.supplier,
                                  .client = host->client,
                                  .number = keeper->number,
                                  .loopback_only = host->node->loopback_only,
                                  .node = host->node->name,
                                  .stays = host->grace_ns > 0};
     // Where the client is seen from here is better than what it has told of itself.
-    (void)remote_find(loop_here, host->supplier.peer, &start.client);
+    (void)remote_find(loop_here, host->voice.supplier.peer, &start.client);
     if (!remote_find(loop_here, host->agent.peer, &start.scheduler) || !start.client.family)
         return -EHOSTUNREACH;
     int record[2], output[2];
@@ -507,8 +518,9 @@ static void keep_tail(struct keeper *keeper, const char *bytes, size_t count) {
 // ---- what workers write ----
 
 static ac_value output_of(const struct keeper *keeper, const char *bytes, size_t count) {
-    return ac_list("output", (const char *)keeper->host->node->name, keeper->number,
-                   ac_of_bytes(bytes, count));
+    const struct host *host = keeper->host;
+    return ac_list("output", host->voice.host, secret_of(host), (const char *)host->node->name,
+                   keeper->number, ac_of_bytes(bytes, count));
 }
 
 // Its end: it is waited for, so that all that was written is with the client before the end of the
@@ -516,7 +528,7 @@ static ac_value output_of(const struct keeper *keeper, const char *bytes, size_t
 static void end_output(const struct keeper *keeper) {
     const struct host *host = keeper->host;
     if (host->intake.output &&
-        ac_deliver(host->supplier, output_of(keeper, "", 0), AC_FOREVER) != 1)
+        ac_deliver(host->voice.supplier, output_of(keeper, "", 0), AC_FOREVER) != 1)
         trace(TRACE_CLUSTER,
               "%s: worker %lld: perhaps not all that it wrote has come to its client", host->name,
               (long long)keeper->number);
@@ -534,7 +546,7 @@ static ac_value run_listener(ac_value argument) {
     int64_t got;
     while ((got = coro_operate(&op, AC_FOREVER)) > 0) {
         if (host->intake.output)
-            (void)ac_send(host->supplier, output_of(keeper, bytes, (size_t)got));
+            (void)ac_send(host->voice.supplier, output_of(keeper, bytes, (size_t)got));
         text_clean(bytes, (size_t)got);
         keep_tail(keeper, bytes, (size_t)got);
         if (!host->intake.output)
@@ -613,8 +625,9 @@ static void end_intake(struct host *host) {
 
 static void ask_for_items(struct host *host) {
     host->giver = ac_no_ref;
-    int err = ac_send(host->supplier, ac_list("need", coro_ref(host->coro),
-                                              intake_wanted(&host->intake), ++host->round));
+    int err = ac_send(host->voice.supplier,
+                      ac_list("need", host->voice.host, secret_of(host),
+                              intake_wanted(&host->intake), ++host->round));
     if (err)
         refuse_for(host, err, "the client, who has the program, cannot be reached");
 }
@@ -627,7 +640,7 @@ static void take_in(struct host *host) {
         return;
     }
     // The scheduler may, or it would not have been heard; the code comes from its client.
-    if (remote_may(loop_here, host->supplier.peer, AC_MAY_SHIP) < 0) {
+    if (remote_may(loop_here, host->voice.supplier.peer, AC_MAY_SHIP) < 0) {
         refuse(host, "it takes no code from this client");
         return;
     }
@@ -647,7 +660,7 @@ static void take_in(struct host *host) {
     }
     host->storing = true;
     host->silent_until = ac_now() + node->upload_ns;
-    err = ac_monitor(host->supplier);
+    err = ac_monitor(host->voice.supplier);
     if (err)
         refuse_for(host, err, "the client, who has the program, cannot be reached");
     else
@@ -698,7 +711,7 @@ static void take_done(struct host *host, ac_value message) {
         return;
     }
     if (all)
-        (void)ac_send(host->supplier, ac_list("have", coro_ref(host->coro)));
+        (void)ac_send(host->voice.supplier, ac_list("have", host->voice.host, secret_of(host)));
     end_intake(host);
 }
 
@@ -736,8 +749,8 @@ static void take_give(struct host *host, ac_value message) {
         return;
     if (address && sys_address_parse(address, &at))
         (void)remote_introduce(loop_here, to.peer, &at);
-    if (gift_begin(host->node, &host->intake, host->name, host->supplier, to, wanted, round) < 0)
-        (void)ac_send(host->supplier, ac_list("cannot", to, round));
+    if (gift_begin(host->node, &host->intake, host->name, &host->voice, to, wanted, round) < 0)
+        gift_refuse(&host->voice, to, round);
 }
 
 // ---- another scheduler instead of one that is lost ----
@@ -774,7 +787,8 @@ static void take_again(struct host *host, ac_value open) {
     if (!good)
         return; // it is lost as well, and there may be another
     host->agent = as.agent;
-    host->supplier = as.supplier;
+    as.voice.host = host->voice.host;
+    host->voice = as.voice;
     host->client = as.client;
     host->grace_ns = as.grace_ns;
     host->drain = host->drain_until != AC_NOW;
@@ -800,7 +814,7 @@ static void take_exit(struct host *host, const struct ac_exit *exit) {
         lose_agent(host, exit->how);
     if (!host->storing)
         return;
-    if (ac_ref_equal(exit->who, host->supplier))
+    if (ac_ref_equal(exit->who, host->voice.supplier))
         refuse(host, "the client, who has the program, is gone");
     else if (ac_ref_equal(exit->who, host->giver))
         ask_again(host);
@@ -837,6 +851,7 @@ static ac_value run_host(ac_value argument) {
     struct host *host = ac_pointer_of(argument);
     struct node *node = host->node;
     trace(TRACE_CLUSTER, "%s: %u workers", host->name, host->workers);
+    host->voice.host = ac_self();
     int err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP);
     if (!err)
         err = ac_monitor(host->agent);

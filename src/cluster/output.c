@@ -104,10 +104,12 @@ static struct stream *open_stream(struct output *it, const char *label) {
 
 void output_take(struct output *it, ac_value message) {
     const char *word, *node;
+    ac_ref host;
     int64_t number;
-    ac_span bytes;
+    ac_span secret, bytes;
     char label[LABEL_BYTES];
-    if (!it->wanted || ac_unpack(message, &word, &node, &number, &bytes) != 0 || !node)
+    if (!it->wanted ||
+        ac_unpack(message, &word, &host, &secret, &node, &number, &bytes) != 0 || !node)
         return;
     make_label(label, node, number);
     struct stream *stream = map_get(&it->streams, label, strlen(label));

@@ -86,6 +86,7 @@ struct desk {
     bool closing;      // its client has said so, or is gone
     ac_ref courier;    // of the client
     ac_ref supplier;   // of the client: has the program
+    uint8_t key[SECRET_BYTES]; // and hears who has a secret that is made from this
     struct sys_address client; // where it listens
     struct batch news;         // for the courier
     ac_time since;             // it is open

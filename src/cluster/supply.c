@@ -326,14 +326,18 @@ static int open_at_node(struct site_agent *agent) {
     const struct journal_computation *record = desk->record;
     if (!remote_lets_us(loop_here, agent->site->holder.peer, AC_MAY_SHIP))
         return -EACCES;
-    int err = ac_monitor(agent->site->holder);
+    uint8_t secret[SECRET_BYTES];
+    int err = supplier_secret(desk->key, agent->site->holder.peer, secret);
+    if (!err)
+        err = ac_monitor(agent->site->holder);
     if (err)
         return err;
     char client[SYS_ADDRESS_TEXT_BYTES];
     sys_address_text(&desk->client, client);
     return ac_send(agent->site->holder,
                    ac_list("open", ac_self(), (const char *)desk->name, ac_hold(desk->cargo),
-                           desk->workers_max, desk->supplier, (const char *)client,
+                           desk->workers_max, desk->supplier,
+                           ac_of_bytes(secret, sizeof secret), (const char *)client,
                            record ? ac_of_bytes(record->token, sizeof record->token) : ac_nil,
                            record ? (double)desk->scheduler->return_ns * 1e-9 : 0.0,
                            asks_again(agent)));

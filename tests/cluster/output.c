@@ -45,7 +45,8 @@ static int lines_of(const char *at) {
 // ---- by itself ----
 
 static void take(struct output *it, const char *node, int64_t number, const char *bytes) {
-    ac_value message = ac_list("output", node, number, ac_of_bytes(bytes, strlen(bytes)));
+    ac_value message = ac_list("output", ac_self(), "checked", node, number,
+                               ac_of_bytes(bytes, strlen(bytes)));
     output_take(it, message);
     ac_drop(message);
 }
