@@ -17,6 +17,8 @@ struct output {
     bool wanted;        // it comes to this process,
     bool here;          // to its standard error; else
     char *where;        // to a folder
+    struct map nodes;   // their names, by the numbers of their processes
+    struct map names;   // the same, by themselves: no two nodes have the same one
     struct map streams; // by worker
     struct list recent; // them; the one last that was written to last
 };
