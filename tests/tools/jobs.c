@@ -46,7 +46,7 @@ static ac_value page_of(int way, ac_value body) {
     if (!jobs)
         ck_assert_int_eq(ac_unpack(body, &word, &number), 0);
     if (jobs && way == NO_JOBS)
-        return ac_map("jobs", ac_list(), "next", from + 1);
+        return ac_map("jobs", ac_list_of(NULL, 0), "next", from + 1);
     if (jobs)
         return ac_map("jobs", ac_list(ac_map("job", from, "function", "f")), "next", from);
     number = way == SAME_AGAIN ? 1 : number + 1;
