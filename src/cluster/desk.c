@@ -289,9 +289,11 @@ static ac_value run_desk(ac_value argument) {
     while (!err && !desk->closing) {
         ac_value message;
         send_news(desk);
-        err = desk->closing ? 0 : ac_receive(&message, desk->awaits_until);
-        if (!err && !desk->closing)
-            take_message(desk, message);
+        if (desk->closing)
+            break;
+        err = ac_receive(&message, desk->awaits_until);
+        if (!err)
+            take_message(desk, message); // also the kick of who has it close
         err = err == -ETIMEDOUT ? 0 : err;
         restore_look(desk);
     }
