@@ -273,11 +273,13 @@ struct life {
     ac_time since;   // when the last computation ended; AC_FOREVER: there is one
     ac_time until;   // when the grace of a drain or a rest is over
     bool over;       // that grace is over: what still runs is to be ended
+    bool hurries;    // it stops, and a signal has asked once more: nothing is waited for
     const char *why; // for people, for all states but NODE_SERVES
 };
 
 void life_begin(struct life *life, ac_time now);
-// A signal asks it to end: the first one drains it, a later one stops it.
+// A signal asks it to end: the first one drains it, a later one stops it, and one after that does not
+// let it wait for anything.
 void life_ask(struct life *life, ac_time now);
 // To be drained: with a grace of its own, or less than 0 for that of the life. A later one may
 // change the grace.

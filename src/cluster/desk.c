@@ -237,6 +237,10 @@ static void wait_for_agents(struct desk *desk, ac_time deadline) {
     }
 }
 
+ac_time desk_closing_ns(const struct desk *desk) {
+    return CLOSE_NS + setup_closing_ns(desk) + AGENTS_GRACE_NS + CLOSED_NS;
+}
+
 static void close_desk(struct desk *desk) {
     desk->closing = true;
     supply_end_all(desk);

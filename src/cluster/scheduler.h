@@ -219,6 +219,8 @@ void desk_told(struct desk *desk, int err);
 void desk_tell_end(struct desk *desk, uint64_t number, enum ac_end how, int err, ac_value value,
                    ac_ref worker, double seconds);
 void desk_status(struct desk *desk, const struct ac_status *status, const char *address);
+// What closing it may take: more than the limits of its clean-ups.
+ac_time desk_closing_ns(const struct desk *desk);
 // A coroutine of the desk has ended.
 void desk_agent_ended(struct desk *desk);
 void desk_kick(struct desk *desk);

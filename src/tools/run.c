@@ -270,9 +270,9 @@ static ac_value keep_node(ac_value unused) {
             break;
         ac_process_close(run.node.process);
         run.node.process = NULL;
-        fprintf(stderr, "asyncoro run: another node is started here\n");
         if (start_node() < 0)
             break;
+        fprintf(stderr, "asyncoro run: another node was started here\n");
     }
     if (!run.over)
         end_program();

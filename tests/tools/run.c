@@ -488,7 +488,7 @@ TEST(a_node_that_ends_is_started_again, .seconds_max = 120) {
     ck_assert_msg(strstr(line, "the node that was started here has ended: killed by signal 9"),
                   "%s", line);
     read_line(output, line);
-    ck_assert_msg(strstr(line, "another node is started here"), "%s", line);
+    ck_assert_msg(strstr(line, "another node was started here"), "%s", line);
     sys_fd_close(open(go, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     read_line(output, line);
     ck_assert_msg(strstr(line, "squared"), "%s", line);
