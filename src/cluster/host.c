@@ -21,9 +21,8 @@
 //     ["gone", number, text, begun, closed?, call, set up?]
 //                                             a worker has ended, and how; how many of its jobs it
 //                                             had come to, -1: not known; was it asked to end? In
-//                                             which set-up (enum place_call, or 0)? No other is
-//                                             started for one that a set-up has ended. Has the
-//                                             set-up of the node run in this worker or another?
+//                                             which set-up, of which no other is started for it?
+//                                             (enum place_call, or 0) Is the node set up?
 //     ["draining", seconds]                   give it no new jobs, and say "close" when those that
 //                                             run have ended: in so many seconds all is ended
 //     ["end", number]                         end that worker by force                agent -> host
@@ -40,8 +39,7 @@
 //     ["again", round]                        ask me once more                 supplier -> host
 //     ["wait", round]                         others come first                supplier -> host
 //
-// By the secret the supplier knows that it is that host who speaks: it is another one for each node,
-// and the agent tells it to that node alone (supplier.c).
+// By the secret, of this node alone, the supplier knows that it is that host who speaks.
 //
 // A host asks once more, in the next round, if another host was to send and is lost, says nothing
 // for too long or sends what it should not; pieces of another round than the last are dropped.
@@ -60,14 +58,13 @@
 // workers stay and go on, and nothing is started. An "open" with the same
 // token that comes *again* is for that host, which answers with "host", then with
 //
-//     ["kept", [number, ...], set up?]        those of its workers that live; has     host -> agent
-//                                             the set-up of the node run?
+//     ["kept", [number, ...], set up?]        its workers that live; is the node      host -> agent
+//                                             set up?
 //
 // then "gone" for those that ended, lately or meanwhile, then "ready"; and has the living ones tell
 // the new agent "worker" (worker.c). Where there is no such host, "again" makes a new one, which
 // says no "kept". If it is not to be again, a host with that token ends, and there is a new one;
-// likewise if a clean-up has begun there, as those are for workers and nodes that nobody will use
-// again: such a host waits for no other scheduler.
+// likewise if a clean-up has begun there, after which nobody is to use workers and node again.
 //
 // The host ends, and its workers with it (SIGTERM to all that each has started, SIGKILL a second
 // later), when the agent says so, ends or, with no time to wait for another, is lost; or when the
@@ -141,7 +138,7 @@ struct host {
 
 struct keeper {
     struct list link;  // in host.keepers
-    struct host *host; // outlives its keepers
+    struct host *host; // the record outlives its keepers
     int64_t number;
     struct sys_ward ward;
     int record;      // our end of the pipe with the start-up record
@@ -156,6 +153,12 @@ struct keeper {
 static ac_value run_host(ac_value argument);
 static ac_value run_keeper(ac_value argument);
 static ac_value run_listener(ac_value argument);
+
+// A keeper that waits for a process that cannot be killed outlives the coroutine of its host.
+static void let_go(struct host *host) {
+    if (!host->coro && host->keeper_count == 0)
+        memory_release(host);
+}
 
 // ---- making ----
 
@@ -495,10 +498,12 @@ static ac_value run_keeper(ac_value argument) {
     if (host->coro)
         (void)mailbox_put(host->coro, ac_nil);
     note_gone(host, gone);
-    if (host->orphan)
-        ac_drop(gone);
-    else
+    bool told = !host->orphan;
+    let_go(host);
+    if (told)
         (void)ac_send(agent, gone);
+    else
+        ac_drop(gone);
     return ac_nil;
 }
 
@@ -855,7 +860,9 @@ static ac_value run_host(ac_value argument) {
     int err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP);
     if (!err)
         err = ac_monitor(host->agent);
-    if (!err && !host->ending)
+    if (err && !host->ending)
+        refuse_for(host, err, "it cannot be taken in");
+    else if (!host->ending)
         take_in(host);
     while (!err && !host->ending) {
         ac_value message;
@@ -887,9 +894,7 @@ static ac_value run_host(ac_value argument) {
     node->host_count--;
     (void)mailbox_put(node->main, ac_nil);
     trace(TRACE_CLUSTER, "%s: closed", host->name);
-    // A keeper that waits for a process that cannot be killed still knows the host.
     host->coro = NULL;
-    if (host->keeper_count == 0)
-        memory_release(host);
+    let_go(host);
     return ac_nil;
 }

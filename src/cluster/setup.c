@@ -351,8 +351,11 @@ void setup_send(struct worker_agent *worker) {
     if (!worker->call_due || worker->ending)
         return;
     worker->call_due = false;
-    if (send_call(worker) < 0)
-        worker->call = CALL_NOTHING;
+    if (send_call(worker) == 0)
+        return;
+    worker->call = CALL_NOTHING;
+    if (worker->site)
+        agent_kick(worker->site->coro); // it waits for no clean-up there
 }
 
 // Those of the workers, or that of the node: in the first that has nothing else to do.

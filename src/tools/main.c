@@ -87,7 +87,8 @@ static const struct tool tools[] = {
      "share nodes by the weights of their computations. It prints one line when it is ready.\n"
      "The first SIGTERM, SIGINT or SIGHUP drains it: it takes no computation in any more, and\n"
      "ends when those that it has are closed, after the grace at the latest. The second one\n"
-     "stops it. With it go its computations, and their jobs are lost.\n"},
+     "stops it: it closes its computations, whose clean-ups have the time that they were given,\n"
+     "and their jobs are lost. One more does not let it wait for these.\n"},
     {"status", tool_status, "tell what computations the schedulers have, and their jobs",
      TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"

@@ -574,3 +574,54 @@ static ac_value do_not_adopt(ac_value unused) {
 TEST(only_the_one_who_knows_its_token_and_wants_it_gets_what_waits) {
     play_with_two(600, do_not_adopt);
 }
+
+// ---- no memory ----
+
+// How many allocations a refusal takes by itself: where one of these fails nobody can be told.
+static int allocations_of_refusal(void) {
+    int count = 0;
+    for (;; count++) {
+        ac_value message;
+        memory_fail_nth(count + 1);
+        int err = ac_send(ac_self(), ac_list("refused", "why", "here"));
+        memory_fail_nth(0);
+        if (err)
+            continue;
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+        ac_drop(message);
+        return count;
+    }
+}
+
+static ac_value refuse_each(ac_value unused) {
+    static struct node node;
+    int silent = 0, own = allocations_of_refusal();
+    bool failed = true;
+    node = (struct node){.main = coro_here(), .closed = "it is closed", .name = "here"};
+    list_init(&node.hosts);
+    for (long n = 1; failed; n++) {
+        ac_value message, open = ac_list("open", ac_self(), "test", ac_nil, 1, ac_self(),
+                                         ac_of_bytes(token, SECRET_BYTES), "", ac_nil, 0.0, false);
+        bool refused = false;
+        memory_fail_nth(n);
+        host_create(&node, open);
+        bool made = node.host_count > 0;
+        while (node.host_count > 0 || ac_mailbox_count() > 0)
+            if (ac_receive(&message, ac_after(0.2)) == 0) {
+                refused |= message_is(message, "refused");
+                ac_drop(message);
+            }
+        failed = memory_has_failed();
+        memory_fail_nth(0);
+        ac_drop(open);
+        silent += made && !refused;
+    }
+    ck_assert_int_le(silent, own);
+    return unused;
+}
+
+TEST(who_cannot_be_taken_in_for_want_of_memory_is_told_so) {
+    world_make();
+    world_run(refuse_each);
+    world_clean();
+}

@@ -720,6 +720,26 @@ TEST(clean_ups_run_when_the_client_is_killed_and_its_scheduler_is_not) {
     world_clean();
 }
 
+// The agent of the site goes on at once, and not when the time of the clean-up is up.
+static ac_value call_in_vain(ac_value unused) {
+    struct desk desk = {.setup.functions[CALL_WORKER_CLEANUP] = "clean_worker"};
+    struct site_agent site = {.desk = &desk, .coro = coro_here()};
+    struct worker_agent worker = {
+        .desk = &desk, .site = &site, .call = CALL_WORKER_CLEANUP, .call_due = true};
+    setup_send(&worker);
+    ck_assert_int_eq(worker.call, CALL_NOTHING);
+    ac_value message;
+    ck_assert_int_eq(ac_receive(&message, AC_NOW), 0);
+    ck_assert(ac_is_nil(message));
+    return unused;
+}
+
+TEST(a_worker_that_cannot_be_called_is_not_waited_for) {
+    world_make();
+    world_run(call_in_vain);
+    world_clean();
+}
+
 // ---- what cannot be ----
 
 static ac_value ask_wrongly(ac_value unused) {
