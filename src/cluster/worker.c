@@ -132,6 +132,7 @@ struct worker {
     bool many;
     bool asked; // whether what is in the round may begin
     bool leaving;
+    bool over;                  // main has ended: nothing begins any more
     bool kicked;                // there is a kick in the mailbox of main
     bool broken;                // no memory for a report: it leaves, and what it had is lost
     struct list waiting;        // tasks that have not begun
@@ -342,7 +343,7 @@ static void task_refuse(struct task *task, enum ac_end how, int err, const char 
 
 // The next of a round runs, or all of it where many run at once.
 static void run_next(struct worker *worker, ac_time now) {
-    for (struct list *link; (worker->many || list_empty(&worker->running)) &&
+    for (struct list *link; !worker->over && (worker->many || list_empty(&worker->running)) &&
                             (link = list_take(&worker->round)) != NULL;) {
         struct task *task = container_of(link, struct task, link);
         list_append(&worker->running, &task->link);
@@ -858,5 +859,6 @@ static ac_value run_worker(ac_value argument) {
     if (err)
         snprintf(worker->problem, PROBLEM_BYTES, "the scheduler cannot be reached: %s",
                  ac_strerror(err));
+    worker->over = true;
     return ac_nil;
 }
