@@ -278,8 +278,8 @@ struct life {
 };
 
 void life_begin(struct life *life, ac_time now);
-// A signal asks it to end: the first one drains it, a later one stops it, and one after that does not
-// let it wait for anything.
+// A signal asks it to end: the first one drains it, a later one stops it, and one after that does
+// not let it wait for anything.
 void life_ask(struct life *life, ac_time now);
 // To be drained: with a grace of its own, or less than 0 for that of the life. A later one may
 // change the grace.
@@ -365,8 +365,8 @@ void outlet_close(struct outlet *outlet, int64_t number);
 
 struct node;
 
-// Sends items of an intake to another host; `name`: of the computation; the supplier is told if that
-// cannot be done. Takes `wanted`. 0; -EBUSY where the node passes on as much as it may; or an
+// Sends items of an intake to another host; `name`: of the computation; the supplier is told if
+// that cannot be done. Takes `wanted`. 0; -EBUSY where the node passes on as much as it may; or an
 // error.
 int gift_begin(struct node *node, const struct intake *intake, const char *name,
                const struct voice *voice, ac_ref to, ac_value wanted, uint64_t round);

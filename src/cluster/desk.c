@@ -349,8 +349,8 @@ static int read_open(struct desk *desk, ac_value open) {
     ac_value setup = ac_nil;
     ac_span key;
     int err = ac_unpack(open, &word, &desk->courier, &desk->supplier, &key, &address, &name,
-                        &desk->cargo, &desk->many_jobs, &desk->nodes_max, &desk->workers_max, &options.weight,
-                        &desk->nodes_disabled, &setup, &token);
+                        &desk->cargo, &desk->many_jobs, &desk->nodes_max, &desk->workers_max,
+                        &options.weight, &desk->nodes_disabled, &setup, &token);
     err = err ? err : setup_read(&desk->setup, setup);
     if (!err && (!ac_ref_is(desk->courier) || !address || key.bytes != sizeof desk->key))
         err = -EINVAL;

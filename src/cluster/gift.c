@@ -40,8 +40,8 @@ static ac_value run_gift(ac_value argument) {
 
 void gift_refuse(const struct voice *voice, ac_ref to, uint64_t round) {
     (void)ac_send(voice->supplier,
-                  ac_list("cannot", voice->host,
-                          ac_of_bytes(voice->secret, sizeof voice->secret), to, round));
+                  ac_list("cannot", voice->host, ac_of_bytes(voice->secret, sizeof voice->secret),
+                          to, round));
 }
 
 int gift_begin(struct node *node, const struct intake *intake, const char *name,

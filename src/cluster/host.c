@@ -168,8 +168,8 @@ static bool read_open(struct host *host, ac_value open, bool *again) {
     ac_span secret;
     ac_value token;
     double seconds;
-    if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max, &host->voice.supplier,
-                  &secret, &address, &token, &seconds, again) != 0)
+    if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max,
+                  &host->voice.supplier, &secret, &address, &token, &seconds, again) != 0)
         return false;
     if (secret.bytes == sizeof host->voice.secret)
         memcpy(host->voice.secret, secret.at, secret.bytes);
@@ -196,7 +196,8 @@ static bool read_open(struct host *host, ac_value open, bool *again) {
 // What workers have done to the node, those that live and those that do not.
 static void look_at_marks(struct host *host) {
     list_each (link, &host->keepers) {
-        struct worker_marks marks = worker_marks_read(container_of(link, struct keeper, link)->marks);
+        struct worker_marks marks = worker_marks_read(
+            container_of(link, struct keeper, link)->marks);
         host->set_up |= marks.set_up != 0;
         host->cleaning |= marks.cleaning != 0;
     }
@@ -630,9 +631,8 @@ static void end_intake(struct host *host) {
 
 static void ask_for_items(struct host *host) {
     host->giver = ac_no_ref;
-    int err = ac_send(host->voice.supplier,
-                      ac_list("need", host->voice.host, secret_of(host),
-                              intake_wanted(&host->intake), ++host->round));
+    int err = ac_send(host->voice.supplier, ac_list("need", host->voice.host, secret_of(host),
+                                                    intake_wanted(&host->intake), ++host->round));
     if (err)
         refuse_for(host, err, "the client, who has the program, cannot be reached");
 }

@@ -141,8 +141,8 @@ void output_take(struct output *it, ac_value message) {
     int64_t number;
     ac_span secret, bytes;
     char label[LABEL_BYTES];
-    if (!it->wanted ||
-        ac_unpack(message, &word, &host, &secret, &node, &number, &bytes) != 0 || !node)
+    if (!it->wanted || ac_unpack(message, &word, &host, &secret, &node, &number, &bytes) != 0 ||
+        !node)
         return;
     const char *name = name_of(it, host.peer, node);
     if (!name)

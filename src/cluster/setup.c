@@ -16,12 +16,12 @@
 // site is refused, because half of a set-up may have been done. One that is lost later takes
 // nothing of the node's set-up along, which lies in the folder of the computation there.
 //
-// Workers that a node has kept when the scheduler was lost (host.c) tell another one which calls have
-// ended well in them, and which one runs; the node, whether its set-up has run, in a worker that is
-// gone perhaps, or has ended one. So what has run is not run again, and what runs is awaited; its
-// time begins anew. The set-up of a node of which nobody says so is begun when each worker that was
-// kept has told, or is gone. One that has been given jobs was set up. Where a clean-up had begun,
-// the node has kept nothing.
+// Workers that a node has kept when the scheduler was lost (host.c) tell another one which calls
+// have ended well in them, and which one runs; the node, whether its set-up has run, in a worker
+// that is gone perhaps, or has ended one. So what has run is not run again, and what runs is
+// awaited; its time begins anew. The set-up of a node of which nobody says so is begun when each
+// worker that was kept has told, or is gone. One that has been given jobs was set up. Where a
+// clean-up had begun, the node has kept nothing.
 //
 // Until all sites are set up or refused, jobs that fit nowhere wait (placement_set_pending).
 #include "cluster/scheduler.h"

@@ -336,8 +336,8 @@ static int open_at_node(struct site_agent *agent) {
     sys_address_text(&desk->client, client);
     return ac_send(agent->site->holder,
                    ac_list("open", ac_self(), (const char *)desk->name, ac_hold(desk->cargo),
-                           desk->workers_max, desk->supplier,
-                           ac_of_bytes(secret, sizeof secret), (const char *)client,
+                           desk->workers_max, desk->supplier, ac_of_bytes(secret, sizeof secret),
+                           (const char *)client,
                            record ? ac_of_bytes(record->token, sizeof record->token) : ac_nil,
                            record ? (double)desk->scheduler->return_ns * 1e-9 : 0.0,
                            asks_again(agent)));

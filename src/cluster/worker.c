@@ -522,8 +522,8 @@ static int tell_all(struct worker *worker) {
     if (!err)
         err = send_news(worker);
     if (!err && ac_ref_is(worker->agent))
-        err = send_to_agent(
-            worker, ac_list("all", worker->sent, worker->called, (int)worker->call.what));
+        err = send_to_agent(worker,
+                            ac_list("all", worker->sent, worker->called, (int)worker->call.what));
     if (!err && worker->asked && ac_ref_is(worker->agent))
         err = send_to_agent(worker, ac_list("ask"));
     return err;

@@ -247,8 +247,8 @@ struct listing {
     long long unlisted; // jobs, because they are too many
 };
 
-// Lists those of one page, the first one of which was to be *next, as far as they may be. *next: the
-// first one that was not; 0: none.
+// Lists those of one page, the first one of which was to be *next, as far as they may be. *next:
+// the first one that was not; 0: none.
 static int list_page(const struct desk *desk, uint64_t of, ac_value page, uint64_t *next) {
     ac_value list = ac_get(page, "jobs"), it;
     int err = 0;

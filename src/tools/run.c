@@ -10,8 +10,8 @@
 // system kills when this process is killed.
 //
 // If that node ends before the program does, nobody else could run its jobs: another one is started
-// in its place, and the program goes on, with what jobs it has lost. When several have ended so, each
-// within a minute, the program is ended, which would wait for ever. If the scheduler ends, the
+// in its place, and the program goes on, with what jobs it has lost. When several have ended so,
+// each within a minute, the program is ended, which would wait for ever. If the scheduler ends, the
 // program is told so by its computation.
 //
 // The key. That of the user; if he has none, one for this run: a nameless file in memory, which the
@@ -251,7 +251,8 @@ static int start_here(void) {
 }
 
 static void end_program(void) {
-    fprintf(stderr, "asyncoro run: there is no node that could run its jobs: the program is ended\n");
+    fprintf(stderr,
+            "asyncoro run: there is no node that could run its jobs: the program is ended\n");
     run.helpless = true;
     (void)sys_process_signal(&run.process, SIGTERM, false);
     if (ac_sleep(STOP_S) == 0)

@@ -387,11 +387,11 @@ static void open_at_node(const char *secret, double seconds, bool again) {
     sys_address_text(&here, client);
     ck_assert_int_eq(ac_locate(NODE_NAME, &node, ac_after(TEST_PATIENCE_S)), 0);
     ck_assert_int_eq(cargo_open(&cargo, NULL), 0);
-    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "played", ac_hold(cargo.told), 0,
-                                           ac_self(), ac_of_bytes(token, SECRET_BYTES),
-                                           (const char *)client,
-                                           ac_of_bytes(secret, sizeof token - 1), seconds, again)),
-                     0);
+    ck_assert_int_eq(
+        ac_send(node, ac_list("open", ac_self(), "played", ac_hold(cargo.told), 0, ac_self(),
+                              ac_of_bytes(token, SECRET_BYTES), (const char *)client,
+                              ac_of_bytes(secret, sizeof token - 1), seconds, again)),
+        0);
     cargo_close(&cargo);
 }
 

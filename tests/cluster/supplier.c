@@ -187,8 +187,7 @@ static ac_value lose_giver(ac_value unused) {
     have(0);
     await_gift(0, 2);
     // It cannot: who waits is told, and asks once more.
-    ck_assert_int_eq(
-        ac_send(supplier, ac_list("cannot", puppets[0], secret(), puppets[2], 1)), 0);
+    ck_assert_int_eq(ac_send(supplier, ac_list("cannot", puppets[0], secret(), puppets[2], 1)), 0);
     await_at(2, "again");
     need(2, 0, 2);
     await_at(2, "done");
@@ -356,8 +355,7 @@ static ac_value speak_for_others(ac_value unused) {
     await_at(2, "done");
     have(1);
     await_gift(1, 3);
-    ck_assert_int_eq(
-        ac_send(supplier, ac_list("cannot", puppets[0], secret(), puppets[3], 1)), 0);
+    ck_assert_int_eq(ac_send(supplier, ac_list("cannot", puppets[0], secret(), puppets[3], 1)), 0);
     ck_assert_int_eq(
         ac_send(supplier, ac_list("cannot", puppets[1], secret_of(here + 1), puppets[3], 1)), 0);
     need(4, 17, 1);
