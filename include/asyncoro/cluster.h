@@ -108,14 +108,16 @@ struct ac_computation_options {
     const char *source_flags;  // for cc, words: "-O3 -march=native -lm"
     const struct ac_computation_file *files; // that travel along: AC_FILES({.path = "words.txt"}).
                                              // They lie in the folder in which workers start
-    const char *output; // where what jobs write to standard output and error goes: a folder here,
-                        // in which each worker has a file NODE.NUMBER, added to if it is there;
-                        // "-", this process's standard error, each line with NODE.NUMBER before
-                        // it. It comes beside the notices, perhaps later, and all of it has come
-                        // when ac_computation_close returns, but for workers that were lost.
-                        // Default: the standard error of the node
-    uint32_t weight;    // of its share of the processors where other computations of the same
-                        // scheduler want them too; default: 1
+    const char
+        *output; // where what jobs write to standard output and error goes: a folder here,
+                 // in which each worker has a file NODE.NUMBER, added to if it is there;
+                 // "-", this process's standard error, each line with NODE.NUMBER before
+                 // it. Of nodes of the same name, as is one that was started again, the
+                 // second one that is heard of is called NODE-2, and so on. It comes beside the
+                 // notices, perhaps later, and all of it has come when ac_computation_close
+                 // returns, but for workers that were lost. Default: the standard error of the node
+    uint32_t weight;       // of its share of the processors where other computations of the same
+                           // scheduler want them too; default: 1
     const char *scheduler; // where it is: "HOST" or "HOST:PORT" of an `asyncoro scheduler`; "any",
                            // the first one that is found; "here", this process. Default: the
                            // variable AC_SCHEDULER, else here
@@ -145,8 +147,9 @@ struct ac_computation_options {
 // and the computation can only be closed. If it was killed and keeps a journal (`asyncoro scheduler
 // --journal`), AC_SCHEDULER_LOST tells, and it is awaited for as long as it has said: what is
 // wanted meanwhile waits. Jobs that run go on, and end once it is back; those of workers that it
-// does not find again, and of computations with set-ups all, run again if they may, else they are
-// AC_LOST. What ac_place_suspend and the like have done is forgotten.
+// does not find again run again if they may, else they are AC_LOST. Set-ups that have run are not
+// run again, and one that runs goes on, with its time anew; where a clean-up had begun, the node is
+// set up anew. What ac_place_suspend and the like have done is forgotten.
 //
 // Does not wait for nodes or scheduler; can wait for a helper thread that reads a large program. 0;
 // -EPERM outside coroutines; -EINVAL if ac_cluster_init was not called; -ENOMEM; an error of

@@ -5,8 +5,9 @@
 // An agent ends when its worker is gone, which two tell: the monitor, that the process is lost, and
 // the node, how it ended. The second is waited for a moment, because it says more.
 //
-// One of a worker that was awaited (restore.c) takes in what that tells first, and placement gives
-// it nothing before it has told all.
+// Where a journal is kept, the agent first takes in what the worker tells, which may have been that
+// of a scheduler that is lost, and placement gives it nothing before it has told all. One that was
+// awaited (restore.c) has its place and its jobs already.
 #include "cluster/scheduler.h"
 
 #include <stdio.h>
@@ -172,13 +173,19 @@ static void take_things(struct worker_agent *worker, ac_value message) {
         agent_kick(worker->site->coro); // it may be drained now
 }
 
-// One that was awaited has told all.
+// It has told all that it had when it was greeted.
 static void take_all(struct worker_agent *worker, ac_value message) {
     const char *word;
     uint64_t given;
-    if (worker->place && placement_is_awaited(worker->place) && worker->at->place &&
-        ac_unpack(message, &word, &given) == 0)
+    uint32_t called;
+    int64_t runs;
+    if (worker->told_all || ac_unpack(message, &word, &given, &called, &runs) != 0)
+        return;
+    if (worker->place && placement_is_awaited(worker->place) && worker->at->place)
         placement_settle_worker(worker->place, worker->at->place, worker, given, ac_now());
+    worker->told_all = true;
+    worker->given = given;
+    setup_take_state(worker, called, runs);
     scheduler_changed(worker->desk->scheduler);
 }
 
@@ -268,15 +275,15 @@ static int begin(struct worker_agent *worker) {
         err = agent_receive(worker, AC_FOREVER);
     if (!err)
         err = ac_send(worker->ref, ac_list("hello", ac_self(), worker->desk->many_jobs));
-    // One that was awaited tells what it has first; it was set up by the scheduler that was lost.
-    while (!err && worker->place && placement_is_awaited(worker->place) && !worker->ending)
-        err = agent_receive(worker, AC_FOREVER);
+    if (!err && worker->desk->record)
+        err = setup_await_state(worker);
     if (err || (worker->place && worker->ending))
         return err;
     if (!worker->place && !worker->ending)
         err = setup_worker(worker);
     if (!err && !worker->place && !worker->ending)
-        worker->place = placement_add_worker(worker->desk->place, worker->at->place, worker);
+        worker->place = placement_add_worker(worker->desk->place, worker->at->place, worker,
+                                             worker->given);
     if (!worker->place)
         return -ENOMEM;
     agent_look(worker);

@@ -74,6 +74,7 @@ static void computation_free(struct ac_computation *it) {
     batch_done(&it->kept_classes);
     ac_drop(it->open);
     ac_drop(it->setup);
+    digest_wipe(it->key, sizeof it->key);
     memory_release(it);
 }
 
@@ -150,7 +151,9 @@ static int open_with(struct coro *self, ac_computation **computation,
         return -ENOMEM;
     it->setup = ac_hold(setup);
     it->cleanup_ns = cleanup_ns;
-    err = contact_choose(it, options);
+    err = sys_random_bytes(it->key, sizeof it->key);
+    if (!err)
+        err = contact_choose(it, options);
     if (!err)
         err = output_open(&it->output, options ? options->output : NULL);
     if (!err)

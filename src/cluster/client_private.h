@@ -17,6 +17,8 @@ struct output {
     bool wanted;        // it comes to this process,
     bool here;          // to its standard error; else
     char *where;        // to a folder
+    struct map nodes;   // their names, by the numbers of their processes
+    struct map names;   // the same, by themselves: no two nodes have the same one
     struct map streams; // by worker
     struct list recent; // them; the one last that was written to last
 };
@@ -70,20 +72,21 @@ struct ac_computation {
     bool broken;         // no memory for what is wanted
     struct cargo cargo;
     struct output output;
-    struct list deliveries; // of cargo, to nodes (supplier.c)
-    ac_time wait_ns;        // after which nodes that wait for it are told so; 0: 30 seconds
-    uint32_t helpers;       // coroutines of ours that live, but for the closer
-    ac_value open;          // what the scheduler is told of it
-    ac_value setup;         // and in that, of set-ups and clean-ups (setup.c)
-    ac_time cleanup_ns;     // what the clean-ups may take when it is closed
-    char where[300];        // a scheduler elsewhere, or "any"; "": that of this loop
-    char why[512];          // what is in its way, for people; "": nothing so far
-    ac_ref desk;            // none until it has said where it is
-    bool desk_gone;         // it has ended, for good
-    struct batch wants;     // for the desk
-    struct list submitters; // those who wait because too many jobs have not ended
-    struct map jobs;        // struct client_job by number
-    struct map classes;     // numbers of classes, from 1, by what their jobs have in common
+    struct list deliveries;    // of cargo, to nodes (supplier.c)
+    uint8_t key[SECRET_BYTES]; // of what nodes say to the supplier
+    ac_time wait_ns;           // after which nodes that wait for it are told so; 0: 30 seconds
+    uint32_t helpers;          // coroutines of ours that live, but for the closer
+    ac_value open;             // what the scheduler is told of it
+    ac_value setup;            // and in that, of set-ups and clean-ups (setup.c)
+    ac_time cleanup_ns;        // what the clean-ups may take when it is closed
+    char where[300];           // a scheduler elsewhere, or "any"; "": that of this loop
+    char why[512];             // what is in its way, for people; "": nothing so far
+    ac_ref desk;               // none until it has said where it is
+    bool desk_gone;            // it has ended, for good
+    struct batch wants;        // for the desk
+    struct list submitters;    // those who wait because too many jobs have not ended
+    struct map jobs;           // struct client_job by number
+    struct map classes;        // numbers of classes, from 1, by what their jobs have in common
     uint32_t class_count;
     const struct ac_job_entry *last_entry; // the class without options that was used last
     uint32_t last_class;

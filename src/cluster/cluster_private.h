@@ -57,7 +57,9 @@ int setup_told(const struct ac_computation_options *options, ac_value *told, ac_
 // What a worker writes for its node, in memory that outlives it however it ends.
 struct worker_marks {
     int64_t begun;      // the jobs that it has come to, of all that it was sent; -1: not known
-    int64_t setting_up; // 1: a set-up runs here, or has failed; 0
+    int64_t setting_up; // enum place_call: the set-up that runs here, or has failed; 0
+    int64_t set_up;     // 1: the set-up of the node has run here; 0
+    int64_t cleaning;   // 1: a clean-up has begun here; 0
 };
 
 // ---- batch.c: what one coroutine has for another, many things in one message ----
@@ -119,6 +121,22 @@ void batch_done(struct batch *batch);
 enum { JOURNAL_TOKEN_BYTES = 16, JOURNAL_ID_BYTES = 8 }; // see journal.h
 // The name under which the scheduler that keeps this journal is found.
 void scheduler_journal_name(const uint8_t id[JOURNAL_ID_BYTES], char name[80]);
+
+// ---- supplier.c ----
+
+// What a node says to the supplier of a computation says who it is, and shows a secret, which the
+// scheduler has told to that node alone: made from the key of the computation, which the client has
+// told to the scheduler.
+enum { SECRET_BYTES = 16 };
+// The secret of the hosts of a computation in one process. 0; -ENOMEM.
+int supplier_secret(const uint8_t key[SECRET_BYTES], uint64_t peer, uint8_t secret[SECRET_BYTES]);
+
+// What a host needs to be heard by the supplier.
+struct voice {
+    ac_ref supplier;
+    ac_ref host;
+    uint8_t secret[SECRET_BYTES];
+};
 
 // ---- elf.c ----
 
@@ -215,6 +233,10 @@ bool worker_start_read(int fd, struct worker_start *start, ac_value *held);
 // Waits for what is written so; the pipe has another end until the node ends. 0; -EPIPE; -EBADMSG;
 // or an error.
 int worker_return_read(struct sys_handle *handle, ac_value *it);
+// Memory for what a worker writes, which outlives it. A descriptor, or -1.
+int worker_marks_create(void);
+// What stands there; that nothing is known if it cannot be read.
+struct worker_marks worker_marks_read(int fd);
 // The second argument of a worker process.
 extern const char worker_mark[];
 // What a worker process is but for the process: runs jobs, on a loop of its own, until it is to
@@ -251,11 +273,13 @@ struct life {
     ac_time since;   // when the last computation ended; AC_FOREVER: there is one
     ac_time until;   // when the grace of a drain or a rest is over
     bool over;       // that grace is over: what still runs is to be ended
+    bool hurries;    // it stops, and a signal has asked once more: nothing is waited for
     const char *why; // for people, for all states but NODE_SERVES
 };
 
 void life_begin(struct life *life, ac_time now);
-// A signal asks it to end: the first one drains it, a later one stops it.
+// A signal asks it to end: the first one drains it, a later one stops it, and one after that does
+// not let it wait for anything.
 void life_ask(struct life *life, ac_time now);
 // To be drained: with a grace of its own, or less than 0 for that of the life. A later one may
 // change the grace.
@@ -293,6 +317,9 @@ void outside_say_ready(void);
 void outside_say_state(const struct life *life);
 
 // ---- place.c: what there is for a node ----
+
+// Tags as words: "gpu=a100 ssd". What does not fit is left out.
+void tags_write(ac_value tags, char *text, size_t bytes);
 
 enum { SLURM_ID_BYTES = 32 };
 
@@ -338,10 +365,13 @@ void outlet_close(struct outlet *outlet, int64_t number);
 
 struct node;
 
-// Sends items of an intake to another host; `name`: of the computation. Takes `wanted`. 0; -EBUSY
-// where the node passes on as much as it may; or an error.
-int gift_begin(struct node *node, const struct intake *intake, const char *name, ac_ref supplier,
-               ac_ref to, ac_value wanted, uint64_t round);
+// Sends items of an intake to another host; `name`: of the computation; the supplier is told if
+// that cannot be done. Takes `wanted`. 0; -EBUSY where the node passes on as much as it may; or an
+// error.
+int gift_begin(struct node *node, const struct intake *intake, const char *name,
+               const struct voice *voice, ac_ref to, ac_value wanted, uint64_t round);
+// Tells the supplier that it cannot be done.
+void gift_refuse(const struct voice *voice, ac_ref to, uint64_t round);
 
 // ---- host.c ----
 

@@ -40,7 +40,8 @@ int contact_open(struct cluster *cluster, struct ac_computation *it,
     sys_address_text(&here, address);
     uint32_t nodes_max = options ? options->nodes_max : 0;
     uint32_t workers_max = options ? options->workers_max : 0;
-    it->open = ac_list("open", coro_ref(it->courier), coro_ref(it->supplier), (const char *)address,
+    it->open = ac_list("open", coro_ref(it->courier), coro_ref(it->supplier),
+                       ac_of_bytes(it->key, sizeof it->key), (const char *)address,
                        (const char *)it->name, ac_hold(it->cargo.told), it->many_jobs, nodes_max,
                        workers_max, options ? options->weight : 0,
                        options && options->nodes_disabled, ac_hold(it->setup), ac_nil);

@@ -2,9 +2,9 @@
 // One computation at the scheduler. Messages between the client's *courier* and the desk (the main
 // coroutine of the scheduler for "open", then the desk itself):
 //
-//     ["open", courier, supplier, client's address, name, cargo, many jobs at once?,
-//      nodes at most, workers at most, weight, nodes disabled?, set-ups and clean-ups or nil
-//      (setup.c), token or nil]                                             courier -> scheduler
+//     ["open", courier, supplier, key (supplier.c), client's address, name, cargo, many jobs at
+//      once?, nodes at most, workers at most, weight, nodes disabled?, set-ups and clean-ups or
+//      nil (setup.c), token or nil]                                         courier -> scheduler
 //     ["desk", desk]                                       here it is            desk -> courier
 //     ["want", things...]   THING_CLASS, _JOB, _DROP, _TAKEN, _ALL               courier -> desk
 //     ["news", things...]   THING_STATUS, _STARTED, _DONE                        desk -> courier
@@ -237,6 +237,10 @@ static void wait_for_agents(struct desk *desk, ac_time deadline) {
     }
 }
 
+ac_time desk_closing_ns(const struct desk *desk) {
+    return CLOSE_NS + setup_closing_ns(desk) + AGENTS_GRACE_NS + CLOSED_NS;
+}
+
 static void close_desk(struct desk *desk) {
     desk->closing = true;
     supply_end_all(desk);
@@ -267,6 +271,7 @@ static void desk_free(struct desk *desk) {
     map_done(&desk->asked);
     map_done(&desk->returned);
     map_done(&desk->disabled);
+    digest_wipe(desk->key, sizeof desk->key);
     ac_drop(desk->cargo);
     setup_done(&desk->setup);
     for (uint32_t i = 0; i < desk->function_count; i++)
@@ -288,9 +293,11 @@ static ac_value run_desk(ac_value argument) {
     while (!err && !desk->closing) {
         ac_value message;
         send_news(desk);
-        err = desk->closing ? 0 : ac_receive(&message, desk->awaits_until);
-        if (!err && !desk->closing)
-            take_message(desk, message);
+        if (desk->closing)
+            break;
+        err = ac_receive(&message, desk->awaits_until);
+        if (!err)
+            take_message(desk, message); // also the kick of who has it close
         err = err == -ETIMEDOUT ? 0 : err;
         restore_look(desk);
     }
@@ -340,12 +347,15 @@ static int read_open(struct desk *desk, ac_value open) {
     ac_value token = ac_nil;
     struct place_options options = {.user = desk};
     ac_value setup = ac_nil;
-    int err = ac_unpack(open, &word, &desk->courier, &desk->supplier, &address, &name, &desk->cargo,
-                        &desk->many_jobs, &desk->nodes_max, &desk->workers_max, &options.weight,
-                        &desk->nodes_disabled, &setup, &token);
+    ac_span key;
+    int err = ac_unpack(open, &word, &desk->courier, &desk->supplier, &key, &address, &name,
+                        &desk->cargo, &desk->many_jobs, &desk->nodes_max, &desk->workers_max,
+                        &options.weight, &desk->nodes_disabled, &setup, &token);
     err = err ? err : setup_read(&desk->setup, setup);
-    if (!err && (!ac_ref_is(desk->courier) || !address))
+    if (!err && (!ac_ref_is(desk->courier) || !address || key.bytes != sizeof desk->key))
         err = -EINVAL;
+    if (!err)
+        memcpy(desk->key, key.at, key.bytes);
     if (!err && !ac_is_nil(token))
         err = read_token(desk, ac_span_of(token));
     ac_drop(token);

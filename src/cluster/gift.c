@@ -10,7 +10,8 @@ enum { GIFTS_MAX = 8 }; // of the node at a time: each has descriptors of its ow
 // What another node lacks, on its way there.
 struct gift {
     struct node *node;
-    ac_ref supplier, host;
+    struct voice voice; // of the host that gives
+    ac_ref host;        // that is given
     struct cargo cargo;
     struct cargo_sending sending;
     char name[64];
@@ -29,7 +30,7 @@ static ac_value run_gift(ac_value argument) {
           : over ? "all"
                  : "no longer wanted");
     if (!over)
-        (void)ac_send(gift->supplier, ac_list("cannot", gift->host, gift->sending.round));
+        gift_refuse(&gift->voice, gift->host, gift->sending.round);
     cargo_send_end(&gift->sending);
     cargo_close(&gift->cargo);
     gift->node->gift_count--;
@@ -37,15 +38,21 @@ static ac_value run_gift(ac_value argument) {
     return ac_nil;
 }
 
-int gift_begin(struct node *node, const struct intake *intake, const char *name, ac_ref supplier,
-               ac_ref to, ac_value wanted, uint64_t round) {
+void gift_refuse(const struct voice *voice, ac_ref to, uint64_t round) {
+    (void)ac_send(voice->supplier,
+                  ac_list("cannot", voice->host, ac_of_bytes(voice->secret, sizeof voice->secret),
+                          to, round));
+}
+
+int gift_begin(struct node *node, const struct intake *intake, const char *name,
+               const struct voice *voice, ac_ref to, ac_value wanted, uint64_t round) {
     struct gift *gift = node->gift_count < GIFTS_MAX ? memory_allocate_zeroed(sizeof *gift) : NULL;
     if (!gift) {
         ac_drop(wanted);
         return node->gift_count < GIFTS_MAX ? -ENOMEM : -EBUSY;
     }
     gift->node = node;
-    gift->supplier = supplier;
+    gift->voice = *voice;
     gift->host = to;
     snprintf(gift->name, sizeof gift->name, "%s", name);
     cargo_send(&gift->sending, wanted, round);

@@ -5,21 +5,24 @@
 // Messages between the scheduler's agent and the node (its main coroutine for "open", then the
 // host), and between the host and the client's supplier:
 //
-//     ["open", agent, name, cargo, workers at most, supplier, client's address, token or nil,
-//      seconds, again?]                       take it in                              agent -> node
+//     ["open", agent, name, cargo, workers at most, supplier, secret, client's address, token or
+//      nil, seconds, again?]                  take it in                              agent -> node
 //     ["refused", why, node's name]           no; the host has ended                  host -> agent
 //     ["host", host, node's name]             yes
-//     ["need", host, items, round]            send these of its items              host -> supplier
+//     ["need", host, secret, items, round]    send these of its items              host -> supplier
 //     ["piece", item, offset, bytes, round]   in order, without gaps               supplier -> host
 //     ["done", round]                         that was all
-//     ["have", host]                          all of them are here                 host -> supplier
-//     ["output", node's name, number, bytes]  a worker has written that; no bytes: its end.
+//     ["have", host, secret]                  all of them are here                 host -> supplier
+//     ["output", host, secret, node's name, number, bytes]
+//                                             a worker has written that; no bytes: its end.
 //                                             Only to a client that wants it       host -> supplier
 //     ["ready", workers, [processors, memory, tags, architecture]]                    host -> agent
 //                                             all of it is checked, workers start
-//     ["gone", number, text, begun, closed?]  a worker has ended, and how; how many of its jobs it
-//                                             had come to, -1: not known; was it asked to end?
-//                                             No other is started for one that a set-up has ended
+//     ["gone", number, text, begun, closed?, call, set up?]
+//                                             a worker has ended, and how; how many of its jobs it
+//                                             had come to, -1: not known; was it asked to end? In
+//                                             which set-up, of which no other is started for it?
+//                                             (enum place_call, or 0) Is the node set up?
 //     ["draining", seconds]                   give it no new jobs, and say "close" when those that
 //                                             run have ended: in so many seconds all is ended
 //     ["end", number]                         end that worker by force                agent -> host
@@ -30,11 +33,13 @@
 //     ["from", giver, its address, round]     they come from there             supplier -> host
 //     ["give", host, its address, items, round]
 //                                             send these to that one           supplier -> giver
-//     ["cannot", host, round]                 it cannot be reached, does not
+//     ["cannot", giver, secret, host, round]  it cannot be reached, does not
 //                                             let us send, or we send to too
 //                                             many already                     giver -> supplier
 //     ["again", round]                        ask me once more                 supplier -> host
 //     ["wait", round]                         others come first                supplier -> host
+//
+// By the secret, of this node alone, the supplier knows that it is that host who speaks.
 //
 // A host asks once more, in the next round, if another host was to send and is lost, says nothing
 // for too long or sends what it should not; pieces of another round than the last are dropped.
@@ -53,11 +58,13 @@
 // workers stay and go on, and nothing is started. An "open" with the same
 // token that comes *again* is for that host, which answers with "host", then with
 //
-//     ["kept", [number, ...]]                 those of its workers that live          host -> agent
+//     ["kept", [number, ...], set up?]        its workers that live; is the node      host -> agent
+//                                             set up?
 //
 // then "gone" for those that ended, lately or meanwhile, then "ready"; and has the living ones tell
 // the new agent "worker" (worker.c). Where there is no such host, "again" makes a new one, which
-// says no "kept". If it is not to be again, a host with that token ends, and there is a new one.
+// says no "kept". If it is not to be again, a host with that token ends, and there is a new one;
+// likewise if a clean-up has begun there, after which nobody is to use workers and node again.
 //
 // The host ends, and its workers with it (SIGTERM to all that each has started, SIGKILL a second
 // later), when the agent says so, ends or, with no time to wait for another, is lost; or when the
@@ -97,7 +104,7 @@ struct host {
     struct node *node;
     struct coro *coro;
     ac_ref agent;
-    ac_ref supplier; // has the program
+    struct voice voice; // its supplier has the program
     struct sys_address client;
     char name[64];
     ac_value cargo; // as the client told; until it is taken in
@@ -113,6 +120,8 @@ struct host {
     int64_t last_number;
     uint32_t restarts_left;
     uint32_t unfit; // workers in which a set-up failed: no others are started for them
+    bool set_up;    // the set-up of the node has run in one that has ended,
+    bool cleaning;  // or a clean-up has begun there
     char last_end[END_TEXT_BYTES]; // how the worker that ended last did; "": none has
     bool drain;                    // the agent is to be told
     ac_time drain_until;           // when all is ended then; AC_NOW: the node does not drain
@@ -129,7 +138,7 @@ struct host {
 
 struct keeper {
     struct list link;  // in host.keepers
-    struct host *host; // outlives its keepers
+    struct host *host; // the record outlives its keepers
     int64_t number;
     struct sys_ward ward;
     int record;      // our end of the pipe with the start-up record
@@ -145,25 +154,35 @@ static ac_value run_host(ac_value argument);
 static ac_value run_keeper(ac_value argument);
 static ac_value run_listener(ac_value argument);
 
+// A keeper that waits for a process that cannot be killed outlives the coroutine of its host.
+static void let_go(struct host *host) {
+    if (!host->coro && host->keeper_count == 0)
+        memory_release(host);
+}
+
 // ---- making ----
 
 static bool read_open(struct host *host, ac_value open, bool *again) {
     const char *word, *name, *address;
     uint32_t workers_max;
+    ac_span secret;
     ac_value token;
     double seconds;
-    if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max, &host->supplier,
-                  &address, &token, &seconds, again) != 0)
+    if (ac_unpack(open, &word, &host->agent, &name, &host->cargo, &workers_max,
+                  &host->voice.supplier, &secret, &address, &token, &seconds, again) != 0)
         return false;
+    if (secret.bytes == sizeof host->voice.secret)
+        memcpy(host->voice.secret, secret.at, secret.bytes);
     ac_span span = ac_span_of(token);
     if (token.kind == AC_BYTES && span.bytes == sizeof host->token) {
         memcpy(host->token, span.at, span.bytes);
         host->token_bytes = span.bytes;
-        host->grace_ns = seconds > 0 && seconds <= GRACE_SECONDS_MAX ? (ac_time)(seconds * 1e9) : 0;
+        seconds = seconds < GRACE_SECONDS_MAX ? seconds : GRACE_SECONDS_MAX;
+        host->grace_ns = seconds > 0 ? (ac_time)(seconds * 1e9) : 0;
     }
     ac_drop(token);
     if (address && sys_address_parse(address, &host->client))
-        (void)remote_introduce(loop_here, host->supplier.peer, &host->client);
+        (void)remote_introduce(loop_here, host->voice.supplier.peer, &host->client);
     if (!ac_ref_is(host->agent))
         return false;
     snprintf(host->name, sizeof host->name, "%s", name ? name : "program");
@@ -172,6 +191,21 @@ static bool read_open(struct host *host, ac_value open, bool *again) {
     if (workers_max > 0 && workers_max < host->workers)
         host->workers = workers_max;
     return true;
+}
+
+// What workers have done to the node, those that live and those that do not.
+static void look_at_marks(struct host *host) {
+    list_each (link, &host->keepers) {
+        struct worker_marks marks = worker_marks_read(
+            container_of(link, struct keeper, link)->marks);
+        host->set_up |= marks.set_up != 0;
+        host->cleaning |= marks.cleaning != 0;
+    }
+}
+
+static bool may_return(struct host *host) {
+    look_at_marks(host);
+    return host->program >= 0 && !host->cleaning;
 }
 
 // The one that has the same token.
@@ -200,7 +234,7 @@ void host_create(struct node *node, ac_value open) {
     list_init(&host->keepers);
     bool again = false, good = read_open(host, open, &again);
     struct host *old = good ? find_host(node, host) : NULL;
-    if (old && again && old->program >= 0 && mailbox_put(old->coro, ac_hold(open)) == 0)
+    if (old && again && may_return(old) && mailbox_put(old->coro, ac_hold(open)) == 0)
         good = false; // nothing more is to be made
     else if (old)
         end_host(old);
@@ -231,6 +265,10 @@ void host_stop_all(struct node *node) {
 
 // ---- answers ----
 
+static ac_value secret_of(const struct host *host) {
+    return ac_of_bytes(host->voice.secret, sizeof host->voice.secret);
+}
+
 static void tell(struct host *host, ac_value message) {
     int err = ac_send(host->agent, message);
     if (err)
@@ -254,27 +292,17 @@ static void refuse_for(struct host *host, int err, const char *what) {
 
 // ---- workers ----
 
-// What a worker writes there outlives it, however it ends. A descriptor, or -1.
-static int memory_for_marks(void) {
-    static const struct worker_marks not_known = {.begun = -1}; // until the worker says 0
-    int fd = sys_memory_create("marks", false);
-    if (fd >= 0 && sys_file_write_at(fd, 0, &not_known, sizeof not_known) == 0)
-        return fd;
-    sys_fd_close(fd);
-    return -1;
-}
-
 static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BYTES]) {
     struct host *host = keeper->host;
     struct worker_start start = {.agent = host->agent,
-                                 .supplier = host->supplier,
+                                 .supplier = host->voice.supplier,
                                  .client = host->client,
                                  .number = keeper->number,
                                  .loopback_only = host->node->loopback_only,
                                  .node = host->node->name,
                                  .stays = host->grace_ns > 0};
     // Where the client is seen from here is better than what it has told of itself.
-    (void)remote_find(loop_here, host->supplier.peer, &start.client);
+    (void)remote_find(loop_here, host->voice.supplier.peer, &start.client);
     if (!remote_find(loop_here, host->agent.peer, &start.scheduler) || !start.client.family)
         return -EHOSTUNREACH;
     int record[2], output[2];
@@ -284,7 +312,7 @@ static int start_process(struct keeper *keeper, char problem[SYS_WARD_PROBLEM_BY
     err = sys_pipe(output);
     if (err)
         goto close_record;
-    keeper->marks = memory_for_marks();
+    keeper->marks = worker_marks_create();
     err = remote_keys(loop_here, &start.keys);
     if (!err)
         err = worker_start_write(record[1], &start);
@@ -454,11 +482,11 @@ static ac_value run_keeper(ac_value argument) {
     end.last_bytes = keeper->tail_bytes;
     worker_end_text(&end, text, sizeof text);
     trace(TRACE_CLUSTER, "%s: worker %lld: %s", host->name, (long long)keeper->number, text);
-    struct worker_marks marks = {.begun = -1};
-    if (keeper->marks < 0 || sys_file_read_at(keeper->marks, 0, &marks, sizeof marks) < 0)
-        marks = (struct worker_marks){.begun = -1};
+    struct worker_marks marks = worker_marks_read(keeper->marks);
+    look_at_marks(host);
     host->unfit += marks.setting_up != 0 && !end.closed;
-    ac_value gone = ac_list("gone", keeper->number, (const char *)text, marks.begun, end.closed);
+    ac_value gone = ac_list("gone", keeper->number, (const char *)text, marks.begun, end.closed,
+                            marks.setting_up, host->set_up);
     ac_ref agent = host->agent;
     memcpy(host->last_end, text, sizeof text);
     list_remove(&keeper->link);
@@ -471,10 +499,12 @@ static ac_value run_keeper(ac_value argument) {
     if (host->coro)
         (void)mailbox_put(host->coro, ac_nil);
     note_gone(host, gone);
-    if (host->orphan)
-        ac_drop(gone);
-    else
+    bool told = !host->orphan;
+    let_go(host);
+    if (told)
         (void)ac_send(agent, gone);
+    else
+        ac_drop(gone);
     return ac_nil;
 }
 
@@ -494,8 +524,9 @@ static void keep_tail(struct keeper *keeper, const char *bytes, size_t count) {
 // ---- what workers write ----
 
 static ac_value output_of(const struct keeper *keeper, const char *bytes, size_t count) {
-    return ac_list("output", (const char *)keeper->host->node->name, keeper->number,
-                   ac_of_bytes(bytes, count));
+    const struct host *host = keeper->host;
+    return ac_list("output", host->voice.host, secret_of(host), (const char *)host->node->name,
+                   keeper->number, ac_of_bytes(bytes, count));
 }
 
 // Its end: it is waited for, so that all that was written is with the client before the end of the
@@ -503,7 +534,7 @@ static ac_value output_of(const struct keeper *keeper, const char *bytes, size_t
 static void end_output(const struct keeper *keeper) {
     const struct host *host = keeper->host;
     if (host->intake.output &&
-        ac_deliver(host->supplier, output_of(keeper, "", 0), AC_FOREVER) != 1)
+        ac_deliver(host->voice.supplier, output_of(keeper, "", 0), AC_FOREVER) != 1)
         trace(TRACE_CLUSTER,
               "%s: worker %lld: perhaps not all that it wrote has come to its client", host->name,
               (long long)keeper->number);
@@ -521,7 +552,7 @@ static ac_value run_listener(ac_value argument) {
     int64_t got;
     while ((got = coro_operate(&op, AC_FOREVER)) > 0) {
         if (host->intake.output)
-            (void)ac_send(host->supplier, output_of(keeper, bytes, (size_t)got));
+            (void)ac_send(host->voice.supplier, output_of(keeper, bytes, (size_t)got));
         text_clean(bytes, (size_t)got);
         keep_tail(keeper, bytes, (size_t)got);
         if (!host->intake.output)
@@ -576,29 +607,10 @@ static void end_workers(struct host *host) {
 
 // ---- taking the program in ----
 
-// Tags as words: "gpu=a100 ssd". What does not fit is left out.
-static void write_tags(ac_value tags, char *text, size_t bytes) {
-    size_t cursor = 0, length = 0;
-    ac_value key, value;
-    text[0] = 0;
-    while (ac_next(tags, &cursor, &key) && ac_next(tags, &cursor, &value)) {
-        char word[256];
-        const char *name = ac_text_of(key), *what = ac_text_of(value);
-        int count = snprintf(word, sizeof word, "%s%s%s%s", length ? " " : "", name ? name : "",
-                             what && *what ? "=" : "", what ? what : "");
-        if (count > 0 && (size_t)count < sizeof word && length + (size_t)count < bytes) {
-            memcpy(text + length, word, (size_t)count + 1);
-            length += (size_t)count;
-        }
-        ac_drop(key);
-        ac_drop(value);
-    }
-}
-
 static void tell_ready(struct host *host) {
     const struct node *node = host->node;
     char tags[256];
-    write_tags(node->tags, tags, sizeof tags);
+    tags_write(node->tags, tags, sizeof tags);
     tell(host, ac_list("ready", host->workers,
                        ac_list(node->workers, node->memory_bytes, (const char *)tags,
                                elf_machine(node->place.machine))));
@@ -619,8 +631,8 @@ static void end_intake(struct host *host) {
 
 static void ask_for_items(struct host *host) {
     host->giver = ac_no_ref;
-    int err = ac_send(host->supplier, ac_list("need", coro_ref(host->coro),
-                                              intake_wanted(&host->intake), ++host->round));
+    int err = ac_send(host->voice.supplier, ac_list("need", host->voice.host, secret_of(host),
+                                                    intake_wanted(&host->intake), ++host->round));
     if (err)
         refuse_for(host, err, "the client, who has the program, cannot be reached");
 }
@@ -633,7 +645,7 @@ static void take_in(struct host *host) {
         return;
     }
     // The scheduler may, or it would not have been heard; the code comes from its client.
-    if (remote_may(loop_here, host->supplier.peer, AC_MAY_SHIP) < 0) {
+    if (remote_may(loop_here, host->voice.supplier.peer, AC_MAY_SHIP) < 0) {
         refuse(host, "it takes no code from this client");
         return;
     }
@@ -653,7 +665,7 @@ static void take_in(struct host *host) {
     }
     host->storing = true;
     host->silent_until = ac_now() + node->upload_ns;
-    err = ac_monitor(host->supplier);
+    err = ac_monitor(host->voice.supplier);
     if (err)
         refuse_for(host, err, "the client, who has the program, cannot be reached");
     else
@@ -704,7 +716,7 @@ static void take_done(struct host *host, ac_value message) {
         return;
     }
     if (all)
-        (void)ac_send(host->supplier, ac_list("have", coro_ref(host->coro)));
+        (void)ac_send(host->voice.supplier, ac_list("have", host->voice.host, secret_of(host)));
     end_intake(host);
 }
 
@@ -742,15 +754,15 @@ static void take_give(struct host *host, ac_value message) {
         return;
     if (address && sys_address_parse(address, &at))
         (void)remote_introduce(loop_here, to.peer, &at);
-    if (gift_begin(host->node, &host->intake, host->name, host->supplier, to, wanted, round) < 0)
-        (void)ac_send(host->supplier, ac_list("cannot", to, round));
+    if (gift_begin(host->node, &host->intake, host->name, &host->voice, to, wanted, round) < 0)
+        gift_refuse(&host->voice, to, round);
 }
 
 // ---- another scheduler instead of one that is lost ----
 
 // Only what has its program waits: the client may be lost as well.
 static void lose_agent(struct host *host, enum ac_end how) {
-    host->orphan = how == AC_LOST && host->grace_ns > 0 && host->program >= 0;
+    host->orphan = how == AC_LOST && host->grace_ns > 0 && may_return(host);
     host->ending |= !host->orphan;
     host->until = ac_now() + host->grace_ns;
     trace(TRACE_CLUSTER, "%s: the scheduler is lost", host->name);
@@ -780,7 +792,8 @@ static void take_again(struct host *host, ac_value open) {
     if (!good)
         return; // it is lost as well, and there may be another
     host->agent = as.agent;
-    host->supplier = as.supplier;
+    as.voice.host = host->voice.host;
+    host->voice = as.voice;
     host->client = as.client;
     host->grace_ns = as.grace_ns;
     host->drain = host->drain_until != AC_NOW;
@@ -790,7 +803,8 @@ static void take_again(struct host *host, ac_value open) {
         if (count < WORKERS_MAX)
             numbers[count++] = ac_of(container_of(link, struct keeper, link)->number);
     tell(host, ac_list("host", coro_ref(host->coro), (const char *)host->node->name));
-    tell(host, ac_list("kept", ac_list_of(numbers, count)));
+    look_at_marks(host);
+    tell(host, ac_list("kept", ac_list_of(numbers, count), host->set_up));
     for (size_t i = 0; i < host->noted_count; i++)
         tell(host, ac_hold(host->noted[i]));
     host->orphan = false; // from now on workers that end are told of as they do
@@ -805,7 +819,7 @@ static void take_exit(struct host *host, const struct ac_exit *exit) {
         lose_agent(host, exit->how);
     if (!host->storing)
         return;
-    if (ac_ref_equal(exit->who, host->supplier))
+    if (ac_ref_equal(exit->who, host->voice.supplier))
         refuse(host, "the client, who has the program, is gone");
     else if (ac_ref_equal(exit->who, host->giver))
         ask_again(host);
@@ -842,10 +856,13 @@ static ac_value run_host(ac_value argument) {
     struct host *host = ac_pointer_of(argument);
     struct node *node = host->node;
     trace(TRACE_CLUSTER, "%s: %u workers", host->name, host->workers);
+    host->voice.host = ac_self();
     int err = remote_guard(loop_here, ac_self(), AC_MAY_SHIP);
     if (!err)
         err = ac_monitor(host->agent);
-    if (!err && !host->ending)
+    if (err && !host->ending)
+        refuse_for(host, err, "it cannot be taken in");
+    else if (!host->ending)
         take_in(host);
     while (!err && !host->ending) {
         ac_value message;
@@ -877,9 +894,7 @@ static ac_value run_host(ac_value argument) {
     node->host_count--;
     (void)mailbox_put(node->main, ac_nil);
     trace(TRACE_CLUSTER, "%s: closed", host->name);
-    // A keeper that waits for a process that cannot be killed still knows the host.
     host->coro = NULL;
-    if (host->keeper_count == 0)
-        memory_release(host);
+    let_go(host);
     return ac_nil;
 }

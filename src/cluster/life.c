@@ -130,6 +130,7 @@ void life_begin(struct life *life, ac_time now) {
     life->since = now;
     life->until = AC_FOREVER;
     life->over = false;
+    life->hurries = false;
     life->why = NULL;
 }
 
@@ -156,6 +157,7 @@ void life_ask(struct life *life, ac_time now) {
         life->asked = now;
         life_drain(life, now, -1, "it was asked to end");
     } else if (now - life->asked >= SAME_NS) {
+        life->hurries = life->state == NODE_STOPS;
         life_stop(life, "it was asked to end twice");
     }
 }

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: MIT
 // What jobs write, brought to their client: the nodes send it to the supplier as it comes, and it
 // goes into files, one a worker, or to standard error, line by line, each with its worker before
-// it.
+// it: "NODE.NUMBER". Nodes may have the same name, and one that is started again counts its workers
+// from 1 again: of those, the second one that is heard of is called NODE-2 here, and so on.
 #include "cluster/client_private.h"
 
 #include <stdio.h>
 
 enum {
     LINE_BYTES = 1024,
-    LABEL_BYTES = 96,
+    NAME_BYTES = 80, // of a node
+    LABEL_BYTES = NAME_BYTES + 24,
     STREAMS_MAX = 256 // open at a time: workers that were lost with their node tell no end
+};
+
+struct name {
+    char text[NAME_BYTES];
 };
 
 // What one worker writes.
@@ -23,6 +29,8 @@ struct stream {
 
 void output_init(struct output *it) {
     *it = (struct output){.where = NULL};
+    map_init(&it->nodes);
+    map_init(&it->names);
     map_init(&it->streams);
     list_init(&it->recent);
 }
@@ -65,13 +73,38 @@ static void close_stream(struct stream *it) {
     memory_release(it);
 }
 
-static void make_label(char label[LABEL_BYTES], const char *node, int64_t number) {
-    snprintf(label, LABEL_BYTES, "%.63s.%lld", node, (long long)number);
-    text_mend(label);
-    text_clean(label, strlen(label)); // it is shown at a terminal, and
-    for (char *at = label; *at; at++) // is the name of a file
-        if ((unsigned char)*at <= ' ' || *at == '/' || *at == 127 || (at == label && *at == '.'))
+static void clean_name(char *name) {
+    text_mend(name);
+    text_clean(name, strlen(name));  // it is shown at a terminal, and
+    for (char *at = name; *at; at++) // is the name of a file
+        if ((unsigned char)*at <= ' ' || *at == '/' || *at == 127 || (at == name && *at == '.'))
             *at = '_';
+}
+
+// One that no other node has. NULL: no memory.
+static const char *name_node(struct output *it, uint64_t peer, const char *node) {
+    char own[NAME_BYTES - 12];
+    struct name *name = memory_allocate_zeroed(sizeof *name);
+    if (!name)
+        return NULL;
+    snprintf(own, sizeof own, "%.63s", node);
+    clean_name(own);
+    memcpy(name->text, own, sizeof own);
+    for (unsigned n = 2; map_get(&it->names, name->text, strlen(name->text)); n++)
+        snprintf(name->text, sizeof name->text, "%s-%u", own, n);
+    int err = map_put_id(&it->nodes, peer, name);
+    if (!err && map_put(&it->names, name->text, strlen(name->text), name) < 0) {
+        (void)map_take_id(&it->nodes, peer);
+        err = -ENOMEM;
+    }
+    if (err)
+        memory_release(name);
+    return err ? NULL : name->text;
+}
+
+static const char *name_of(struct output *it, uint64_t peer, const char *node) {
+    const struct name *known = map_get_id(&it->nodes, peer);
+    return known ? known->text : name_node(it, peer, node);
 }
 
 static void end_stream(struct output *it, struct stream *stream) {
@@ -104,12 +137,17 @@ static struct stream *open_stream(struct output *it, const char *label) {
 
 void output_take(struct output *it, ac_value message) {
     const char *word, *node;
+    ac_ref host;
     int64_t number;
-    ac_span bytes;
+    ac_span secret, bytes;
     char label[LABEL_BYTES];
-    if (!it->wanted || ac_unpack(message, &word, &node, &number, &bytes) != 0 || !node)
+    if (!it->wanted || ac_unpack(message, &word, &host, &secret, &node, &number, &bytes) != 0 ||
+        !node)
         return;
-    make_label(label, node, number);
+    const char *name = name_of(it, host.peer, node);
+    if (!name)
+        return;
+    snprintf(label, sizeof label, "%s.%lld", name, (long long)number);
     struct stream *stream = map_get(&it->streams, label, strlen(label));
     if (!stream)
         stream = open_stream(it, label);
@@ -130,6 +168,11 @@ void output_close(struct output *it) {
     for (struct stream *each; (each = map_next(&it->streams, &cursor, NULL, NULL)) != NULL;)
         close_stream(each);
     map_done(&it->streams);
+    cursor = 0;
+    for (struct name *each; (each = map_next(&it->names, &cursor, NULL, NULL)) != NULL;)
+        memory_release(each);
+    map_done(&it->names);
+    map_done(&it->nodes);
     memory_release(it->where);
     output_init(it);
 }

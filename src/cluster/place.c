@@ -179,3 +179,21 @@ bool tags_read(const char *text, ac_value *tags) {
     *tags = map;
     return true;
 }
+
+void tags_write(ac_value tags, char *text, size_t bytes) {
+    size_t cursor = 0, length = 0;
+    ac_value key, value;
+    text[0] = 0;
+    while (ac_next(tags, &cursor, &key) && ac_next(tags, &cursor, &value)) {
+        char word[256];
+        const char *name = ac_text_of(key), *what = ac_text_of(value);
+        int count = snprintf(word, sizeof word, "%s%s%s%s", length ? " " : "", name ? name : "",
+                             what && *what ? "=" : "", what ? what : "");
+        if (count > 0 && (size_t)count < sizeof word && length + (size_t)count < bytes) {
+            memcpy(text + length, word, (size_t)count + 1);
+            length += (size_t)count;
+        }
+        ac_drop(key);
+        ac_drop(value);
+    }
+}

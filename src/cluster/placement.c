@@ -679,13 +679,14 @@ void placement_enable_node(struct place_node *node, bool enabled) {
 }
 
 struct place_worker *placement_add_worker(struct place_computation *computation,
-                                          struct place_node *node, void *user) {
+                                          struct place_node *node, void *user, uint64_t given) {
     struct place_worker *it = memory_allocate_zeroed(sizeof *it);
     if (!it)
         return NULL;
     it->computation = computation;
     it->node = node;
     it->user = user;
+    it->given = given;
     it->enabled = true;
     it->round_trip_ns = ROUND_TRIP_NS;
     list_init(&it->flights);
@@ -703,7 +704,7 @@ bool placement_is_awaited(const struct place_worker *worker) {
 }
 
 struct place_worker *placement_await_worker(struct place_computation *computation, void *user) {
-    return placement_add_worker(computation, &computation->placement->nowhere, user);
+    return placement_add_worker(computation, &computation->placement->nowhere, user, 0);
 }
 
 int placement_restore_flight(struct place_worker *worker, uint64_t number, uint32_t attempt,

@@ -145,8 +145,9 @@ void *placement_node_user(const struct place_node *node);
 const struct place_facts *placement_facts(const struct place_node *node);
 
 #define PLACE_NOT_KNOWN UINT64_MAX
+// `given`: how many jobs it was given before.
 struct place_worker *placement_add_worker(struct place_computation *computation,
-                                          struct place_node *node, void *user);
+                                          struct place_node *node, void *user, uint64_t given);
 void placement_enable_worker(struct place_worker *worker, bool enabled);
 // The same for as long as its client wants it, who is told so when jobs wait for it.
 void placement_suspend_worker(struct place_worker *worker, bool suspended);

@@ -9,7 +9,8 @@
 //
 //     [agent, scheduler's address]
 //
-// Nothing of it stands in arguments or in the environment, where others could read it.
+// Nothing of it stands in arguments or in the environment, where others could read it. What the
+// worker writes in turn lies in memory that both have: struct worker_marks.
 #include "cluster/cluster_private.h"
 
 #include <stdlib.h>
@@ -134,4 +135,22 @@ int worker_return_read(struct sys_handle *handle, ac_value *it) {
         return err;
     *it = ac_decode(record, bytes);
     return ac_error_of(*it);
+}
+
+// ---- what a worker writes for its node ----
+
+static const struct worker_marks not_known = {.begun = -1}; // until the worker says 0
+
+int worker_marks_create(void) {
+    int fd = sys_memory_create("marks", false);
+    if (fd >= 0 && sys_file_write_at(fd, 0, &not_known, sizeof not_known) == 0)
+        return fd;
+    sys_fd_close(fd);
+    return -1;
+}
+
+struct worker_marks worker_marks_read(int fd) {
+    struct worker_marks marks;
+    bool good = fd >= 0 && sys_file_read_at(fd, 0, &marks, sizeof marks) >= 0;
+    return good ? marks : not_known;
 }

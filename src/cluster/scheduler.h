@@ -86,6 +86,7 @@ struct desk {
     bool closing;      // its client has said so, or is gone
     ac_ref courier;    // of the client
     ac_ref supplier;   // of the client: has the program
+    uint8_t key[SECRET_BYTES]; // and hears who has a secret that is made from this
     struct sys_address client; // where it listens
     struct batch news;         // for the courier
     ac_time since;             // it is open
@@ -142,6 +143,7 @@ struct site_agent {
     bool closed;           // it has ended in order
     uint32_t worker_count; // agents of its workers
     enum setup_state setup;
+    struct map unheard;       // numbers of workers that were kept for us, and have not told so far
     enum place_call cleaning; // the clean-up that runs; PLACE_CALLS: all have
     ac_time cleaning_until;   // and until when
     char name[64];
@@ -173,6 +175,9 @@ struct worker_agent {
     enum place_call call; // what it runs beside jobs
     bool call_due;        // it has still to be told so
     bool is_set_up;
+    bool told_all;   // it has said what it has: where there is a journal
+    uint64_t given;  // and that so many jobs were given to it before,
+    uint32_t called; // and which enum place_call have run in it: bits
 
     struct journal_worker *record; // NULL: no journal, or it was given nothing so far
     uint64_t tells;                // with a journal: how many it has told,
@@ -214,6 +219,8 @@ void desk_told(struct desk *desk, int err);
 void desk_tell_end(struct desk *desk, uint64_t number, enum ac_end how, int err, ac_value value,
                    ac_ref worker, double seconds);
 void desk_status(struct desk *desk, const struct ac_status *status, const char *address);
+// What closing it may take: more than the limits of its clean-ups.
+ac_time desk_closing_ns(const struct desk *desk);
 // A coroutine of the desk has ended.
 void desk_agent_ended(struct desk *desk);
 void desk_kick(struct desk *desk);
@@ -225,6 +232,15 @@ int setup_read(struct setup *setup, ac_value told);
 void setup_done(struct setup *setup);
 // What is yet to be set up may have changed.
 void setup_look(struct desk *desk);
+// A node has kept these workers for us, a list of numbers; has its set-up run?
+void setup_take_kept(struct site_agent *site, ac_value numbers, bool set_up);
+// The node tells that a worker has ended: in a set-up, or CALL_NOTHING. Has that of the node run?
+void setup_take_gone(struct site_agent *site, int64_t number, int64_t call, bool closed,
+                     bool set_up, const char *text);
+// The worker has told which calls have ended well in it, as bits, and which one runs.
+void setup_take_state(struct worker_agent *worker, uint32_t called, int64_t runs);
+// In the agent of a worker, where there is a journal: waits until it has told all. 0 or an error.
+int setup_await_state(struct worker_agent *worker);
 // In the agent of a worker: waits until node and worker are set up. 0 or an error.
 int setup_worker(struct worker_agent *worker);
 // The worker tells how what it was called to run has ended.

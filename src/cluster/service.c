@@ -52,7 +52,7 @@
 #include <stdio.h>
 
 enum { COMPUTATIONS_MAX = 1024, PAGE_MAX = 256, COUNTS = 8 };
-static const ac_time STOP_GRACE_NS = 8 * 1000 * 1000 * 1000ll;
+#define STOP_MARGIN_NS (1000ll * 1000 * 1000)
 static const ac_time RETURN_NS = 60 * 1000 * 1000 * 1000ll;
 
 static ac_value run_service(ac_value argument);
@@ -535,10 +535,14 @@ static void answer(const struct service *it, ac_value message) {
 // ---- its end ----
 
 static void stop(struct service *it) {
-    scheduler_stop(it->scheduler);
-    ac_time until = ac_now() + STOP_GRACE_NS;
+    ac_time until = ac_now(), now = until;
     ac_value message;
-    while (it->scheduler->desk_count > 0 && ac_receive(&message, until) == 0)
+    list_each (link, &it->scheduler->desks) {
+        ac_time end = now + desk_closing_ns(container_of(link, struct desk, link));
+        until = end + STOP_MARGIN_NS > until ? end + STOP_MARGIN_NS : until;
+    }
+    scheduler_stop(it->scheduler);
+    while (it->scheduler->desk_count > 0 && !it->life.hurries && ac_receive(&message, until) == 0)
         ac_drop(message);
 }
 

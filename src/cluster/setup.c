@@ -16,6 +16,13 @@
 // site is refused, because half of a set-up may have been done. One that is lost later takes
 // nothing of the node's set-up along, which lies in the folder of the computation there.
 //
+// Workers that a node has kept when the scheduler was lost (host.c) tell another one which calls
+// have ended well in them, and which one runs; the node, whether its set-up has run, in a worker
+// that is gone perhaps, or has ended one. So what has run is not run again, and what runs is
+// awaited; its time begins anew. The set-up of a node of which nobody says so is begun when each
+// worker that was kept has told, or is gone. One that has been given jobs was set up. Where a
+// clean-up had begun, the node has kept nothing.
+//
 // Until all sites are set up or refused, jobs that fit nowhere wait (placement_set_pending).
 #include "cluster/scheduler.h"
 
@@ -140,12 +147,14 @@ static int send_call(struct worker_agent *worker) {
                                         ac_hold(setup->argument)));
 }
 
-// Has the worker run it, and waits. 0; or an error, and worker->why may say more.
+// Has the worker run it, unless it does already, and waits. 0; or an error, and worker->why may say
+// more.
 static int call(struct worker_agent *worker, enum place_call what) {
     ac_time limit_ns = worker->desk->setup.setup_ns;
     ac_time until = limit_ns ? ac_now() + limit_ns : AC_FOREVER;
+    bool runs = worker->call == what;
     worker->call = what;
-    int err = send_call(worker);
+    int err = runs ? 0 : send_call(worker);
     while (!err && worker->call == what && !worker->ending && !worker->why[0]) {
         err = agent_receive(worker, until);
         if (err != -ETIMEDOUT || ac_now() < until)
@@ -164,10 +173,26 @@ bool setup_holds_back(const struct site_agent *site) {
     return wants(site->desk, CALL_NODE_SETUP) && site->setup != SETUP_DONE;
 }
 
+static void note_set_up(struct site_agent *site) {
+    if (site->setup == SETUP_DONE || site->over)
+        return;
+    site->setup = SETUP_DONE;
+    supply_ready(site);
+    kick_workers(site);
+}
+
+// It runs in another worker, or may do so.
+static bool is_set_up_elsewhere(const struct worker_agent *worker) {
+    const struct site_agent *site = worker->site;
+    return worker->call != CALL_NODE_SETUP &&
+           (site->setup == SETUP_RUNS ||
+            (site->setup == SETUP_WAITS && map_count(&site->unheard) > 0));
+}
+
 static int set_up_node(struct worker_agent *worker) {
     struct site_agent *site = worker->site;
     int err = 0;
-    while (!err && !worker->ending && site->setup == SETUP_RUNS)
+    while (!err && !worker->ending && is_set_up_elsewhere(worker))
         err = agent_receive(worker, AC_FOREVER);
     if (err || worker->ending || site->setup == SETUP_DONE)
         return err;
@@ -175,10 +200,12 @@ static int set_up_node(struct worker_agent *worker) {
     err = call(worker, CALL_NODE_SETUP);
     if (err || !worker->site) // it is refused when it is known how the worker has ended
         return err ? err : -ECONNRESET;
-    site->setup = SETUP_DONE;
-    supply_ready(site);
-    kick_workers(site);
+    note_set_up(site);
     return 0;
+}
+
+static bool has_run(const struct worker_agent *worker, enum place_call call) {
+    return worker->called & 1u << call;
 }
 
 int setup_worker(struct worker_agent *worker) {
@@ -188,7 +215,8 @@ int setup_worker(struct worker_agent *worker) {
     setup_look(desk);
     if (wants(desk, CALL_NODE_SETUP))
         err = set_up_node(worker);
-    if (!err && !worker->ending && wants(desk, CALL_WORKER_SETUP))
+    if (!err && !worker->ending && wants(desk, CALL_WORKER_SETUP) &&
+        !has_run(worker, CALL_WORKER_SETUP))
         err = call(worker, CALL_WORKER_SETUP);
     worker->is_set_up = !err && !worker->ending;
     desk->setup.workers--;
@@ -211,6 +239,89 @@ void setup_take_called(struct worker_agent *worker, ac_value message) {
     worker->call = CALL_NOTHING;
     if (worker->site && worker->site->leaving)
         agent_kick(worker->site->coro);
+}
+
+// ---- what a scheduler that was lost had set up ----
+
+void setup_take_kept(struct site_agent *site, ac_value numbers, bool set_up) {
+    size_t cursor = 0;
+    for (ac_value each; numbers.kind == AC_LIST && ac_next(numbers, &cursor, &each);
+         ac_drop(each)) {
+        bool few = map_count(&site->unheard) < WORKERS_MAX;
+        if (few && each.kind == AC_INT) // without memory for it it is not waited for
+            (void)map_put_id(&site->unheard, (uint64_t)ac_int_of(each), site);
+    }
+    if (set_up && site->setup == SETUP_WAITS)
+        site->setup = SETUP_DONE; // and "ready" comes
+}
+
+static void hear_of(struct site_agent *site, int64_t number) {
+    if (map_take_id(&site->unheard, (uint64_t)number) && map_count(&site->unheard) == 0)
+        kick_workers(site);
+}
+
+static bool is_called(const struct site_agent *site, int64_t number) {
+    list_each (link, &site->desk->workers) {
+        const struct worker_agent *worker = container_of(link, struct worker_agent, link);
+        if (worker->site == site && worker->number == number && worker->call == CALL_NODE_SETUP)
+            return true;
+    }
+    return false;
+}
+
+void setup_take_gone(struct site_agent *site, int64_t number, int64_t call, bool closed,
+                     bool set_up, const char *text) {
+    char why[PLACE_TEXT_BYTES];
+    if (set_up && wants(site->desk, CALL_NODE_SETUP) && site->setup == SETUP_WAITS)
+        note_set_up(site);
+    // Else its agent says why.
+    if (call == CALL_NODE_SETUP && !closed && !is_called(site, number)) {
+        snprintf(why, sizeof why, "%s ended worker %lld: %s", place_call_name(CALL_NODE_SETUP),
+                 (long long)number, text);
+        if (site->site->place)
+            supply_refuse(site, why);
+        else // it is not known yet what there is to be kept out
+            memcpy(site->why, why, sizeof why);
+    }
+    hear_of(site, number);
+}
+
+void setup_take_state(struct worker_agent *worker, uint32_t called, int64_t runs) {
+    struct site_agent *site = worker->site;
+    bool sets_up = runs == CALL_NODE_SETUP || runs == CALL_WORKER_SETUP;
+    if (!site)
+        return;
+    worker->called = called;
+    if (sets_up && wants(site->desk, (enum place_call)runs))
+        worker->call = (enum place_call)runs;
+    else if (runs != CALL_NOTHING)
+        agent_end_by_force(worker); // it was about to leave
+    if (worker->call == CALL_NODE_SETUP && site->setup == SETUP_WAITS)
+        site->setup = SETUP_RUNS;
+    if (wants(site->desk, CALL_NODE_SETUP) &&
+        (has_run(worker, CALL_NODE_SETUP) || has_run(worker, CALL_WORKER_SETUP) ||
+         worker->call == CALL_WORKER_SETUP || worker->place))
+        note_set_up(site);
+    hear_of(site, worker->number);
+}
+
+// One that is in a set-up may be unable to answer, and that has its time.
+int setup_await_state(struct worker_agent *worker) {
+    ac_time limit_ns = worker->place ? 0 : worker->desk->setup.setup_ns;
+    ac_time until = limit_ns ? ac_now() + limit_ns : AC_FOREVER;
+    int err = 0;
+    while (!err && !worker->told_all && !worker->ending) {
+        err = agent_receive(worker, until);
+        if (err != -ETIMEDOUT || ac_now() < until)
+            continue;
+        err = -ETIME;
+        snprintf(worker->why, sizeof worker->why, "it has not answered for %.3g s",
+                 (double)limit_ns * 1e-9);
+        agent_end_by_force(worker);
+    }
+    if (!err && worker->place)
+        worker->is_set_up = true;
+    return err;
 }
 
 void setup_note_end(struct worker_agent *worker) {
@@ -240,8 +351,11 @@ void setup_send(struct worker_agent *worker) {
     if (!worker->call_due || worker->ending)
         return;
     worker->call_due = false;
-    if (send_call(worker) < 0)
-        worker->call = CALL_NOTHING;
+    if (send_call(worker) == 0)
+        return;
+    worker->call = CALL_NOTHING;
+    if (worker->site)
+        agent_kick(worker->site->coro); // it waits for no clean-up there
 }
 
 // Those of the workers, or that of the node: in the first that has nothing else to do.

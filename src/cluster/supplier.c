@@ -9,6 +9,12 @@
 //        +--- "need" once more: who passed it on is gone, or cannot; then the client sends it
 //
 // A node decides by itself whether what comes is what it should be, whoever sends it.
+//
+// Everybody who has the key of the cluster can send to the supplier. It listens to none but the
+// hosts of its computation, each of which has been told a secret by the scheduler: the first 16
+// bytes of HMAC-SHA-256, under the key of the computation, of the number of the node's process (8
+// bytes, the lowest first). Second in each message is the host that speaks, third its secret, and
+// nothing else is looked at before that is found to be right. So no node speaks for another one.
 #include "cluster/client_private.h"
 
 enum {
@@ -189,6 +195,36 @@ static void forget(struct supplier *it, struct taker *taker) {
 
 // ---- messages ----
 
+int supplier_secret(const uint8_t key[SECRET_BYTES], uint64_t peer, uint8_t secret[SECRET_BYTES]) {
+    uint8_t number[8], all[DIGEST_BYTES];
+    struct digest_mac *mac = digest_mac_create(key, SECRET_BYTES);
+    for (int i = 0; i < 8; i++)
+        number[i] = (uint8_t)(peer >> 8 * i);
+    int err = mac ? digest_mac_of(mac, number, sizeof number, all) : -ENOMEM;
+    if (!err)
+        memcpy(secret, all, SECRET_BYTES);
+    digest_wipe(all, sizeof all);
+    digest_mac_destroy(mac);
+    return err;
+}
+
+// Whether it is a message of a host of this computation, and of which.
+static bool is_of_host(const struct supplier *it, ac_value message, ac_ref *host) {
+    uint8_t expected[SECRET_BYTES];
+    if (message.kind != AC_LIST || ac_count(message) < 3)
+        return false;
+    ac_value who = ac_at(message, 1), shown = ac_at(message, 2);
+    ac_span secret = ac_span_of(shown);
+    *host = ac_ref_of(who);
+    bool good = who.kind == AC_REF && shown.kind == AC_BYTES && secret.bytes == sizeof expected &&
+                supplier_secret(it->computation->key, host->peer, expected) == 0 &&
+                digest_equal(secret.at, expected, sizeof expected);
+    digest_wipe(expected, sizeof expected);
+    ac_drop(who);
+    ac_drop(shown);
+    return good;
+}
+
 static struct taker *find(struct supplier *it, ac_ref host) {
     list_each (link, &it->takers) {
         struct taker *taker = container_of(link, struct taker, link);
@@ -225,9 +261,10 @@ static struct taker *add(struct supplier *it, ac_ref host) {
 static void take_need(struct supplier *it, ac_value message) {
     const char *word;
     ac_ref host;
+    ac_span secret;
     ac_value wanted;
     uint64_t round;
-    if (ac_unpack(message, &word, &host, &wanted, &round) != 0)
+    if (ac_unpack(message, &word, &host, &secret, &wanted, &round) != 0)
         return;
     bool good = ac_count(wanted) <= it->computation->cargo.count; // else nobody could look at it
     struct taker *taker = good ? find(it, host) : NULL;
@@ -250,11 +287,9 @@ static void take_need(struct supplier *it, ac_value message) {
     taker->large = bytes_of(&it->computation->cargo, wanted) >= LARGE_BYTES;
 }
 
-static void take_have(struct supplier *it, ac_value message) {
-    const char *word;
-    ac_ref host;
-    struct taker *taker;
-    if (ac_unpack(message, &word, &host) != 0 || !(taker = find(it, host)))
+static void take_have(struct supplier *it, ac_ref host) {
+    struct taker *taker = find(it, host);
+    if (!taker)
         return;
     let_go(it, taker);
     taker->state = HAS;
@@ -263,25 +298,30 @@ static void take_have(struct supplier *it, ac_value message) {
 // One that was to pass it on cannot: who waits for it is told, and asks once more.
 static void take_cannot(struct supplier *it, ac_value message) {
     const char *word;
-    ac_ref host;
+    ac_ref giver, host;
+    ac_span secret;
     uint64_t round;
     struct taker *taker;
-    if (ac_unpack(message, &word, &host, &round) == 0 && (taker = find(it, host)) != NULL &&
-        taker->state == FED && taker->source && taker->round == round)
+    if (ac_unpack(message, &word, &giver, &secret, &host, &round) == 0 &&
+        (taker = find(it, host)) != NULL && taker->state == FED && taker->source &&
+        ac_ref_equal(taker->source->host, giver) && taker->round == round)
         (void)ac_send(host, ac_list("again", round));
 }
 
 static void take_message(struct supplier *it, ac_value message) {
     struct ac_exit exit;
     struct taker *taker;
+    ac_ref host;
     if (ac_exit_of(message, &exit)) {
         if ((taker = find(it, exit.who)) != NULL)
             forget(it, taker);
         ac_drop(exit.value);
+    } else if (!is_of_host(it, message, &host)) {
+        // of nobody who has anything to say
     } else if (message_is(message, "need")) {
         take_need(it, message);
     } else if (message_is(message, "have")) {
-        take_have(it, message);
+        take_have(it, host);
     } else if (message_is(message, "cannot")) {
         take_cannot(it, message);
     } else if (message_is(message, "output")) {
@@ -333,7 +373,8 @@ ac_value supplier_run(ac_value argument) {
     // What workers wrote last has come, and was acknowledged.
     (void)ac_shield_begin();
     while (ac_receive(&message, AC_NOW) == 0) {
-        if (message_is(message, "output"))
+        ac_ref host;
+        if (is_of_host(&it, message, &host) && message_is(message, "output"))
             output_take(&computation->output, message);
         ac_drop(message);
     }

@@ -65,6 +65,7 @@ static bool add_agent(struct desk *desk, struct site *site) {
     }
     *agent = (struct site_agent){.desk = desk, .site = site, .cleaning_until = AC_FOREVER};
     list_init(&agent->link);
+    map_init(&agent->unheard);
     agent->coro = cluster_spawn(desk->scheduler->loop, run_agent, agent, "agent of a node");
     if (!agent->coro) {
         (void)map_take(&desk->asked, &site->holder, sizeof site->holder);
@@ -325,18 +326,20 @@ static int open_at_node(struct site_agent *agent) {
     const struct journal_computation *record = desk->record;
     if (!remote_lets_us(loop_here, agent->site->holder.peer, AC_MAY_SHIP))
         return -EACCES;
-    int err = ac_monitor(agent->site->holder);
+    uint8_t secret[SECRET_BYTES];
+    int err = supplier_secret(desk->key, agent->site->holder.peer, secret);
+    if (!err)
+        err = ac_monitor(agent->site->holder);
     if (err)
         return err;
-    // Which set-ups have run nobody could tell another scheduler: then nodes wait for none.
-    bool waits = record && ac_is_nil(desk->setup.told);
     char client[SYS_ADDRESS_TEXT_BYTES];
     sys_address_text(&desk->client, client);
     return ac_send(agent->site->holder,
                    ac_list("open", ac_self(), (const char *)desk->name, ac_hold(desk->cargo),
-                           desk->workers_max, desk->supplier, (const char *)client,
+                           desk->workers_max, desk->supplier, ac_of_bytes(secret, sizeof secret),
+                           (const char *)client,
                            record ? ac_of_bytes(record->token, sizeof record->token) : ac_nil,
-                           waits ? (double)desk->scheduler->return_ns * 1e-9 : 0.0,
+                           record ? (double)desk->scheduler->return_ns * 1e-9 : 0.0,
                            asks_again(agent)));
 }
 
@@ -401,10 +404,14 @@ static void take_ready(struct site_agent *agent, ac_value message) {
     if (!site->place && read_facts(agent, list, &facts))
         site->place = placement_add_node(agent->desk->scheduler->placement, site, &facts, ac_now());
     ac_drop(list);
-    if (!site->place || agent->ready)
+    if (!site->place)
         return;
     restore_site_told(agent, false);
-    if (!setup_holds_back(agent))
+    char why[sizeof agent->why];
+    memcpy(why, agent->why, sizeof why);
+    if (why[0])
+        supply_refuse(agent, why);
+    else if (!agent->ready && !setup_holds_back(agent))
         supply_ready(agent);
     list_each (link, &agent->desk->workers)
         agent_kick(container_of(link, struct worker_agent, link)->coro);
@@ -448,20 +455,25 @@ static bool is_drained(const struct site_agent *agent) {
 static void take_gone(struct site_agent *agent, ac_value message) {
     const char *word, *text;
     int64_t number, begun;
-    bool closed;
-    if (ac_unpack(message, &word, &number, &text, &begun, &closed) != 0 || number <= 0)
+    int64_t call;
+    bool closed, set_up;
+    if (ac_unpack(message, &word, &number, &text, &begun, &closed, &call, &set_up) != 0 ||
+        number <= 0)
         return;
     uint64_t count = begun < 0 ? PLACE_NOT_KNOWN : (uint64_t)begun;
     restore_worker_ended(agent, number, count, text ? text : "");
     agent_worker_ended(agent, number, count, closed, text ? text : "");
+    setup_take_gone(agent, number, call, closed, set_up, text ? text : "");
 }
 
 static void take_kept(struct site_agent *agent, ac_value message) {
     const char *word;
     ac_value numbers;
-    if (ac_unpack(message, &word, &numbers) != 0)
+    bool set_up;
+    if (ac_unpack(message, &word, &numbers, &set_up) != 0)
         return;
     restore_kept(agent, numbers);
+    setup_take_kept(agent, numbers, set_up);
     ac_drop(numbers);
 }
 
@@ -546,6 +558,7 @@ static ac_value run_agent(ac_value argument) {
     agent_worker_ended(agent, 0, PLACE_NOT_KNOWN, agent->closed || agent->leaving,
                        desk->closing ? "closed" : "its node is gone");
     list_remove(&agent->link);
+    map_done(&agent->unheard);
     struct site *site = agent->site;
     // Before another one may take its place: nothing is decided in between.
     if (agent->why[0] && site->place && !ac_is_nil(desk->setup.told))

@@ -15,7 +15,7 @@
 // Descriptor 4 is memory (struct worker_marks) in which the worker counts the jobs that it has come
 // to, of all that it was sent: when it has ended the node tells that number, which is exact however
 // it ended, where its own last words may have been lost in a connection that was reset. Likewise
-// the node sees there whether a set-up has ended it.
+// the node sees there whether a set-up has ended it, and whether the node was set up here.
 //
 // Messages between the scheduler's agent of the node or, after "hello", its agent of this worker,
 // and the worker's main coroutine:
@@ -34,8 +34,10 @@
 //
 // and, if it stays:
 //
-//     ["all", jobs]                       that was all I had to tell you when you said hello; so
-//                                         many jobs were given to me, ever  worker -> agent
+//     ["all", jobs, calls, runs]          that was all I had to tell you when you said hello; so
+//                                         many jobs were given to me, ever; these calls (bits, by
+//                                         enum place_call) have ended well here; this one runs, or
+//                                         none                              worker -> agent
 //     ["taken", tells]                    the client has what was in so many of your tells since
 //                                         hello: keep them no longer       agent -> worker
 //
@@ -132,6 +134,7 @@ struct worker {
     bool asked; // whether what is in the round may begin
     bool brief; // what is in the round is likely to be over at once
     bool leaving;
+    bool over;                  // main has ended: nothing begins any more
     bool kicked;                // there is a kick in the mailbox of main
     bool broken;                // no memory for a report: it leaves, and what it had is lost
     struct list waiting;        // tasks that have not begun
@@ -141,6 +144,7 @@ struct worker {
     uint64_t sent;              // jobs, to this worker
     struct worker_marks *marks; // for the node
     struct call call;
+    uint32_t called;   // a bit for each enum place_call that has ended well here
     bool failed;       // a set-up has
     struct batch news; // for the agent
     struct list kept;  // the earliest first; empty unless it stays
@@ -341,7 +345,7 @@ static void task_refuse(struct task *task, enum ac_end how, int err, const char 
 
 // The next of a round runs, or all of it where many run at once.
 static void run_next(struct worker *worker, ac_time now) {
-    for (struct list *link; (worker->many || list_empty(&worker->running)) &&
+    for (struct list *link; !worker->over && (worker->many || list_empty(&worker->running)) &&
                             (link = list_take(&worker->round)) != NULL;) {
         struct task *task = container_of(link, struct task, link);
         list_append(&worker->running, &task->link);
@@ -523,7 +527,8 @@ static int tell_all(struct worker *worker) {
     if (!err)
         err = send_news(worker);
     if (!err && ac_ref_is(worker->agent))
-        err = send_to_agent(worker, ac_list("all", worker->sent));
+        err = send_to_agent(worker,
+                            ac_list("all", worker->sent, worker->called, (int)worker->call.what));
     if (!err && worker->asked && ac_ref_is(worker->agent))
         err = send_to_agent(worker, ac_list("ask"));
     return err;
@@ -681,10 +686,13 @@ static void end_call(struct worker *worker, int err, const char *why) {
         fprintf(stderr, "worker %lld: %s failed: %s\n", (long long)worker->start.number,
                 place_call_name(what), text);
     }
-    if (!err)
+    if (!err) {
+        worker->called |= 1u << what;
+        worker->marks->set_up |= what == CALL_NODE_SETUP;
         worker->marks->setting_up = 0;
-    else if (place_call_sets_up(what))
+    } else if (place_call_sets_up(what)) {
         worker->failed = worker->leaving = true;
+    }
     settle_client(worker);
     (void)ac_send(worker->agent, ac_list("called", (int)what, (const char *)text));
 }
@@ -748,14 +756,20 @@ static void take_call(struct worker *worker, ac_value message) {
     struct call *call = &worker->call;
     if (call->what || ac_unpack(message, &word, &what, &name, &argument) != 0)
         return;
+    if (what <= CALL_NOTHING || what >= PLACE_CALLS) {
+        ac_drop(argument);
+        return;
+    }
     *call = (struct call){.what = (enum place_call)what,
                           .entry = name ? job_entry_named(name) : NULL,
                           .argument = argument,
                           .worker = worker};
-    if (place_call_sets_up(call->what))
-        worker->marks->setting_up = 1;
-    else
+    if (place_call_sets_up(call->what)) {
+        worker->marks->setting_up = what;
+    } else {
+        worker->marks->cleaning = 1;
         give_up_jobs(worker);
+    }
     if (!call->entry)
         end_call(worker, -ENOSYS, "it is not declared in this program: declare it with AC_JOB");
 }
@@ -817,9 +831,9 @@ static int serve(struct worker *worker) {
             take_message(worker, message);
         if (err || ac_mailbox_count() > 0 || (!ac_ref_is(worker->agent) && !worker->lost))
             continue;
-        see_to_call(worker);
         if (worker->greeted)
-            err = tell_all(worker);
+            err = tell_all(worker); // before the end of what is called
+        see_to_call(worker);
         bool told = !err && begin_round(worker);
         if (!err)
             err = send_news(worker);
@@ -850,5 +864,6 @@ static ac_value run_worker(ac_value argument) {
     if (err)
         snprintf(worker->problem, PROBLEM_BYTES, "the scheduler cannot be reached: %s",
                  ac_strerror(err));
+    worker->over = true;
     return ac_nil;
 }

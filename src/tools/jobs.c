@@ -33,6 +33,13 @@ static int call(const struct desk *desk, ac_value question, ac_value *answer) {
     return err;
 }
 
+// Pages go on upwards and come to an end: who tells anything else is not listened to any longer.
+static int complain_of_pages(const struct desk *desk) {
+    fprintf(stderr, "asyncoro %s: %s: what it tells makes no sense, or has no end: given up\n",
+            desk->tool, desk->address);
+    return -EPROTO;
+}
+
 static int complain_of_none(const struct desk *desk) {
     fprintf(stderr, "asyncoro %s: %s: there is none of that number\n", desk->tool, desk->address);
     return -ENOENT;
@@ -91,14 +98,17 @@ static int visit(const char *tool, bool all, int (*show)(const struct desk *)) {
 static int each_computation(const struct desk *desk, uint64_t after, ac_value *status,
                             int (*what)(const struct desk *, ac_value, void *), void *argument) {
     int err = 0;
+    uint32_t seen = 0;
     for (bool more = true; more && !err;) {
         ac_value page, it;
         err = call(desk, ac_list("status", after), &page);
         ac_value list = ac_get(page, "computations");
         more = tool_number_in(page, "more") > 0 && ac_count(list) > 0;
         for (size_t cursor = 0; !err && ac_next(list, &cursor, &it); ac_drop(it)) {
-            after = (uint64_t)tool_number_in(it, "number");
-            err = what(desk, it, argument);
+            uint64_t number = (uint64_t)tool_number_in(it, "number");
+            bool good = number > after && seen++ < SCHEDULER_COMPUTATIONS_MAX;
+            after = number;
+            err = good ? what(desk, it, argument) : complain_of_pages(desk);
         }
         ac_drop(list);
         if (status)
@@ -237,20 +247,29 @@ struct listing {
     long long unlisted; // jobs, because they are too many
 };
 
-// Lists those of one page, as far as they may be. *next: the first one that was not; 0: none.
+// Lists those of one page, the first one of which was to be *next, as far as they may be. *next:
+// the first one that was not; 0: none.
 static int list_page(const struct desk *desk, uint64_t of, ac_value page, uint64_t *next) {
     ac_value list = ac_get(page, "jobs"), it;
     int err = 0;
+    uint64_t from = *next;
     *next = (uint64_t)tool_number_in(page, "next");
     for (size_t cursor = 0; !err && ac_next(list, &cursor, &it); ac_drop(it)) {
-        if (listed == limit) {
-            *next = (uint64_t)tool_number_in(it, "job");
+        uint64_t number = (uint64_t)tool_number_in(it, "job");
+        if (number < from) {
+            err = complain_of_pages(desk);
+        } else if (listed == limit) {
+            *next = number;
             ac_drop(it);
             break;
+        } else {
+            err = print_job(desk, of, it);
+            listed++;
+            from = number + 1;
         }
-        err = print_job(desk, of, it);
-        listed++;
     }
+    if (!err && *next && (ac_count(list) == 0 || *next < from))
+        err = complain_of_pages(desk);
     ac_drop(list);
     return err;
 }

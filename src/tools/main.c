@@ -30,7 +30,9 @@ static const struct tool tools[] = {
      "passed on. On a terminal its last line shows how many jobs are done, failed, running and\n"
      "waiting, how many end in a second, the time left and the time so far.\n"
      "Exits as PROGRAM does, with 128 and the signal's number if one has killed it; 127: there is\n"
-     "no such program, 126: it cannot be run, 125: something else failed before it ran.\n"},
+     "no such program, 126: it cannot be run, 125: something else failed before it ran.\n"
+     "If the node that was started here ends, another one is; if that fails, or each of\n"
+     "several ends within a minute, the program is ended, and the code is 125.\n"},
     {"node", tool_node, "let programs of your key run their functions on this computer",
      "  --workers N          worker processes for each computation (default: one a processor)\n"
      "  --memory BYTES       what jobs may use, as 16G (default: what computer and cgroup leave)\n"
@@ -85,7 +87,8 @@ static const struct tool tools[] = {
      "share nodes by the weights of their computations. It prints one line when it is ready.\n"
      "The first SIGTERM, SIGINT or SIGHUP drains it: it takes no computation in any more, and\n"
      "ends when those that it has are closed, after the grace at the latest. The second one\n"
-     "stops it. With it go its computations, and their jobs are lost.\n"},
+     "stops it: it closes its computations, whose clean-ups have the time that they were given,\n"
+     "and their jobs are lost. One more does not let it wait for these.\n"},
     {"status", tool_status, "tell what computations the schedulers have, and their jobs",
      TOOL_LOOK_USAGE
      "  --seconds N          how long to look (default: 1)\n"

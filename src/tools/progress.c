@@ -84,6 +84,7 @@ static void add_parts(struct progress *it, long long counts[PROGRESS_COUNTS]) {
 // Those of a scheduler that others use too, page after page.
 static int ask_for_ours(struct progress *it, long long counts[PROGRESS_COUNTS]) {
     uint64_t after = it->first;
+    uint32_t seen = 0;
     for (size_t n = 0; n < it->part_count; n++)
         it->parts[n].open = false;
     for (bool more = true; more;) {
@@ -93,12 +94,17 @@ static int ask_for_ours(struct progress *it, long long counts[PROGRESS_COUNTS]) 
             return err;
         ac_value list = ac_get(page, "computations");
         more = tool_number_in(page, "more") > 0 && ac_count(list) > 0;
-        for (size_t cursor = 0; ac_next(list, &cursor, &map); ac_drop(map)) {
-            after = (uint64_t)tool_number_in(map, "number");
+        for (size_t cursor = 0; !err && ac_next(list, &cursor, &map); ac_drop(map)) {
+            uint64_t number = (uint64_t)tool_number_in(map, "number");
+            bool good = number > after && seen++ < SCHEDULER_COMPUTATIONS_MAX;
+            after = number;
             take_computation(it, map);
+            err = good ? 0 : -EPROTO;
         }
         ac_drop(list);
         ac_drop(page);
+        if (err)
+            return err;
     }
     add_parts(it, counts);
     return 0;

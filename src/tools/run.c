@@ -9,6 +9,11 @@
 // pipes hold them (--die-with-stdin): however this process ends, they do. The program itself the
 // system kills when this process is killed.
 //
+// If that node ends before the program does, nobody else could run its jobs: another one is started
+// in its place, and the program goes on, with what jobs it has lost. When several have ended so,
+// each within a minute, the program is ended, which would wait for ever. If the scheduler ends, the
+// program is told so by its computation.
+//
 // The key. That of the user; if he has none, one for this run: a nameless file in memory, which the
 // program is told of as a descriptor of this process, /proc/PID/fd/N, in ASYNCORO_KEY_FILE, and the
 // others by --key-stdin. So it lies in no argument, in no environment and on no disk, and goes with
@@ -32,7 +37,8 @@
 #include <asyncoro/process.h>
 
 enum { EXIT_OURS = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127, EXIT_SIGNAL = 128 };
-enum { ARGUMENTS_MAX = 32, STOP_S = 15 };
+enum { ARGUMENTS_MAX = 32, STOP_S = 15, NODES_MAX = 4 };
+#define NODE_LIVES_NS (60 * 1000 * 1000 * 1000ll) // one that does so has not ended at once
 #define START_S 30.0
 #define DRAW_S 0.5
 
@@ -64,6 +70,8 @@ static struct {
     char address[64]; // of the scheduler
     bool own;         // it was started here
     struct helper scheduler, node;
+    ac_ref keeper; // of the node
+    bool helpless; // no node could be kept: the program is ended
     ac_ref main;
     bool runs; // the program
     bool over; // it has ended
@@ -199,7 +207,7 @@ static int start_helper(struct helper *it, const char **arguments, size_t count,
         text[bytes++] = '\n';
         long put = ac_write_all(ac_process_input(it->process), text, bytes, ac_after(START_S),
                                 NULL);
-        err = put < 0 ? (int)put : 0;
+        err = put < 0 && put != -EPIPE ? (int)put : 0; // one that has ended says why
         digest_wipe(text, sizeof text);
     }
     if (err && err != -ECANCELED)
@@ -220,15 +228,10 @@ static ac_value watch_helper(ac_value argument) {
     return ac_nil;
 }
 
-static int start_here(void) {
-    const char *scheduler[ARGUMENTS_MAX] = {own_path(), "scheduler", "--grace", "0s"};
+static int start_node(void) {
     const char *node[ARGUMENTS_MAX] = {own_path(), "node", "--grace", "0s"};
     char unused[64];
     size_t count = 4;
-    int err = start_helper(&run.scheduler, scheduler, count, run.address);
-    if (err)
-        return err;
-    run.own = true;
     add(node, &count, "--scheduler", run.address);
     add(node, &count, "--workers", run.workers);
     add(node, &count, "--memory", run.memory);
@@ -237,12 +240,49 @@ static int start_here(void) {
     add(node, &count, "--read", run.readable);
     add(node, &count, "--write", run.writable);
     add(node, &count, "--user", sys_user_is_root() ? "root" : NULL); // the program is root, too
-    err = start_helper(&run.node, node, count, unused);
-    if (err)
-        return err;
+    return start_helper(&run.node, node, count, unused);
+}
+
+static int start_here(void) {
+    const char *scheduler[ARGUMENTS_MAX] = {own_path(), "scheduler", "--grace", "0s"};
+    int err = start_helper(&run.scheduler, scheduler, 4, run.address);
+    run.own = !err;
+    return err ? err : start_node();
+}
+
+static void end_program(void) {
+    fprintf(stderr,
+            "asyncoro run: there is no node that could run its jobs: the program is ended\n");
+    run.helpless = true;
+    (void)sys_process_signal(&run.process, SIGTERM, false);
+    if (ac_sleep(STOP_S) == 0)
+        (void)sys_process_signal(&run.process, SIGKILL, false);
+}
+
+// Starts another node when one has ended. It is cancelled when the program is over.
+static ac_value keep_node(ac_value unused) {
+    for (int ended = 0; ended < NODES_MAX;) {
+        ac_time began = ac_now();
+        watch_helper(ac_of_pointer(&run.node));
+        if (run.over)
+            return unused;
+        ended = ac_now() - began < NODE_LIVES_NS ? ended + 1 : 1;
+        if (ended == NODES_MAX)
+            break;
+        ac_process_close(run.node.process);
+        run.node.process = NULL;
+        if (start_node() < 0)
+            break;
+        fprintf(stderr, "asyncoro run: another node was started here\n");
+    }
+    if (!run.over)
+        end_program();
+    return unused;
+}
+
+static void watch_here(void) {
     ac_spawn(watch_helper, ac_of_pointer(&run.scheduler), .daemon = true);
-    ac_spawn(watch_helper, ac_of_pointer(&run.node), .daemon = true);
-    return 0;
+    run.keeper = ac_spawn(keep_node, ac_nil, .daemon = true, .stack_bytes = 256 << 10);
 }
 
 // Lets both go, and waits until they have gone.
@@ -255,6 +295,11 @@ static void stop_helper(struct helper *it, ac_time until) {
 }
 
 static void stop_here(void) {
+    int err = ac_ref_is(run.keeper) ? ac_cancel(run.keeper) : 0;
+    if (!err && ac_ref_is(run.keeper))
+        err = ac_join(run.keeper, NULL, AC_FOREVER);
+    if (err && err != -ESRCH)
+        complain("the one who keeps the node", err);
     ac_time until = ac_after(STOP_S);
     if (run.scheduler.process)
         (void)ac_shutdown(ac_process_input(run.scheduler.process));
@@ -421,6 +466,8 @@ static ac_value run_main(ac_value unused) {
     (void)ac_shield_begin();
     if (!err && !run.ended_by) {
         run.runs = true;
+        if (run.own)
+            watch_here();
         (void)await_program();
         end_progress();
     }
@@ -428,6 +475,8 @@ static ac_value run_main(ac_value unused) {
     stop_here();
     if (run.ended_by)
         run.code = EXIT_SIGNAL + run.ended_by;
+    else if (run.helpless)
+        run.code = EXIT_OURS;
     (void)ac_shield_end();
     return unused;
 }

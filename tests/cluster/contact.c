@@ -181,8 +181,9 @@ static ac_value open_twice(ac_value unused) {
     for (int i = 0; i < 2; i++) {
         ck_assert_int_eq(
             ac_call(door,
-                    ac_list("open", ac_self(), ac_self(), "127.0.0.1:1", "twice", ac_nil,
-                            ac_of_bool(false), 0, 0, 0, ac_of_bool(false), ac_nil, ac_nil),
+                    ac_list("open", ac_self(), ac_self(),
+                            ac_of_bytes("sixteen letters.", SECRET_BYTES), "127.0.0.1:1", "twice",
+                            ac_nil, ac_of_bool(false), 0, 0, 0, ac_of_bool(false), ac_nil, ac_nil),
                     &answer, ac_after(TEST_PATIENCE_S)),
             0);
         desks[i] = ac_ref_of(answer);

@@ -120,8 +120,9 @@ static ac_value play_courier(ac_value unused) {
     struct cluster *cluster = loop_here->extra[LOOP_CLUSTER].state;
     char name[80]; // to be cut within its only letter of two bytes
     snprintf(name, sizeof name, "%062d\xc3\xa9", 7);
-    ac_value open = ac_list("open", ac_self(), ac_self(), "", (const char *)name, ac_nil, false, 0,
-                            0, 0, true, ac_nil, ac_nil);
+    ac_value open = ac_list("open", ac_self(), ac_self(),
+                            ac_of_bytes("sixteen letters.", SECRET_BYTES), "", (const char *)name,
+                            ac_nil, false, 0, 0, 0, true, ac_nil, ac_nil);
     struct desk *opened;
     ck_assert_int_eq(desk_open(cluster->scheduler, open, &opened), 0);
     desk = coro_ref(opened->coro);

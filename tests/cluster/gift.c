@@ -61,11 +61,14 @@ static ac_value ends_at_once(ac_value unused) { return unused; }
 static void await_cannot(ac_ref whom, uint64_t expected) {
     ac_value message;
     const char *word;
-    ac_ref host;
+    ac_ref giver, host;
+    ac_span secret;
     uint64_t round;
     ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
     ck_assert(message_is(message, "cannot"));
-    ck_assert_int_eq(ac_unpack(message, &word, &host, &round), 0);
+    ck_assert_int_eq(ac_unpack(message, &word, &giver, &secret, &host, &round), 0);
+    ck_assert(ac_ref_equal(giver, test));
+    ck_assert_str_eq(secret.at, "fifteen letters");
     ck_assert(ac_ref_equal(host, whom));
     ck_assert_uint_eq(round, expected);
     ac_drop(message);
@@ -76,9 +79,10 @@ static ac_value give(ac_value unused) {
     struct intake_item items[2];
     ac_value message;
     test = ac_self();
+    const struct voice voice = {.supplier = test, .host = test, .secret = "fifteen letters"};
     make_intake(&intake, items);
     ac_ref to = ac_spawn(receiver, ac_nil, .stack_bytes = 256 << 10);
-    ck_assert_int_eq(gift_begin(&node, &intake, "test", test, to, ac_list(0), 5), 0);
+    ck_assert_int_eq(gift_begin(&node, &intake, "test", &voice, to, ac_list(0), 5), 0);
     sys_fd_close(items[0].fd); // it has a copy, and outlives the host
     ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
     ck_assert_str_eq(ac_text_of(message), "all of it");
@@ -87,11 +91,11 @@ static ac_value give(ac_value unused) {
     make_intake(&intake, items);
     ac_ref gone = ac_spawn(ends_at_once, ac_nil);
     ck_assert_int_eq(ac_join(gone, NULL, AC_FOREVER), 0);
-    ck_assert_int_eq(gift_begin(&node, &intake, "test", test, gone, ac_list(0), 6), 0);
+    ck_assert_int_eq(gift_begin(&node, &intake, "test", &voice, gone, ac_list(0), 6), 0);
     await_cannot(gone, 6);
     // What is not here cannot be read.
     to = ac_spawn(drops_all, ac_nil, .daemon = true);
-    ck_assert_int_eq(gift_begin(&node, &intake, "test", test, to, ac_list(1), 7), 0);
+    ck_assert_int_eq(gift_begin(&node, &intake, "test", &voice, to, ac_list(1), 7), 0);
     await_cannot(to, 7);
     sys_fd_close(items[0].fd);
     return unused;

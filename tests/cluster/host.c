@@ -387,10 +387,11 @@ static void open_at_node(const char *secret, double seconds, bool again) {
     sys_address_text(&here, client);
     ck_assert_int_eq(ac_locate(NODE_NAME, &node, ac_after(TEST_PATIENCE_S)), 0);
     ck_assert_int_eq(cargo_open(&cargo, NULL), 0);
-    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "played", ac_hold(cargo.told), 0,
-                                           ac_self(), (const char *)client,
-                                           ac_of_bytes(secret, sizeof token - 1), seconds, again)),
-                     0);
+    ck_assert_int_eq(
+        ac_send(node, ac_list("open", ac_self(), "played", ac_hold(cargo.told), 0, ac_self(),
+                              ac_of_bytes(token, SECRET_BYTES), (const char *)client,
+                              ac_of_bytes(secret, sizeof token - 1), seconds, again)),
+        0);
     cargo_close(&cargo);
 }
 
@@ -406,6 +407,8 @@ struct heard {
     int64_t kept_first;  // of those that were kept
     int64_t gone_number; // of one that has ended,
     int64_t gone_begun;
+    int64_t gone_call; // it was in
+    bool gone_set_up, set_up;
     char gone_text[64];
     struct told_worker workers[4];
     int worker_count;
@@ -423,15 +426,16 @@ static void hear(struct heard *it) {
     } else if (message_is(message, "kept")) {
         it->kept = true;
         ck_assert(!it->ready);
-        ck_assert_int_eq(ac_unpack(message, &word, &numbers), 0);
+        ck_assert_int_eq(ac_unpack(message, &word, &numbers, &it->set_up), 0);
         ac_value first = ac_at(numbers, 0);
         it->kept_first = ac_int_of(first);
         ac_drop(first);
         ac_drop(numbers);
     } else if (message_is(message, "gone") && !it->gone) {
         it->gone = true;
-        ck_assert_int_eq(
-            ac_unpack(message, &word, &it->gone_number, &text, &it->gone_begun, &closed), 0);
+        ck_assert_int_eq(ac_unpack(message, &word, &it->gone_number, &text, &it->gone_begun,
+                                   &closed, &it->gone_call, &it->gone_set_up),
+                         0);
         ck_assert(!closed);
         snprintf(it->gone_text, sizeof it->gone_text, "%s", text);
     } else if (message_is(message, "worker")) {
@@ -569,4 +573,55 @@ static ac_value do_not_adopt(ac_value unused) {
 
 TEST(only_the_one_who_knows_its_token_and_wants_it_gets_what_waits) {
     play_with_two(600, do_not_adopt);
+}
+
+// ---- no memory ----
+
+// How many allocations a refusal takes by itself: where one of these fails nobody can be told.
+static int allocations_of_refusal(void) {
+    int count = 0;
+    for (;; count++) {
+        ac_value message;
+        memory_fail_nth(count + 1);
+        int err = ac_send(ac_self(), ac_list("refused", "why", "here"));
+        memory_fail_nth(0);
+        if (err)
+            continue;
+        ck_assert_int_eq(ac_receive(&message, ac_after(TEST_PATIENCE_S)), 0);
+        ac_drop(message);
+        return count;
+    }
+}
+
+static ac_value refuse_each(ac_value unused) {
+    static struct node node;
+    int silent = 0, own = allocations_of_refusal();
+    bool failed = true;
+    node = (struct node){.main = coro_here(), .closed = "it is closed", .name = "here"};
+    list_init(&node.hosts);
+    for (long n = 1; failed; n++) {
+        ac_value message, open = ac_list("open", ac_self(), "test", ac_nil, 1, ac_self(),
+                                         ac_of_bytes(token, SECRET_BYTES), "", ac_nil, 0.0, false);
+        bool refused = false;
+        memory_fail_nth(n);
+        host_create(&node, open);
+        bool made = node.host_count > 0;
+        while (node.host_count > 0 || ac_mailbox_count() > 0)
+            if (ac_receive(&message, ac_after(0.2)) == 0) {
+                refused |= message_is(message, "refused");
+                ac_drop(message);
+            }
+        failed = memory_has_failed();
+        memory_fail_nth(0);
+        ac_drop(open);
+        silent += made && !refused;
+    }
+    ck_assert_int_le(silent, own);
+    return unused;
+}
+
+TEST(who_cannot_be_taken_in_for_want_of_memory_is_told_so) {
+    world_make();
+    world_run(refuse_each);
+    world_clean();
 }

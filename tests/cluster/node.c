@@ -460,8 +460,9 @@ static ac_value await_word(const char *word) {
 
 static void await_need(ac_ref *host, uint64_t *round) {
     const char *word;
+    ac_span secret;
     ac_value wanted, message = await_word("need");
-    ck_assert_int_eq(ac_unpack(message, &word, host, &wanted, round), 0);
+    ck_assert_int_eq(ac_unpack(message, &word, host, &secret, &wanted, round), 0);
     ac_drop(wanted);
     ac_drop(message);
 }
@@ -492,7 +493,8 @@ static void open_at_node(ac_ref *host, uint64_t *round) {
     ac_value item = ac_list(ac_of_bytes(content->digest, DIGEST_BYTES), content->bytes);
     ac_value variant = ac_list(0, elf_to_value(&facts), "test", ac_nil);
     ac_value told = ac_list(ac_list(item), ac_list(variant), ac_nil, ac_nil, false);
-    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", told, 1, ac_self(), "",
+    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", told, 1, ac_self(),
+                                           ac_of_bytes("sixteen letters.", SECRET_BYTES), "",
                                            ac_nil, 0.0, false)),
                      0);
     await_need(host, round);

@@ -161,9 +161,10 @@ static ac_value ask_door(ac_ref courier, ac_value token) {
     int err;
     do
         err = ac_call(locate(SCHEDULER_NAME),
-                      ac_list("open", courier, courier, "127.0.0.1:1", "played", ac_nil,
-                              ac_of_bool(false), 0, 0, 0, ac_of_bool(false), ac_nil,
-                              ac_hold(token)),
+                      ac_list("open", courier, courier,
+                              ac_of_bytes("sixteen letters.", SECRET_BYTES), "127.0.0.1:1",
+                              "played", ac_nil, ac_of_bool(false), 0, 0, 0, ac_of_bool(false),
+                              ac_nil, ac_hold(token)),
                       &answer, ac_after(TEST_PATIENCE_S));
     while (err == -EHOSTUNREACH || err == -ECONNRESET);
     ck_assert_int_eq(err, 0);

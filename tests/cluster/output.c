@@ -44,10 +44,18 @@ static int lines_of(const char *at) {
 
 // ---- by itself ----
 
-static void take(struct output *it, const char *node, int64_t number, const char *bytes) {
-    ac_value message = ac_list("output", node, number, ac_of_bytes(bytes, strlen(bytes)));
+static void take_of(struct output *it, uint64_t peer, const char *node, int64_t number,
+                    const char *bytes) {
+    ac_ref host = {.peer = peer, .id = 1};
+    ac_value message = ac_list("output", host, "checked", node, number,
+                               ac_of_bytes(bytes, strlen(bytes)));
     output_take(it, message);
     ac_drop(message);
+}
+
+// Each name is that of another node.
+static void take(struct output *it, const char *node, int64_t number, const char *bytes) {
+    take_of(it, (uint64_t)(node[0] << 8 | node[1]), node, number, bytes);
 }
 
 TEST(each_worker_has_a_file_and_no_name_leads_elsewhere) {
@@ -75,6 +83,31 @@ TEST(each_worker_has_a_file_and_no_name_leads_elsewhere) {
     ck_assert_str_eq(text, "far");
     read_text(folder, "a??2J?b.1");
     ck_assert_str_eq(text, "steer");
+    world_clean();
+}
+
+TEST(nodes_of_the_same_name_have_files_of_their_own) {
+    struct output it;
+    output_init(&it);
+    world_make();
+    char folder[200];
+    snprintf(folder, sizeof folder, "%s/kept", world_folder);
+    ck_assert_int_eq(output_open(&it, folder), 0);
+    take_of(&it, 1, "here", 1, "first\n");
+    take_of(&it, 2, "here", 1, "second\n");
+    take_of(&it, 3, "here-2", 1, "called so\n");
+    take_of(&it, 1, "here", 1, "first again\n");
+    take_of(&it, 4, "here", 1, "third\n");
+    take_of(&it, 2, "other", 1, "second again\n"); // who has a name keeps it
+    output_close(&it);
+    read_text(folder, "here.1");
+    ck_assert_str_eq(text, "first\nfirst again\n");
+    read_text(folder, "here-2.1");
+    ck_assert_str_eq(text, "second\nsecond again\n");
+    read_text(folder, "here-2-2.1");
+    ck_assert_str_eq(text, "called so\n");
+    read_text(folder, "here-3.1");
+    ck_assert_str_eq(text, "third\n");
     world_clean();
 }
 

@@ -159,7 +159,7 @@ __attribute__((unused)) static struct player *add_player(struct place_computatio
     struct player *player = &players[player_count++];
     player->slowness = 1;
     player->node = node;
-    player->worker = placement_add_worker(it, node, player);
+    player->worker = placement_add_worker(it, node, player, player->given);
     ck_assert_ptr_nonnull(player->worker);
     return player;
 }

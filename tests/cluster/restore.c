@@ -475,6 +475,224 @@ TEST(closing_meanwhile_waits_no_longer_than_it_should) {
     world_clean();
 }
 
+// ---- computations with set-ups ----
+
+enum { NODE_SETUP = 3000, WORKER_SETUP, WORKER_CLEANUP, NODE_CLEANUP, FAIL = 2 };
+
+// Waits until it is let go, and fails if it is to.
+static ac_value set_up_node(ac_value path) {
+    uint8_t *counted = shared(ac_text_of(path)), way;
+    int err = counted ? 0 : -EIO;
+    if (!err)
+        __atomic_fetch_add(&counted[NODE_SETUP], 1, __ATOMIC_RELAXED);
+    while (!err && !(way = __atomic_load_n(&counted[NODE_SETUP + 500], __ATOMIC_RELAXED)))
+        err = ac_sleep(0.005);
+    return err ? ac_result(err) : way == FAIL ? ac_of_error(-EBADMSG, "no table") : ac_nil;
+}
+AC_JOB(set_up_node)
+
+static ac_value count(ac_value path, int what) {
+    uint8_t *counted = shared(ac_text_of(path));
+    if (counted)
+        __atomic_fetch_add(&counted[what], 1, __ATOMIC_RELAXED);
+    return ac_result(counted ? 0 : -EIO);
+}
+static ac_value set_up_worker(ac_value path) { return count(path, WORKER_SETUP); }
+AC_JOB(set_up_worker)
+static ac_value clean_worker(ac_value path) { return count(path, WORKER_CLEANUP); }
+AC_JOB(clean_worker)
+static ac_value clean_node(ac_value path) { return count(path, NODE_CLEANUP); }
+AC_JOB(clean_node)
+
+static void let_node_go(uint8_t way) {
+    __atomic_store_n(&shared(counts)[NODE_SETUP + 500], way, __ATOMIC_RELAXED);
+}
+
+static void open_with_set_ups(void) {
+    ck_assert_int_eq(ac_computation_open(&computation, .node_setup = set_up_node,
+                                         .worker_setup = set_up_worker,
+                                         .worker_cleanup = clean_worker, .node_cleanup = clean_node,
+                                         .setup_argument = ac_of((const char *)counts)),
+                     0);
+    (void)world_await(AC_SCHEDULER_READY, TEST_PATIENCE_S);
+}
+
+// So often each has run, and the clean-ups do when it is closed.
+static ac_value close_set_up(int workers_set_up, int workers_left) {
+    ck_assert_int_eq(begun(NODE_SETUP), 1);
+    ck_assert_int_eq(begun(WORKER_SETUP), workers_set_up);
+    ck_assert_int_eq(begun(WORKER_CLEANUP) + begun(NODE_CLEANUP), 0);
+    ck_assert_int_eq(ac_computation_close(computation, AC_FOREVER), 0);
+    ck_assert_int_eq(begun(WORKER_CLEANUP), workers_left);
+    ck_assert_int_eq(begun(NODE_CLEANUP), 1);
+    return ac_nil;
+}
+
+// One worker has a job, and the other has none.
+static ac_value keep_set_ups(ac_value unused) {
+    (void)unused;
+    let_node_go(1);
+    open_with_set_ups();
+    (void)world_await(AC_WORKER_READY, TEST_PATIENCE_S);
+    (void)world_await(AC_WORKER_READY, TEST_PATIENCE_S);
+    submit_waiting(1, 0);
+    await_begun(1, 1);
+    world_kill_scheduler();
+    start_scheduler();
+    (void)world_await(AC_WORKER_READY, TEST_PATIENCE_S);
+    (void)world_await(AC_WORKER_READY, TEST_PATIENCE_S);
+    submit(2, 0.001, 0);
+    ck_next(2, AC_FINISHED);
+    let_go(1);
+    ck_next(1, AC_FINISHED);
+    ck_assert_uint_eq(begun(1), 1);
+    return close_set_up(2, 2);
+}
+
+TEST(set_ups_that_have_run_are_not_run_again, .seconds_max = 120) {
+    begin();
+    start_node("2");
+    world_run(keep_set_ups);
+    end();
+}
+
+// The set-up of the node is over before the scheduler is back, or after.
+static ac_value go_on_setting_up(ac_value meanwhile) {
+    open_with_set_ups();
+    await_begun(NODE_SETUP, 1);
+    world_kill_scheduler();
+    (void)world_await(AC_SCHEDULER_LOST, TEST_PATIENCE_S);
+    if (ac_bool_of(meanwhile)) {
+        let_node_go(1);
+        ck_assert_int_eq(ac_sleep(0.1), 0); // either way is right
+    }
+    start_scheduler();
+    for (int i = 0; i < 2 && !ac_bool_of(meanwhile); i++)
+        (void)world_await(AC_WORKER_FOUND, TEST_PATIENCE_S);
+    let_node_go(1);
+    (void)world_await(AC_WORKER_READY, TEST_PATIENCE_S);
+    (void)world_await(AC_WORKER_READY, TEST_PATIENCE_S);
+    submit(1, 0.001, 0);
+    ck_next(1, AC_FINISHED);
+    return close_set_up(2, 2);
+}
+static ac_value set_up_meanwhile(ac_value unused) {
+    (void)unused;
+    return go_on_setting_up(ac_of_bool(true));
+}
+static ac_value set_up_later(ac_value unused) {
+    (void)unused;
+    return go_on_setting_up(ac_of_bool(false));
+}
+
+TEST(a_set_up_that_ends_without_a_scheduler_has_run, .seconds_max = 120) {
+    begin();
+    start_node("2");
+    world_run(set_up_meanwhile);
+    end();
+}
+
+TEST(a_set_up_that_runs_goes_on, .seconds_max = 120) {
+    begin();
+    start_node("2");
+    world_run(set_up_later);
+    end();
+}
+
+static ac_value fail_meanwhile(ac_value unused) {
+    (void)unused;
+    struct ac_job_exit job;
+    open_with_set_ups();
+    await_begun(NODE_SETUP, 1);
+    ck_assert_int_eq(ac_submit(computation, square, 3), 1);
+    world_kill_scheduler();
+    (void)world_await(AC_SCHEDULER_LOST, TEST_PATIENCE_S);
+    let_node_go(FAIL);
+    start_scheduler();
+    struct ac_status status = world_await(AC_NODE_REFUSED, TEST_PATIENCE_S);
+    ck_assert_msg(strstr(status.text, "no table"), "%s", status.text);
+    ck_assert(world_next_exit(&job, TEST_PATIENCE_S));
+    ck_assert_int_eq(job.exit.how, AC_FAILED);
+    ck_assert_int_eq(job.exit.reason, -ENODEV);
+    ac_drop(job.exit.value);
+    ck_assert_int_eq(begun(NODE_SETUP), 1);
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(a_set_up_that_fails_without_a_scheduler_keeps_its_node_out, .seconds_max = 120) {
+    begin();
+    start_node("2");
+    world_run(fail_meanwhile);
+    end();
+}
+
+// The worker that has set up the node is killed meanwhile.
+static ac_value lose_who_has_set_up(ac_value unused) {
+    (void)unused;
+    let_node_go(1);
+    open_with_set_ups();
+    int worker = process_here(); // job 1
+    int handle = world_handle(worker);
+    world_kill_scheduler();
+    ck_assert_int_eq(kill(worker, SIGKILL), 0);
+    ck_assert(world_ends(handle, TEST_PATIENCE_S));
+    close(handle);
+    start_scheduler();
+    (void)world_await(AC_WORKER_READY, TEST_PATIENCE_S);
+    ck_assert_int_ne(process_here(), worker);
+    return close_set_up(2, 1);
+}
+
+TEST(a_node_stays_set_up_without_the_worker_that_has_done_it, .seconds_max = 120) {
+    begin();
+    start_node("1");
+    world_run(lose_who_has_set_up);
+    end();
+}
+
+// Of a worker that had nothing to do it is known what it begins for the next scheduler.
+static ac_value lose_idle_later(ac_value unused) {
+    (void)unused;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    (void)world_await(AC_SCHEDULER_READY, TEST_PATIENCE_S);
+    for (int i = 1; i <= 5; i++)
+        submit(i, 0.0001, 0);
+    for (int i = 1; i <= 5; i++)
+        ck_next(i, AC_FINISHED);
+    world_kill_scheduler();
+    start_scheduler();
+    (void)world_await(AC_WORKER_READY, TEST_PATIENCE_S);
+    int worker;
+    struct ac_job_exit job;
+    ck_assert_int_eq(ac_submit(computation, whoami, ac_nil), 6);
+    ck_assert(world_next_exit(&job, TEST_PATIENCE_S));
+    worker = (int)ac_int_of(job.exit.value);
+    for (int i = 7; i <= 26; i++) // it learns how short they are
+        submit(i, 0.0001, 0);
+    for (int i = 7; i <= 26; i++)
+        ck_next(i, AC_FINISHED);
+    for (int i = 27; i <= 30; i++)
+        submit(i, i == 27 ? 1000 : 0.0001, 0);
+    await_begun(27, 1);
+    char why[256];
+    ck_assert_int_eq(ac_job_why(computation, 28, why, sizeof why, AC_FOREVER), 0);
+    ck_assert_msg(strstr(why, "lies ready at a worker"), "%s", why); // behind the other
+    ck_assert_int_eq(kill(worker, SIGKILL), 0);
+    for (int i = 27; i <= 30; i++) {
+        struct ac_job_exit end = next_exit();
+        ck_assert_int_eq(end.exit.how, end.job == 27 ? AC_LOST : AC_FINISHED);
+        ac_drop(end.exit.value);
+    }
+    return ac_result(ac_computation_close(computation, AC_FOREVER));
+}
+
+TEST(what_an_adopted_worker_has_not_begun_is_not_lost_with_it, .seconds_max = 120) {
+    begin();
+    start_node("1");
+    world_run(lose_idle_later);
+    end();
+}
+
 // ---- what workers need not keep any longer ----
 
 static struct worker_agent tell_from(struct desk *desk) {

@@ -540,6 +540,63 @@ TEST(clean_ups_have_the_time_that_they_are_given) {
     world_end();
 }
 
+// Together longer than all else that a scheduler waits for when it ends.
+static void end_scheduler(enum way way, double seconds_max) {
+    OPEN(GOOD, GOOD, way, way, .cleanup_seconds_max = seconds_max);
+    check_job();
+    ck_assert_int_eq(kill(world_scheduler.id, SIGTERM), 0);
+    AWAIT(seen.statuses[AC_SCHEDULER_GONE] == 1);
+    ck_assert_int_eq(seen.ran[NODE_CLEANUP], 1);
+    ck_assert_int_eq(seen.statuses[AC_WORKER_GONE], 1);
+    ck_assert_str_eq(seen.text[AC_WORKER_GONE], "closed");
+    ck_assert_int_eq(ac_computation_close(computation, AC_NOW), 0);
+}
+
+static ac_value end_slowly(ac_value unused) {
+    end_scheduler(SLOW, 20);
+    return unused;
+}
+
+static ac_value end_quickly(ac_value unused) {
+    end_scheduler(GOOD, 3000);
+    return unused;
+}
+
+static void run_with_scheduler(ac_function function) {
+    world_make();
+    world_start_scheduler();
+    world_start_node("1");
+    world_run(function);
+    ck_assert(world_ends(world_scheduler.handle, TEST_PATIENCE_S));
+    world_end();
+}
+
+TEST(clean_ups_have_their_time_also_when_the_scheduler_is_to_end) {
+    run_with_scheduler(end_slowly);
+}
+
+TEST(a_scheduler_that_is_to_end_does_so_when_clean_ups_have_ended) {
+    run_with_scheduler(end_quickly);
+}
+
+static ac_value hurry_scheduler(ac_value unused) {
+    (void)unused;
+    OPEN(GOOD, GOOD, HANG, GOOD, .cleanup_seconds_max = 3000);
+    check_job();
+    ck_assert_int_eq(kill(world_scheduler.id, SIGTERM), 0);
+    AWAIT(seen.ran[WORKER_CLEANUP] == 1);
+    while (!world_ends(world_scheduler.handle, 0)) { // signals that come at once are one
+        ck_assert_int_eq(kill(world_scheduler.id, SIGTERM), 0);
+        ck_assert_int_eq(ac_sleep(0.05), 0);
+    }
+    AWAIT(seen.statuses[AC_SCHEDULER_GONE] == 1);
+    return ac_result(ac_computation_close(computation, AC_NOW));
+}
+
+TEST(a_scheduler_that_is_told_to_end_once_more_waits_for_no_clean_up) {
+    run_with_scheduler(hurry_scheduler);
+}
+
 static ac_value give_back(ac_value unused) {
     (void)unused;
     OPEN(GOOD, GOOD, GOOD, GOOD, .name = "back");
@@ -660,6 +717,26 @@ TEST(clean_ups_run_when_the_client_is_killed_and_its_scheduler_is_not) {
     ck_assert_int_eq(access(mark, F_OK), 0);
     world_stop_node();
     world_stop(&world_scheduler);
+    world_clean();
+}
+
+// The agent of the site goes on at once, and not when the time of the clean-up is up.
+static ac_value call_in_vain(ac_value unused) {
+    struct desk desk = {.setup.functions[CALL_WORKER_CLEANUP] = "clean_worker"};
+    struct site_agent site = {.desk = &desk, .coro = coro_here()};
+    struct worker_agent worker = {
+        .desk = &desk, .site = &site, .call = CALL_WORKER_CLEANUP, .call_due = true};
+    setup_send(&worker);
+    ck_assert_int_eq(worker.call, CALL_NOTHING);
+    ac_value message;
+    ck_assert_int_eq(ac_receive(&message, AC_NOW), 0);
+    ck_assert(ac_is_nil(message));
+    return unused;
+}
+
+TEST(a_worker_that_cannot_be_called_is_not_waited_for) {
+    world_make();
+    world_run(call_in_vain);
     world_clean();
 }
 

@@ -34,12 +34,22 @@ static ac_value puppet(ac_value argument) {
     return ac_nil;
 }
 
+// Of the nodes in a process.
+static ac_value secret_of(uint64_t peer) {
+    uint8_t secret[SECRET_BYTES];
+    ck_assert_int_eq(supplier_secret(computation->key, peer, secret), 0);
+    return ac_of_bytes(secret, sizeof secret);
+}
+
+static ac_value secret(void) { return secret_of(ac_self().peer); }
+
 static void need(int index, int64_t item, uint64_t round) {
-    ck_assert_int_eq(ac_send(supplier, ac_list("need", puppets[index], ac_list(item), round)), 0);
+    ck_assert_int_eq(
+        ac_send(supplier, ac_list("need", puppets[index], secret(), ac_list(item), round)), 0);
 }
 
 static void have(int index) {
-    ck_assert_int_eq(ac_send(supplier, ac_list("have", puppets[index])), 0);
+    ck_assert_int_eq(ac_send(supplier, ac_list("have", puppets[index], secret())), 0);
 }
 
 // The next word that any of them is told. To be dropped.
@@ -154,7 +164,7 @@ static ac_value need_too_much(ac_value unused) {
     for (int i = 0; i < ITEMS; i++)
         items[i] = ac_of(0);
     ac_value wanted = ac_list_of(items, ITEMS);
-    ck_assert_int_eq(ac_send(supplier, ac_list("need", puppets[0], wanted, 1)), 0);
+    ck_assert_int_eq(ac_send(supplier, ac_list("need", puppets[0], secret(), wanted, 1)), 0);
     need(1, 0, 1);
     await_at(1, "done");
     ck_assert_uint_eq(pieces[0], 0);
@@ -177,7 +187,7 @@ static ac_value lose_giver(ac_value unused) {
     have(0);
     await_gift(0, 2);
     // It cannot: who waits is told, and asks once more.
-    ck_assert_int_eq(ac_send(supplier, ac_list("cannot", puppets[2], 1)), 0);
+    ck_assert_int_eq(ac_send(supplier, ac_list("cannot", puppets[0], secret(), puppets[2], 1)), 0);
     await_at(2, "again");
     need(2, 0, 2);
     await_at(2, "done");
@@ -253,7 +263,7 @@ static ac_value keep_waiting(ac_value unused) {
     ac_time until = ac_after(20);
     do { // what comes for the supplier all the time changes nothing
         ac_drop(message);
-        ck_assert_int_eq(ac_send(supplier, ac_list("have", ac_self())), 0);
+        ck_assert_int_eq(ac_send(supplier, ac_list("have", ac_self(), secret())), 0);
     } while (ac_receive(&message, ac_after(0.02)) == -ETIMEDOUT && ac_now() < until);
     ac_value body;
     int index;
@@ -296,5 +306,65 @@ static ac_value ask_in_vain(ac_value unused) {
 TEST(a_node_that_asks_and_takes_nothing_in_holds_up_nobody) {
     world_make();
     world_run(ask_in_vain);
+    world_clean();
+}
+
+// Each has what would be answered, if it were heard.
+static void say_in_vain(ac_value name, ac_value shown) {
+    struct output *output = &computation->output;
+    const char *words[] = {"need", "have", "output"};
+    for (int i = 0; i < 3; i++) {
+        ac_value more = i == 0 ? ac_list(0) : i == 1 ? ac_nil : ac_of("spoken");
+        ac_value message = i == 0   ? ac_list(words[i], ac_hold(name), ac_hold(shown), more, 1)
+                           : i == 1 ? ac_list(words[i], ac_hold(name), ac_hold(shown))
+                                    : ac_list(words[i], ac_hold(name), ac_hold(shown), more, 1,
+                                              ac_of_bytes("x", 1));
+        ck_assert_int_eq(ac_send(supplier, message), 0);
+    }
+    ck_assert_int_eq(ac_yield(), 0);
+    ck_assert_uint_eq(map_count(&output->streams), 0);
+    ac_drop(name);
+    ac_drop(shown);
+}
+
+static ac_value speak_for_others(ac_value unused) {
+    (void)unused;
+    begin();
+    computation->output.wanted = computation->output.here = true;
+    uint8_t nearly[SECRET_BYTES];
+    uint64_t here = ac_self().peer;
+    ac_ref elsewhere = puppets[0];
+    elsewhere.peer++;
+    ck_assert_int_eq(supplier_secret(computation->key, here, nearly), 0);
+    nearly[SECRET_BYTES - 1] ^= 1;
+    say_in_vain(ac_of(puppets[0]), ac_nil);
+    say_in_vain(ac_of(puppets[0]), ac_of_bytes(nearly, sizeof nearly));
+    say_in_vain(ac_of(puppets[0]), ac_of_bytes(nearly, SECRET_BYTES - 1));
+    say_in_vain(ac_of(puppets[0]), secret_of(here + 1));
+    say_in_vain(ac_of(elsewhere), secret());
+    say_in_vain(ac_of("who"), secret());
+    ck_assert_int_eq(ac_send(supplier, ac_list("need")), 0);
+    ck_assert_int_eq(ac_send(supplier, "need"), 0);
+    // They would have been answered before this.
+    need(1, 0, 1);
+    await_at(1, "done");
+    ck_assert_uint_eq(pieces[0], 0);
+    // And it is no giver who says that one cannot give.
+    for (int i = 2; i < 4; i++)
+        need(i, 0, 1);
+    await_at(2, "done");
+    have(1);
+    await_gift(1, 3);
+    ck_assert_int_eq(ac_send(supplier, ac_list("cannot", puppets[0], secret(), puppets[3], 1)), 0);
+    ck_assert_int_eq(
+        ac_send(supplier, ac_list("cannot", puppets[1], secret_of(here + 1), puppets[3], 1)), 0);
+    need(4, 17, 1);
+    await_at(4, "done"); // and 3 was told nothing before
+    return end();
+}
+
+TEST(nobody_speaks_for_a_host_but_who_was_told_its_secret) {
+    world_make();
+    world_run(speak_for_others);
     world_clean();
 }

@@ -33,7 +33,8 @@ static ac_value item_of(const struct said *it) {
 }
 
 static void open_with(ac_ref node, ac_value cargo) {
-    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", cargo, 1, ac_self(), "",
+    ck_assert_int_eq(ac_send(node, ac_list("open", ac_self(), "test", cargo, 1, ac_self(),
+                                           ac_of_bytes("sixteen letters.", SECRET_BYTES), "",
                                            ac_nil, 0.0, false)),
                      0);
 }
@@ -69,10 +70,12 @@ static void await_refusal(const char *why) {
 static ac_ref await_need_of_round(int64_t item, uint64_t expected) {
     const char *word;
     ac_ref host;
+    ac_span secret;
     ac_value wanted;
     uint64_t round;
     ac_value message = await_word("need");
-    ck_assert_int_eq(ac_unpack(message, &word, &host, &wanted, &round), 0);
+    ck_assert_int_eq(ac_unpack(message, &word, &host, &secret, &wanted, &round), 0);
+    ck_assert_mem_eq(secret.at, "sixteen letters.", SECRET_BYTES);
     ck_assert_uint_eq(round, expected);
     ck_assert_uint_eq(ac_count(wanted), 1);
     ac_value number = ac_at(wanted, 0);
@@ -299,10 +302,12 @@ static ac_value pass_on(ac_value unused) {
     ac_drop(got);
     ck_assert_int_eq(ac_send(host, ac_list("give", giver, "", ac_list(0), 8)), 0);
     const char *word;
-    ac_ref whom;
+    ac_ref giver_of_it, whom;
+    ac_span secret;
     uint64_t round;
     ac_value message = await_word("cannot");
-    ck_assert_int_eq(ac_unpack(message, &word, &whom, &round), 0);
+    ck_assert_int_eq(ac_unpack(message, &word, &giver_of_it, &secret, &whom, &round), 0);
+    ck_assert(ac_ref_equal(giver_of_it, host));
     ck_assert(ac_ref_equal(whom, giver));
     ck_assert_uint_eq(round, 8);
     ac_drop(message);
@@ -341,11 +346,12 @@ static ac_value await_end_of_output(ac_value unused) {
         ac_value message;
         const char *word, *node;
         int64_t number;
-        ac_span bytes;
+        ac_ref from;
+        ac_span secret, bytes;
         ck_assert_int_eq(ac_receive(&message, ac_after(20)), 0);
         gone = message_is(message, "gone");
         if (message_is(message, "output") &&
-            ac_unpack(message, &word, &node, &number, &bytes) == 0 && number == 1)
+            ac_unpack(message, &word, &from, &secret, &node, &number, &bytes) == 0 && number == 1)
             ended |= bytes.bytes == 0;
         ac_drop(message);
     }

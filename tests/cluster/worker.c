@@ -59,6 +59,19 @@ static ac_value compute_until(ac_value path) {
 }
 AC_JOB(compute_until)
 
+enum { AT_ONCE, WITHOUT_MEMORY, FOR_EVER };
+
+// Short ones, of which one takes the memory for its report, so that its worker leaves.
+static ac_value be_short(ac_value how) {
+    if (ac_int_of(how) == WITHOUT_MEMORY) {
+        for (ac_time until = ac_now() + 2 * 1000 * 1000; ac_now() < until;)
+            continue; // so long that its end is told before the others run
+        memory_fail_nth(1);
+    }
+    return ac_int_of(how) == FOR_EVER ? ac_result(ac_sleep(1000)) : how;
+}
+AC_JOB(be_short)
+
 static ac_value not_declared(ac_value unused) { return unused; }
 
 JOBS_OF_THIS_TEST
@@ -153,6 +166,38 @@ static ac_value watch_crash(ac_value unused) {
     status = world_await(AC_NODE_REFUSED, 20);
     ck_assert_ptr_nonnull(strstr(status.text, "again and again"));
     return ac_result(ac_computation_close(computation, AC_NOW));
+}
+
+static ac_value leave_in_round(ac_value unused) {
+    enum { FIRST = 50, LAST = FIRST + 12 };
+    (void)unused;
+    struct ac_job_exit job;
+    ck_assert_int_eq(ac_computation_open(&computation), 0);
+    for (int i = 1; i <= FIRST; i++)
+        ck_assert_int_eq(ac_submit(computation, be_short, AT_ONCE), i);
+    for (int i = 1; i <= FIRST; i++) {
+        ck_assert(world_next_exit(&job, TEST_PATIENCE_S));
+        ck_assert_int_eq(job.exit.how, AC_FINISHED);
+    }
+    // They are told of together, and the second is as far as it comes.
+    for (int i = FIRST + 1; i <= LAST; i++)
+        ck_assert_int_eq(ac_submit(computation, be_short,
+                                   i == FIRST + 1   ? WITHOUT_MEMORY
+                                   : i == FIRST + 2 ? FOR_EVER
+                                                    : AT_ONCE),
+                         i);
+    for (int i = FIRST + 1; i <= LAST; i++) {
+        ck_assert(world_next_exit(&job, TEST_PATIENCE_S));
+        ck_assert_int_eq(job.exit.how, job.job > FIRST + 2 ? AC_FINISHED : AC_LOST);
+        ac_drop(job.exit.value);
+    }
+    return ac_result(ac_computation_close(computation, AC_NOW));
+}
+
+TEST(what_a_worker_was_about_to_run_when_it_left_has_not_begun) {
+    world_begin("1");
+    world_run(leave_in_round);
+    world_end();
 }
 
 TEST(a_worker_that_crashes_is_reported_with_its_last_words) {
@@ -377,9 +422,11 @@ static ac_value be_second_scheduler(ac_value unused) {
     // The next one may have ended another worker, and waits until somebody knows of it.
     ac_value message = await_behind_tells("all");
     uint64_t given;
+    int called, runs;
     const char *word;
-    ck_assert_int_eq(ac_unpack(message, &word, &given), 0);
+    ck_assert_int_eq(ac_unpack(message, &word, &given, &called, &runs), 0);
     ck_assert_uint_eq(given, 7);
+    ck_assert_int_eq(called | runs, 0);
     ac_drop(message);
     ck_assert_ptr_null(strstr(told_text, "ended 1="));
     ck_assert_ptr_nonnull(strstr(told_text, "ended 2=22"));

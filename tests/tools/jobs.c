@@ -35,6 +35,64 @@ TEST(which_job_has_to_be_said) {
 
 #define LOOK "--loopback", "--peer", world_scheduler_address
 
+// ---- who says that he is a scheduler, and does not come to an end ----
+
+enum { SAME_AGAIN, EVER_MORE, NO_JOBS, SAME_JOBS };
+
+static ac_value page_of(int way, ac_value body) {
+    const char *word;
+    uint64_t number = 0, from = 0;
+    bool jobs = ac_unpack(body, &word, &number, &from) == 0;
+    if (!jobs)
+        ck_assert_int_eq(ac_unpack(body, &word, &number), 0);
+    if (jobs && way == NO_JOBS)
+        return ac_map("jobs", ac_list_of(NULL, 0), "next", from + 1);
+    if (jobs)
+        return ac_map("jobs", ac_list(ac_map("job", from, "function", "f")), "next", from);
+    number = way == SAME_AGAIN ? 1 : number + 1;
+    return ac_map("computations", ac_list(ac_map("number", number, "waiting", 3)), "more",
+                  way < NO_JOBS);
+}
+
+static int way; // of the one that is played
+
+static ac_value tell_for_ever(ac_value unused) {
+    ac_value message, body;
+    ac_ref asker;
+    if (ac_register(ac_self(), SCHEDULER_DESK_NAME) || write(pump_ready, "!", 1) != 1)
+        abort();
+    while (ac_receive(&message, AC_FOREVER) == 0) {
+        if (ac_unpack(message, &asker, &body) == 0) {
+            (void)ac_send(asker, page_of(way, body));
+            ac_drop(body);
+        }
+        ac_drop(message);
+    }
+    return unused;
+}
+
+static void ask_endless(const char *tool, int how) {
+    world_make();
+    way = how;
+    pid_t pid = pump_start(tell_for_ever, false);
+    ck_assert_int_eq(run_tool(tool, "--loopback"), 1);
+    ck_said("makes no sense, or has no end");
+    pump_stop(pid);
+    world_clean();
+}
+
+TEST(a_scheduler_whose_pages_never_end_is_given_up_by_status) { ask_endless("status", SAME_AGAIN); }
+
+TEST(a_scheduler_with_ever_more_computations_is_given_up, .seconds_max = 120) {
+    ask_endless("status", EVER_MORE);
+}
+
+TEST(a_scheduler_whose_pages_never_end_is_given_up_by_jobs) { ask_endless("jobs", SAME_AGAIN); }
+
+TEST(pages_without_jobs_are_given_up) { ask_endless("jobs", NO_JOBS); }
+
+TEST(pages_with_the_same_jobs_are_given_up) { ask_endless("jobs", SAME_JOBS); }
+
 // Whether a line of what the tool said has both.
 static bool line_has(const char *one, const char *other) {
     const char *at = strstr(tool_said, one), *end = at ? strchr(at, '\n') : NULL, *found;

@@ -394,8 +394,7 @@ static size_t children_of(int id, struct child *children, size_t max) {
     return count;
 }
 
-// The one that is run as that subcommand.
-static int child_that_is(const char *command, const struct child *children, size_t count) {
+static int find_child(const char *command, const struct child *children, size_t count, int but) {
     char path[64], text[256];
     for (size_t i = 0; i < count; i++) {
         snprintf(path, sizeof path, "/proc/%d/cmdline", children[i].id);
@@ -404,9 +403,19 @@ static int child_that_is(const char *command, const struct child *children, size
         text[bytes] = 0;
         if (file)
             fclose(file);
-        if (strcmp(text + strlen(text) + (strlen(text) < bytes), command) == 0)
-            return children[i].handle;
+        if (children[i].id != but &&
+            strcmp(text + strlen(text) + (strlen(text) < bytes), command) == 0)
+            return children[i].id;
     }
+    return -1;
+}
+
+// The one that is run as that subcommand.
+static int child_that_is(const char *command, const struct child *children, size_t count) {
+    int id = find_child(command, children, count, -1);
+    for (size_t i = 0; i < count; i++)
+        if (children[i].id == id)
+            return children[i].handle;
     ck_abort_msg("there is no %s", command);
 }
 
@@ -445,6 +454,70 @@ TEST(killed_it_leaves_nothing) {
 }
 
 // And what else it has started ends with the run.
+// Kills the node of a run, once it is there and ready.
+static void kill_node_of(int id, int *killed) {
+    struct child children[32];
+    for (int tries = 0; tries < 20 * TEST_PATIENCE_S; tries++) {
+        size_t count = children_of(id, children, 32);
+        int node = find_child("node", children, count, *killed);
+        if (node >= 0)
+            ck_assert_int_eq(kill(node, SIGKILL), 0);
+        *killed = node >= 0 ? node : *killed;
+        for (size_t i = 0; i < count; i++)
+            sys_fd_close(children[i].handle);
+        if (node >= 0)
+            return;
+        usleep(50 * 1000);
+    }
+    ck_abort_msg("there is no node");
+}
+
+TEST(a_node_that_ends_is_started_again, .seconds_max = 120) {
+    struct sys_process process;
+    int output, killed = 0;
+    char line[256], go[128];
+    world_make();
+    snprintf(go, sizeof go, "%s/go", world_folder);
+    setenv("GO", go, 1);
+    start_run(&process, &output, "--workers", "1", "--", "sh", "-c",
+              "echo ready; while [ ! -e \"$GO\" ]; do sleep 0.05; done; exec \"$0\" --square 10",
+              own_path());
+    read_line(output, line);
+    kill_node_of(process.id, &killed);
+    read_line(output, line);
+    ck_assert_msg(strstr(line, "the node that was started here has ended: killed by signal 9"),
+                  "%s", line);
+    read_line(output, line);
+    ck_assert_msg(strstr(line, "another node was started here"), "%s", line);
+    sys_fd_close(open(go, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    read_line(output, line);
+    ck_assert_msg(strstr(line, "squared"), "%s", line);
+    ck_assert_int_eq(end_of(&process).code, 0);
+    sys_fd_close(output);
+    world_clean();
+}
+
+TEST(where_nodes_end_again_and_again_the_program_is_ended, .seconds_max = 120) {
+    struct sys_process process;
+    int output, killed = 0;
+    char line[256];
+    world_make();
+    start_run(&process, &output, "--workers", "1", "--", "sh", "-c", "echo ready; exec sleep 1000");
+    read_line(output, line);
+    for (int i = 1; i <= 4; i++) {
+        kill_node_of(process.id, &killed);
+        read_line(output, line);
+        ck_assert_msg(strstr(line, "has ended: killed by signal 9"), "%s", line);
+        read_line(output, line);
+        ck_assert_msg(strstr(line, i < 4 ? "another node" : "the program is ended"), "%s", line);
+    }
+    struct sys_process_end end = end_of(&process);
+    ck_assert(!end.by_signal);
+    ck_assert_int_eq(end.code, 125);
+    sys_fd_close(output);
+    world_clean();
+}
+
 TEST(a_helper_that_ends_is_told_of) {
     struct child children[32];
     struct sys_process process;
