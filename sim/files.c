@@ -55,6 +55,7 @@ struct shelf {
     uint32_t removed, deleted, maybe; // as of a gift
     const struct inode *writing;      // the part of this name that was written last
     const struct opened *writer;
+    const struct gift *told; // what it had before the power went
 };
 
 struct place {
@@ -312,9 +313,16 @@ static void look_again(struct inode *it) {
 
 static void power_lost(uint32_t disk) {
     files.places[disk].power_losses++;
-    for (struct shelf *at = files.places[disk].shelves; at; at = at->next)
+    for (struct shelf *at = files.places[disk].shelves; at; at = at->next) {
+        at->told = at->now ? at->now->of : NULL;
+        if (at->told && at->told->named != at->told->sent) // somebody may not have been told
+            at->told = NULL;
         becomes(at, NULL);
+    }
     disk_each(disk_root(disk), look_again);
+    for (const struct shelf *at = files.places[disk].shelves; at; at = at->next)
+        sim_check(!at->told || (at->now && at->now->of == at->told),
+                  "gift %u was sent, and is gone with the power", at->told ? at->told->number : 0);
 }
 
 static uint64_t capacity(uint32_t disk) { return files.places[disk].capacity; }
@@ -470,7 +478,7 @@ static void hear_progress(const struct attempt *it, int result) {
         first = false;
         last = there;
     }
-    sim_check(result < 0 || last == it->bytes || gift->changed,
+    sim_check(result < 0 || last == it->bytes || gift->changed || it->node->stopping,
               "gift %u was sent, and its sender knows of %llu of %llu bytes", gift->number,
               (unsigned long long)last, (unsigned long long)it->bytes);
 }
@@ -653,6 +661,21 @@ void files_start(struct node *node) {
     (void)ac_spawn(steer_files, ac_of_pointer(node), .daemon = true);
     for (; node->senders < SENDERS; node->senders++)
         (void)ac_spawn(send_files, ac_of_pointer(node), .daemon = true);
+}
+
+static ac_value send_at_last(ac_value argument) {
+    struct node *node = ac_pointer_of(argument);
+    uint32_t place = ac_random_int(0, 2) ? story_other_place(node) : node->place;
+    const char *name = names[ac_random_int(0, countof(names) - 1)];
+    (void)send_once(node, gift_new(place, name, LARGE_BYTES), story.at[place], 10);
+    return ac_nil;
+}
+
+// Its process ends in the middle of some.
+void files_leave(struct node *node) {
+    for (int i = 0; i < SENDERS; i++)
+        (void)ac_spawn(send_at_last, ac_of_pointer(node), .daemon = true);
+    (void)ac_sleep(ac_random_real(0, 0.03));
 }
 
 // To one place, when all is well.

@@ -413,6 +413,7 @@ static ac_value live(ac_value argument) {
         }
         (void)ac_sleep(0.05);
     }
+    files_leave(node);
     return ac_nil;
 }
 

@@ -63,9 +63,11 @@ long favours_count_all(struct node *node, ac_time deadline);
 void files_begin(void);
 void files_end(void);
 void files_check_all(void);
-// For a process: receives files and sends some; sends one to a place, when all is well.
+// For a process: receives files and sends some; sends one to a place, when all is well; sends some
+// while it ends.
 void files_start(struct node *node);
 void files_ping(struct node *node, uint32_t place);
+void files_leave(struct node *node);
 // Bytes that a process needs for it at the most.
 size_t files_memory(void);
 
