@@ -304,10 +304,12 @@ void disk_end(void) {
     memset(&disks, 0, sizeof disks);
 }
 
-// Time passes for who asks the disk, on a helper thread. It may be killed there.
+// Time passes for who asks the disk, on a helper thread; every third disk is slow. It may be killed
+// there.
 static void take_time(uint64_t bytes) {
     process_counts(sim.running);
-    uint64_t us = sim_chance(20) ? sim_below(20000) : sim_below(100);
+    unsigned slow = sim.running->number % 3 == 0 ? 300 : 20;
+    uint64_t us = sim_chance(slow) ? sim_below(20000) : sim_below(100);
     thread_rest((ac_time)(us * 1000 + bytes));
 }
 

@@ -76,7 +76,7 @@ static struct {
     bool lies; // the next name is not looked at where it is sent
 } files;
 
-static const char *const names[] = {"a", "b", "d/a", "d/b", "d/e/c", "f", "f/g"};
+static const char *const names[] = {"a", "d/a", "d/b", "d/e/c", "f", "f/g", "h/a", "h/b"};
 static const char *const bad_names[] = {"..",  "../a", "d/../../a", "/a",         "d//a",
                                         "d/.", "",     "a/",        ".asyncoro/a"};
 
@@ -200,6 +200,14 @@ static void note_bytes(uint32_t disk) {
     check_room(place, disk);
 }
 
+// No more are written at once than may be.
+static void check_at_once(const struct place *place, uint32_t disk) {
+    uint32_t count = 0;
+    for (const struct shelf *it = place->shelves; it; it = it->next)
+        count += it->writing && it->writing->keeper == it->writer;
+    sim_check(count <= place->limits.at_once, "place %u writes %u files at once", disk, count);
+}
+
 static void wrote(struct inode *it, const struct opened *by) {
     struct gift *gift = it->of ? it->of : gift_of(it, NULL);
     sim_check(gift, "place %u writes what nobody sends", it->disk);
@@ -210,6 +218,7 @@ static void wrote(struct inode *it, const struct opened *by) {
               "two files that are to be %s at place %u are written at once", gift->name, it->disk);
     shelf->writing = it;
     shelf->writer = by;
+    check_at_once(&files.places[it->disk], it->disk);
     note_bytes(it->disk);
 }
 
