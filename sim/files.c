@@ -30,6 +30,8 @@ enum {
     SOURCE_OF_OUTSIDER = 0
 };
 
+#define STRETCH_NS (5 * SIM_S)
+
 struct gift {
     uint32_t number; // from 1
     uint32_t place;  // where it is to go
@@ -62,7 +64,9 @@ struct place {
     struct shelf *shelves;
     struct ac_transfer_limits limits;
     uint64_t capacity;
-    uint64_t peak; // bytes that have been there
+    uint64_t peak[2]; // bytes that have been there, in the last stretch of time and in this one
+    int64_t stretch;
+    uint64_t last; // how many there were
     uint64_t due;  // bytes of gifts that are under way to it
     uint32_t refusals;
     uint32_t power_losses;
@@ -195,8 +199,15 @@ static void check_room(const struct place *place, uint32_t disk) {
 
 static void note_bytes(uint32_t disk) {
     struct place *place = &files.places[disk];
-    uint64_t all = disk_bytes(disk, true);
-    place->peak = all > place->peak ? all : place->peak;
+    uint64_t all = disk_bytes(disk, true) + place->due;
+    int64_t stretch = sim.now / STRETCH_NS;
+    if (stretch != place->stretch)
+        place->peak[0] = stretch == place->stretch + 1 ? place->peak[1] : place->last;
+    if (stretch != place->stretch)
+        place->peak[1] = place->last;
+    place->stretch = stretch;
+    place->last = all;
+    place->peak[1] = all > place->peak[1] ? all : place->peak[1];
     check_room(place, disk);
 }
 
@@ -337,7 +348,7 @@ static void power_lost(uint32_t disk) {
 static uint64_t capacity(uint32_t disk) { return files.places[disk].capacity; }
 
 static bool fails(uint32_t disk) {
-    bool it = story.weather & WEATHER_SLOW && sim_chance(2);
+    bool it = story.weather & WEATHER_SLOW && story.phase == PHASE_TALK && sim_chance(2);
     files.places[disk].failures += it;
     return it;
 }
@@ -382,7 +393,8 @@ static void attempt_begin(struct attempt *it) {
     it->there = it->gift->part ? it->gift->part->length : 0;
     it->bytes = source_bytes(it->gift->number);
     it->gift->maybe++;
-    files.places[it->of->place].due += it->bytes;
+    files.places[it->of->place].due += it->bytes + BLOCK_BYTES;
+    note_bytes(it->of->place);
 }
 
 static bool is_maybe(int result) {
@@ -393,7 +405,9 @@ static bool is_maybe(int result) {
 // Why somebody may be told so.
 static bool has_no_room(const struct attempt *it, uint64_t most) {
     const struct place *place = &files.places[it->of->place];
-    return place->peak + place->due + BLOCK_BYTES >= most;
+    note_bytes(it->of->place);
+    uint64_t peak = place->peak[0] > place->peak[1] ? place->peak[0] : place->peak[1];
+    return peak >= most || it->began < (place->stretch - 1) * STRETCH_NS;
 }
 
 static bool has_cause(const struct attempt *it, int result) {
@@ -451,7 +465,7 @@ static void attempt_end(const struct attempt *it, int result) {
         sim_check(has_cause(it, result), "node %u %s %s at place %u and got: %s", it->node->number,
                   gift ? "sends" : "deletes", it->shelf->name, it->of->place, ac_strerror(result));
     if (gift)
-        files.places[it->of->place].due -= it->bytes;
+        files.places[it->of->place].due -= it->bytes + BLOCK_BYTES;
     uint32_t *maybe = gift ? &gift->maybe : &it->shelf->maybe;
     uint32_t *done = gift ? &gift->sent : &it->shelf->deleted;
     if (is_maybe(result))
