@@ -21,7 +21,8 @@
 #include "remote/store.h"
 
 enum {
-    SENDERS = 2,
+    SENDERS = 2, // in a crowd: 1
+    CROWD = 30,
     ATTEMPTS_MAX = 5,
     LARGE_BYTES = 1200 << 10,
     PING_BYTES = 150 << 10,
@@ -676,13 +677,15 @@ static ac_value steer_files(ac_value argument) {
     return ac_nil;
 }
 
+static uint32_t senders(void) { return story.places > CROWD ? 1 : SENDERS; }
+
 void files_start(struct node *node) {
     node->clerk = ac_spawn(hear_files, ac_of_pointer(node), .daemon = true);
     accept_files(node);
     if (story.phase != PHASE_TALK)
         return;
     (void)ac_spawn(steer_files, ac_of_pointer(node), .daemon = true);
-    for (; node->senders < SENDERS; node->senders++)
+    for (; node->senders < senders(); node->senders++)
         (void)ac_spawn(send_files, ac_of_pointer(node), .daemon = true);
 }
 
@@ -690,13 +693,14 @@ static ac_value send_at_last(ac_value argument) {
     struct node *node = ac_pointer_of(argument);
     uint32_t place = ac_random_int(0, 2) ? story_other_place(node) : node->place;
     const char *name = names[ac_random_int(0, countof(names) - 1)];
-    (void)send_once(node, gift_new(place, name, LARGE_BYTES), story.at[place], 10);
+    uint64_t bytes = story.places > CROWD ? PING_BYTES : LARGE_BYTES;
+    (void)send_once(node, gift_new(place, name, bytes), story.at[place], 10);
     return ac_nil;
 }
 
 // Its process ends in the middle of some.
 void files_leave(struct node *node) {
-    for (int i = 0; i < SENDERS; i++)
+    for (uint32_t i = 0; i < senders(); i++)
         (void)ac_spawn(send_at_last, ac_of_pointer(node), .daemon = true);
     (void)ac_sleep(ac_random_real(0, 0.03));
 }

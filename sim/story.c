@@ -5,7 +5,7 @@
 // Each process has an inbox, which is registered under a name; talkers, which locate inboxes of
 // others and send them numbered messages, small and large, by ac_send and ac_deliver; a channel
 // with a publisher; and subscribers to channels of others. Talkers and subscribers end now and then
-// and others begin. What they have one another do is in favours.c.
+// and others begin. What they have one another do is in favours.c, files are in files.c.
 //
 // The play: processes are started; faults happen; all is mended; after the time in which links must
 // be usable again, everybody delivers a message to everybody he has to do with; all fall silent;

@@ -171,7 +171,9 @@ REPLACES int __wrap_sys_thread_start(struct sys_thread **thread, void (*run)(voi
     it->argument = argument;
     list_init(&it->waits);
     list_append(&it->process->threads, &it->link);
+    sim.running = NULL; // stacks are of no process
     it->stack = sys_stack_take(&sim.stacks, STACK_CLASS);
+    sim.running = it->process;
     if (!it->stack)
         abort();
     sys_stack_own(it->stack, NULL);
