@@ -76,6 +76,12 @@ static void try_all(uint32_t place, bool exact) {
     sim_check(!exact || cancelled == -EACCES, "the outsider cancels and gets %s",
               ac_strerror(cancelled));
     expect_refusal("subscribe", ac_channel_subscribe(channel, ac_self()), exact);
+    uint64_t peer = ac_ref_peer(inbox);
+    expect_refusal("send a file",
+                   ac_transfer_send(peer, "/source/0", "outside", ac_after(patience(exact))),
+                   exact);
+    expect_refusal("delete a file", ac_transfer_delete(peer, "a", ac_after(patience(exact))),
+                   exact);
     struct ac_exit exit = {0};
     int joined = ac_join(inbox, &exit, ac_after(patience(exact)));
     if (joined == 0) { // its process was lost

@@ -7,11 +7,14 @@
 //   world.c    the clock and its events; chance; the hash of the trace; processes
 //   driver.c   the poller of a simulated process: struct sys_driver
 //   net.c      connections and datagrams between simulated computers, and what befalls them; pipes
-//   wrap.c     what the library asks of the system beside its poller: memory, clock, threads
+//   wrap.c     what the library asks of the system beside its poller: memory, clock
+//   threads.c  helper threads, mutexes, conditions
+//   disk.c     the disks to which files are sent (disk.h)
 //   plain.c    a transport in the place of TLS
 //   oracle.c   who may have what, seen from outside: each promise, checked as things happen
 //   story.c    the program that all simulated processes run, and what they do to one another
 //   favours.c  what they have one another do: calls, remote functions, cancelling, joining
+//   files.c    files that they send one another, and its oracle
 //   outsider.c a process that may do nothing, and tries
 //   fault.c    cuts, partitions, kills, freezes, slowness
 //
@@ -58,6 +61,7 @@ struct process {
     struct loop *made[4];           // its loops
     struct list loops;              // struct sim_sys of all
     struct list memory;             // what it has allocated: struct chunk (wrap.c)
+    struct list threads;            // its helpers: struct sys_thread (threads.c)
     size_t bytes, bytes_most;       // of that
     uint32_t sockets;               // that are open
     uint64_t random;                // state of its random source
@@ -85,6 +89,7 @@ struct sim {
     uint64_t in_second; // events since
     bool talks;         // tells on standard output what happens
     bool tls;           // real TLS in the place of plain.c
+    bool has_threads;   // processes may have helper threads
     struct process *running;
     struct process **processes; // by number - 1
     uint32_t process_count;
@@ -245,12 +250,36 @@ void net_set_range(uint32_t hosts, uint32_t range);
 bool net_hears(uint32_t a, uint32_t b);
 uint32_t net_sockets_open(void);
 
+// ---- threads.c ----
+
+// The thread that runs waits for so long; what is no thread goes on at once.
+void thread_rest(ac_time ns);
+// The threads of a process that was frozen go on; those of one that is gone are, too.
+void threads_continue(struct process *process);
+void threads_forget(struct process *process);
+void threads_end(void);
+
+// ---- disk.c ----
+
+enum { DISK_FD = 1 << 20 }; // the first descriptor of a file: those below are net.c's
+
+int disk_read(int fd, uint64_t offset, void *to, size_t count);
+int disk_write(int fd, uint64_t offset, const void *from, size_t count);
+int disk_copy(int fd);
+void disk_close(int fd);
+uint32_t disk_open_count(const struct process *process);
+// A process is gone; with the power, what was not synced may be lost.
+void disk_forget(const struct process *process, bool power);
+void disk_end(void);
+
 // ---- wrap.c ----
 
 // Frees what a process has allocated.
 void wrap_forget(struct list *memory);
 // Tells what there is of it, and who has allocated it.
 void wrap_list(const struct list *memory);
+// Digests that it has made.
+void wrap_forget_digests(const struct process *process);
 // What its loops have mapped.
 void wrap_forget_loops(struct process *process);
 

@@ -5,7 +5,7 @@
 // Each process has an inbox, which is registered under a name; talkers, which locate inboxes of
 // others and send them numbered messages, small and large, by ac_send and ac_deliver; a channel
 // with a publisher; and subscribers to channels of others. Talkers and subscribers end now and then
-// and others begin. What they have one another do is in favours.c.
+// and others begin. What they have one another do is in favours.c, files are in files.c.
 //
 // The play: processes are started; faults happen; all is mended; after the time in which links must
 // be usable again, everybody delivers a message to everybody he has to do with; all fall silent;
@@ -278,6 +278,7 @@ static long everybody(const struct node *node) {
 static ac_value ping_favours(ac_value argument) {
     struct node *node = ac_pointer_of(argument);
     favours_ping(node, story_other_place(node));
+    files_ping(node, story_other_place(node));
     ac_time until = ac_after(20);
     long count = 0;
     while (count != everybody(node) && ac_now() < until && ac_sleep(0.2) == 0)
@@ -412,6 +413,7 @@ static ac_value live(ac_value argument) {
         }
         (void)ac_sleep(0.05);
     }
+    files_leave(node);
     return ac_nil;
 }
 
@@ -440,6 +442,7 @@ static void run_node(struct process *process) {
     (void)ac_spawn(find_early, ac_of_pointer(node), .daemon = true);
     (void)ac_spawn(watch_peers, ac_of_pointer(node), .daemon = true);
     favours_start(node);
+    files_start(node);
     (void)ac_spawn(live, ac_of_pointer(node));
     int err = ac_run();
     sim_check(err == 0, "node %u ended with %s", node->number, ac_strerror(err));
@@ -466,6 +469,7 @@ struct node *story_start(uint32_t place) {
 static void begin(void) {
     oracle_begin();
     favours_begin();
+    files_begin();
     story.phase = PHASE_TALK;
     story.overtaken_most = 0;
     story.nodes = NULL;
@@ -491,7 +495,7 @@ static size_t check_memory(void) {
     if (others > story.places - 1)
         others = story.places - 1;
     size_t most = ((size_t)3 << 19) + others * ((size_t)9 << 18) +
-                  story.places * ((size_t)1 << 16) +
+                  story.places * ((size_t)1 << 16) + files_memory() +
                   (story.bursts ? 5 * BURST * BURST_BYTES / 2 : 0);
     for (uint32_t i = 0; i < story.node_count; i++) {
         const struct process *process = story.nodes[i]->process;
@@ -570,10 +574,12 @@ void story_play(void) {
     sim_until(after(5 + story.heartbeat_s)); // nothing keeps the links but heartbeats
     oracle_check_all();
     favours_check_all();
+    files_check_all();
     end_all();
     story.bytes_most = check_memory();
     oracle_end();
     favours_end();
+    files_end();
     for (uint32_t i = 0; i < story.node_count; i++) {
         free(story.nodes[i]->views);
         free(story.nodes[i]);

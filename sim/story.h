@@ -26,6 +26,10 @@ struct node {
     uint32_t readers;   // subscribers that live
     uint32_t askers;    // and those who call
     uint32_t employers; // and those who have functions run
+    uint32_t senders;   // and those who send files
+    ac_ref clerk;       // who is told of files that come
+    uint32_t files_named, files_told;
+    bool refuses; // files, for now
     uint32_t pings_due;
     bool found_early; // has found whom it sought before it knew anybody
     bool stopping;
@@ -54,6 +58,18 @@ void favours_start(struct node *node);
 void favours_spawn_missing(struct node *node);
 void favours_ping(struct node *node, uint32_t place);
 long favours_count_all(struct node *node, ac_time deadline);
+
+// files.c
+void files_begin(void);
+void files_end(void);
+void files_check_all(void);
+// For a process: receives files and sends some; sends one to a place, when all is well; sends some
+// while it ends.
+void files_start(struct node *node);
+void files_ping(struct node *node, uint32_t place);
+void files_leave(struct node *node);
+// Bytes that a process needs for it at the most.
+size_t files_memory(void);
 
 // outsider.c
 enum { SIM_OUTSIDER_HOST = 500 };

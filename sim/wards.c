@@ -73,6 +73,8 @@ REPLACES int __wrap_sys_pipe(int ends[2]) {
 // Of what runs here only watches are copied, and the standard error of a node, which it does not
 // have.
 REPLACES int __wrap_sys_fd_copy(int fd) {
+    if (fd >= DISK_FD)
+        return disk_copy(fd);
     if (fd < 3 || net_socket(fd)->sort != SOCKET_WATCH)
         return -EBADF;
     return net_watch(sim.running, net_socket(fd)->watched);
@@ -93,12 +95,16 @@ REPLACES int __wrap_sys_memory_create(const char *name, bool executable) {
 }
 
 REPLACES int __wrap_sys_file_read_at(int fd, uint64_t offset, void *to, size_t count) {
+    if (fd >= DISK_FD)
+        return disk_read(fd, offset, to, count);
     assert(offset == 0 && count == sizeof(struct worker_marks));
     memcpy(to, net_socket(fd)->words, count);
     return 0;
 }
 
 REPLACES int __wrap_sys_file_write_at(int fd, uint64_t offset, const void *from, size_t count) {
+    if (fd >= DISK_FD)
+        return disk_write(fd, offset, from, count);
     assert(offset == 0 && count == sizeof(struct worker_marks));
     memcpy(net_socket(fd)->words, from, count);
     return 0;

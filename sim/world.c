@@ -153,6 +153,8 @@ void sim_begin(uint64_t seed) {
 
 void sim_end(void) {
     net_end();
+    disk_end();
+    threads_end();
     for (uint32_t i = 0; i < sim.process_count; i++)
         free(sim.processes[i]);
     free(sim.processes);
@@ -192,6 +194,8 @@ static void run_process(void *argument) {
     struct process *process = argument;
     sys_entered();
     process->main(process);
+    while (!list_empty(&process->threads)) // who was let go ends soon
+        process_wait(process);
     process->state = PROCESS_ENDED;
     process->ended = sim.now + process->spent;
     process_wait(process);
@@ -240,6 +244,8 @@ static void give_processor(struct process *process) {
                   process->number, process->bytes);
         sim_check(process->sockets == 0, "process %u has ended and left %u sockets open",
                   process->number, process->sockets);
+        sim_check(disk_open_count(process) == 0, "process %u has ended and left files open",
+                  process->number);
         bury(process);
     }
 }
@@ -294,6 +300,7 @@ struct process *process_start(uint32_t host, void (*run)(struct process *), void
     process->wake_at = AC_FOREVER;
     list_init(&process->loops);
     list_init(&process->memory);
+    list_init(&process->threads);
     process->stack = sys_stack_take(&sim.stacks, STACK_CLASS);
     if (!process->stack)
         abort();
@@ -311,8 +318,11 @@ void process_kill(struct process *process, bool power) {
     sim_note("kill", process->number, power, 0);
     process->state = PROCESS_KILLED;
     net_process_gone(process, power);
+    threads_forget(process);
+    disk_forget(process, power);
     driver_forget(process);
     wrap_forget_loops(process);
+    wrap_forget_digests(process);
     wrap_forget(&process->memory);
     process->bytes = 0;
     bury(process);
@@ -330,6 +340,7 @@ void process_continue(struct process *process) {
         return;
     sim_note("continue", process->number, 0, 0);
     process->state = PROCESS_RUNS;
+    threads_continue(process);
     process->wake_at = AC_FOREVER; // what was to wake it may have passed
     process_wake(process, sim.now);
 }

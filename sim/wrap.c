@@ -6,10 +6,9 @@
 // can be dropped whole. A chunk is a head in front of what the process sees:
 //
 //   base ... struct chunk | bytes
-//
-// Threads: there are none. A guest has no guardian, as the one who computes takes no time but what
-// looks at the clock cost; helpers are refused.
 #include "sim.h"
+
+#include "io/crypto.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,11 +37,12 @@ void __wrap_memory_release(void *it);
 char *__wrap_memory_copy_text(const char *text);
 ac_time __wrap_sys_clock(void);
 int __wrap_sys_random_bytes(void *to, size_t bytes);
-int __wrap_sys_thread_start(struct sys_thread **thread, void (*run)(void *), void *argument,
-                            size_t stack_bytes, const char *name);
-void __wrap_sys_thread_join(struct sys_thread *thread);
 int __wrap_sys_interfaces(struct sys_interface *found, size_t found_max);
 void __wrap_sys_fd_close(int fd);
+struct digest *__wrap_digest_create(void);
+struct digest *__real_digest_create(void);
+void __wrap_digest_destroy(struct digest *digest);
+void __real_digest_destroy(struct digest *digest);
 int __wrap_sys_overflow_watch(size_t (*describe)(const void *owner, char *text, size_t bytes));
 void __wrap_sys_overflow_unwatch(void);
 bool __wrap_trace_on(enum trace_floor floor);
@@ -156,6 +156,40 @@ void wrap_forget(struct list *memory) {
         release(container_of(link, struct chunk, link));
 }
 
+// ---- digests ----
+
+// What OpenSSL has for them belongs to no process, so who has made one is remembered.
+static struct {
+    struct digest *digest;
+    const struct process *process;
+} * digests;
+static size_t digest_count;
+
+REPLACES struct digest *__wrap_digest_create(void) {
+    size_t i = 0;
+    struct digest *it = __real_digest_create();
+    while (i < digest_count && digests[i].digest)
+        i++;
+    if (i == digest_count && !(digests = realloc(digests, ++digest_count * sizeof *digests)))
+        abort();
+    digests[i].digest = it;
+    digests[i].process = sim.running;
+    return it;
+}
+
+REPLACES void __wrap_digest_destroy(struct digest *digest) {
+    for (size_t i = 0; digest && i < digest_count; i++)
+        if (digests[i].digest == digest)
+            digests[i].digest = NULL;
+    __real_digest_destroy(digest);
+}
+
+void wrap_forget_digests(const struct process *process) {
+    for (size_t i = 0; i < digest_count; i++)
+        if (digests[i].digest && digests[i].process == process)
+            __wrap_digest_destroy(digests[i].digest);
+}
+
 // ---- clock and chance without a poller ----
 
 REPLACES ac_time __wrap_sys_clock(void) {
@@ -168,17 +202,6 @@ REPLACES int __wrap_sys_random_bytes(void *to, size_t bytes) {
         at[i] = (uint8_t)random_step(sim.running ? &sim.running->random : &sim.random);
     return 0;
 }
-
-// ---- threads ----
-
-REPLACES int __wrap_sys_thread_start(struct sys_thread **thread, void (*run)(void *),
-                                     void *argument, size_t stack_bytes, const char *name) {
-    (void)run, (void)argument, (void)stack_bytes;
-    *thread = NULL;
-    return strcmp(name, "ac-guardian") == 0 ? 0 : -EAGAIN;
-}
-
-REPLACES void __wrap_sys_thread_join(struct sys_thread *thread) { (void)thread; }
 
 // ---- the computer ----
 
@@ -198,7 +221,9 @@ REPLACES int __wrap_sys_interfaces(struct sys_interface *found, size_t found_max
 }
 
 REPLACES void __wrap_sys_fd_close(int fd) {
-    if (fd >= 0)
+    if (fd >= DISK_FD)
+        disk_close(fd);
+    else if (fd >= 0)
         net_close(fd);
 }
 

@@ -313,9 +313,12 @@ static int sweep(const struct store *store) {
     return err;
 }
 
+// What a file of these bytes counts.
+static uint64_t count_of(uint64_t bytes) { return bytes > block_bytes ? bytes : block_bytes; }
+
 // So much as a file of these bytes counts has gone.
 static void uncount(struct store *store, uint64_t bytes) {
-    uint64_t less = bytes > block_bytes ? bytes : block_bytes;
+    uint64_t less = count_of(bytes);
     uint64_t counted = __atomic_load_n(&store->counted, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(&store->counted, &counted,
                                         counted > less ? counted - less : 0, true, __ATOMIC_RELAXED,
@@ -339,33 +342,36 @@ static int reserve(struct deposit *it) {
     return 0;
 }
 
-// The bytes of the file that it will replace.
+// What the file counts that it will replace.
 static uint64_t replaced_bytes(const struct deposit *it) {
-    struct sys_file_facts facts = {0};
+    struct sys_file_facts facts;
     int folder = sys_beneath_walk(it->store->folder, it->folders, false);
-    if (folder >= 0 && sys_beneath_look(folder, it->leaf, &facts) < 0)
-        facts.bytes = 0;
+    int err = folder < 0 ? folder : sys_beneath_look(folder, it->leaf, &facts);
     sys_fd_close(folder);
-    return facts.bytes;
+    return err ? 0 : count_of(facts.bytes);
 }
 
 // What all that lies in the folder, or will, makes with it. With the lock held.
 static uint64_t all_with(const struct deposit *it) {
     const struct store *store = it->store;
-    uint64_t left = it->bytes - it->at, less = replaced_bytes(it);
+    uint64_t less = replaced_bytes(it);
     uint64_t all = __atomic_load_n(&store->counted, __ATOMIC_RELAXED) +
-                   __atomic_load_n(&store->reserved, __ATOMIC_RELAXED) +
-                   (left > block_bytes ? left : block_bytes);
+                   __atomic_load_n(&store->reserved, __ATOMIC_RELAXED) + count_of(it->bytes) -
+                   it->at;
     return all > less ? all - less : 0;
 }
 
-// Counts anew what lies in the folder. With the lock held.
-static int count_all(struct store *store) {
+// Counts anew what lies in the folder, and of its own part the bytes alone, of which all_with knows
+// the rest. With the lock held.
+static int count_all(const struct deposit *it) {
+    struct store *store = it->store;
     uint64_t counted;
     ac_time begin = sys_clock();
     int err = sys_beneath_count(store->folder, block_bytes, &counted);
     if (err)
         return err;
+    if (it->at < block_bytes && counted >= block_bytes)
+        counted -= block_bytes - it->at;
     __atomic_store_n(&store->counted, counted, __ATOMIC_RELAXED);
     store->counted_at = sys_clock();
     store->count_ns = store->counted_at - begin;
@@ -389,7 +395,7 @@ static int weigh(struct deposit *it) {
     struct store *store = it->store;
     if (store->limits.all_bytes_max == 0)
         return 0;
-    int err = is_to_be_counted(it) ? count_all(store) : 0;
+    int err = is_to_be_counted(it) ? count_all(it) : 0;
     if (err)
         return err;
     if (all_with(it) > store->limits.all_bytes_max)

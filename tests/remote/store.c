@@ -447,6 +447,17 @@ TEST(all_files_together_have_a_limit) {
     limits.all_bytes_max = 0;
 }
 
+TEST(what_just_fits_is_taken) {
+    limits.all_bytes_max = 2 * 4096; // the folder of parts counts, too
+    begin();
+    must_be(bring_file("a", 100, 1, 0644), 0); // its part is there already when all is counted
+    must_be(bring_file("b", 1, 1, 0644), -EDQUOT);
+    must_be(bring_file("a", 200, 2, 0644), 0); // what it replaces counted 4 KiB
+    must_be(bring_file("b", 1, 1, 0644), -EDQUOT);
+    end();
+    limits.all_bytes_max = 0;
+}
+
 TEST(a_folder_that_is_full_is_not_counted_for_each_offer) {
     limits.all_bytes_max = 100000;
     begin();
