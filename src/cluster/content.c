@@ -25,7 +25,7 @@
 #include <stdio.h>
 
 enum {
-    CHUNK_BYTES = 256 << 10,
+    CHUNK_BYTES = 64 << 10, // is in the cache when it is digested, and in no new pages
     SMALL_BYTES = 1 << 20, // so much is digested at once, without a helper thread
     COMPILE_SECONDS = 120,
     TEMPORARY_TRIES = 3,
