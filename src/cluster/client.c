@@ -155,6 +155,8 @@ static int open_with(struct coro *self, ac_computation **computation,
     if (!err)
         err = contact_choose(it, options);
     if (!err)
+        err = contact_begin(cluster, it);
+    if (!err)
         err = output_open(&it->output, options ? options->output : NULL);
     if (!err)
         err = cargo_open(&it->cargo, options);

@@ -157,6 +157,9 @@ void supplier_end_deliveries(struct ac_computation *computation);
 // Chooses where the scheduler is. 0; -EINVAL.
 int contact_choose(struct ac_computation *computation,
                    const struct ac_computation_options *options);
+// Has the scheduler of this loop look for nodes, if it is the one, so that they answer while the
+// program is read. Can wait for a turn of the loop. 0; -ENOMEM.
+int contact_begin(struct cluster *cluster, struct ac_computation *computation);
 // Opens the computation at the scheduler of this loop, or prepares what another one will be told.
 int contact_open(struct cluster *cluster, struct ac_computation *computation,
                  const struct ac_computation_options *options);

@@ -33,6 +33,16 @@ int contact_choose(struct ac_computation *it, const struct ac_computation_option
     return snprintf(it->where, sizeof it->where, "%s", where) < (int)sizeof it->where ? 0 : -EINVAL;
 }
 
+int contact_begin(struct cluster *cluster, struct ac_computation *it) {
+    if (it->where[0] || cluster->scheduler)
+        return 0; // the courier seeks it; or it knows the nodes
+    cluster->scheduler = scheduler_create(it->loop);
+    if (!cluster->scheduler)
+        return -ENOMEM;
+    (void)loop_await_turn(); // whoever must not wait has this sent later
+    return 0;
+}
+
 int contact_open(struct cluster *cluster, struct ac_computation *it,
                  const struct ac_computation_options *options) {
     char address[SYS_ADDRESS_TEXT_BYTES];
@@ -47,11 +57,8 @@ int contact_open(struct cluster *cluster, struct ac_computation *it,
                        options && options->nodes_disabled, ac_hold(it->setup), ac_nil);
     if (it->open.kind == AC_INVALID)
         return ac_error_of(it->open);
-    if (it->where[0])
-        return 0; // the courier seeks it
-    if (!cluster->scheduler)
-        cluster->scheduler = scheduler_create(it->loop);
-    return cluster->scheduler ? desk_open(cluster->scheduler, it->open, NULL) : -ENOMEM;
+    // Else the courier seeks it.
+    return it->where[0] ? 0 : desk_open(cluster->scheduler, it->open, NULL);
 }
 
 // ---- a scheduler elsewhere ----

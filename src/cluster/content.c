@@ -25,8 +25,8 @@
 #include <stdio.h>
 
 enum {
-    CHUNK_BYTES = 256 << 10,
-    SMALL_BYTES = 1 << 20, // so much is digested at once, without a helper thread
+    CHUNK_BYTES = 64 << 10, // is in the cache when it is digested, and in no new pages
+    SMALL_BYTES = 1 << 20,  // so much is digested at once, without a helper thread
     COMPILE_SECONDS = 120,
     TEMPORARY_TRIES = 3,
     CHECKED_MAX = 4096 // contents of which a node remembers that it has checked them

@@ -36,7 +36,9 @@ enum {
     SEGMENTS_MAX = 128,
     TAGS_MAX = 1024,
     VERSIONS_MAX = 1024, // records read of a table of versions
-    CACHE_BYTES_MAX = 16 << 20
+    CACHE_BYTES_MAX = 16 << 20,
+    WINDOW_BYTES = 8 << 10, // of the file that are read at once: names are short, and lie together
+    WINDOW_STEP = 4 << 10
 };
 
 struct header {
@@ -74,6 +76,9 @@ struct reading {
     struct segment segments[SEGMENTS_MAX];
     struct elf_facts *facts;
     char *problem;
+    uint64_t window_at; // where in the file it begins
+    size_t window_bytes;
+    uint8_t window[WINDOW_BYTES];
 };
 
 static int read_header(struct reading *it);
@@ -124,16 +129,35 @@ static bool lies_inside(const struct reading *it, uint64_t offset, uint64_t coun
     return offset <= it->bytes && count <= it->bytes - offset;
 }
 
+// Of what lies inside the file.
+static int read_bytes(struct reading *it, uint64_t offset, void *to, size_t count) {
+    uint64_t from = offset - offset % WINDOW_STEP;
+    if (count > WINDOW_BYTES - WINDOW_STEP)
+        return sys_file_read_at(it->fd, offset, to, count);
+    if (offset < it->window_at || offset + count > it->window_at + it->window_bytes) {
+        uint64_t there = it->bytes - from;
+        it->window_at = from;
+        it->window_bytes = there < WINDOW_BYTES ? (size_t)there : WINDOW_BYTES;
+        int err = sys_file_read_at(it->fd, from, it->window, it->window_bytes);
+        if (err) {
+            it->window_bytes = 0;
+            return err;
+        }
+    }
+    memcpy(to, it->window + (offset - it->window_at), count);
+    return 0;
+}
+
 static int read_at(struct reading *it, uint64_t offset, void *to, size_t count) {
     if (!lies_inside(it, offset, count))
         return refuse(it->problem, "truncated ELF file: something it names lies past its end");
-    return sys_file_read_at(it->fd, offset, to, count);
+    return read_bytes(it, offset, to, count);
 }
 
 static int read_header(struct reading *it) {
     uint8_t *ident = it->header.ident;
     uint64_t there = it->bytes < sizeof it->header ? it->bytes : sizeof it->header;
-    int err = sys_file_read_at(it->fd, 0, &it->header, there);
+    int err = read_bytes(it, 0, &it->header, there);
     if (err)
         return err;
     if (there >= 2 && ident[0] == '#' && ident[1] == '!')
@@ -174,7 +198,7 @@ static int read_text(struct reading *it, uint64_t offset, char *to, size_t bytes
     if (offset >= it->bytes)
         return refuse(it->problem, "truncated ELF file: a name lies past its end");
     size_t count = it->bytes - offset < bytes ? (size_t)(it->bytes - offset) : bytes;
-    int err = sys_file_read_at(it->fd, offset, to, count);
+    int err = read_bytes(it, offset, to, count);
     if (err)
         return err;
     const char *end = memchr(to, 0, count);

@@ -23,8 +23,12 @@ static ac_value run_gift(ac_value argument) {
     int err = ac_monitor(gift->host);
     if (!err && !remote_lets_us(loop_here, gift->host.peer, AC_MAY_SHIP))
         err = -EACCES;
-    while (!err && !over && ac_mailbox_count() == 0)
+    while (!err && !over && ac_mailbox_count() == 0) {
         err = ac_send(gift->host, cargo_next(&gift->cargo, &gift->sending, &over));
+        // The other one has something to do while the next piece is read.
+        if (!err)
+            err = loop_await_turn();
+    }
     trace(TRACE_CLUSTER, "%s: passed on to a node: %s", gift->name,
           err    ? ac_strerror(err)
           : over ? "all"

@@ -65,8 +65,12 @@ static ac_value run_delivery(ac_value argument) {
     delivery->coro = coro_here();
     int err = ac_monitor(delivery->host);
     bool over = false;
-    while (!err && !over && ac_mailbox_count() == 0 && !it->closer && !delivery->unwanted)
+    while (!err && !over && ac_mailbox_count() == 0 && !it->closer && !delivery->unwanted) {
         err = ac_send(delivery->host, cargo_next(&it->cargo, &delivery->sending, &over));
+        // The node has something to do while the next piece is read.
+        if (!err)
+            err = loop_await_turn();
+    }
     trace(TRACE_CLUSTER, "%s: sent to a node: %s", it->name,
           err    ? ac_strerror(err)
           : over ? "all"

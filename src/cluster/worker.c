@@ -797,31 +797,6 @@ static void take_message(struct worker *worker, ac_value message) {
     ac_drop(message);
 }
 
-// Waits for one turn of the loop: what was sent before has then been handed to the system.
-struct turn {
-    struct post post;
-    struct coro *coro;
-};
-
-static void turned(struct post *post) { coro_wake(container_of(post, struct turn, post)->coro, 0); }
-
-static bool turn_is_coming(struct coro *coro) {
-    (void)coro;
-    return false;
-}
-
-static const struct wait_kind turning = {.name = "a turn of the loop", .abandon = turn_is_coming};
-
-static int wait_for_turn(struct worker *worker) {
-    struct coro *self = worker->main;
-    struct turn turn = {.post.run = turned, .coro = self};
-    int err = coro_may_wait(self, AC_FOREVER);
-    if (err)
-        return err;
-    loop_post(self->loop, &turn.post);
-    return (int)coro_wait(self, &turning, AC_FOREVER);
-}
-
 static int serve(struct worker *worker) {
     int err = 0;
     while (!err && !worker->leaving && !worker->broken) {
@@ -840,7 +815,7 @@ static int serve(struct worker *worker) {
         if (told && !err && worker->asked && ac_ref_is(worker->agent))
             err = send_to_agent(worker, ac_list("ask"));
         else if (told && !err && !worker->asked && !worker->brief)
-            err = wait_for_turn(worker);
+            err = loop_await_turn();
         if (told && !worker->asked)
             run_next(worker, ac_now());
         if (worker->many && !list_empty(&worker->waiting))

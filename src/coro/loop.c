@@ -152,6 +152,33 @@ void loop_post(struct loop *loop, struct post *post) {
         sys_wake(loop->sys);
 }
 
+// Who waits for a turn.
+struct turning {
+    struct post post;
+    struct coro *coro;
+};
+
+static void turned(struct post *post) {
+    coro_wake(container_of(post, struct turning, post)->coro, 0);
+}
+
+static bool turn_is_coming(struct coro *coro) {
+    (void)coro;
+    return false;
+}
+
+static const struct wait_kind turn_wait = {.name = "a turn of the loop", .abandon = turn_is_coming};
+
+int loop_await_turn(void) {
+    struct coro *self = coro_here();
+    struct turning turning = {.post.run = turned, .coro = self};
+    int err = coro_may_wait(self, AC_FOREVER);
+    if (err)
+        return err;
+    loop_post(self->loop, &turning.post);
+    return coro_wait(self, &turn_wait, AC_FOREVER);
+}
+
 struct post *post_reverse(struct post *latest) {
     struct post *oldest = NULL;
     while (latest) {

@@ -19,6 +19,9 @@
 // Two traps, found by experiment: with SSL_VERIFY_PEER the server refuses ("session id context
 // uninitialized") unless it has a session id context; with one on the client, the client refuses.
 // So it is set on the server alone.
+//
+// Both roles share their settings: to look up all that TLS may want for another SSL_CTX takes
+// OpenSSL a tenth of a millisecond, which a process that is started for a job would pay before it.
 #include "io/crypto.h"
 
 #include <openssl/bio.h>
@@ -26,7 +29,7 @@
 #include <openssl/ssl.h>
 
 struct secret;
-static SSL_CTX *context_side(struct tls_context *context, bool server);
+static SSL_CTX *make_settings(struct tls_context *context);
 static SSL_SESSION *make_session(SSL *ssl, const struct secret *secret);
 static int find_session(SSL *ssl, const unsigned char *identity, size_t count, SSL_SESSION **found);
 static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identity, size_t *count,
@@ -53,8 +56,7 @@ struct secret {
 };
 
 struct tls_context {
-    SSL_CTX *client;
-    SSL_CTX *server;
+    SSL_CTX *settings;
     BIO_METHOD *method;
     struct secret secrets[TLS_SECRETS_MAX];
     size_t count; // of these
@@ -94,9 +96,8 @@ struct tls_context *tls_context_create(const uint8_t secret[32], const char *ide
     context->method = tls_method_create();
     if (!context->method)
         goto destroy;
-    context->client = context_side(context, false);
-    context->server = context_side(context, true);
-    if (context->client && context->server)
+    context->settings = make_settings(context);
+    if (context->settings)
         return context;
     *err = -ENOSYS;
 destroy:
@@ -117,39 +118,32 @@ int tls_context_add(struct tls_context *context, const uint8_t secret[32], const
     return 0;
 }
 
-static SSL_CTX *context_side(struct tls_context *context, bool server) {
-    static const unsigned char session_context[] = "asyncoro";
-    SSL_CTX *side = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
-    if (!side)
+static SSL_CTX *make_settings(struct tls_context *context) {
+    SSL_CTX *it = SSL_CTX_new(TLS_method());
+    if (!it)
         return NULL;
     // The secret is bound to SHA-256, so that no other suite could use it.
-    bool good = SSL_CTX_set_min_proto_version(side, TLS1_3_VERSION) &&
-                SSL_CTX_set_max_proto_version(side, TLS1_3_VERSION) &&
-                SSL_CTX_set_ciphersuites(side, "TLS_AES_128_GCM_SHA256") &&
-                SSL_CTX_set1_groups_list(side, "X25519") && SSL_CTX_set_num_tickets(side, 0) &&
-                SSL_CTX_set_max_early_data(side, 0) && SSL_CTX_set_app_data(side, context);
-    if (good && server)
-        good = SSL_CTX_set_session_id_context(side, session_context, sizeof session_context - 1);
-    if (!good) {
-        SSL_CTX_free(side);
+    if (!SSL_CTX_set_min_proto_version(it, TLS1_3_VERSION) ||
+        !SSL_CTX_set_max_proto_version(it, TLS1_3_VERSION) ||
+        !SSL_CTX_set_ciphersuites(it, "TLS_AES_128_GCM_SHA256") ||
+        !SSL_CTX_set1_groups_list(it, "X25519") || !SSL_CTX_set_num_tickets(it, 0) ||
+        !SSL_CTX_set_max_early_data(it, 0) || !SSL_CTX_set_app_data(it, context)) {
+        SSL_CTX_free(it);
         return NULL;
     }
-    SSL_CTX_set_options(side, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
-    SSL_CTX_set_mode(side, SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_session_cache_mode(side, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_verify(side, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    if (server)
-        SSL_CTX_set_psk_find_session_callback(side, find_session);
-    else
-        SSL_CTX_set_psk_use_session_callback(side, use_session);
-    return side;
+    SSL_CTX_set_options(it, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_mode(it, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_session_cache_mode(it, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_verify(it, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_psk_find_session_callback(it, find_session);
+    SSL_CTX_set_psk_use_session_callback(it, use_session);
+    return it;
 }
 
 void tls_context_destroy(struct tls_context *context) {
     if (!context || --context->holders > 0)
         return;
-    SSL_CTX_free(context->client);
-    SSL_CTX_free(context->server);
+    SSL_CTX_free(context->settings);
     BIO_meth_free(context->method);
     OPENSSL_cleanse(context->secrets, sizeof context->secrets);
     memory_release(context);
@@ -204,13 +198,19 @@ static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identit
 // ---- connection ----
 
 struct tls *tls_create(struct tls_context *context, bool server) {
-    struct tls *tls = tls_over(server ? context->server : context->client, context->method, server);
+    static const unsigned char session_context[] = "asyncoro";
+    struct tls *tls = tls_over(context->settings, context->method, server);
     if (!tls)
         return NULL;
     context->holders++;
     tls->context = context;
     if (!server)
         tls->secret = &context->secrets[0];
+    else if (!SSL_set_session_id_context(tls->ssl, session_context, sizeof session_context - 1)) {
+        ERR_clear_error();
+        tls_destroy(tls);
+        return NULL;
+    }
     return tls;
 }
 

@@ -100,6 +100,45 @@ static void compute_while_guarded(void) {
     ck_assert_ptr_eq(loop_here, host);
 }
 
+static bool has_run; // under the guest's lock
+
+static ac_value run_once(ac_value unused) {
+    (void)unused;
+    has_run = true;
+    return ac_nil;
+}
+
+static ac_value await_guest(ac_value unused) {
+    while (count_alive() > 0)
+        ck_assert_int_eq(ac_yield(), 0);
+    return unused;
+}
+
+// Whether the guardian has run the guest while its host, which has not polled yet, has computed for
+// a moment. -1: nobody can tell, for the moment was longer than a tick.
+static int is_guarded_at_once(void) {
+    enum { TICK_NS = 10 * 1000 * 1000 };
+    has_run = false;
+    ac_time start = sys_clock();
+    make();
+    settle(run_once, ac_nil);
+    compute(0.004);
+    guest_enter(guest);
+    int found = sys_clock() - start < TICK_NS ? has_run : -1;
+    guest_leave(guest);
+    ac_spawn(await_guest, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+    return found;
+}
+
+TEST(who_begins_is_not_taken_for_one_who_computes) {
+    ac_time limit = sys_clock() + (ac_time)(TEST_PATIENCE_S * 1e9);
+    int found;
+    while ((found = is_guarded_at_once()) < 0)
+        ck_assert_int_lt(sys_clock(), limit);
+    ck_assert_int_eq(found, 0);
+}
+
 static void sleep_once(void) { ck_assert_int_eq(ac_sleep(0.3), 0); }
 
 static void yield_on(void) {

@@ -790,6 +790,29 @@ TEST(parts_of_a_nanosecond_are_rounded_up) {
     ck_assert_int_eq(ac_run(), 0);
 }
 
+// ---- a turn ----
+
+static ac_value await_turn(ac_value unused) {
+    (void)unused;
+    struct loop *loop = loop_here;
+    uint64_t before = loop->turns;
+    tell('a');
+    ck_assert_int_eq(loop_await_turn(), 0);
+    tell('c');
+    ck_assert_uint_gt(loop->turns, before);
+    // One that is cancelled meanwhile learns of it the next time that it waits.
+    coro_cancel(coro_here());
+    ck_assert_int_eq(loop_await_turn(), -ECANCELED);
+    return ac_nil;
+}
+
+TEST(who_waits_for_a_turn_runs_after_all_that_is_ready) {
+    ac_spawn(await_turn, ac_nil);
+    ac_spawn(letter, 'b');
+    ck_assert_int_eq(ac_run(), 0);
+    ck_assert_str_eq(story, "abc");
+}
+
 // ---- random numbers ----
 
 TEST(random_numbers_keep_their_bounds) {
