@@ -30,6 +30,7 @@ struct guest {
     bool armed;   // atomic: the guardian ticks
     bool ending;  // under the lock
     bool guarded; // under the lock: the guardian runs the guest
+    bool fed;     // under the lock: the host's poller has told the guest's all there is
 };
 
 static void guard(void *argument);
@@ -90,6 +91,7 @@ struct loop *guest_loop(struct guest *guest) {
     return guest->loop;
 }
 bool guest_is_guarded(struct guest *guest) { return guest->guarded; }
+bool guest_is_fed(const struct guest *guest) { return guest->fed; }
 
 static void note_due(struct guest *guest) {
     __atomic_store_n(&guest->due, loop_due(guest->loop), __ATOMIC_RELAXED);
@@ -116,7 +118,9 @@ int guest_drive(struct guest *guest) {
         return 0;
     guest->host->sys->inner_due = false;
     sys_mutex_lock(guest->lock);
+    guest->fed = sys_feed(guest->host->sys);
     int err = run(guest);
+    guest->fed = false;
     sys_mutex_unlock(guest->lock);
     return err;
 }

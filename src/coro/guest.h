@@ -23,6 +23,9 @@ int guest_drive(struct guest *guest);
 void guest_run_ready(struct guest *guest);
 // Whether the host drives the guest and has got something to do by it.
 bool guest_host_is_awaited(const struct guest *guest);
+// Whether the guest need not ask its poller, because the host has just asked for both. Private to
+// coro/.
+bool guest_is_fed(const struct guest *guest);
 // When the host has to drive it next.
 ac_time guest_due(struct guest *guest);
 // The host has left its poller, in which it had waited. Private to coro/.

@@ -232,6 +232,8 @@ static void run_ready(struct loop *loop) {
 
 // Asks the poller, waiting until the deadline at most.
 static int ask(struct loop *loop, ac_time deadline) {
+    if (loop->in && guest_is_fed(loop->in))
+        return 0;
     if (loop->ready_head || deadline <= loop->now || is_to_poll_on(loop))
         return sys_poll(loop->sys, AC_NOW);
     if (loop->team) {

@@ -86,7 +86,7 @@ void tls_destroy(struct tls *tls);
 // tls_came.
 uint8_t *tls_room(struct tls *tls, size_t *count);
 void tls_came(struct tls *tls, size_t count);
-// Gives back memory that is only of use where much comes, until much comes at once again.
+// Gives back memory that is only of use where much comes, or often, until that is so again.
 void tls_rest(struct tls *tls);
 // The same for bytes that lie elsewhere, and stay there until tls_read or tls_handshake says
 // -EAGAIN, as it has done last: all that came before has been read.

@@ -34,6 +34,7 @@ static SSL_SESSION *make_session(SSL *ssl, const struct secret *secret);
 static int find_session(SSL *ssl, const unsigned char *identity, size_t count, SSL_SESSION **found);
 static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identity, size_t *count,
                        SSL_SESSION **session);
+static void forget_errors(void);
 static int fail(struct tls *tls, int result, int otherwise);
 static int blame(struct tls *tls, int reason);
 static void count_step(const SSL *ssl, int where, int result);
@@ -46,6 +47,7 @@ enum {
     IN_BYTES = 32 * 1024,
     RECORD_BYTES = 16 * 1024, // of plain text, at the most
     RECORD_BYTES_MORE = 64,   // head, tag and what else a record has besides
+    PIECES_FEW = 16,          // after so many from the wire OpenSSL keeps its buffers
     STEPS_MAX = 192           // of a message two or three
 };
 #define KEY_BYTES ((uint64_t)64 << 30)
@@ -73,6 +75,8 @@ struct tls {
     uint8_t *room; // memory of its own for that, or NULL
     size_t room_bytes;
     bool busy;         // it was full since the handshake and the last rest
+    bool keeps;        // OpenSSL keeps its buffers from one record to the next
+    uint32_t pieces;   // that have come since the handshake and the last rest, while it does not
     struct buffer out; // what is to be sent
     const char *problem;
     uint64_t key_bytes; // written under the present keys
@@ -289,9 +293,12 @@ uint8_t *tls_room(struct tls *tls, size_t *count) {
 void tls_came(struct tls *tls, size_t count) {
     assert(count <= tls->room_bytes - tls->in_end);
     tls->in_end += count;
-    if (tls->in_end < tls->room_bytes || tls->busy || !tls->done)
+    if (!tls->done)
         return;
-    tls->busy = true;
+    tls->busy |= tls->in_end == tls->room_bytes;
+    if (tls->keeps || (!tls->busy && ++tls->pieces < PIECES_FEW))
+        return;
+    tls->keeps = true;
     // Else OpenSSL allocates 16 KiB for each record and frees them again, and each time malloc
     // gathers up all small blocks that were freed since.
     SSL_clear_mode(tls->ssl, SSL_MODE_RELEASE_BUFFERS);
@@ -300,11 +307,15 @@ void tls_came(struct tls *tls, size_t count) {
 void tls_rest(struct tls *tls) {
     if (tls->in_begin < tls->in_end)
         return;
+    tls->pieces = 0;
+    if (!tls->keeps)
+        return;
+    tls->keeps = false;
+    SSL_set_mode(tls->ssl, SSL_MODE_RELEASE_BUFFERS);
+    SSL_free_buffers(tls->ssl); // or when what it holds is read
     if (!tls->busy)
         return;
     tls->busy = false;
-    SSL_set_mode(tls->ssl, SSL_MODE_RELEASE_BUFFERS);
-    SSL_free_buffers(tls->ssl); // or when what it holds is read
     memory_release(tls->room);
     tls->room = NULL;
     tls->in = NULL;
@@ -354,7 +365,7 @@ int tls_write(struct tls *tls, const void *bytes, size_t count) {
         tls_update_keys(tls);
     while (count > 0) {
         size_t done = 0;
-        ERR_clear_error();
+        forget_errors();
         int result = SSL_write_ex(tls->ssl, from, count, &done);
         if (result != 1) {
             int err = fail(tls, result, -EPROTO);
@@ -376,9 +387,17 @@ void tls_update_keys(struct tls *tls) {
     ERR_clear_error();
 }
 
+// Whether nothing can come of asking OpenSSL, which costs as much as decrypting something small.
+static bool is_empty(const struct tls *tls) {
+    return tls->in_begin == tls->in_end && tls->done && !tls->problem[0] &&
+           !SSL_has_pending(tls->ssl) && !(SSL_get_shutdown(tls->ssl) & SSL_RECEIVED_SHUTDOWN);
+}
+
 int64_t tls_read(struct tls *tls, void *to, size_t count) {
     size_t done = 0;
-    ERR_clear_error();
+    if (is_empty(tls))
+        return -EAGAIN;
+    forget_errors();
     int result = SSL_read_ex(tls->ssl, to, count, &done);
     if (tls->steps > STEPS_MAX) {
         tls->problem = "too many messages without data";
@@ -400,6 +419,13 @@ void tls_end(struct tls *tls) {
 }
 
 const char *tls_problem(const struct tls *tls) { return tls->problem; }
+
+// OpenSSL can tell what went wrong only if nothing is left from before. To clear what is empty
+// costs it seven times as much as to look.
+static void forget_errors(void) {
+    if (unlikely(ERR_peek_error() != 0))
+        ERR_clear_error();
+}
 
 static int fail(struct tls *tls, int result, int otherwise) {
     if (SSL_get_error(tls->ssl, result) == SSL_ERROR_WANT_READ)

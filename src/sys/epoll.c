@@ -9,6 +9,13 @@
 //
 // A *shared* descriptor (standard input) must stay in the mode in which others use it, so it is
 // asked for readiness before each attempt. What epoll refuses (a regular file) never waits.
+//
+// Of two nested pollers the outer one watches the handles of the inner one as well, so that one
+// system call finds what is ready in either; an epoll inside another would have to be asked by a
+// second one, and costs the system more with each event. What the outer one finds for the inner one
+// stays where it is until sys_feed, under the lock that guards the inner one. By then another
+// thread may have closed such a handle, which `closed` tells: then none of them is looked at, and
+// the inner poller is asked, which has been told of everything too.
 #include "sys/poller_private.h"
 
 #include <sys/epoll.h>
@@ -19,10 +26,18 @@
 enum { EVENTS = 256 };
 
 struct epoll_sys {
-    struct poller poller; // its eventfd is edge-triggered
-    bool no_pwait2;       // the kernel lacks epoll_pwait2
+    struct poller poller;     // its eventfd is edge-triggered
+    bool no_pwait2;           // the kernel lacks epoll_pwait2
+    uint64_t closed;          // atomic: how many of its handles were closed after they were watched
+    struct epoll_sys *within; // by which they are watched as well, or NULL
+    struct epoll_sys *inner;  // whose handles it watches as well, or NULL
+    uint64_t closed_before;   // of the inner poller: `closed` before the last poll
+    int found;                // of the inner poller: events[0..found) are for it
     struct epoll_event events[EVENTS];
 };
+
+// How the outer poller knows handles of the inner one, which it may not touch.
+enum { OF_INNER = 1 };
 
 static struct sys *create(int *err) {
     struct epoll_sys *self = memory_allocate_zeroed(sizeof *self);
@@ -66,8 +81,13 @@ static void close_handle(struct sys_handle *handle) {
     struct epoll_sys *self = (struct epoll_sys *)handle->sys;
     // Another process may still hold a copy of the descriptor: then closing ours would not end the
     // registration, and an event would name a handle that is gone.
-    if (handle->registered)
+    if (handle->registered) {
         (void)epoll_ctl(self->poller.fd, EPOLL_CTL_DEL, handle->fd, NULL);
+        if (self->within)
+            (void)epoll_ctl(self->within->poller.fd, EPOLL_CTL_DEL, handle->fd, NULL);
+        // Last: who sees this number before it polls does not find the handle.
+        __atomic_store_n(&self->closed, self->closed + 1, __ATOMIC_SEQ_CST);
+    }
     close(handle->fd);
     handle->sys = NULL;
     handle->fd = -1;
@@ -78,14 +98,19 @@ static int watch(struct sys_handle *handle) {
     struct epoll_sys *self = (struct epoll_sys *)handle->sys;
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.ptr = handle};
-    if (epoll_ctl(self->poller.fd, EPOLL_CTL_ADD, handle->fd, &event) == 0) {
-        handle->registered = true;
-        return 0;
+    if (epoll_ctl(self->poller.fd, EPOLL_CTL_ADD, handle->fd, &event) != 0) {
+        handle->always_ready = errno == EPERM;
+        return handle->always_ready ? 1 : -errno;
     }
-    if (errno != EPERM)
-        return -errno;
-    handle->always_ready = true;
-    return 1;
+    event.data.u64 = (uintptr_t)handle | OF_INNER;
+    if (self->within &&
+        epoll_ctl(self->within->poller.fd, EPOLL_CTL_ADD, handle->fd, &event) != 0) {
+        int err = -errno;
+        (void)epoll_ctl(self->poller.fd, EPOLL_CTL_DEL, handle->fd, NULL);
+        return err;
+    }
+    handle->registered = true;
+    return 0;
 }
 
 static bool start(struct sys_op *op) {
@@ -149,15 +174,7 @@ static void retry_writer(struct sys_handle *handle) {
     op->finished(op);
 }
 
-static void take_event(struct epoll_sys *self, const struct epoll_event *event) {
-    if (event->data.ptr == &self->poller.wake_fd)
-        return;
-    if (event->data.ptr == self->poller.inner) {
-        self->poller.sys.inner_due = true;
-        return;
-    }
-    struct sys_handle *handle = event->data.ptr;
-    uint32_t events = event->events;
+static void take_events(struct sys_handle *handle, uint32_t events) {
     if (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
         handle->hung_up = true;
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP)) {
@@ -169,6 +186,17 @@ static void take_event(struct epoll_sys *self, const struct epoll_event *event) 
         handle->writable = true;
         if (handle->writer)
             retry_writer(handle);
+    }
+}
+
+static void take_event(struct epoll_sys *self, const struct epoll_event *event) {
+    if (event->data.u64 & OF_INNER) {
+        self->poller.sys.inner_due |= self->inner != NULL;
+        self->events[self->found++] = *event;
+    } else if (event->data.ptr == self->poller.inner) {
+        self->poller.sys.inner_due = true;
+    } else if (event->data.ptr != &self->poller.wake_fd) {
+        take_events(event->data.ptr, event->events);
     }
 }
 
@@ -198,12 +226,15 @@ static inline void fetch_ahead(const struct epoll_sys *self, int i, int count) {
         return;
     const struct sys_handle *next = self->events[i + 1].data.ptr;
     const void *at = next;
-    if (at != &self->poller.wake_fd && at != self->poller.inner)
+    if (at != &self->poller.wake_fd && at != self->poller.inner && !((uintptr_t)at & OF_INNER))
         __builtin_prefetch(next->reader);
 }
 
 static int poll_events(struct sys *sys, ac_time deadline) {
     struct epoll_sys *self = (struct epoll_sys *)sys;
+    self->found = 0;
+    if (self->inner)
+        self->closed_before = __atomic_load_n(&self->inner->closed, __ATOMIC_SEQ_CST);
     int count = wait_events(self, deadline);
     if (count < 0)
         return errno == EINTR ? 0 : -errno;
@@ -211,11 +242,48 @@ static int poll_events(struct sys *sys, ac_time deadline) {
         fetch_ahead(self, i, count);
         take_event(self, &self->events[i]);
     }
+    sys->queued &= count == EVENTS;
+    return 0;
+}
+
+static bool feed(struct sys *outer) {
+    struct epoll_sys *self = (struct epoll_sys *)outer, *inner = self->inner;
+    if (!inner)
+        return false;
+    int found = self->found;
+    self->found = 0;
+    // Until it has been asked for all that was not looked at here.
+    inner->poller.sys.queued |= found > 0 && inner->closed != self->closed_before;
+    if (inner->poller.sys.queued)
+        return false;
+    for (int i = 0; i < found; i++) {
+        uintptr_t handle = self->events[i].data.u64 & ~(uintptr_t)OF_INNER;
+        if (handle != (uintptr_t)&inner->poller.wake_fd)
+            take_events((struct sys_handle *)handle, self->events[i].events);
+    }
+    return true;
+}
+
+// The inner one's own eventfd, and its handles as they come to be watched.
+static int nest_closely(struct epoll_sys *self, struct epoll_sys *inner) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET,
+                                .data.u64 = (uintptr_t)&inner->poller.wake_fd | OF_INNER};
+    if (epoll_ctl(self->poller.fd, EPOLL_CTL_ADD, inner->poller.wake_fd, &event) != 0)
+        return -errno;
+    inner->within = self;
+    self->inner = inner;
     return 0;
 }
 
 static int nest(struct sys *outer, struct sys *inner) {
     struct epoll_sys *self = (struct epoll_sys *)outer;
+    if (inner && inner->driver == &sys_epoll)
+        return nest_closely(self, (struct epoll_sys *)inner);
+    if (!inner && self->inner) {
+        int fd = self->inner->poller.wake_fd;
+        self->inner = NULL;
+        return epoll_ctl(self->poller.fd, EPOLL_CTL_DEL, fd, NULL) ? -errno : 0;
+    }
     if (!inner) {
         int fd = self->poller.inner->fd;
         self->poller.inner = NULL;
@@ -243,6 +311,7 @@ const struct sys_driver sys_epoll = {
     .poll = poll_events,
     .wake = poller_wake,
     .nest = nest,
+    .feed = feed,
     .local = poller_local,
     .remote = poller_remote,
     .group = poller_group,

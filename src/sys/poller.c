@@ -92,6 +92,20 @@ static struct sys *create_as_chosen(bool in_turn, int *err) {
 static struct sys *create_chosen(int *err) { return create_as_chosen(false, err); }
 static struct sys *create_chosen_in_turn(int *err) { return create_as_chosen(true, err); }
 
+// ---- for all drivers ----
+
+int sys_nest(struct sys *outer, struct sys *inner) { return outer->driver->nest(outer, inner); }
+
+bool sys_feed(struct sys *outer) { return outer->driver->feed && outer->driver->feed(outer); }
+
+int sys_local(struct sys_handle *handle, struct sys_address *address, struct sys_unix *name) {
+    return handle->sys->driver->local(handle, address, name);
+}
+
+int sys_remote(struct sys_handle *handle, struct sys_address *address, struct sys_unix *name) {
+    return handle->sys->driver->remote(handle, address, name);
+}
+
 // ---- for the tables ----
 
 ac_time poller_now(struct sys *sys) {

@@ -345,7 +345,7 @@ struct sys_op {
     struct sys_address address;
     struct sys_unix *name; // of Unix sockets: where to; or room for where from, may be NULL
     int64_t result;        // 0 or more, or a negative errno value
-    // Called once, inside sys_poll, when an operation that did not finish at once has finished. May
+    // Called once, inside sys_poll or sys_feed, when it has finished and had not at once. May
     // start no operation and free nothing: it notes the result and makes its waiter ready.
     void (*finished)(struct sys_op *op);
     void *owner; // for `finished`
@@ -415,6 +415,7 @@ struct sys_driver {
     int (*poll)(struct sys *sys, ac_time deadline);
     void (*wake)(struct sys *sys); // from any thread
     int (*nest)(struct sys *outer, struct sys *inner);
+    bool (*feed)(struct sys *outer); // NULL: false, always
     int (*local)(struct sys_handle *handle, struct sys_address *address, struct sys_unix *name);
     int (*remote)(struct sys_handle *handle, struct sys_address *address, struct sys_unix *name);
     int (*group)(struct sys_handle *handle, const struct sys_address *group, unsigned interface,
@@ -425,8 +426,8 @@ struct sys_driver {
 struct sys {
     const struct sys_driver *driver;
     bool inner_due; // set by sys_poll: the nested poller has something to do
-    // Set by sys_start and sys_poll: the system does not know yet of all that was started, and
-    // learns of it in the next sys_poll. Until then a nested poller may not notice what happens.
+    // Set by sys_start, sys_poll and sys_feed: the next sys_poll has to tell the system of more or
+    // to look for more. Until then a nested poller may not notice what happens.
     bool queued;
 };
 
@@ -482,22 +483,17 @@ static inline int sys_poll(struct sys *sys, ac_time deadline) {
 }
 // Makes the present or the next sys_poll return. From any thread.
 static inline void sys_wake(struct sys *sys) { sys->driver->wake(sys); }
-// sys_poll of `outer` also returns, with inner_due set, when `inner` has something to do, which is
-// a poller of any driver's `in_turn`. NULL ends this.
-static inline int sys_nest(struct sys *outer, struct sys *inner) {
-    return outer->driver->nest(outer, inner);
-}
+// sys_poll of `outer` also returns, with inner_due set, when `inner`, a poller of any driver's
+// `in_turn` on which nothing was started yet, has got something to do. NULL ends this.
+int sys_nest(struct sys *outer, struct sys *inner);
+// Lets operations of the nested poller finish that the last sys_poll of `outer` found ready. False:
+// sys_poll of it has to look for more. While nobody else touches it.
+bool sys_feed(struct sys *outer);
 
 // Addresses of a connection or of a bound socket; `name` is for that of a Unix socket, and may be
 // NULL. 0 or a negative error.
-static inline int sys_local(struct sys_handle *handle, struct sys_address *address,
-                            struct sys_unix *name) {
-    return handle->sys->driver->local(handle, address, name);
-}
-static inline int sys_remote(struct sys_handle *handle, struct sys_address *address,
-                             struct sys_unix *name) {
-    return handle->sys->driver->remote(handle, address, name);
-}
+int sys_local(struct sys_handle *handle, struct sys_address *address, struct sys_unix *name);
+int sys_remote(struct sys_handle *handle, struct sys_address *address, struct sys_unix *name);
 // Makes a socket for datagrams a member of a multicast group on an interface (0: the one that the
 // system chooses), or no longer. 0 or a negative error.
 static inline int sys_group(struct sys_handle *handle, const struct sys_address *group,

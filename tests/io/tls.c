@@ -4,6 +4,7 @@
 #include "test.h"
 
 #include <malloc.h>
+#include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -215,6 +216,7 @@ TEST(a_changed_byte_is_noticed) {
         tls_came(ends.server, wire.length);
         int64_t got = tls_read(ends.server, came, sizeof came);
         ck_assert(got == -EPROTO || got == -EAGAIN); // the length was changed: it waits for more
+        ck_assert_int_eq(tls_read(ends.server, came, sizeof came), got);
         buffer_done(&wire);
         disconnect(&ends);
     }
@@ -249,6 +251,67 @@ TEST(where_much_comes_there_is_more_room_until_it_rests) {
         ck_assert_uint_eq(room_of(ends.server), first);
     }
     send_much(&ends, 200000);
+    disconnect(&ends);
+}
+
+TEST(many_small_pieces_have_memory_until_it_rests) {
+    struct ends ends = connected();
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 50; i++)
+            send_much(&ends, 100);
+        size_t before = mallinfo2().uordblks;
+        tls_rest(ends.server);
+        ck_assert(before > mallinfo2().uordblks + 16000 || SANITIZED);
+        // A few do not.
+        before = mallinfo2().uordblks;
+        send_much(&ends, 100);
+        ck_assert_uint_lt(mallinfo2().uordblks, before + 16000);
+        tls_rest(ends.server);
+    }
+    disconnect(&ends);
+}
+
+TEST(a_record_may_be_read_in_pieces) {
+    struct ends ends = connected();
+    char came[8];
+    ck_assert_int_eq(tls_write(ends.client, "hello", 5), 0);
+    carry(ends.client, ends.server, 1000);
+    ck_assert_int_eq(tls_read(ends.server, came, 3), 3);
+    ck_assert_int_eq(tls_read(ends.server, came, 3), 2);
+    ck_assert_int_eq(tls_read(ends.server, came, 3), -EAGAIN);
+    disconnect(&ends);
+}
+
+TEST(the_end_is_told_each_time) {
+    struct ends ends = connected();
+    char came[8];
+    ck_assert_int_eq(tls_write(ends.client, "hello", 5), 0);
+    tls_end(ends.client);
+    carry(ends.client, ends.server, 1000);
+    ck_assert_int_eq(tls_read(ends.server, came, 3), 3);
+    ck_assert_int_eq(tls_read(ends.server, came, 3), 2);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(tls_read(ends.server, came, sizeof came), 0);
+    disconnect(&ends);
+}
+
+TEST(errors_that_others_have_left_do_no_harm) {
+    struct ends ends = connected();
+    struct buffer wire;
+    size_t room;
+    char came[8];
+    buffer_init(&wire);
+    ERR_raise(ERR_LIB_USER, 1);
+    ck_assert_int_eq(tls_write(ends.client, "hello", 5), 0);
+    tls_output(ends.client, &wire);
+    for (size_t i = 0; i < wire.length; i++) {
+        ERR_raise(ERR_LIB_USER, 1);
+        ck_assert_int_eq(tls_read(ends.server, came, sizeof came), -EAGAIN);
+        *tls_room(ends.server, &room) = wire.bytes[i];
+        tls_came(ends.server, 1);
+    }
+    ck_assert_int_eq(tls_read(ends.server, came, sizeof came), 5);
+    buffer_done(&wire);
     disconnect(&ends);
 }
 
