@@ -48,10 +48,10 @@
 // is about to run is told before it runs, and of a job that may take its time the message is handed
 // to the system. Of functions whose jobs are short, some are told of at once, and run one after the
 // other; that news is mostly on its way together with that of their ends. Should the worker crash,
-// descriptor 4 tells what it had begun. One that had begun at a worker that was lost may be what ended
-// it: it begins alone, and only when the agent has said that it knows all that went before. A job
-// that is cancelled before it began is reported as cancelled. The worker leaves when its agent has
-// ended or, unless it stays, is lost.
+// descriptor 4 tells what it had begun. One that had begun at a worker that was lost may be what
+// ended it: it begins alone, and only when the agent has said that it knows all that went before. A
+// job that is cancelled before it began is reported as cancelled. The worker leaves when its agent
+// has ended or, unless it stays, is lost.
 //
 // Where scheduler and client are two processes, the end of a job and what it has sent to its client
 // go two ways. So that the client sees the end last, it is told when what was sent to the client
