@@ -36,7 +36,7 @@ struct segment {
 
 struct word {
     struct list link;
-    uint64_t words[2];
+    uint64_t words[NET_WORDS];
 };
 
 struct datagram {

@@ -223,7 +223,8 @@ void net_pipe_put(int fd, const void *from, size_t count);
 int net_pipe_give(int fd, struct process *to);
 // SYS_WATCH finishes when the process has ended.
 int net_watch(struct process *by, uint32_t number);
-// Memory of two words.
+enum { NET_WORDS = 4 };
+// Memory of so many words.
 int net_words(struct process *process);
 // A process has ended: those who watch it learn that.
 void net_process_ended(const struct process *process);

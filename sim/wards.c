@@ -89,6 +89,8 @@ REPLACES int __wrap_sys_pipe_take(int fd, void *to, size_t count) {
     return net_pipe_take(fd, to, count) == count ? 0 : -ENODATA;
 }
 
+_Static_assert(sizeof(struct worker_marks) <= NET_WORDS * sizeof(uint64_t), "marks are words");
+
 REPLACES int __wrap_sys_memory_create(const char *name, bool executable) {
     (void)name, (void)executable;
     return net_words(sim.running);
