@@ -723,13 +723,17 @@ TEST(a_worker_keeps_what_it_has_told_until_the_client_knows) {
     restore_note_tell(&second);
     ck_assert_uint_eq(one.taken + second.taken, 0);
     ck_assert_int_eq(restore_take_ends(&desk, 1), 0);
+    // That the client has an end does not say that it has what was told behind it.
+    ck_assert_uint_eq(one.taken + second.taken, 0);
+    ck_assert_int_eq(restore_take_ends(&desk, 2), 0);
     ck_assert_uint_eq(one.taken, 1);
     ck_assert_uint_eq(second.taken, 0);
-    ck_assert_int_eq(restore_take_ends(&desk, 2), 0);
+    ck_assert_int_eq(restore_note_end(&desk, 3), 0);
+    ck_assert_int_eq(restore_take_ends(&desk, 3), 0);
     ck_assert_uint_eq(one.taken, 3);
     ck_assert_uint_eq(second.taken, 1);
     // More than it was told of, and fewer than it has said before.
-    ck_assert_int_eq(restore_take_ends(&desk, 3), -EPROTO);
+    ck_assert_int_eq(restore_take_ends(&desk, 4), -EPROTO);
     ck_assert_int_eq(restore_take_ends(&desk, 1), -EPROTO);
     memory_release(desk.ends.numbers);
     journal_close(journal);
