@@ -108,16 +108,15 @@ struct ac_computation_options {
     const char *source_flags;  // for cc, words: "-O3 -march=native -lm"
     const struct ac_computation_file *files; // that travel along: AC_FILES({.path = "words.txt"}).
                                              // They lie in the folder in which workers start
-    const char
-        *output; // where what jobs write to standard output and error goes: a folder here,
-                 // in which each worker has a file NODE.NUMBER, added to if it is there;
-                 // "-", this process's standard error, each line with NODE.NUMBER before
-                 // it. Of nodes of the same name, as is one that was started again, the
-                 // second one that is heard of is called NODE-2, and so on. It comes beside the
-                 // notices, perhaps later, and all of it has come when ac_computation_close
-                 // returns, but for workers that were lost. Default: the standard error of the node
-    uint32_t weight;       // of its share of the processors where other computations of the same
-                           // scheduler want them too; default: 1
+    const char *output; // where what jobs write to standard output and error goes: a folder here,
+                        // in which each worker has a file NODE.NUMBER, added to if it is there;
+                        // "-", this process's standard error, each line with NODE.NUMBER before
+                        // it. Nodes of one name are NODE, NODE-2 and so on. It comes beside the
+                        // notices, perhaps later, and all of it has come when
+                        // ac_computation_close returns, but for workers that were lost. Default:
+                        // the standard error of the node
+    uint32_t weight;    // of its share of the processors where other computations of the same
+                        // scheduler want them too; default: 1
     const char *scheduler; // where it is: "HOST" or "HOST:PORT" of an `asyncoro scheduler`; "any",
                            // the first one that is found; "here", this process. Default: the
                            // variable AC_SCHEDULER, else here
