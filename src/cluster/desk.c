@@ -226,9 +226,9 @@ static void take_message(struct desk *desk, ac_value message) {
 
 // ---- the coroutine ----
 
-// Until all agents have ended, or the time is up.
+// Until all agents have ended, or the time is up, as it is for who hurries.
 static void wait_for_agents(struct desk *desk, ac_time deadline) {
-    while (desk->agent_count > 0) {
+    while (desk->agent_count > 0 && (deadline == AC_FOREVER || !desk->scheduler->hurries)) {
         send_news(desk);
         ac_value message;
         if (ac_receive(&message, deadline) < 0)

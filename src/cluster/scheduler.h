@@ -52,9 +52,10 @@ struct scheduler {
     struct placement *placement;
     struct coro *placer;
     struct coro *finder;
-    bool kicked; // the placer runs soon
-    bool shared; // by clients in other processes: what comes for a desk is taken of those alone
-                 // that may ship code
+    bool kicked;  // the placer runs soon
+    bool hurries; // it stops, and its desks are to wait for no clean-up
+    bool shared;  // by clients in other processes: what comes for a desk is taken of those alone
+                  // that may ship code
     struct list desks;
     struct list sites;
     uint32_t desk_count;

@@ -53,6 +53,7 @@
 
 enum { COMPUTATIONS_MAX = 1024, PAGE_MAX = 256, COUNTS = 8 };
 #define STOP_MARGIN_NS (1000ll * 1000 * 1000)
+#define HURRY_NS (5000ll * 1000 * 1000) // in which clients are told that it is over
 static const ac_time RETURN_NS = 60 * 1000 * 1000 * 1000ll;
 
 static ac_value run_service(ac_value argument);
@@ -542,8 +543,14 @@ static void stop(struct service *it) {
         until = end + STOP_MARGIN_NS > until ? end + STOP_MARGIN_NS : until;
     }
     scheduler_stop(it->scheduler);
-    while (it->scheduler->desk_count > 0 && !it->life.hurries && ac_receive(&message, until) == 0)
+    while (it->scheduler->desk_count > 0 && ac_receive(&message, until) == 0) {
         ac_drop(message);
+        if (!it->life.hurries || it->scheduler->hurries)
+            continue;
+        it->scheduler->hurries = true;
+        scheduler_stop(it->scheduler); // desks look again
+        until = ac_now() + HURRY_NS;
+    }
 }
 
 static ac_time next_look(const struct service *it) {
