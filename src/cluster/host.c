@@ -177,8 +177,8 @@ static bool read_open(struct host *host, ac_value open, bool *again) {
     if (token.kind == AC_BYTES && span.bytes == sizeof host->token) {
         memcpy(host->token, span.at, span.bytes);
         host->token_bytes = span.bytes;
-        seconds = seconds < GRACE_SECONDS_MAX ? seconds : GRACE_SECONDS_MAX;
-        host->grace_ns = seconds > 0 ? (ac_time)(seconds * 1e9) : 0;
+        double most = seconds < GRACE_SECONDS_MAX ? seconds : GRACE_SECONDS_MAX;
+        host->grace_ns = seconds > 0 ? (ac_time)(most * 1e9) : 0;
     }
     ac_drop(token);
     if (address && sys_address_parse(address, &host->client))

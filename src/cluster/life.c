@@ -157,6 +157,7 @@ void life_ask(struct life *life, ac_time now) {
         life->asked = now;
         life_drain(life, now, -1, "it was asked to end");
     } else if (now - life->asked >= SAME_NS) {
+        life->asked = now;
         life->hurries = life->state == NODE_STOPS;
         life_stop(life, "it was asked to end twice");
     }

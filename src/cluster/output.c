@@ -89,7 +89,7 @@ static const char *name_node(struct output *it, uint64_t peer, const char *node)
         return NULL;
     snprintf(own, sizeof own, "%.63s", node);
     clean_name(own);
-    memcpy(name->text, own, sizeof own);
+    snprintf(name->text, sizeof name->text, "%s", own[0] ? own : "_");
     for (unsigned n = 2; map_get(&it->names, name->text, strlen(name->text)); n++)
         snprintf(name->text, sizeof name->text, "%s-%u", own, n);
     int err = map_put_id(&it->nodes, peer, name);

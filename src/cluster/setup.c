@@ -294,8 +294,6 @@ void setup_take_state(struct worker_agent *worker, uint32_t called, int64_t runs
     worker->called = called;
     if (sets_up && wants(site->desk, (enum place_call)runs))
         worker->call = (enum place_call)runs;
-    else if (runs != CALL_NOTHING)
-        agent_end_by_force(worker); // it was about to leave
     if (worker->call == CALL_NODE_SETUP && site->setup == SETUP_WAITS)
         site->setup = SETUP_RUNS;
     if (wants(site->desk, CALL_NODE_SETUP) &&
@@ -303,6 +301,8 @@ void setup_take_state(struct worker_agent *worker, uint32_t called, int64_t runs
          worker->call == CALL_WORKER_SETUP || worker->place))
         note_set_up(site);
     hear_of(site, worker->number);
+    if (runs != CALL_NOTHING && worker->call != (enum place_call)runs)
+        agent_end_by_force(worker); // a clean-up: it is about to leave. Can wait, and the site end
 }
 
 // One that is in a set-up may be unable to answer, and that has its time.

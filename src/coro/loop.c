@@ -158,8 +158,11 @@ struct turning {
     struct coro *coro;
 };
 
+// What was to end the wait early tells the next one.
 static void turned(struct post *post) {
-    coro_wake(container_of(post, struct turning, post)->coro, 0);
+    struct coro *coro = container_of(post, struct turning, post)->coro;
+    coro->early = 0;
+    coro_wake(coro, 0);
 }
 
 static bool turn_is_coming(struct coro *coro) {
