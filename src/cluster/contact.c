@@ -176,6 +176,7 @@ static int ask(struct ac_computation *it, ac_ref door, bool *refused) {
         ac_span text = ac_span_of(answer);
         err = ac_error_of(answer) < 0 ? ac_error_of(answer) : -EPROTO;
         *refused = err != -ESHUTDOWN;
+        err = err == -ESRCH ? -ECONNRESET : err; // the one that knew it is lost, or has given it up
         snprintf(it->why, sizeof it->why, "the scheduler does not take it: %.*s", (int)text.bytes,
                  (const char *)text.at);
         text_mend(it->why);

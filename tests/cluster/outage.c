@@ -12,7 +12,10 @@
 static void ck_given_up(const char *text) {
     struct ac_status status = world_await(AC_SCHEDULER_GONE, TEST_PATIENCE_S);
     ck_assert_msg(strstr(status.text, text), "%s", status.text);
-    ck_next(1, AC_LOST);
+    struct ac_job_exit job = next_exit();
+    ck_assert_int_eq(job.exit.how, AC_LOST);
+    ck_assert_int_eq(job.exit.reason, -ECONNRESET);
+    ac_drop(job.exit.value);
     ck_assert_int_eq(ac_submit(computation, square, 2), -ECANCELED);
     ck_assert_int_eq(ac_computation_close(computation, AC_FOREVER), 0);
 }
