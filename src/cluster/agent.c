@@ -140,6 +140,9 @@ static void take_begun(struct worker_agent *worker, const ac_value *items, ac_ti
 static void take_ended(struct worker_agent *worker, const ac_value *items, ac_time now) {
     uint64_t number = (uint64_t)ac_int_of(items[0]), ns = (uint64_t)ac_int_of(items[5]);
     int64_t how = ac_int_of(items[2]);
+    if (how == AC_CANCELLED &&
+        placement_was_cancelled(worker->place, number, (uint32_t)ac_int_of(items[1])))
+        return;
     if (how >= AC_FINISHED && how <= AC_LOST &&
         placement_ended(worker->place, number, (uint32_t)ac_int_of(items[1]), ns, now))
         desk_tell_end(worker->desk, number, (enum ac_end)how, (int)ac_int_of(items[3]),

@@ -726,6 +726,7 @@ int placement_restore_flight(struct place_worker *worker, uint64_t number, uint3
     while (before != &worker->flights && container_of(before, struct flight, link)->number > place)
         before = before->prev;
     list_append(before->next, &flight->link);
+    flight->restored = true;
     job->pinned |= pinned;
     job->attempts = attempt > job->attempts ? attempt : job->attempts;
     worker->given = place > worker->given ? place : worker->given;
@@ -738,6 +739,17 @@ void placement_has(struct place_worker *worker, uint64_t number, uint32_t attemp
     struct flight *flight = find_flight(worker, number, attempt);
     if (flight)
         flight->known = true;
+}
+
+bool placement_was_cancelled(struct place_worker *worker, uint64_t number, uint32_t attempt) {
+    struct flight *flight = find_flight(worker, number, attempt);
+    if (!flight || !flight->restored || flight->asked || flight->job->cancelled)
+        return false;
+    const struct place_class *class = flight->job->class;
+    if (class->needs.copies && (flight->job->flight->other || !class->limit_ns))
+        return placement_given_back(worker, number, attempt);
+    flight->late = class->limit_ns > 0;
+    return false;
 }
 
 // What never arrived, or was given back in vain. From the latest on, because each goes to the head

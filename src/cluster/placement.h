@@ -168,6 +168,10 @@ int placement_restore_flight(struct place_worker *worker, uint64_t number, uint3
                              uint64_t place, bool pinned);
 // An awaited worker says that it has that job, and has not begun it.
 void placement_has(struct place_worker *worker, uint64_t number, uint32_t attempt);
+// Before placement_ended: an attempt was cancelled. Where it was given by a scheduler that is lost,
+// and its client does not want that, it was a copy, or had taken too long for that one. True: it is
+// over, and the job is not.
+bool placement_was_cancelled(struct place_worker *worker, uint64_t number, uint32_t attempt);
 // An awaited worker has told all that it has, has begun and has ended, and is there: `given` jobs
 // have arrived there, ever. Those that it did not tell of wait again.
 void placement_settle_worker(struct place_worker *worker, struct place_node *node, void *user,

@@ -143,7 +143,8 @@ struct flight {
     ac_time until;        // asked to end, and given up then
     uint32_t attempt;
     bool begun;
-    bool known; // the worker, awaited, has told that it has it
+    bool restored; // a scheduler that is lost gave it to its worker
+    bool known;    // and that has told that it has it
     bool recalled;
     bool asked;   // to end
     bool late;    // because it has run too long

@@ -467,6 +467,44 @@ TEST(a_job_cancelled_meanwhile_is_asked_to_end_once_its_worker_is_there) {
     finish(it);
 }
 
+TEST(a_job_that_took_too_long_for_a_lost_scheduler_says_so) {
+    struct place_computation *it = restore_jobs(3, 0);
+    struct place_node *node = add_node("one", 2, "");
+    struct player *first = await_player(it);
+    for (uint64_t number = 1; number <= 3; number++)
+        restore(first, number, 1, number);
+    ck_assert(!placement_was_cancelled(first->worker, 1, 1));
+    ck_assert(!placement_ended(first->worker, 1, 1, 60000 * MS, now));
+    ck_assert_int_eq(how[1], PLACE_FAILED);
+    ck_assert_str_eq(why[1], "it took longer than the 60 s that it may take");
+    // One that its client does not want any more, and one that ends when the worker is back.
+    placement_cancel(it, 2, now);
+    ck_assert(!placement_was_cancelled(first->worker, 2, 1));
+    ck_assert(placement_ended(first->worker, 2, 1, 60000 * MS, now));
+    uint32_t class;
+    ck_assert(placement_begun(first->worker, 3, 1, now, &class));
+    first->count = 0;
+    come_back(first, node, 3);
+    ck_assert(!placement_was_cancelled(first->worker, 3, 1));
+    ck_assert(!placement_ended(first->worker, 3, 1, 60000 * MS, now));
+    ck_assert_int_eq(how[3], PLACE_FAILED);
+    finish(it);
+}
+
+TEST(a_copy_that_a_lost_scheduler_cancelled_does_not_end_its_job) {
+    begin();
+    struct place_computation *it = open_one();
+    (void)add_class(it, &(struct place_needs){.copies = true});
+    submit(it, 1, 0, MS);
+    struct player *first = await_player(it), *second = await_player(it);
+    restore(first, 1, 1, 1);
+    restore(second, 1, 2, 1);
+    ck_assert(placement_was_cancelled(second->worker, 1, 2));
+    ck_assert_uint_eq(reported, 0);
+    ck_assert(placement_ended(first->worker, 1, 1, MS, now));
+    finish(it);
+}
+
 TEST(a_job_of_one_worker_that_never_arrived_there_is_lost) {
     begin();
     struct place_computation *it = open_one();
