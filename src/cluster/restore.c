@@ -50,10 +50,11 @@ int restore_note_end(struct desk *desk, uint64_t number) {
     return 0;
 }
 
-// What was told so far need not be kept when the client knows of all ends that it was told so far.
+// What was told so far need not be kept when the client knows of one end more than it was told so
+// far: the news come to it in order, and that a job has begun is among them.
 static void mark_tells(struct worker_agent *worker) {
     worker->mark_tells = worker->tells;
-    worker->mark_ends = worker->desk->ends.taken + worker->desk->ends.count;
+    worker->mark_ends = worker->desk->ends.taken + worker->desk->ends.count + 1;
 }
 
 void restore_note_tell(struct worker_agent *worker) {
