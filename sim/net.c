@@ -13,7 +13,7 @@
 // something was not read. When a computer loses its power, nobody says anything.
 //
 // Beside the network there is what processes of one computer share: pipes, which are streams that
-// nothing befalls, watches of the end of a process, and words of memory.
+// nothing befalls, watches of the end of a process, words of memory, and files (disk.c).
 #include "sim.h"
 
 #include <stdlib.h>
@@ -23,7 +23,8 @@ enum {
     HOSTS_MAX = 512,
     BACKLOG = 128,
     DATAGRAMS_MAX = 128,
-    SHORT_PER_MILLE = 100, // reads and writes that are cut short
+    SHORT_PER_MILLE = 100,   // reads and writes that are cut short
+    PIPE_WHOLE_BYTES = 4096, // PIPE_BUF: so much is written as a whole
     EPHEMERAL = 32768
 };
 
@@ -36,7 +37,7 @@ struct segment {
 
 struct word {
     struct list link;
-    uint64_t words[2];
+    uint64_t words[SIM_WORDS];
 };
 
 struct datagram {
@@ -404,6 +405,29 @@ int net_words(struct process *process) {
     return it->fd;
 }
 
+int net_pipe_copy(int fd) {
+    const struct socket *original = net_socket(fd);
+    struct socket *it = socket_new(original->host, original->process);
+    it->sort = SOCKET_COPY;
+    it->original = fd;
+    it->original_generation = original->generation;
+    return it->fd;
+}
+
+int net_file(struct process *process, struct file *file) {
+    struct socket *it = socket_new(process->host, process);
+    it->sort = SOCKET_FILE;
+    it->file = file;
+    return it->fd;
+}
+
+bool net_file_is_held(const struct file *file) {
+    for (int i = 0; i < net.count; i++)
+        if (net.sockets[i] && net.sockets[i]->file == file && net.sockets[i]->holds)
+            return true;
+    return false;
+}
+
 void net_process_ended(const struct process *process) {
     for (int i = 0; i < net.count; i++) {
         struct socket *it = net.sockets[i];
@@ -599,7 +623,10 @@ static bool attempt_write(struct sys_op *op, struct socket *it) {
     op->result = -EPIPE;
     if (it->shut)
         return true;
-    size_t count = cut_short(op->count);
+    bool whole = it->pipe && op->count <= PIPE_WHOLE_BYTES;
+    size_t count = whole ? op->count : cut_short(op->count);
+    if (it->pipe && !it->peer)
+        return true;
     if (it->dead || !it->peer) {
         if (!it->dead)
             ask_nobody(it);
@@ -608,7 +635,7 @@ static bool attempt_write(struct sys_op *op, struct socket *it) {
         return it->capacity > 0;
     }
     struct socket *to = it->peer;
-    if (to->queued >= it->capacity)
+    if (to->queued >= it->capacity || (whole && count > it->capacity - to->queued))
         return false;
     if (count > it->capacity - to->queued)
         count = it->capacity - to->queued;
@@ -682,12 +709,19 @@ static bool attempt_receive(struct sys_op *op, struct socket *it) {
 }
 
 // A dispatch over the verbs.
+// What a copy is of is not closed while it is written to.
+static struct socket *original_of(const struct socket *copy) {
+    struct socket *it = net_socket(copy->original);
+    sim_check(it->generation == copy->original_generation, "a pipe is written to that is closed");
+    return it;
+}
+
 bool net_attempt(struct sys_op *op, struct socket *it) {
     switch (op->verb) {
     case SYS_ACCEPT: return attempt_accept(op, it);
     case SYS_CONNECT: return attempt_connect(op, it);
     case SYS_READ: return attempt_read(op, it);
-    case SYS_WRITE: return attempt_write(op, it);
+    case SYS_WRITE: return attempt_write(op, it->sort == SOCKET_COPY ? original_of(it) : it);
     case SYS_RECEIVE: return attempt_receive(op, it);
     case SYS_SEND: return attempt_send(op, it);
     case SYS_WATCH: op->result = 0; return !process_lives(sim.processes[it->watched - 1]);

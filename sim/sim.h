@@ -8,6 +8,7 @@
 //   driver.c   the poller of a simulated process: struct sys_driver
 //   net.c      connections and datagrams between simulated computers, and what befalls them; pipes
 //   wrap.c     what the library asks of the system beside its poller: memory, clock, threads
+//   disk.c     files
 //   plain.c    a transport in the place of TLS
 //   oracle.c   who may have what, seen from outside: each promise, checked as things happen
 //   story.c    the program that all simulated processes run, and what they do to one another
@@ -32,8 +33,9 @@
 #define SIM_MS ((ac_time)1000000)
 #define SIM_S ((ac_time)1000000000)
 
-enum { SIM_PORT = 51350, SIM_DELAYS = 8 };
+enum { SIM_PORT = 51350, SIM_DELAYS = 8, SIM_WORDS = 2 };
 
+struct file;
 struct socket;
 struct sim_sys;
 
@@ -161,7 +163,9 @@ struct socket {
         SOCKET_STREAM,
         SOCKET_DATAGRAMS,
         SOCKET_WATCH, // of the end of a process
-        SOCKET_WORD   // memory that outlives processes
+        SOCKET_WORD,  // memory that outlives processes
+        SOCKET_FILE,
+        SOCKET_COPY // of another, of the same process, to write with
     } sort;
     struct process *process; // NULL: in the queue of a listener, whose process will have it
     uint32_t host;
@@ -195,9 +199,13 @@ struct socket {
     // of datagrams
     struct list datagrams; // struct datagram
     uint32_t datagram_count;
-    bool pipe;        // a stream that is an end of a pipe
-    uint32_t watched; // of a watch: number of the process
-    uint64_t *words;  // of memory: it stays until the end of the run
+    bool pipe;         // a stream that is an end of a pipe
+    uint32_t watched;  // of a watch: number of the process
+    uint64_t *words;   // of memory: it stays until the end of the run
+    struct file *file; // of one
+    bool holds;        // which nobody else may then
+    int original;      // of a copy
+    uint64_t original_generation;
 };
 
 void net_begin(void);
@@ -220,6 +228,11 @@ int net_pipe_give(int fd, struct process *to);
 int net_watch(struct process *by, uint32_t number);
 // Memory of two words.
 int net_words(struct process *process);
+// A copy of an end of a pipe.
+int net_pipe_copy(int fd);
+// A file that is open; whether somebody holds it.
+int net_file(struct process *process, struct file *file);
+bool net_file_is_held(const struct file *file);
 // A process has ended: those who watch it learn that.
 void net_process_ended(const struct process *process);
 // The kernel closes what a process had open.
@@ -244,6 +257,14 @@ void net_set_more_delay(uint32_t a, uint32_t b, ac_time delay); // between two c
 void net_set_range(uint32_t hosts, uint32_t range);
 bool net_hears(uint32_t a, uint32_t b);
 uint32_t net_sockets_open(void);
+
+// ---- disk.c ----
+
+// Files below are those of simulated computers.
+#define DISK_FOLDER "/simulated/"
+
+void disk_begin(void);
+void disk_end(void);
 
 // ---- wrap.c ----
 

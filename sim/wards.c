@@ -26,8 +26,6 @@ WRAPPED(int, sys_fd_copy, int fd);
 WRAPPED(int, sys_fd_write, int fd, const void *from, size_t count);
 WRAPPED(int, sys_pipe_take, int fd, void *to, size_t count);
 WRAPPED(int, sys_memory_create, const char *name, bool executable);
-WRAPPED(int, sys_file_read_at, int fd, uint64_t offset, void *to, size_t count);
-WRAPPED(int, sys_file_write_at, int fd, uint64_t offset, const void *from, size_t count);
 WRAPPED(int, cell_start, struct cells *cells, struct sys_ward *ward,
         const struct sys_process_options *how, char problem[SYS_WARD_PROBLEM_BYTES]);
 WRAPPED(void, sys_ward_end, const struct sys_ward *ward, bool hard);
@@ -70,9 +68,11 @@ REPLACES int __wrap_sys_pipe(int ends[2]) {
     return 0;
 }
 
-// Of what runs here only watches are copied, and the standard error of a node, which it does not
-// have.
+// Of what runs here only watches and pipes are copied, and the standard error of a node, which it
+// does not have.
 REPLACES int __wrap_sys_fd_copy(int fd) {
+    if (fd >= 3 && net_socket(fd)->pipe)
+        return net_pipe_copy(fd);
     if (fd < 3 || net_socket(fd)->sort != SOCKET_WATCH)
         return -EBADF;
     return net_watch(sim.running, net_socket(fd)->watched);
@@ -92,18 +92,6 @@ REPLACES int __wrap_sys_memory_create(const char *name, bool executable) {
     return net_words(sim.running);
 }
 
-REPLACES int __wrap_sys_file_read_at(int fd, uint64_t offset, void *to, size_t count) {
-    assert(offset == 0 && count == sizeof(struct worker_marks));
-    memcpy(to, net_socket(fd)->words, count);
-    return 0;
-}
-
-REPLACES int __wrap_sys_file_write_at(int fd, uint64_t offset, const void *from, size_t count) {
-    assert(offset == 0 && count == sizeof(struct worker_marks));
-    memcpy(net_socket(fd)->words, from, count);
-    return 0;
-}
-
 // ---- wards ----
 
 // What a worker process has from its node.
@@ -111,6 +99,7 @@ struct inheritance {
     int record, output;
     struct worker_marks *marks;
 };
+_Static_assert(sizeof(struct worker_marks) <= SIM_WORDS * sizeof(uint64_t), "they fit");
 
 static void run_worker_process(struct process *process) {
     struct inheritance *has = process->of;
@@ -119,6 +108,7 @@ static void run_worker_process(struct process *process) {
     char problem[PROBLEM_BYTES];
     sim_check(worker_start_read(has->record, &start, &held), "worker process %u has no record",
               process->number);
+    places_worker(start.agent);
     (void)worker_run(&start, has->record, has->marks, problem);
     if (sim.talks)
         printf("#     worker process %u left: %s\n", process->number, problem);

@@ -149,10 +149,12 @@ void sim_begin(uint64_t seed) {
     list_init(&sim.memory);
     driver_begin();
     net_begin();
+    disk_begin();
 }
 
 void sim_end(void) {
     net_end();
+    disk_end();
     for (uint32_t i = 0; i < sim.process_count; i++)
         free(sim.processes[i]);
     free(sim.processes);
