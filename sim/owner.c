@@ -240,7 +240,7 @@ static void open_one(struct owner *owner) {
     account->many = by_chance(25);
     owner->picky = by_chance(20);
     account->here = !cluster.has_scheduler || by_chance(story.keeps ? 5 : 20);
-    account->sets_up = by_chance(20);
+    account->sets_up = story.keeps && by_chance(20);
     bool sets_up = account->sets_up;
     int err = ac_computation_open(
         &owner->it, .name = "simulated", .many_jobs = account->many,
@@ -273,7 +273,7 @@ static void wait_for_all(struct owner *owner) {
 
 static void close_one(struct owner *owner) {
     struct account *account = owner->account;
-    bool calm = account->sets_up && !account->wild && story.weather == 0 && !story.keeps;
+    bool calm = account->sets_up && account->here && !account->wild && story.weather == 0;
     account->closing = true;
     if (calm)
         places_closing(account);
