@@ -12,8 +12,8 @@
 #                 TARGET="value frame" these alone
 #   make kills    kill processes under load at random; KILLS=500 times, with SEED=7
 #   make bench    measure; ONLY="yield-2 spawn" measures these alone
-#   make sim      simulate worlds of processes with all that may befall them, and as many clusters;
-#                 SEEDS=1000 is how many of each
+#   make sim      simulate worlds of processes with all that may befall them, as many clusters, and as
+#                 many whose scheduler comes back; SEEDS=1000 is how many of each
 #   make mutants  plant faults into a copy of the library, and see the simulator catch each
 #   make static   the program asyncoro without shared libraries: build/src/asyncoro-static
 #   make tidy     check the rules of docs/STYLE.md that a script can check
@@ -78,6 +78,7 @@ bench: packages-bench all
 sim: all
 	$(BUILD)/sim/sim --story=talk --seeds=1-$(SEEDS) --jobs=$(JOBS)
 	$(BUILD)/sim/sim --story=cluster --seeds=1-$(SEEDS) --jobs=$(JOBS)
+	$(BUILD)/sim/sim --story=comeback --seeds=1-$(SEEDS) --jobs=$(JOBS)
 
 mutants: packages-build
 	sim/mutants --jobs $(JOBS)

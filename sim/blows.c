@@ -30,8 +30,9 @@ static struct process *some_process(void) {
 
 static void start_again(uint64_t place, uint64_t unused) {
     (void)unused;
-    if (!process_lives(cluster.actors[place].process))
-        (void)cluster_start(&cluster.actors[place]);
+    struct actor *actor = &cluster.actors[place];
+    if (!process_lives(actor->process) && (actor->role != ROLE_SCHEDULER || comeback_may_start()))
+        (void)cluster_start(actor);
 }
 
 static void start_dead(void) {

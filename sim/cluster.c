@@ -5,6 +5,7 @@
 // computation. All are asked to end, and must leave nothing.
 #include "cluster.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct cluster cluster;
@@ -58,7 +59,10 @@ static void run_node(struct process *process) {
 static void run_scheduler(struct process *process) {
     (void)process;
     char text[256];
-    const struct scheduler_options options = {.name = "simulated", .keys = &keys};
+    const struct scheduler_options options = {.name = "simulated",
+                                              .keys = &keys,
+                                              .journal = comeback_journal(),
+                                              .return_ns = (ac_time)(cluster.return_s * 1e9)};
     int err = scheduler_run(&options, text);
     sim_check(err == 0, "the scheduler ended: %s", text);
 }
@@ -67,6 +71,8 @@ struct process *cluster_start(struct actor *actor) {
     static void (*const mains[])(struct process *) = {
         [ROLE_SCHEDULER] = run_scheduler, [ROLE_NODE] = run_node, [ROLE_CLIENT] = owner_run_client};
     actor->owners = 0;
+    if (actor->role == ROLE_SCHEDULER)
+        comeback_starts(actor->process);
     actor->process = process_start(actor->host, mains[actor->role], actor);
     return actor->process;
 }
@@ -133,10 +139,12 @@ static void check_nothing_left(void) {
 static void begin(void) {
     cluster = (struct cluster){.nodes = 1 + (uint32_t)sim_below(4),
                                .clients = 1 + (uint32_t)sim_below(3),
-                               .has_scheduler = sim_chance(700)};
+                               .has_scheduler = sim_chance(700) || story.keeps};
+    cluster.return_s = story.keeps ? 8 + (double)sim_below(12) : 0;
     cluster.start_fails = sim_chance(200) ? 100 : 0;
     list_init(&cluster.kept);
     jobs_begin();
+    places_begin();
     if (cluster.has_scheduler)
         add(ROLE_SCHEDULER, 0);
     for (uint32_t i = 0; i < cluster.nodes; i++)
@@ -173,16 +181,21 @@ static void end_all(void) {
 }
 
 void cluster_play(void) {
+    if (!sim.talks && !freopen("/dev/null", "w", stderr)) // what workers complain of
+        abort();
     begin();
     blows_begin(after(story.seconds));
+    comeback_begin(after(story.seconds));
     sim_until(after(story.seconds));
+    comeback_mend();
     blows_mend();
     sim_until(after(story.heartbeat_s + story.grace_s + 5));
     cluster.quiet = true;
     wait_for_owners();
-    sim_until(after(GONE_AFTER_S));
+    sim_until(after(GONE_AFTER_S + cluster.return_s));
     check_nothing_left();
     end_all();
+    comeback_check_journal();
     story.places = cluster.actor_count;
     jobs_end();
     for (struct list *link; (link = list_take(&cluster.kept)) != NULL;)

@@ -8,6 +8,8 @@
 //   and
 //              what became of it, from what the bodies of jobs and their owners see
 //   blows.c    what befalls a cluster
+//   comeback.c a scheduler that keeps a journal is killed, and comes back
+//   places.c   set-ups and clean-ups
 //   wards.c    what nodes and workers have in the place of their computer
 #ifndef SIM_CLUSTER_H
 #define SIM_CLUSTER_H
@@ -28,13 +30,16 @@ struct actor {
     uint32_t owners;         // of a client: coroutines that have computations
 };
 
+struct account;
+
 enum { ACTORS_MAX = 32, CLUSTER_CPUS = 3 };
 
 struct cluster {
     struct actor actors[ACTORS_MAX];
     uint32_t actor_count;
     uint32_t nodes, clients;
-    bool has_scheduler;   // as a process of its own
+    bool has_scheduler;   // as a process of its own: the first actor
+    double return_s;      // for so long it is awaited, if it keeps a journal
     unsigned start_fails; // of a thousand workers that are to be started
     bool quiet;           // nothing new is begun
     struct list kept;     // memory of the run, freed at its end
@@ -59,6 +64,39 @@ void owner_run_client(struct process *process);
 void blows_begin(ac_time until);
 // All is well again: what was blocked is open, who was frozen goes on, who was killed is started.
 void blows_mend(void);
+
+// ---- places.c ----
+
+void places_begin(void);
+// A node takes a program in: the number of the ground that it is from then on.
+uint32_t places_ground(void);
+// A worker process runs now; its node has started it there.
+void places_worker(uint32_t ground);
+// A job begins here, of a computation that has its places set up.
+void places_job_begins(void);
+// Who has the computation closes it, and has closed it, where nothing befalls anybody.
+void places_closing(const struct account *account);
+void places_closed(const struct account *account);
+// Functions that are declared.
+ac_value set_up_site(ac_value argument);
+ac_value set_up_spot(ac_value argument);
+ac_value clean_up_spot(ac_value argument);
+ac_value clean_up_site(ac_value argument);
+
+// ---- comeback.c ----
+
+void comeback_begin(ac_time until);
+void comeback_mend(void);
+// Where the journal is; NULL: the scheduler keeps none.
+const char *comeback_journal(void);
+// Whether it may be started again now; it is, in the place of `old`, or NULL.
+bool comeback_may_start(void);
+void comeback_starts(const struct process *old);
+// It was away for so long, a short time ago, that nodes may not have waited for it.
+bool comeback_excuses(void);
+// A client is told of its scheduler.
+void comeback_told(struct account *account, const struct ac_status *status);
+void comeback_check_journal(void);
 
 // ---- jobs.c: what the oracle knows ----
 
@@ -89,10 +127,15 @@ struct beginning {
 struct account {
     struct actor *client;
     struct process *process; // of the client
+    uint32_t id;
+    bool sets_up; // its places
+    bool wild;    // it has jobs that may end workers, or make others end them
     bool many;
-    bool here;             // its scheduler is in the client
-    bool gone;             // its scheduler is
-    bool closing;          // what still runs may be cancelled
+    bool here; // its scheduler is in the client
+    bool gone; // its scheduler is, and with it all jobs
+    enum { CONTACT_NONE, CONTACT_READY, CONTACT_LOST } contact; // with its scheduler
+    ac_time lost_at;                                            // when it was told so
+    bool closing;                                               // what still runs may be cancelled
     struct order **orders; // by number of the job; NULL where that is no order
     uint32_t order_count;
 };
@@ -117,11 +160,14 @@ struct order {
     uint32_t lost;         // attempts that had begun, or may have, at workers that were lost
     uint32_t undone;       // those that had begun where a worker was ended for the sake of another
     struct beginning beginnings[BEGINS_MAX];
+    uint64_t lost_at[BEGINS_MAX]; // workers, of those attempts
+    uint32_t lost_count;
 };
 
 void jobs_begin(void);
 void jobs_end(void);
 struct account *jobs_account(struct actor *client);
+struct account *jobs_account_at(uint32_t id);
 struct order *jobs_order(struct account *account, enum deed deed);
 // It has that number. The computation has no other of it.
 void jobs_is(struct order *order, int64_t number);
@@ -147,7 +193,8 @@ bool jobs_run_here(void);
 void jobs_check_ended(ac_ref worker, const char *text);
 void jobs_check_none_runs(void);
 
-// True if all that befalls this run is mended by sending again: nobody is ever lost.
+// True if all that befalls this run is mended by sending again: nobody is ever lost, but a
+// scheduler that keeps a journal.
 bool cluster_is_mild(void);
 
 #endif

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
 // The disks of simulated computers, of which each process that receives files has one, with one
 // folder, "/N" for disk N, that outlives processes; and files to be sent, "/source/N", whose bytes
-// files.c knows. The linker puts the functions here in the place of those whose names they carry.
+// files.c knows. Computer N has disk N where its scheduler keeps a journal, "/N/journal". The
+// linker puts the functions here in the place of those whose names they carry.
 //
 // What the oracle is to know of a disk is told where it happens (disk_watch). A file that has a
-// name outside of the folder of parts is never written to, and only what is there is moved: else
-// the run has failed. Nothing is reached but what lies in the folder of the process that asks.
+// name outside of the folder of parts is never written to, unless it is a journal, and only what is
+// there is moved: else the run has failed. Nothing is reached but what lies in the folder of the
+// process that asks.
 //
 // When the power goes, what was not synced may be lost: of the bytes of a file the last, or they
-// are zeros; and either all changes of names since anything was synced, or none.
+// are zeros; and either all changes of names since anything was synced, or none. A journal loses
+// nothing then, as it does not promise to outlive that; who dies while it writes to one may have
+// written a part.
 #include "sim.h"
 
 #include <stdio.h>
@@ -43,6 +47,12 @@ static struct {
 WRAPPED(int64_t, sys_wall_now, void);
 WRAPPED(int, sys_file_open_as, const char *path, unsigned how, unsigned permissions,
         struct sys_file_facts *facts);
+WRAPPED(int, sys_file_hold, int fd, bool alone);
+WRAPPED(void, sys_file_stamp, const char *path, struct sys_file_stamp *stamp);
+WRAPPED(void, sys_fd_stamp, int fd, struct sys_file_stamp *stamp);
+WRAPPED(int64_t, sys_file_bytes, int fd);
+WRAPPED(int, sys_file_rename, const char *from, const char *to);
+WRAPPED(int, sys_file_remove, const char *path);
 WRAPPED(int, sys_file_resize, int fd, uint64_t bytes);
 WRAPPED(int, sys_file_sync, int fd);
 WRAPPED(int, sys_beneath_open, const char *path);
@@ -94,7 +104,8 @@ static void inode_drop(struct inode *it) {
         inode_drop(entry->durable);
         free(entry);
     }
-    disk_watch.gone(it);
+    if (it->sort != SYS_FILE_FOLDER && !it->journal)
+        disk_watch.gone(it);
     free(it->bytes);
     free(it);
 }
@@ -218,6 +229,12 @@ uint64_t disk_bytes(uint32_t disk, bool with_folders) {
     return files + (with_folders ? folders : 0);
 }
 
+static struct inode *root_of(uint32_t disk) {
+    if (!disks.roots[disk])
+        put(&disks.roots[disk], inode_create(disk, NULL, SYS_FILE_FOLDER, 0755));
+    return disks.roots[disk];
+}
+
 struct inode *disk_root(uint32_t disk) {
     return disks.roots[disk];
 }
@@ -283,7 +300,7 @@ void disk_forget(const struct process *process, bool power) {
     uint32_t disk = UINT32_MAX;
     for (int i = 0; i < disks.fd_count; i++)
         if (disks.fds[i] && disks.fds[i]->process == process) {
-            if (disks.fds[i]->inode)
+            if (disks.fds[i]->inode && !disks.fds[i]->inode->journal)
                 disk = disks.fds[i]->inode->disk;
             close_at(i);
         }
@@ -324,13 +341,7 @@ static void take_facts(const struct inode *from, struct sys_file_facts *facts) {
                                      .modified_ns = from->modified};
 }
 
-REPLACES int __wrap_sys_file_open_as(const char *path, unsigned how, unsigned permissions,
-                                     struct sys_file_facts *facts) {
-    unsigned source;
-    (void)permissions;
-    sim_check(how == SYS_FILE_READ && sscanf(path, "/source/%u", &source) == 1, "somebody opens %s",
-              path);
-    take_time(0);
+static int open_source(uint32_t source, struct sys_file_facts *facts) {
     *facts = (struct sys_file_facts){.sort = SYS_FILE_REGULAR,
                                      .permissions = 0644,
                                      .bytes = disk_watch.source_bytes(source),
@@ -365,7 +376,7 @@ static void write_some(struct inode *it, uint64_t offset, const uint8_t *from, s
 int disk_write(int fd, uint64_t offset, const void *from, size_t count) {
     struct opened *opened = opened_of(fd);
     struct inode *it = opened->inode;
-    sim_check(!disk_is_public(it), "a file that has its name is written to");
+    sim_check(it->journal || !disk_is_public(it), "a file that has its name is written to");
     sim_check(it->keeper == opened, "a part is written to that is not kept");
     sim_check(offset == it->length,
               "what is there of a part is written once more: from %llu of %llu",
@@ -375,16 +386,20 @@ int disk_write(int fd, uint64_t offset, const void *from, size_t count) {
     write_some(it, offset, from, first);
     take_time(count - first);
     sim_check(offset + first == it->length, "two write to one part");
-    if (disk_watch.fails(it->disk))
+    if (!it->journal && disk_watch.fails(it->disk))
         return -EIO;
     write_some(it, offset + first, (const uint8_t *)from + first, count - first);
-    disk_watch.wrote(it, opened);
+    if (!it->journal)
+        disk_watch.wrote(it, opened);
     return 0;
 }
 
 REPLACES int __wrap_sys_file_resize(int fd, uint64_t bytes) {
-    (void)fd, (void)bytes; // only of a part that is longer than its file
-    sim_fail("a part is cut short");
+    struct inode *it = inode_of(fd);
+    sim_check(it->journal && bytes <= it->length, "a part is cut short, or a journal made longer");
+    take_time(0);
+    it->length = bytes;
+    return 0;
 }
 
 REPLACES int __wrap_sys_file_sync(int fd) {
@@ -395,15 +410,89 @@ REPLACES int __wrap_sys_file_sync(int fd) {
     return 0;
 }
 
+// ---- journals ----
+
+// The folder that a path is in, of the disk of the computer that asks.
+static struct inode *folder_of(const char *path, const char **name) {
+    unsigned disk;
+    int bytes = 0;
+    sim_check(sscanf(path, "/%u/%n", &disk, &bytes) == 1 && bytes > 0 && disk < DISKS_MAX &&
+                  disk == sim.running->host,
+              "somebody asks for %s", path);
+    *name = path + bytes;
+    take_time(0);
+    return root_of(disk);
+}
+
+static int open_journal(const char *path, unsigned how, unsigned permissions,
+                        struct sys_file_facts *facts) {
+    const char *name;
+    struct inode *folder = folder_of(path, &name), *it = find(folder, name);
+    if (it ? how & SYS_FILE_NEW : !(how & SYS_FILE_CREATE))
+        return it ? -EEXIST : -ENOENT;
+    if (!it) {
+        it = inode_create(folder->disk, folder, SYS_FILE_REGULAR, permissions);
+        it->journal = true;
+        give_name(folder, name, it);
+    }
+    take_facts(it, facts);
+    return open_inode(it, 0);
+}
+
+REPLACES int __wrap_sys_file_open_as(const char *path, unsigned how, unsigned permissions,
+                                     struct sys_file_facts *facts) {
+    unsigned source;
+    if (how != SYS_FILE_READ || sscanf(path, "/source/%u", &source) != 1)
+        return open_journal(path, how, permissions, facts);
+    take_time(0);
+    return open_source(source, facts);
+}
+
+REPLACES int __wrap_sys_file_rename(const char *from, const char *to) {
+    const char *name, *as;
+    struct inode *folder = folder_of(from, &name), *it = find(folder, name);
+    struct inode *target = folder_of(to, &as);
+    if (!it)
+        return -ENOENT;
+    give_name(target, as, it);
+    give_name(folder, name, NULL);
+    return 0;
+}
+
+REPLACES int __wrap_sys_file_remove(const char *path) {
+    const char *name;
+    struct inode *folder = folder_of(path, &name), *it = find(folder, name);
+    if (it)
+        give_name(folder, name, NULL);
+    return it ? 0 : -ENOENT;
+}
+
+static void take_stamp(const struct inode *it, struct sys_file_stamp *found) {
+    *found = (struct sys_file_stamp){0};
+    if (it)
+        *found = (struct sys_file_stamp){
+            .device = 1, .inode = (uint64_t)(uintptr_t)it, .bytes = it->length};
+}
+
+REPLACES void __wrap_sys_file_stamp(const char *path, struct sys_file_stamp *found) {
+    const char *name;
+    struct inode *folder = folder_of(path, &name);
+    take_stamp(find(folder, name), found);
+}
+
+REPLACES void __wrap_sys_fd_stamp(int fd, struct sys_file_stamp *found) {
+    take_stamp(inode_of(fd), found);
+}
+
+REPLACES int64_t __wrap_sys_file_bytes(int fd) { return (int64_t)inode_of(fd)->length; }
+
 // ---- beneath a folder ----
 
 REPLACES int __wrap_sys_beneath_open(const char *path) {
     unsigned disk;
     sim_check(sscanf(path, "/%u", &disk) == 1 && disk < DISKS_MAX, "somebody opens %s", path);
     take_time(0);
-    if (!disks.roots[disk])
-        put(&disks.roots[disk], inode_create(disk, NULL, SYS_FILE_FOLDER, 0755));
-    return open_inode(disks.roots[disk], 0);
+    return open_inode(root_of(disk), 0);
 }
 
 REPLACES int __wrap_sys_beneath_lock(int fd) {
@@ -412,6 +501,11 @@ REPLACES int __wrap_sys_beneath_lock(int fd) {
         return -EBUSY;
     it->inode->keeper = it;
     return 0;
+}
+
+REPLACES int __wrap_sys_file_hold(int fd, bool alone) {
+    sim_check(alone, "a file is held with others");
+    return __wrap_sys_beneath_lock(fd);
 }
 
 REPLACES int __wrap_sys_beneath_walk(int folder, const char *path, bool make) {

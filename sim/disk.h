@@ -23,7 +23,8 @@ struct inode {
     struct opened *keeper; // who has locked it; NULL: nobody
     bool damaged;          // the power has gone, and some bytes are not what was written
     bool removed;
-    void *of; // for files.c
+    bool journal; // who keeps it writes to it where it lies, and no loss of power befalls it
+    void *of;     // for files.c
     char name[SYS_PART_BYTES_MAX + 1];
 };
 

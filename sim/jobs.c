@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cluster/journal.h"
 #include "cluster/placement_private.h"
 
 bool __wrap_placement_fly(struct job *job, struct place_worker *worker);
@@ -82,8 +83,13 @@ struct account *jobs_account(struct actor *client) {
     it->client = client;
     it->process = client->process;
     all.accounts = grow(all.accounts, all.account_count, sizeof *all.accounts);
+    it->id = all.account_count;
     all.accounts[all.account_count++] = it;
     return it;
+}
+
+struct account *jobs_account_at(uint32_t id) {
+    return all.accounts[id];
 }
 
 struct order *jobs_order(struct account *account, enum deed deed) {
@@ -209,6 +215,8 @@ static struct order *begin_body(ac_value argument, struct beginning **at) {
               order->retries);
     sim_check(!order->cancel_asked || story.weather != 0 || sim.now < order->cancel_at + CANCEL_NS,
               "job %u begins, and was cancelled long ago", order->id);
+    if (order->of->sets_up)
+        places_job_begins();
     *at = &order->beginnings[order->begun++];
     (*at)->peer = hand->peer;
     return order;
@@ -335,18 +343,18 @@ static void check_result(struct order *order, const struct ac_exit *exit) {
 static void check_failure(const struct order *order, const struct ac_exit *exit) {
     bool right = exit->reason == -EDOM     ? order->deed == DEED_FAIL && order->ended > 0
                  : exit->reason == -ETIME  ? order->limited
-                 : exit->reason == -ENODEV ? order->tagged
+                 : exit->reason == -ENODEV ? order->tagged || order->of->sets_up
                                            : false;
     sim_check(right, "job %u has failed: %s", order->id, ac_strerror(exit->reason));
 }
 
 static void check_loss(const struct order *order, const struct ac_exit *exit) {
-    static const char gone[] = "the scheduler is gone";
+    static const char gone[] = "the scheduler ";
     const struct account *of = order->of;
     ac_span why = ac_span_of(exit->value);
     // The scheduler is, and with it all; who closes is told so by that alone.
-    if (of->gone || (of->closing && !of->here && exit->reason == -ECONNRESET &&
-                     why.bytes == strlen(gone) && memcmp(why.at, gone, why.bytes) == 0))
+    if (of->gone || (of->closing && !of->here && why.bytes > strlen(gone) &&
+                     memcmp(why.at, gone, strlen(gone)) == 0))
         return;
     if (exit->reason == -ECANCELED) {
         sim_check(order->cancel_asked || of->closing, "job %u is lost: it was cancelled by nobody",
@@ -391,6 +399,16 @@ static bool began_at(const struct order *order, uint64_t peer) {
     return false;
 }
 
+// False: a scheduler that was lost has noted that before.
+static bool note_lost(struct order *order, uint64_t peer) {
+    for (uint32_t i = 0; i < order->lost_count; i++)
+        if (order->lost_at[i] == peer)
+            return false;
+    sim_check(order->lost_count < BEGINS_MAX, "job %u is lost again and again", order->id);
+    order->lost_at[order->lost_count++] = peer;
+    return true;
+}
+
 static void lose_flight(const struct flight *flight, const struct place_worker *worker,
                         uint64_t peer, uint64_t begun) {
     struct order *order = order_of(flight->job->argument);
@@ -403,19 +421,49 @@ static void lose_flight(const struct flight *flight, const struct place_worker *
     // was asked back it may have said so, and not been heard.
     bool came_to = ran || flight->number == begun || worker->computation->many_jobs ||
                    flight->asked || flight->recalled;
-    order->lost += !known || (flight->number <= begun && came_to);
-    order->undone += worker->killing && (ran || !known);
+    bool counts = !known || (flight->number <= begun && came_to);
+    bool undone = worker->killing && (ran || !known);
+    if ((counts || undone) && note_lost(order, peer)) {
+        order->lost += counts;
+        order->undone += undone;
+    }
+}
+
+// One that is awaited has no agent yet, but the journal knows of its flights.
+static uint64_t peer_of(const struct place_worker *worker) {
+    const struct worker_agent *agent = placement_worker_user(worker);
+    if (agent || list_empty((struct list *)&worker->flights))
+        return agent ? agent->ref.peer : 0;
+    const struct flight *it = container_of(worker->flights.next, struct flight, link);
+    const struct desk *desk = placement_user(worker->computation);
+    const struct journal_job *job = journal_job(desk->record, it->job->number);
+    const struct journal_flight *same = job ? job->flight : NULL;
+    while (same && same->attempt != it->attempt)
+        same = same->other;
+    sim_check(same, "job %llu is at a worker that is awaited, and the journal does not know it",
+              (unsigned long long)it->job->number);
+    return same->worker->ref.peer;
+}
+
+// Where a scheduler alone is killed, it finds the workers again that go on.
+static void check_given_up(const struct place_worker *worker, uint64_t peer, uint64_t begun) {
+    const struct desk *desk = placement_user(worker->computation);
+    bool kept = cluster_is_mild() && !desk->closing && !worker->killing && !comeback_excuses() &&
+                ac_is_nil(desk->setup.told);
+    if (kept && begun == PLACE_NOT_KNOWN)
+        jobs_check_ended((ac_ref){.peer = peer}, "how it ended is not known");
 }
 
 __attribute__((used)) void __wrap_placement_remove_worker(struct place_worker *worker,
                                                           uint64_t begun, const char *why) {
-    const struct worker_agent *agent = placement_worker_user(worker);
-    const struct hand *hand = hand_of(agent->ref.peer);
+    uint64_t peer = peer_of(worker);
+    const struct hand *hand = hand_of(peer);
     sim_check(!hand || begun == PLACE_NOT_KNOWN || begun == (uint64_t)*hand->begun,
               "a worker had come to %llu jobs, and the scheduler is told of %llu",
               hand ? (unsigned long long)*hand->begun : 0, (unsigned long long)begun);
+    check_given_up(worker, peer, begun);
     list_each (link, &worker->flights)
-        lose_flight(container_of(link, struct flight, link), worker, agent->ref.peer, begun);
+        lose_flight(container_of(link, struct flight, link), worker, peer, begun);
     __real_placement_remove_worker(worker, begun, why);
 }
 

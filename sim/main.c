@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The program `sim`: plays the stories of seeds, each in a child of its own.
 //
-// usage: sim [--story=talk|cluster] [--seed=N | --seeds=FIRST-LAST] [--places=N] [--seconds=N]
+// usage: sim [--story=talk|cluster|comeback] [--seed=N | --seeds=FIRST-LAST] [--places=N]
+// [--seconds=N]
 // [--weather=BITS] [--tls]
 //            [--twice] [--talk] [--tap] [--stop] [--jobs=N]
 //
-// --story: which play, that of processes that talk to each other (story.c) or that of a cluster.
+// --story: which play, that of processes that talk to each other (story.c), that of a cluster, or
+// that of a cluster whose scheduler is killed and comes back.
 // Seeds are numbers; each says what world it is, what befalls it and for how long; the options
 // overrule it. --weather: the sum of what may happen, enum weather in plot.h. --tls: real TLS in
 // the place of plain.c. --twice: each seed must have one and the same course both times. --talk:
@@ -25,7 +27,8 @@ static struct {
     uint32_t places; // 0: as the seed says
     double seconds;  // likewise
     int weather;     // -1: likewise
-    bool cluster;    // the story of a cluster
+    bool cluster;    // the story of a cluster,
+    bool comeback;   // whose scheduler comes back
     bool tls;
     bool talk;
     bool tap;
@@ -56,6 +59,7 @@ static void choose(uint64_t seed) {
     story.weather = options.weather >= 0 ? (unsigned)options.weather
                                          : weathers[seed % countof(weathers)];
     story.places = options.places ? options.places : 2 + (uint32_t)(random_step(&state) % 6);
+    story.keeps = options.comeback;
     story.seconds = options.seconds > 0 ? options.seconds : 15;
     story.neighbours = story.places - 1 < 6 ? story.places - 1 : 6;
     story.bursts = seed / 10 % 2 == 1; // memory is looked at more closely in the others
@@ -72,7 +76,7 @@ static void choose(uint64_t seed) {
 static void repeat_line(uint64_t seed) {
     printf("# repeat: %s --seed=%llu", options.program, (unsigned long long)seed);
     if (options.cluster)
-        printf(" --story=cluster");
+        printf(" --story=%s", options.comeback ? "comeback" : "cluster");
     if (options.places)
         printf(" --places=%u", options.places);
     if (options.seconds > 0)
@@ -209,8 +213,11 @@ static void read_word(const char *word) {
         options.jobs = (unsigned)strtoul(value, NULL, 10);
     } else if (strcmp(word, "--story=cluster") == 0) {
         options.cluster = true;
+        options.comeback = false;
+    } else if (strcmp(word, "--story=comeback") == 0) {
+        options.cluster = options.comeback = true;
     } else if (strcmp(word, "--story=talk") == 0) {
-        options.cluster = false;
+        options.cluster = options.comeback = false;
     } else if (strcmp(word, "--tls") == 0) {
         options.tls = true;
     } else if (strcmp(word, "--talk") == 0) {

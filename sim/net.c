@@ -23,7 +23,8 @@ enum {
     HOSTS_MAX = 512,
     BACKLOG = 128,
     DATAGRAMS_MAX = 128,
-    SHORT_PER_MILLE = 100, // reads and writes that are cut short
+    SHORT_PER_MILLE = 100,   // reads and writes that are cut short
+    PIPE_WHOLE_BYTES = 4096, // PIPE_BUF: so much is written as a whole
     EPHEMERAL = 32768
 };
 
@@ -404,6 +405,15 @@ int net_words(struct process *process) {
     return it->fd;
 }
 
+int net_pipe_copy(int fd) {
+    const struct socket *original = net_socket(fd);
+    struct socket *it = socket_new(original->host, original->process);
+    it->sort = SOCKET_COPY;
+    it->original = fd;
+    it->original_generation = original->generation;
+    return it->fd;
+}
+
 void net_process_ended(const struct process *process) {
     for (int i = 0; i < net.count; i++) {
         struct socket *it = net.sockets[i];
@@ -599,7 +609,10 @@ static bool attempt_write(struct sys_op *op, struct socket *it) {
     op->result = -EPIPE;
     if (it->shut)
         return true;
-    size_t count = cut_short(op->count);
+    bool whole = it->pipe && op->count <= PIPE_WHOLE_BYTES;
+    size_t count = whole ? op->count : cut_short(op->count);
+    if (it->pipe && !it->peer)
+        return true;
     if (it->dead || !it->peer) {
         if (!it->dead)
             ask_nobody(it);
@@ -608,7 +621,7 @@ static bool attempt_write(struct sys_op *op, struct socket *it) {
         return it->capacity > 0;
     }
     struct socket *to = it->peer;
-    if (to->queued >= it->capacity)
+    if (to->queued >= it->capacity || (whole && count > it->capacity - to->queued))
         return false;
     if (count > it->capacity - to->queued)
         count = it->capacity - to->queued;
@@ -681,13 +694,20 @@ static bool attempt_receive(struct sys_op *op, struct socket *it) {
     return true;
 }
 
+// What a copy is of is not closed while it is written to.
+static struct socket *original_of(const struct socket *copy) {
+    struct socket *it = net_socket(copy->original);
+    sim_check(it->generation == copy->original_generation, "a pipe is written to that is closed");
+    return it;
+}
+
 // A dispatch over the verbs.
 bool net_attempt(struct sys_op *op, struct socket *it) {
     switch (op->verb) {
     case SYS_ACCEPT: return attempt_accept(op, it);
     case SYS_CONNECT: return attempt_connect(op, it);
     case SYS_READ: return attempt_read(op, it);
-    case SYS_WRITE: return attempt_write(op, it);
+    case SYS_WRITE: return attempt_write(op, it->sort == SOCKET_COPY ? original_of(it) : it);
     case SYS_RECEIVE: return attempt_receive(op, it);
     case SYS_SEND: return attempt_send(op, it);
     case SYS_WATCH: op->result = 0; return !process_lives(sim.processes[it->watched - 1]);

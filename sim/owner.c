@@ -11,6 +11,7 @@ enum {
     OWNERS = 2,
     WORKERS_KNOWN = 64,
     ALL_END_S = 150,
+    REFUSED_END_S = 30, // where a node has refused, and perhaps none is left
     ORDERS_MAX = 200,
     MAPPED_MAX = 2000,
     CRASHES_MAX = 4
@@ -49,9 +50,11 @@ static void take_status(struct owner *owner, const struct ac_status *status) {
     } else if (status->kind == AC_NODE_GONE) {
         sim_check(!status->lost || !cluster_is_mild(),
                   "a node is lost though all is mended by sending again");
-    } else if (status->kind == AC_SCHEDULER_GONE) {
-        sim_check(!cluster_is_mild() && !account->gone, "a scheduler is gone: %s", status->text);
-        account->gone = true;
+    } else if (status->kind == AC_SCHEDULER_GONE || status->kind == AC_SCHEDULER_READY ||
+               status->kind == AC_SCHEDULER_LOST) {
+        comeback_told(account, status);
+        if (status->kind == AC_SCHEDULER_LOST)
+            owner->worker_count = 0; // those that are found again are told of again
     } else if (status->kind == AC_NODE_REFUSED) {
         owner->refused = true;
     } else if (status->kind == AC_JOB_STARTED && status->job) {
@@ -108,6 +111,7 @@ static ac_value argument_of(const struct order *order) {
 static void submit(struct owner *owner) {
     struct order *order = jobs_order(owner->account, draw_deed(owner));
     owner->crashes += order->deed == DEED_CRASH;
+    owner->account->wild |= order->deed == DEED_CRASH || order->deed == DEED_STUBBORN;
     struct ac_job_options options = {.size = sizeof options};
     if (by_chance(50)) {
         options.retries = order->retries = (uint32_t)ac_random_int(0, 3);
@@ -198,7 +202,9 @@ static void take_mapped(const struct owner *owner, uint8_t *seen, int64_t count,
     seen[one->index] = 1;
     sim_check(one->how != AC_FINISHED || ac_int_of(one->value) == one->index * one->index,
               "argument %lld of a mapping has a wrong result", (long long)one->index);
-    sim_check(one->how == AC_FINISHED || one->how == AC_LOST || owner->account->closing,
+    bool unplaced = owner->account->sets_up && one->how == AC_FAILED &&
+                    ac_error_of(one->value) == -ENODEV;
+    sim_check(one->how == AC_FINISHED || one->how == AC_LOST || unplaced || owner->account->closing,
               "argument %lld of a mapping has %s", (long long)one->index, ac_end_name(one->how));
 }
 
@@ -233,11 +239,16 @@ static void open_one(struct owner *owner) {
     struct account *account = owner->account;
     account->many = by_chance(25);
     owner->picky = by_chance(20);
-    account->here = !cluster.has_scheduler || by_chance(20);
+    account->here = !cluster.has_scheduler || by_chance(story.keeps ? 5 : 20);
+    account->sets_up = story.keeps && by_chance(20);
+    bool sets_up = account->sets_up;
     int err = ac_computation_open(
         &owner->it, .name = "simulated", .many_jobs = account->many,
         .nodes_max = owner->picky ? 1 : 0, .workers_max = by_chance(30) ? 1 : 0,
-        .weight = (uint32_t)ac_random_int(0, 3), .scheduler = account->here ? "here" : "any");
+        .weight = (uint32_t)ac_random_int(0, 3), .scheduler = account->here ? "here" : "any",
+        .node_setup = sets_up ? set_up_site : NULL, .worker_setup = sets_up ? set_up_spot : NULL,
+        .worker_cleanup = sets_up ? clean_up_spot : NULL,
+        .node_cleanup = sets_up ? clean_up_site : NULL, .setup_argument = ac_of(account->id));
     sim_check(err == 0, "a computation cannot be opened: %s", ac_strerror(err));
 }
 
@@ -247,7 +258,7 @@ static bool is_over(const struct owner *owner) {
 
 // All have ended soon, where nothing befalls them any more.
 static void wait_for_all(struct owner *owner) {
-    ac_time until = ac_after(ALL_END_S);
+    ac_time until = ac_after(owner->refused ? REFUSED_END_S : ALL_END_S);
     while ((jobs_missing(owner->account) > 0 || owner->mapping) && !owner->account->gone &&
            ac_now() < until)
         (void)hear(owner, ac_after(0.2));
@@ -261,13 +272,19 @@ static void wait_for_all(struct owner *owner) {
 }
 
 static void close_one(struct owner *owner) {
-    owner->account->closing = true;
+    struct account *account = owner->account;
+    bool calm = account->sets_up && account->here && !account->wild && story.weather == 0;
+    account->closing = true;
+    if (calm)
+        places_closing(account);
     int err = ac_computation_close(owner->it, ac_after(ac_random_real(0, 3)));
     sim_check(err == 0, "a computation cannot be closed: %s", ac_strerror(err));
     while (owner->mapping)
         (void)hear(owner, ac_after(0.01));
     (void)hear(owner, AC_NOW);
-    jobs_closed(owner->account);
+    jobs_closed(account);
+    if (calm)
+        places_closed(account);
 }
 
 static void run_computation(struct actor *client) {

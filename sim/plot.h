@@ -34,6 +34,7 @@ struct story {
     uint32_t neighbours; // with how many others each place has to do
     bool bursts;         // of news, more than a window takes
     double seconds;      // of faults
+    bool keeps;          // of a cluster: its scheduler keeps a journal, and is killed often
     double heartbeat_s, grace_s;
     enum phase phase;
     struct node **nodes; // by number

@@ -9,7 +9,7 @@
 //   net.c      connections and datagrams between simulated computers, and what befalls them; pipes
 //   wrap.c     what the library asks of the system beside its poller: memory, clock
 //   threads.c  helper threads, mutexes, conditions
-//   disk.c     the disks to which files are sent (disk.h)
+//   disk.c     the disks to which files are sent, and on which journals are (disk.h)
 //   plain.c    a transport in the place of TLS
 //   oracle.c   who may have what, seen from outside: each promise, checked as things happen
 //   story.c    the program that all simulated processes run, and what they do to one another
@@ -166,7 +166,8 @@ struct socket {
         SOCKET_STREAM,
         SOCKET_DATAGRAMS,
         SOCKET_WATCH, // of the end of a process
-        SOCKET_WORD   // memory that outlives processes
+        SOCKET_WORD,  // memory that outlives processes
+        SOCKET_COPY   // of another, of the same process, to write with
     } sort;
     struct process *process; // NULL: in the queue of a listener, whose process will have it
     uint32_t host;
@@ -203,6 +204,8 @@ struct socket {
     bool pipe;        // a stream that is an end of a pipe
     uint32_t watched; // of a watch: number of the process
     uint64_t *words;  // of memory: it stays until the end of the run
+    int original;     // of a copy
+    uint64_t original_generation;
 };
 
 void net_begin(void);
@@ -226,6 +229,8 @@ int net_watch(struct process *by, uint32_t number);
 enum { NET_WORDS = 4 };
 // Memory of so many words.
 int net_words(struct process *process);
+// A copy of an end of a pipe.
+int net_pipe_copy(int fd);
 // A process has ended: those who watch it learn that.
 void net_process_ended(const struct process *process);
 // The kernel closes what a process had open.

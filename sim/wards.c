@@ -70,11 +70,13 @@ REPLACES int __wrap_sys_pipe(int ends[2]) {
     return 0;
 }
 
-// Of what runs here only watches are copied, and the standard error of a node, which it does not
-// have.
+// Of what runs here only watches, pipes and files are copied, and the standard error of a node,
+// which it does not have.
 REPLACES int __wrap_sys_fd_copy(int fd) {
     if (fd >= DISK_FD)
         return disk_copy(fd);
+    if (fd >= 3 && net_socket(fd)->pipe)
+        return net_pipe_copy(fd);
     if (fd < 3 || net_socket(fd)->sort != SOCKET_WATCH)
         return -EBADF;
     return net_watch(sim.running, net_socket(fd)->watched);
@@ -117,6 +119,7 @@ REPLACES int __wrap_sys_file_write_at(int fd, uint64_t offset, const void *from,
 // What a worker process has from its node.
 struct inheritance {
     int record, output;
+    uint32_t ground;
     struct worker_marks *marks;
 };
 
@@ -127,6 +130,7 @@ static void run_worker_process(struct process *process) {
     char problem[PROBLEM_BYTES];
     sim_check(worker_start_read(has->record, &start, &held), "worker process %u has no record",
               process->number);
+    places_worker(has->ground);
     (void)worker_run(&start, has->record, has->marks, problem);
     if (sim.talks)
         printf("#     worker process %u left: %s\n", process->number, problem);
@@ -155,6 +159,8 @@ REPLACES int __wrap_cell_start(struct cells *cells, struct sys_ward *ward,
     has->record = net_pipe_give(how->extra, process);
     has->output = net_pipe_give(how->output, process);
     has->marks = (struct worker_marks *)net_socket(how->more)->words;
+    sim_check(sscanf(how->folder, "/%u", &has->ground) == 1, "a worker is started in %s",
+              how->folder);
     *ward = (struct sys_ward){.id = (int)process->number, .line = -1};
     ward->warden.handle = net_watch(node, process->number);
     jobs_worker_made(process, &has->marks->begun);
@@ -312,11 +318,12 @@ REPLACES ac_value __wrap_cargo_next(const struct cargo *cargo, struct cargo_send
                : ac_list("piece", (int64_t)0, offset, ac_of_bytes(nothing, count), sending->round);
 }
 
-// `next` is 1 once it is open, `received` what has come of `bytes`.
+// `next` is 1 once it is open, `received` what has come of `bytes`; `variant` is the ground.
 REPLACES int __wrap_intake_open(struct intake *it, struct contents *contents,
                                 const struct elf_place *place, ac_value told,
                                 char problem[PROBLEM_BYTES]) {
     *it = (struct intake){.contents = contents, .place = place, .next = 1, .upload.fd = -1};
+    it->variant = places_ground();
     it->upload.content.bytes = shipped_bytes(told);
     problem[0] = 0;
     if (ac_random_int(0, 1) == 0)
@@ -357,8 +364,8 @@ REPLACES int __wrap_intake_program(const struct intake *it) {
 }
 
 REPLACES const char *__wrap_intake_folder(const struct intake *it, char path[600]) {
-    (void)it;
-    return strcpy(path, "/");
+    snprintf(path, 600, "/%u", it->variant);
+    return path;
 }
 
 REPLACES char **__wrap_intake_environment(const struct intake *it) {

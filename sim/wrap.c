@@ -230,7 +230,7 @@ REPLACES void __wrap_sys_fd_close(int fd) {
 // ---- what the library tells of itself ----
 
 REPLACES bool __wrap_trace_on(enum trace_floor floor) {
-    return floor == TRACE_FABRIC || (sim.talks && floor == TRACE_REMOTE);
+    return floor == TRACE_FABRIC || (sim.talks && floor >= TRACE_REMOTE && floor < TRACE_FRAME);
 }
 
 // Two sides that run the same code never breach the protocol: who finds that is told of a mistake

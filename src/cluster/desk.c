@@ -71,16 +71,24 @@ void desk_agent_ended(struct desk *desk) {
 // its result, and what becomes of nodes. A client that is frozen is lost when its heartbeats have
 // been missed and the grace of its link is over, and all of it goes; one that computes for minutes
 // without a look at its messages is kept for so long. No number of bytes bounds that.
+//
+// A client that was lost may be linked with again while the desk closes. What it would be told then
+// has a gap before it, so it is told nothing.
 static void send_news(struct desk *desk) {
-    while (!desk->broken && !batch_empty(&desk->news)) {
+    while (!desk->broken && !desk->deserted && !batch_empty(&desk->news)) {
         ac_value message = batch_take(&desk->news, "news");
-        int err = message.kind == AC_INVALID ? ac_error_of(message)
-                                             : ac_send(desk->courier, message);
+        int err = message.kind == AC_INVALID ? ac_error_of(message) : 0;
+        if (!err) {
+            err = ac_send(desk->courier, message);
+            desk->deserted |= err < 0;
+        }
         if (err) {
             trace(TRACE_CLUSTER, "%s: the client was not told: %s", desk->name, ac_strerror(err));
             desk->broken = true;
         }
     }
+    if (desk->deserted)
+        batch_done(&desk->news);
     if (desk->broken)
         desk->closing = true;
 }
@@ -212,7 +220,8 @@ static void take_message(struct desk *desk, ac_value message) {
     if (ac_is_nil(message)) {
         desk->kicked = false;
     } else if (ac_exit_of(message, &exit)) {
-        desk->closing |= ac_ref_equal(exit.who, desk->courier);
+        desk->deserted |= ac_ref_equal(exit.who, desk->courier);
+        desk->closing |= desk->deserted;
         ac_drop(exit.value);
     } else if (message_is(message, "want")) {
         take_things(desk, message);
@@ -304,7 +313,7 @@ static ac_value run_desk(ac_value argument) {
     close_desk(desk);
     if (desk->scheduler->shared)
         remote_unguard(loop_here, ac_self());
-    if (desk->record)
+    if (desk->record && !desk->deserted)
         say_closed(desk);
     restore_close(desk);
     trace(TRACE_CLUSTER, "%s: closed", desk->name);

@@ -84,7 +84,8 @@ struct desk {
     uint64_t number;   // among the desks of this scheduler, from 1
     bool kicked;       // there is a kick in its mailbox
     bool broken;       // no memory for what it has to tell: it ends, and the client learns that
-    bool closing;      // its client has said so, or is gone
+    bool closing;      // its client has said so, or is gone;
+    bool deserted;     // it is gone, or was lost: who finds us again hears nothing from this desk
     ac_ref courier;    // of the client
     ac_ref supplier;   // of the client: has the program
     uint8_t key[SECRET_BYTES]; // and hears who has a secret that is made from this

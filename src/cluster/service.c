@@ -151,7 +151,7 @@ static ac_value refuse(int err, const char *text) {
     return ac_of_error(err, text);
 }
 
-// The desk that a courier has already; NULL.
+// The desk that a courier has already, unless they have lost each other; NULL.
 static struct desk *desk_of(const struct service *it, ac_value open) {
     size_t cursor = 0;
     ac_value word = ac_nil, courier = ac_nil;
@@ -161,7 +161,7 @@ static struct desk *desk_of(const struct service *it, ac_value open) {
     ac_drop(courier);
     list_each (link, &it->scheduler->desks) {
         struct desk *desk = container_of(link, struct desk, link);
-        if (ac_ref_equal(desk->courier, who) && desk->coro)
+        if (ac_ref_equal(desk->courier, who) && desk->coro && !desk->deserted)
             return desk;
     }
     return NULL;

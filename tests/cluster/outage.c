@@ -7,6 +7,10 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+// Of remote/remote_private.h, which has names that the cluster has too.
+struct remote;
+void remote_give_up_now(struct remote *remote, uint64_t peer);
+
 // ---- given up ----
 
 static void ck_given_up(const char *text) {
@@ -354,6 +358,37 @@ TEST(each_of_two_computations_finds_its_own) {
 TEST(a_token_is_needed_and_what_is_told_is_checked) {
     begin();
     world_run(play_client);
+    world_stop(&world_scheduler);
+    ck_assert_int_eq(count_in_journal(), 0);
+    world_clean();
+}
+
+// How many messages open with that word, until none has come for a while.
+static int count_told(const char *word) {
+    int count = 0;
+    for (ac_value message; ac_receive(&message, ac_after(0.2)) == 0; ac_drop(message))
+        count += message_is(message, word);
+    return count;
+}
+
+// They lose each other, and find each other again.
+static ac_value lose_and_return(ac_value unused) {
+    uint8_t token[JOURNAL_TOKEN_BYTES];
+    ac_ref desk = ck_desk(ask_door(ac_self(), ac_nil), token);
+    ck_assert_int_eq(count_told("desk"), 1);
+    remote_give_up_now(loop_here->extra[LOOP_REMOTE].state, desk.peer);
+    ck_unknown(ask_door(ac_self(), ac_of_bytes(token, sizeof token)));
+    ck_assert_int_eq(count_told("closed"), 0);
+    ac_ref next = ck_desk(ask_door(ac_self(), ac_nil), token);
+    ck_assert(!ac_ref_equal(desk, next));
+    ck_assert_int_eq(ac_send(next, ac_list("close")), 0);
+    ck_assert_int_eq(count_told("closed"), 1);
+    return unused;
+}
+
+TEST(a_client_that_was_lost_is_told_nothing_more_by_its_desk) {
+    begin();
+    world_run(lose_and_return);
     world_stop(&world_scheduler);
     ck_assert_int_eq(count_in_journal(), 0);
     world_clean();
