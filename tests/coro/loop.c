@@ -813,6 +813,31 @@ TEST(who_waits_for_a_turn_runs_after_all_that_is_ready) {
     ck_assert_str_eq(story, "abc");
 }
 
+static ac_value clean_up_behind_a_turn(ac_value unused) {
+    (void)unused;
+    int err = loop_await_turn();
+    ck_assert(err == 0 || err == -ECANCELED);
+    ck_assert_int_eq(ac_shield_begin(), 0);
+    ck_assert_int_eq(ac_sleep(0.001), 0); // it ends
+    ck_assert_int_eq(ac_shield_end(), 0);
+    tell('d');
+    return ac_nil;
+}
+
+static ac_value cancel_in_a_turn(ac_value unused) {
+    (void)unused;
+    ac_ref other = ac_spawn(clean_up_behind_a_turn, ac_nil);
+    ck_assert_int_eq(ac_yield(), 0);
+    ck_assert_int_eq(ac_cancel(other), 0);
+    return ac_nil;
+}
+
+TEST(who_is_cancelled_while_it_waits_for_a_turn_can_clean_up) {
+    ac_spawn(cancel_in_a_turn, ac_nil);
+    ck_assert_int_eq(ac_run(), 0);
+    ck_assert_str_eq(story, "d");
+}
+
 // ---- random numbers ----
 
 TEST(random_numbers_keep_their_bounds) {
