@@ -267,8 +267,9 @@ static void close_desk(struct desk *desk) {
 // Its process may end at once, and a client that lost it would await another one.
 static void say_closed(const struct desk *desk) {
     int err = ac_deliver(desk->courier, ac_list("closed"), ac_now() + CLOSED_NS);
-    trace(TRACE_CLUSTER, "%s: the client was told that it is closed: %s", desk->name,
-          ac_strerror(err));
+    if (err <= 0)
+        trace(TRACE_CLUSTER, "%s: the client does not hear that it is closed: %s", desk->name,
+              err < 0 ? ac_strerror(err) : "it does not answer");
 }
 
 static void desk_free(struct desk *desk) {

@@ -120,8 +120,8 @@ struct host {
     int64_t last_number;
     uint32_t restarts_left;
     uint32_t unfit; // workers in which a set-up failed: no others are started for them
-    bool set_up;    // the set-up of the node has run in one that has ended,
-    bool cleaning;  // or a clean-up has begun there
+    bool set_up;    // by a worker: the set-up of the node has run,
+    bool cleaning;  // a clean-up has begun
     char last_end[END_TEXT_BYTES]; // how the worker that ended last did; "": none has
     bool drain;                    // the agent is to be told
     ac_time drain_until;           // when all is ended then; AC_NOW: the node does not drain

@@ -7,11 +7,11 @@
 //
 // What is promised
 //   - What was recorded before journal_flush is in the file when that returns: it outlives the
-//     process, however that ends, but not the computer: nothing waits for the disk. When that ends,
-//     the last part of the file may be missing (attempts given since are made once more under the
-//     same numbers, and computations opened since are unknown) or damaged. A worker is sent a job
-//     only after that, so a job that is not in the journal has run nowhere, and no attempt number
-//     is used twice.
+//     process, however that ends. A worker is sent a job only after it, so a job that is not in the
+//     journal has run nowhere, and no attempt number is used twice.
+//   - Not so when the computer ends: nothing waits for the disk. Then the last part of the file may
+//     be missing (attempts given since are made once more under the same numbers, and computations
+//     opened since are unknown) or damaged.
 //   - Of what was recorded since, any later part may be missing. That errs on one side only: what
 //     is over, forgotten or gone may still be there, never the other way round.
 //   - A job stays until its client is known to have its report (journal_forget), also when it has

@@ -323,8 +323,8 @@ ac_time loop_due(const struct loop *loop);
 // From any thread: has post->run called on the loop's thread soon. The caller sees to it that the
 // loop is not destroyed before this call has returned.
 void loop_post(struct loop *loop, struct post *post);
-// In a coroutine: waits until the loop has turned once, so that what was sent before is with the
-// system. 0, or the error of a wait that may not begin.
+// In a coroutine: waits until the loop has turned once; where it is the only one of its program,
+// what was sent before is with the system then. 0, or the error of a wait that may not begin.
 int loop_await_turn(void);
 // Attaches a floor's state. Other threads may look for it meanwhile, with loop_extra_seen.
 static inline void loop_extend(struct loop *loop, enum loop_floor floor, struct loop_extra extra) {
