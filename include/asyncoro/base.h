@@ -13,8 +13,8 @@
 //
 // C++. With gcc and clang all of this can be used from C++17 on. Options that follow by name stand
 // in the order in which their struct declares them, as C++ wants it, and -Wextra complains of those
-// that are left out: -Wno-missing-field-initializers. A list such as AC_FILES(...) lives there until
-// the call is over in which it stands, and is not to be kept in a variable.
+// that are left out: -Wno-missing-field-initializers. A list such as AC_FILES(...) lives there
+// until the call is over in which it stands, and is not to be kept in a variable.
 #ifndef ASYNCORO_BASE_H
 #define ASYNCORO_BASE_H
 
